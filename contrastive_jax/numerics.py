@@ -1,0 +1,111 @@
+"""Array arithmetic the mathematical rooms share: directions, order statistics, sums, blocks.
+
+Axes: m anchors (local rows), n rows to compare with, d dimensions of a row.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+__all__ = ['cosines', 'kth_largest', 'map_anchors', 'masked_logsumexp', 'unit_rows']
+
+_SIGN_FLIP = 0x7FFFFFFF
+
+
+def unit_rows(rows: Float[Array, '*batch d']) -> Float[Array, '*batch d']:
+    """Scales each row to length one, in float32.
+
+    `u = x / |x|`; a zero row has no direction, so it stays zero and passes no gradient. The row is
+    divided by its largest entry first: squares neither overflow nor vanish at any scale.
+
+    Args:
+      rows: `[..., d]`, any floating type.
+
+    Returns:
+      `[..., d]` float32, each row of length one, or zero.
+    """
+    rows = rows.astype(jnp.float32)
+    largest = lax.stop_gradient(jnp.max(jnp.abs(rows), axis=-1, keepdims=True))
+    empty = largest == 0
+    scaled = rows / jnp.where(empty, 1.0, largest)
+    squares = jnp.sum(jnp.square(scaled), axis=-1, keepdims=True)
+    return jnp.where(empty, 0.0, scaled * lax.rsqrt(jnp.where(empty, 1.0, squares)))
+
+
+def cosines(rows: Float[Array, 'n d'], anchor: Float[Array, ' d']) -> Float[Array, ' n']:
+    """Cosine of one anchor with every row; both hold unit rows.
+
+    Full float32 products: accelerators otherwise round the factors to fewer bits, and a selection
+    threshold would then cut elsewhere than the similarity that it was taken from.
+    """
+    return jnp.matmul(rows, anchor, precision=lax.Precision.HIGHEST)
+
+
+def kth_largest(values: Float[Array, ' n'], rank: int | Int[Array, '']) -> Float[Array, '']:
+    """Exact `rank`-th largest of float32 values, `+inf` for rank 0.
+
+    The bits of a float, its sign folded in, are integers in the order of the floats. Bisection on
+    them needs 32 counting passes and no sort, and ends at a value that is there.
+
+    Args:
+      values: `[n]` float32, no NaN; `-inf` marks an entry that is not there.
+      rank: 0 to n.
+
+    Returns:
+      Scalar float32.
+    """
+    keys = _ordered(lax.bitcast_convert_type(values, jnp.int32))
+    rank = jnp.asarray(rank, jnp.int32)
+
+    def halve(_, bounds):
+        low, high = bounds
+        # Rounded up, and without the overflow of (low + high) / 2.
+        middle = (low >> 1) + (high >> 1) + ((low | high) & 1)
+        enough = jnp.sum(keys >= middle, dtype=jnp.int32) >= rank
+        return jnp.where(enough, middle, low), jnp.where(enough, high, middle - 1)
+
+    integers = jnp.iinfo(jnp.int32)
+    low, _ = lax.fori_loop(0, 32, halve, (jnp.int32(integers.min), jnp.int32(integers.max)))
+    found = lax.bitcast_convert_type(_ordered(low), jnp.float32)
+    return jnp.where(rank == 0, jnp.inf, found)
+
+
+def _ordered(bits: Int[Array, '*shape']) -> Int[Array, '*shape']:
+    """Maps the bits of floats to integers of the same order; its own inverse."""
+    return jnp.where(bits < 0, bits ^ _SIGN_FLIP, bits)
+
+
+def masked_logsumexp(logits: Float[Array, ' n'], mask: Bool[Array, ' n']) -> Float[Array, '']:
+    """`log sum_{k in mask} exp(logits_k)`; `-inf` with zero gradient where nothing is left."""
+    left = jnp.any(mask)
+    # The inner value is finite even for an empty mask: a NaN gradient would pass the outer `where`.
+    total = jax.nn.logsumexp(jnp.where(mask, logits, jnp.where(left, -jnp.inf, 0.0)))
+    return jnp.where(left, total, -jnp.inf)
+
+
+def map_anchors(function: Callable[[Any], Any], anchors: Any, block_size: int | None) -> Any:
+    """Maps a function of one anchor over all of them, `block_size` at a time.
+
+    With blocks nothing of size `m x n` exists: the backward pass computes each block again instead
+    of keeping it.
+
+    Args:
+      function: takes one anchor, a tree of arrays without the axis m.
+      anchors: tree of arrays `[m, ...]`.
+      block_size: anchors at a time; None for all at once.
+
+    Returns:
+      What `function` returns, stacked to `[m, ...]`.
+    """
+    m = len(jax.tree.leaves(anchors)[0])
+    if block_size is None or block_size >= m:
+        return jax.vmap(function)(anchors)
+    if block_size < 1:
+        raise ValueError(f'block_size={block_size}: must be at least 1, or None for no blocks')
+    # Inside a scan nothing can be merged across iterations, so the barriers against it only cost.
+    function = jax.checkpoint(function, prevent_cse=False)
+    return lax.map(function, anchors, batch_size=block_size)
