@@ -1,4 +1,4 @@
-"""Strict arithmetic for every test: no silent promotion or broadcast, four devices, checked shapes."""
+"""Strict arithmetic for every test: no silent promotion or broadcast, four devices."""
 
 import os
 

@@ -1,0 +1,188 @@
+"""Every config field with its default, what it allows and what it means, in one table.
+
+`configs/*.py` start from `default()`; `validate` is called before anything is compiled.
+"""
+
+import difflib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict, config_dict
+
+from contrastive_jax.errors import UserError
+
+__all__ = ['FIELDS', 'default', 'differences', 'validate']
+
+
+class Rule(NamedTuple):
+    """What a value must satisfy, in words and as a test."""
+
+    allowed: str
+    holds: Callable[[Any], bool]
+
+
+class Field(NamedTuple):
+    """One config field."""
+
+    default: Any
+    rule: Rule
+    meaning: str
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _integer(least: int) -> Rule:
+    return Rule(
+        f'an integer of at least {least}',
+        lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= least,
+    )
+
+
+def _number(least: float, most: float = float('inf')) -> Rule:
+    words = f'a number in [{least}, {most}]' if most < float('inf') else f'a number >= {least}'
+    return Rule(words, lambda v: _is_number(v) and least <= v <= most and v < float('inf'))
+
+
+_POSITIVE = Rule('a number above 0', lambda v: _is_number(v) and 0 < v < float('inf'))
+_SHARE = _number(0, 1)
+_BOOL = Rule('True or False', lambda v: isinstance(v, bool))
+_TEXT = Rule('a text', lambda v: isinstance(v, str) and bool(v))
+_PATH = Rule('a path, or None', lambda v: v is None or (isinstance(v, str) and bool(v)))
+
+
+def _one_of(*values: str) -> Rule:
+    return Rule(f'one of {", ".join(values)}', lambda v: v in values)
+
+
+FIELDS: dict[str, Field] = {
+    'seed': Field(0, _integer(0), 'root of all randomness'),
+    'epochs': Field(100, _integer(1), 'passes over the pre-training images'),
+    'batch_size': Field(256, _integer(2), 'images a step, over all devices'),
+    'precision': Field(
+        'auto',
+        _one_of('auto', 'float32', 'bfloat16'),
+        'of the encoder; auto: bfloat16 on accelerators, float32 on a CPU',
+    ),
+    'checkpoint_every': Field(1000, _integer(1), 'steps between checkpoints'),
+    'data.name': Field('digits', _TEXT, 'digits, npz, or a TFDS name such as cifar10'),
+    'data.data_dir': Field(None, _PATH, 'TFDS data folder, or the npz file'),
+    'augment.crop': Field(True, _BOOL, 'random resized crop'),
+    'augment.crop_scale': Field(0.08, _number(0.01, 1), 'smallest share of the area kept'),
+    'augment.flip': Field(0.5, _SHARE, 'probability of a left-right flip'),
+    'augment.jitter': Field(0.8, _SHARE, 'probability of the colour jitter'),
+    'augment.brightness': Field(0.8, _number(0, 1), 'largest relative change'),
+    'augment.contrast': Field(0.8, _number(0, 1), 'largest relative change'),
+    'augment.saturation': Field(0.8, _number(0, 1), 'largest relative change'),
+    'augment.hue': Field(0.2, _number(0, 0.5), 'largest turn of the colour circle'),
+    'augment.greyscale': Field(0.2, _SHARE, 'probability of greyscale'),
+    'augment.blur': Field(0.5, _SHARE, 'probability of a Gaussian blur'),
+    'augment.blur_sigma': Field(2.0, _number(0.1), 'largest standard deviation, pixels; least 0.1'),
+    'model.name': Field('resnet18', _one_of('conv', 'resnet18', 'resnet34', 'resnet50'), 'encoder'),
+    'model.width': Field(64, _integer(1), 'channels of the first stage'),
+    'model.stem': Field(
+        'cifar',
+        _one_of('cifar', 'imagenet'),
+        'of a ResNet; cifar: 3x3, stride 1, no pooling, for images up to 64 pixels',
+    ),
+    'model.projector_width': Field(2048, _integer(1), 'hidden units of the projector'),
+    'model.projector_dim': Field(128, _integer(1), 'dimensions of the embedding'),
+    'model.sync_batch_norm': Field(True, _BOOL, 'batch statistics over all devices'),
+    'loss.name': Field('nt_xent', _one_of('nt_xent'), 'objective'),
+    'loss.temperature': Field(0.5, _POSITIVE, 'tau'),
+    'pairs.select': Field('none', _one_of('none', 'difficult', 'all'), 'pairs that are treated'),
+    'pairs.pos_high': Field(0.1, _SHARE, 'percentile above which a pair counts as one class'),
+    'pairs.pos_low': Field(0.5, _SHARE, 'percentile below which a pair counts as easy'),
+    'pairs.remove': Field(False, _BOOL, 'leave the selected pairs out of the loss'),
+    'pairs.margin': Field(0.0, _number(0), 'sigma, added to the cosine of a selected pair'),
+    'pairs.temperature_scale': Field(1.0, _POSITIVE, 'rho, times tau for a selected pair'),
+    'optimizer.name': Field('lars', _one_of('lars', 'sgd', 'adamw'), 'optimiser'),
+    'optimizer.learning_rate': Field(0.4, _POSITIVE, 'peak, for 256 images; scaled linearly'),
+    'optimizer.warmup_epochs': Field(10, _number(0), 'linear warm-up, then cosine to 0'),
+    'optimizer.weight_decay': Field(1e-4, _number(0), 'not on biases and normalisation'),
+    'optimizer.momentum': Field(0.9, _SHARE, 'of lars and sgd'),
+    'optimizer.trust_coefficient': Field(0.02, _POSITIVE, 'of lars'),
+    'probe.labels_per_class': Field(10, _integer(1), 'of the few-label probe'),
+    'probe.draws': Field(20, _integer(1), 'of the few-label probe'),
+    'probe.validation_share': Field(0.1, _number(0.01, 0.5), 'held out to choose the L2 strength'),
+    'probe.neighbours': Field(200, _integer(1), 'of the weighted kNN'),
+    'probe.knn_temperature': Field(0.1, _POSITIVE, 'of the weighted kNN'),
+}
+
+
+def default() -> ConfigDict:
+    """A config with every field at its default."""
+    tree: dict[str, Any] = {}
+    for path, field in FIELDS.items():
+        *sections, name = path.split('.')
+        section = tree
+        for part in sections:
+            section = section.setdefault(part, {})
+        section[name] = config_dict.placeholder(str) if field.default is None else field.default
+    return ConfigDict(tree)
+
+
+def validate(config: ConfigDict) -> None:
+    """Checks every field by itself, then the fields against each other.
+
+    Raises:
+      UserError: names the field, its value, what is allowed and, for a typing error, the nearest
+        field.
+    """
+    values = _flatten(config)
+    for path in values:
+        if path not in FIELDS:
+            near = difflib.get_close_matches(path, FIELDS, n=1, cutoff=0.0)[0]
+            raise UserError(f'config.{path}: no such field; the nearest is config.{near}')
+    for path, field in FIELDS.items():
+        if path not in values:
+            raise UserError(f'config.{path}: missing; start the config from config.default()')
+        if not field.rule.holds(values[path]):
+            near = difflib.get_close_matches(str(values[path]), field.rule.allowed.split(', '), n=1)
+            hint = f'; did you mean {near[0].removeprefix("one of ")}?' if near else ''
+            raise UserError(f'config.{path}={values[path]!r}: must be {field.rule.allowed}{hint}')
+    _validate_pairs(config.pairs)
+    if config.optimizer.warmup_epochs >= config.epochs:
+        raise UserError(
+            f'config.optimizer.warmup_epochs={config.optimizer.warmup_epochs}: must be less than '
+            f'config.epochs={config.epochs}'
+        )
+
+
+def _validate_pairs(pairs: ConfigDict) -> None:
+    if pairs.pos_high > pairs.pos_low:
+        raise UserError(
+            f'config.pairs.pos_high={pairs.pos_high}: must not exceed '
+            f'config.pairs.pos_low={pairs.pos_low}; both count from the most similar pair down'
+        )
+    treated = pairs.remove or pairs.margin != 0 or pairs.temperature_scale != 1
+    if pairs.select == 'none' and treated:
+        raise UserError(
+            "config.pairs.select='none': nothing is selected, so remove, margin and "
+            'temperature_scale would do nothing; select difficult or all, or leave them at '
+            'False, 0 and 1'
+        )
+    if pairs.select == 'all' and pairs.remove:
+        raise UserError(
+            'config.pairs.remove=True: with select=all no negative would be left; '
+            'select difficult pairs, or use margin or temperature_scale'
+        )
+
+
+def differences(old: dict, new: dict) -> list[str]:
+    """Names the fields in which two configs differ, with both values."""
+    old, new = _flatten(old), _flatten(new)
+    return [
+        f'{path}: {old.get(path)!r} there, {new.get(path)!r} here'
+        for path in sorted(old.keys() | new.keys())
+        if old.get(path) != new.get(path)
+    ]
+
+
+def _flatten(config, prefix: str = '') -> dict[str, Any]:
+    flat = {}
+    for name, value in config.items():
+        path = prefix + name
+        flat |= _flatten(value, path + '.') if hasattr(value, 'items') else {path: value}
+    return flat

@@ -1,0 +1,1 @@
+"""Sources of images, and the batches of a step."""

@@ -1,0 +1,106 @@
+"""Which images a step sees: a pure function of (seed, step), so that a resumed run sees the same.
+
+Axes: b images a step, n images in all.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from contrastive_jax.data.sources import Split
+
+__all__ = ['Batch', 'epoch_order', 'make_batch', 'padded_batches', 'prefetch', 'step_indices']
+
+Item = TypeVar('Item')
+
+
+class Batch(NamedTuple):
+    """Images of one step, split over the devices.
+
+    Attributes:
+      images: `[devices, b / devices, h, w, c]` uint8.
+      labels: `[devices, b / devices]` int32, or None; only statistics use them.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None
+
+
+def epoch_order(seed: int, epoch: int, n: int) -> np.ndarray:
+    """Permutation of `n` images, `[n]`, a pure function of seed and epoch."""
+    return np.random.default_rng([seed, epoch]).permutation(n)
+
+
+def step_indices(seed: int, step: int, n: int, batch_size: int) -> np.ndarray:
+    """Images of one step, `[batch_size]`; an epoch leaves out what does not fill a batch."""
+    epoch, position = divmod(step, n // batch_size)
+    return epoch_order(seed, epoch, n)[position * batch_size :][:batch_size]
+
+
+def make_batch(split: Split, indices: np.ndarray, devices: int) -> Batch:
+    """Gathers images and labels, device-major: device 0 gets the first of them."""
+
+    def place(array):
+        return array[indices].reshape(devices, -1, *array.shape[1:])
+
+    return Batch(place(split.images), None if split.labels is None else place(split.labels))
+
+
+def padded_batches(images: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
+    """All images in order, `size` at a time; the last is padded with its own first image.
+
+    Yields:
+      `[size, h, w, c]` and how many of them are real.
+    """
+    for start in range(0, len(images), size):
+        part = images[start : start + size]
+        missing = size - len(part)
+        yield np.concatenate([part, np.repeat(part[:1], missing, axis=0)]), len(part)
+
+
+def prefetch(
+    items: Iterable[Item], place: Callable[[Item], Item], depth: int = 2
+) -> Iterator[Item]:
+    """Prepares items ahead in a thread, so that the device never waits for the host.
+
+    Args:
+      items: what to prepare; runs in the thread.
+      place: moves an item to the devices; runs in the thread.
+      depth: items kept ready.
+    """
+    ready: queue.Queue = queue.Queue(depth)
+    stop = threading.Event()
+    end = object()
+
+    def put(item) -> bool:
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work():
+        try:
+            for item in items:
+                if not put((place(item), None)):
+                    return
+            put((end, None))
+        except BaseException as error:
+            put((end, error))
+
+    threading.Thread(target=work, daemon=True, name='prefetch').start()
+    try:
+        while True:
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            if item is end:
+                return
+            yield item
+    finally:
+        stop.set()

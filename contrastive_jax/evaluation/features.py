@@ -1,0 +1,52 @@
+"""Features of a whole split from a frozen encoder.
+
+Axes: n images, h w pixels, c channels, k features.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from tqdm import tqdm
+
+from contrastive_jax.data.batches import padded_batches
+
+__all__ = ['encoder_function', 'extract_features']
+
+
+def encoder_function(graphdef: nnx.GraphDef, params: Any, stats: Any) -> Callable:
+    """A jitted function from uint8 images `[b, h, w, c]` to features `[b, k]`, nothing learnt.
+
+    Batch norm uses its running statistics, and there is no augmentation.
+    """
+
+    @jax.jit
+    def encode(params, stats, images):
+        model = nnx.merge(graphdef, params, stats, copy=True)
+        return model.encode(images.astype(jnp.float32) / 255, train=False)
+
+    return lambda images: encode(params, stats, images)
+
+
+def extract_features(
+    encode: Callable, images: np.ndarray, *, batch_size: int = 512, name: str = 'features'
+) -> np.ndarray:
+    """Features of all images, in order.
+
+    Args:
+      encode: what `encoder_function` returns.
+      images: `[n, h, w, c]` uint8.
+      batch_size: images at a time; the last batch is padded, so that one size is compiled.
+      name: shown by the progress bar.
+
+    Returns:
+      `[n, k]` float32.
+    """
+    size = min(batch_size, len(images))
+    batches = tqdm(
+        padded_batches(images, size), name, total=-(-len(images) // size), disable=None, leave=False
+    )
+    return np.concatenate([np.asarray(encode(batch))[:real] for batch, real in batches])

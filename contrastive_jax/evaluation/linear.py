@@ -1,0 +1,167 @@
+"""Linear probing: multinomial logistic regression on frozen features, by L-BFGS.
+
+Axes: n samples, k features, c classes, g regularisation strengths, r draws.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+__all__ = ['Linear', 'accuracy', 'choose_l2', 'few_label_accuracies', 'fit', 'standardise']
+
+# L2 strengths that `choose_l2` tries, strongest first: a tie goes to the stronger one.
+STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+# L2 strength of the few-label probe: there are no labels to choose it by. For 100 samples it is
+# scikit-learn's default, C = 1.
+_FEW_LABEL_L2 = 1e-2
+_MAX_STEPS = 200
+_TOLERANCE = 1e-4
+
+
+class Linear(NamedTuple):
+    """Class scores `x @ weight + bias`: `[k, c]` and `[c]`."""
+
+    weight: Float[Array, '*g k c']
+    bias: Float[Array, '*g c']
+
+
+def standardise(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Shifts and scales each feature to mean 0 and deviation 1 over the training split.
+
+    A constant feature becomes zero.
+    """
+    mean, std = train.mean(axis=0), train.std(axis=0)
+    std = np.where(std < 1e-6 * np.abs(mean) + 1e-12, np.inf, std)
+    return (train - mean) / std, (test - mean) / std
+
+
+@partial(jax.jit, static_argnames='num_classes')
+def fit(
+    features: Float[Array, 'n k'],
+    labels: Int[Array, ' n'],
+    l2: Float[Array, ''],
+    *,
+    num_classes: int,
+) -> Linear:
+    """Minimises `mean_i CE(x_i W + b, y_i) + l2/2 |W|^2`.
+
+    The bias is not penalised. With `l2 = 1 / (n C)` this is scikit-learn's `LogisticRegression(C)`.
+
+    Args:
+      features: `[n, k]`, best standardised.
+      labels: `[n]` in 0 .. num_classes - 1.
+      l2: strength, at least 0.
+      num_classes: c.
+    """
+
+    def loss(params: Linear):
+        logits = features @ params.weight + params.bias[None]
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return jnp.mean(losses) + l2 / 2 * jnp.sum(jnp.square(params.weight))
+
+    solver = optax.lbfgs()
+    value_and_grad = optax.value_and_grad_from_state(loss)
+
+    def step(carry):
+        params, state, _ = carry
+        value, grad = value_and_grad(params, state=state)
+        updates, state = solver.update(grad, state, params, value=value, grad=grad, value_fn=loss)
+        return optax.apply_updates(params, updates), state, optax.tree.norm(grad)
+
+    def unfinished(carry):
+        _, state, norm = carry
+        return (optax.tree.get(state, 'count') < _MAX_STEPS) & (norm > _TOLERANCE)
+
+    start = Linear(
+        jnp.zeros((features.shape[1], num_classes), jnp.float32),
+        jnp.zeros(num_classes, jnp.float32),
+    )
+    params, _, _ = lax.while_loop(unfinished, step, (start, solver.init(start), jnp.float32(1)))
+    return params
+
+
+@jax.jit
+def correct(
+    params: Linear, features: Float[Array, 'n k'], labels: Int[Array, ' n']
+) -> Int[Array, '']:
+    """Counts the samples whose highest score is that of their class."""
+    scores = features @ params.weight + params.bias[None]
+    return jnp.sum(jnp.argmax(scores, axis=-1) == labels)
+
+
+def choose_l2(
+    features: np.ndarray,
+    labels: np.ndarray,
+    *,
+    num_classes: int,
+    validation_share: float,
+) -> float:
+    """The strength that is most accurate on a part of the training split held out for it.
+
+    Args:
+      features: `[n, k]` standardised.
+      labels: `[n]`.
+      num_classes: c.
+      validation_share: in (0, 1), the part held out; the split is the same for every encoder.
+    """
+    order = np.random.default_rng(0).permutation(len(labels))
+    held_out = max(1, round(validation_share * len(labels)))
+    kept, checked = order[held_out:], order[:held_out]
+    strengths = jnp.asarray(STRENGTHS, jnp.float32)
+    # All strengths at once: the features are read once for all of them.
+    fits = jax.vmap(partial(fit, num_classes=num_classes), in_axes=(None, None, 0))(
+        jnp.asarray(features[kept]), jnp.asarray(labels[kept]), strengths
+    )
+    scores = jax.vmap(correct, in_axes=(0, None, None))(
+        fits, jnp.asarray(features[checked]), jnp.asarray(labels[checked])
+    )
+    return STRENGTHS[int(jnp.argmax(scores))]
+
+
+def few_label_accuracies(
+    train: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+    *,
+    num_classes: int,
+    labels_per_class: int,
+    draws: int,
+) -> np.ndarray:
+    """Test accuracies of probes that see few labels, one for each draw of the labels.
+
+    The draws are the same for every encoder and seed, so that runs compare pair by pair.
+
+    Args:
+      train: features `[n, k]` standardised, and labels `[n]`.
+      test: the same of the test split.
+      num_classes: c.
+      labels_per_class: of each draw; at most the size of the smallest class.
+      draws: r.
+
+    Returns:
+      `[r]` in [0, 1].
+    """
+    features, labels = train
+    present = [np.flatnonzero(labels == label) for label in range(num_classes)]
+    chosen = np.stack(
+        [
+            np.concatenate(
+                [
+                    rng.choice(members, labels_per_class, replace=False)
+                    for members in present
+                    if len(members)
+                ]
+            )
+            for rng in map(np.random.default_rng, range(draws))
+        ]
+    )
+    fits = jax.vmap(partial(fit, num_classes=num_classes), in_axes=(0, 0, None))(
+        jnp.asarray(features[chosen]), jnp.asarray(labels[chosen]), jnp.float32(_FEW_LABEL_L2)
+    )
+    scores = jax.vmap(correct, in_axes=(0, None, None))(fits, *map(jnp.asarray, test))
+    return np.asarray(scores) / len(test[1])

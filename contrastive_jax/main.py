@@ -1,0 +1,182 @@
+"""Pre-trains an encoder, probes it and writes the workdir.
+
+python -m contrastive_jax.main --config=configs/digits.py --workdir=runs/digits
+"""
+
+import json
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from contrastive_jax import cli
+from contrastive_jax.config import differences, validate
+from contrastive_jax.data import sources
+from contrastive_jax.errors import UserError
+from contrastive_jax.evaluation import Accuracies, extract_features, probe
+from contrastive_jax.evaluation.features import encoder_function
+from contrastive_jax.provenance import git_commit, versions
+from contrastive_jax.training.logs import write_json
+from contrastive_jax.training.loop import Pretrained, check_batch, pretrain
+
+_CONFIG = config_flags.DEFINE_config_file('config', None, 'Config file, with :variant if wanted.')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder that the run writes to, and resumes from.')
+flags.mark_flags_as_required(['config', 'workdir'])
+
+# What a run writes: none of these may be there before its config is.
+_RESULT, _CONFIG_FILE = 'result.json', 'config.json'
+_OWN = (_RESULT, 'metrics.jsonl', 'checkpoints')
+
+
+def run(config: ConfigDict, workdir: Path) -> dict:
+    """Runs the whole job and returns what `result.json` holds.
+
+    A finished workdir is left as it is, an unfinished one of the same config is resumed.
+
+    Raises:
+      UserError: anything wrong with config, data or workdir; before compilation, nothing written.
+    """
+    began = time.perf_counter()
+    validate(config)
+    result_path = workdir / _RESULT
+    claimed = _check_workdir(workdir, config)
+    if result_path.exists():
+        print(f'{workdir} is finished: nothing to do. Delete it or choose another --workdir.')
+        return json.loads(result_path.read_text())
+    dataset = sources.load(config.data)
+    check_batch(config.batch_size, len(dataset.train.images), jax.device_count())
+    _check_probe(config.probe, dataset)
+    if not claimed:
+        _claim_workdir(workdir, config)
+
+    pretrained = pretrain(config, dataset.train, workdir)
+    accuracies = _probe_all(config, dataset, pretrained)
+    result = {
+        **_flat(accuracies),
+        'pairs_per_second': pretrained.pairs_per_second,
+        'seconds': time.perf_counter() - began,
+        'seed': config.seed,
+        'versions': versions(),
+        'git_commit': git_commit(),
+    }
+    write_json(result_path, result)
+    _print_table(accuracies, result, workdir)
+    return result
+
+
+def _check_workdir(workdir: Path, config: ConfigDict) -> bool:
+    """Tells whether the workdir is already this run's; raises where it is somebody else's."""
+    path = workdir / _CONFIG_FILE
+    if not path.exists():
+        found = [name for name in _OWN if (workdir / name).exists()]
+        if found or (workdir.exists() and not workdir.is_dir()):
+            raise UserError(
+                f'--workdir={workdir}: holds {", ".join(found) or "a file"} but no {_CONFIG_FILE}, '
+                'so it is not known whose it is; choose another folder'
+            )
+        return False
+    try:
+        changed = differences(json.loads(path.read_text()), config.to_dict())
+    except json.JSONDecodeError as error:
+        raise UserError(f'{path}: damaged ({error}); choose another --workdir') from error
+    if changed:
+        raise UserError(
+            f'--workdir={workdir}: holds a run of another config ({"; ".join(changed)}); '
+            'choose another folder, or the same config to resume'
+        )
+    return True
+
+
+def _claim_workdir(workdir: Path, config: ConfigDict) -> None:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_json(workdir / _CONFIG_FILE, config.to_dict())
+    except OSError as error:
+        raise UserError(f'--workdir={workdir}: cannot be written ({error.strerror})') from error
+
+
+def _check_probe(config: ConfigDict, dataset: sources.Dataset) -> None:
+    labels = dataset.train.labels
+    if labels is None:
+        return
+    _, counts = np.unique(labels, return_counts=True)
+    if config.labels_per_class > counts.min():
+        raise UserError(
+            f'config.probe.labels_per_class={config.labels_per_class}: the smallest class has '
+            f'{counts.min()} training images; choose at most as many'
+        )
+
+
+def _probe_all(
+    config: ConfigDict, dataset: sources.Dataset, pretrained: Pretrained
+) -> dict[str, Accuracies]:
+    """Probes the trained encoder, an untrained one of the same shape, and the raw pixels."""
+    train, test = dataset.train, dataset.test
+    if train.labels is None or test.labels is None:
+        print('No labels: nothing to probe. Scores need none.')
+        return {}
+
+    def pixels(images):
+        return images.reshape(len(images), -1).astype(np.float32) / 255
+
+    representations = {'raw_pixel': pixels}
+    for name, state in (('random_encoder', pretrained.initial), ('', pretrained.final)):
+        encode = encoder_function(pretrained.graphdef, state.params, state.stats)
+        representations[name] = lambda images, encode=encode: extract_features(encode, images)
+    return {
+        name: probe(
+            (represent(train.images), train.labels),
+            (represent(test.images), test.labels),
+            num_classes=len(dataset.classes),
+            config=config.probe,
+        )
+        for name, represent in representations.items()
+    }
+
+
+def _flat(accuracies: dict[str, Accuracies]) -> dict[str, float | None]:
+    """Names every number; without labels the promised ones are null.
+
+    The linear accuracies of the baselines carry no measure in their name: `raw_pixel_accuracy`.
+    """
+    flat = dict.fromkeys(
+        (
+            'linear_accuracy',
+            'few_label_accuracy',
+            'knn_accuracy',
+            'raw_pixel_accuracy',
+            'random_encoder_accuracy',
+        )
+    )
+    for who, values in accuracies.items():
+        prefix = f'{who}_' if who else ''
+        flat[f'{prefix}accuracy' if who else 'linear_accuracy'] = values.linear
+        flat[f'{prefix}few_label_accuracy'] = values.few_label
+        flat[f'{prefix}few_label_std'] = values.few_label_std
+        flat[f'{prefix}knn_accuracy'] = values.knn
+        flat[f'{prefix}knn20_accuracy'] = values.knn20
+        flat[f'{prefix}l2'] = values.l2
+    return flat
+
+
+def _print_table(accuracies: dict[str, Accuracies], result: dict, workdir: Path) -> None:
+    rows = {'': 'trained encoder', 'random_encoder': 'untrained encoder', 'raw_pixel': 'raw pixels'}
+    if accuracies:
+        print(f'\n{"test accuracy, %":18} {"linear":>7} {"few labels":>13} {"kNN":>7} {"20-NN":>7}')
+    for who, title in rows.items() if accuracies else ():
+        values = accuracies[who]
+        few = f'{100 * values.few_label:.2f} ± {100 * values.few_label_std:.2f}'
+        print(
+            f'{title:18} {100 * values.linear:7.2f} {few:>13} '
+            f'{100 * values.knn:7.2f} {100 * values.knn20:7.2f}'
+        )
+    rate = result['pairs_per_second']
+    speed = f', {rate:.0f} pairs/s' if rate else ''
+    print(f'\n{result["seconds"]:.0f} s{speed}; results in {workdir / _RESULT}')
+
+
+if __name__ == '__main__':
+    cli.run(lambda: run(_CONFIG.value, Path(_WORKDIR.value)))

@@ -1,0 +1,123 @@
+"""The model that pre-training fits: an encoder, and a projector whose output the loss sees.
+
+Axes: b images, h w pixels, c channels, k features, d embedding.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from contrastive_jax.models.encoders import ConvNet, ResNet
+
+__all__ = ['Context', 'ContrastiveModel', 'Moments', 'compute_dtype', 'pixel_moments']
+
+
+class Context(NamedTuple):
+    """What every layer of a model shares.
+
+    Attributes:
+      rngs: source of the initial parameters.
+      dtype: of the computation; parameters and batch statistics are float32.
+      axis_name: mapped axis over which batch norm averages, None for each device by itself.
+    """
+
+    rngs: nnx.Rngs
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+
+class Moments(NamedTuple):
+    """Mean and standard deviation of each channel over the training images, pixels in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def pixel_moments(images: np.ndarray) -> Moments:
+    """Measures the moments of uint8 images `[n, h, w, c]`, exactly, from counts of the 256 values.
+
+    Measured, not looked up: constants of another data set are a quiet mistake.
+    """
+    values = np.arange(256) / 255
+    moments = []
+    for channel in range(images.shape[-1]):
+        counts = np.bincount(images[..., channel].ravel(), minlength=256)
+        mean = np.average(values, weights=counts)
+        std = np.sqrt(np.average(np.square(values - mean), weights=counts))
+        moments.append((float(mean), float(std) or 1.0))
+    return Moments(*zip(*moments, strict=True))
+
+
+class Projector(nnx.Module):
+    """Two-layer perceptron, `W2 relu(W1 x + b1) + b2`.
+
+    Source: Chen et al. 2020, Section 4.2.
+    """
+
+    def __init__(self, num_features: int, *, width: int, dim: int, ctx: Context):
+        """Builds the layers: `num_features` in, `width` hidden, `dim` out."""
+        self.hidden = nnx.Linear(num_features, width, dtype=ctx.dtype, rngs=ctx.rngs)
+        self.out = nnx.Linear(width, dim, dtype=ctx.dtype, rngs=ctx.rngs)
+
+    def __call__(self, features: Float[Array, 'b k']) -> Float[Array, 'b d']:
+        """Returns the embeddings, `[b, d]` float32."""
+        return self.out(nnx.relu(self.hidden(features))).astype(jnp.float32)
+
+
+class ContrastiveModel(nnx.Module):
+    """Encoder and projector, with the normalisation of the pixels that they expect."""
+
+    def __init__(self, config, moments: Moments, ctx: Context):
+        """Builds both from `config.model`.
+
+        Args:
+          config: the section `model` of a config.
+          moments: of the training images; also tells the number of channels.
+          ctx: what all layers share.
+        """
+        self.moments = moments
+        channels = len(moments.mean)
+        if config.name == 'conv':
+            self.encoder = ConvNet(channels, width=config.width, ctx=ctx)
+        else:
+            depth = int(config.name.removeprefix('resnet'))
+            self.encoder = ResNet(
+                channels, depth=depth, width=config.width, stem=config.stem, ctx=ctx
+            )
+        self.projector = Projector(
+            self.encoder.num_features,
+            width=config.projector_width,
+            dim=config.projector_dim,
+            ctx=ctx,
+        )
+
+    def encode(self, images: Float[Array, 'b h w c'], *, train: bool) -> Float[Array, 'b k']:
+        """Features before the projector.
+
+        Args:
+          images: `[b, h, w, c]` in [0, 1].
+          train: use, and update, the statistics of this batch.
+
+        Returns:
+          `[b, k]` float32.
+        """
+        mean, std = (jnp.asarray(moment, jnp.float32) for moment in self.moments)
+        return self.encoder((images - mean[None, None, None]) / std[None, None, None], train)
+
+    def __call__(
+        self, images: Float[Array, 'b h w c'], *, train: bool
+    ) -> tuple[Float[Array, 'b k'], Float[Array, 'b d']]:
+        """Returns features (before the projector) and embeddings (after it), both float32."""
+        features = self.encode(images, train=train)
+        return features, self.projector(features)
+
+
+def compute_dtype(precision: str) -> Any:
+    """The type that `config.precision` asks for on this machine."""
+    if precision == 'auto':
+        precision = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
+    return jnp.dtype(precision)

@@ -1,0 +1,157 @@
+"""Encoders: images in, feature vectors out.
+
+Axes: b images, h w pixels, c channels, k features.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+__all__ = ['ConvNet', 'ResNet']
+
+# He et al. 2016: blocks a stage, and whether a block is a bottleneck.
+_DEPTHS = {18: ((2, 2, 2, 2), False), 34: ((3, 4, 6, 3), False), 50: ((3, 4, 6, 3), True)}
+
+
+class _ConvNorm(nnx.Module):
+    """Convolution without bias, then batch norm."""
+
+    def __init__(
+        self, channels_in, channels_out, size, *, stride=1, scale=nnx.initializers.ones, ctx
+    ):
+        self.conv = nnx.Conv(
+            channels_in,
+            channels_out,
+            (size, size),
+            strides=stride,
+            padding=[(size // 2, size // 2)] * 2,
+            use_bias=False,
+            kernel_init=nnx.initializers.variance_scaling(2.0, 'fan_out', 'normal'),
+            dtype=ctx.dtype,
+            rngs=ctx.rngs,
+        )
+        self.norm = batch_norm(channels_out, ctx=ctx, scale_init=scale)
+
+    def __call__(self, x, train: bool):
+        return self.norm(self.conv(x), use_running_average=not train)
+
+
+class _Block(nnx.Module):
+    """Residual block: two 3x3 convolutions, or a 1x1, 3x3, 1x1 bottleneck of four times the width.
+
+    The last normalisation starts at zero, so that a block starts as the identity.
+    """
+
+    def __init__(self, channels_in, width, stride, *, bottleneck, ctx):
+        zeros = nnx.initializers.zeros
+        channels_out = 4 * width if bottleneck else width
+        if bottleneck:
+            layers = [
+                _ConvNorm(channels_in, width, 1, ctx=ctx),
+                _ConvNorm(width, width, 3, stride=stride, ctx=ctx),
+                _ConvNorm(width, channels_out, 1, scale=zeros, ctx=ctx),
+            ]
+        else:
+            layers = [
+                _ConvNorm(channels_in, width, 3, stride=stride, ctx=ctx),
+                _ConvNorm(width, width, 3, scale=zeros, ctx=ctx),
+            ]
+        self.layers = nnx.List(layers)
+        changes_shape = stride != 1 or channels_in != channels_out
+        self.shortcut = (
+            _ConvNorm(channels_in, channels_out, 1, stride=stride, ctx=ctx)
+            if changes_shape
+            else None
+        )
+
+    def __call__(self, x, train: bool):
+        y = x
+        for layer in self.layers[:-1]:
+            y = nnx.relu(layer(y, train))
+        y = self.layers[-1](y, train)
+        return nnx.relu(y + (x if self.shortcut is None else self.shortcut(x, train)))
+
+
+class ResNet(nnx.Module):
+    """ResNet-18, -34 or -50 without its classifier.
+
+    Source: He et al. 2016; the `cifar` stem (3x3, stride 1, no pooling): Chen et al. 2020, B.9.
+    """
+
+    def __init__(self, channels: int, *, depth: int, width: int, stem: str, ctx):
+        """Builds the layers.
+
+        Args:
+          channels: c of the images.
+          depth: 18, 34 or 50.
+          width: channels of the first stage.
+          stem: 'cifar' or 'imagenet'.
+          ctx: what all layers share, see `models.Context`.
+        """
+        blocks, bottleneck = _DEPTHS[depth]
+        self.pool = stem == 'imagenet'
+        size, stride = (7, 2) if self.pool else (3, 1)
+        self.stem = _ConvNorm(channels, width, size, stride=stride, ctx=ctx)
+        layers, channels_in = [], width
+        for stage, count in enumerate(blocks):
+            stage_width = width * 2**stage
+            for block in range(count):
+                stride = 2 if stage > 0 and block == 0 else 1
+                layers.append(
+                    _Block(channels_in, stage_width, stride, bottleneck=bottleneck, ctx=ctx)
+                )
+                channels_in = stage_width * (4 if bottleneck else 1)
+        self.blocks = nnx.List(layers)
+        self.num_features = channels_in
+
+    def __call__(self, images: Float[Array, 'b h w c'], train: bool) -> Float[Array, 'b k']:
+        """Returns the features after global average pooling, `[b, k]` float32."""
+        x = nnx.relu(self.stem(images, train))
+        if self.pool:
+            x = nnx.max_pool(x, (3, 3), (2, 2), padding=[(1, 1), (1, 1)])
+        for block in self.blocks:
+            x = block(x, train)
+        return jnp.mean(x.astype(jnp.float32), axis=(1, 2))
+
+
+class ConvNet(nnx.Module):
+    """Three 3x3 convolutions, for images of 8 to 32 pixels; features keep a 2 x 2 grid."""
+
+    def __init__(self, channels: int, *, width: int, ctx):
+        """Builds the layers.
+
+        Args:
+          channels: c of the images.
+          width: channels of the first convolution; the others have two and four times as many.
+          ctx: what all layers share, see `models.Context`.
+        """
+        widths = [channels, width, 2 * width, 4 * width]
+        self.layers = nnx.List(
+            _ConvNorm(widths[i], widths[i + 1], 3, stride=1 if i == 0 else 2, ctx=ctx)
+            for i in range(3)
+        )
+        self.num_features = 4 * widths[-1]
+
+    def __call__(self, images: Float[Array, 'b h w c'], train: bool) -> Float[Array, 'b k']:
+        """Returns the features of a 2 x 2 average pooling, `[b, k]` float32."""
+        x = images
+        for layer in self.layers:
+            x = nnx.relu(layer(x, train))
+        grid = jax.image.resize(
+            x.astype(jnp.float32), (x.shape[0], 2, 2, x.shape[3]), 'linear', antialias=True
+        )
+        return grid.reshape(len(grid), -1)
+
+
+def batch_norm(features: int, *, ctx, scale_init=nnx.initializers.ones) -> nnx.BatchNorm:
+    """Batch norm over this device, or over the mapped axis of `ctx`; statistics in float32."""
+    return nnx.BatchNorm(
+        features,
+        momentum=0.9,
+        epsilon=1e-5,
+        scale_init=scale_init,
+        axis_name=ctx.axis_name,
+        dtype=ctx.dtype,
+        rngs=ctx.rngs,
+    )

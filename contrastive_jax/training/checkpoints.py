@@ -1,0 +1,46 @@
+"""Checkpoints of the training state, by Orbax."""
+
+from pathlib import Path
+
+import orbax.checkpoint as ocp
+
+from contrastive_jax.training.step import TrainState
+
+__all__ = ['Checkpoints']
+
+_KEPT = 2
+
+
+class Checkpoints:
+    """The newest states of a run, in `workdir/checkpoints`.
+
+    The key is not saved: it follows from the seed.
+    """
+
+    def __init__(self, workdir: Path):
+        """Opens the folder; makes it where there is none."""
+        options = ocp.CheckpointManagerOptions(max_to_keep=_KEPT, create=True)
+        self._manager = ocp.CheckpointManager((workdir / 'checkpoints').absolute(), options=options)
+
+    def restore(self, state: TrainState) -> TrainState:
+        """The newest saved state, or `state` itself where nothing has been saved."""
+        step = self._manager.latest_step()
+        if step is None:
+            return state
+        saved = self._manager.restore(step, args=ocp.args.StandardRestore(_saved_part(state)))
+        return state._replace(**saved)
+
+    def save(self, state: TrainState) -> None:
+        """Saves a state under its step, in the background; once saved, older ones go."""
+        step = int(state.step)
+        if step != self._manager.latest_step():
+            self._manager.save(step, args=ocp.args.StandardSave(_saved_part(state)))
+
+    def close(self) -> None:
+        """Waits until all is on disk."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+
+def _saved_part(state: TrainState) -> dict:
+    return {name: value for name, value in state._asdict().items() if name != 'key'}

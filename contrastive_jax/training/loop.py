@@ -1,0 +1,174 @@
+"""Pre-training from a config: batches in, steps, logs and checkpoints out."""
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from tqdm import tqdm
+
+from contrastive_jax.data.batches import Batch, make_batch, prefetch, step_indices
+from contrastive_jax.data.sources import Split
+from contrastive_jax.errors import UserError
+from contrastive_jax.models import pixel_moments
+from contrastive_jax.training.checkpoints import Checkpoints
+from contrastive_jax.training.logs import MetricsLog
+from contrastive_jax.training.optimizer import make_optimizer, make_schedule
+from contrastive_jax.training.step import (
+    AXIS,
+    TrainState,
+    init_state,
+    make_objective,
+    map_over_devices,
+    train_step,
+)
+
+__all__ = ['Pretrained', 'check_batch', 'pretrain']
+
+# Seconds between two times that metrics are fetched from the device and written.
+_LOG_SECONDS = 1.0
+
+
+class Pretrained(NamedTuple):
+    """What pre-training leaves behind.
+
+    Attributes:
+      graphdef: static description of the model.
+      initial: the state before the first step.
+      final: the state after the last.
+      pairs_per_second: images a second, each seen as a pair of views, compilation left out; None
+        where nothing was left to train.
+    """
+
+    graphdef: nnx.GraphDef
+    initial: TrainState
+    final: TrainState
+    pairs_per_second: float | None
+
+
+def check_batch(batch_size: int, images: int, devices: int) -> None:
+    """Raises UserError unless a batch fits the images and splits evenly over the devices."""
+    if batch_size % devices:
+        raise UserError(
+            f'config.batch_size={batch_size}: must be divisible by the {devices} devices; '
+            f'the nearest is {max(1, round(batch_size / devices)) * devices}'
+        )
+    if batch_size > images:
+        raise UserError(
+            f'config.batch_size={batch_size}: larger than the {images} training images; '
+            f'choose at most {images // devices * devices}'
+        )
+
+
+def pretrain(config, split: Split, workdir: Path) -> Pretrained:
+    """Trains until the last epoch, from the newest checkpoint in `workdir` if there is one.
+
+    Args:
+      config: the whole config, validated.
+      split: the training images; labels, where known, serve for statistics alone.
+      workdir: receives metrics and checkpoints.
+    """
+    n, devices = len(split.images), jax.device_count()
+    check_batch(config.batch_size, n, devices)
+    steps_per_epoch = n // config.batch_size
+    total = config.epochs * steps_per_epoch
+    schedule = make_schedule(config, steps_per_epoch)
+    optimizer = make_optimizer(config, schedule)
+    graphdef, initial = init_state(config, pixel_moments(split.images), optimizer, AXIS)
+    step_function = map_over_devices(
+        partial(
+            train_step,
+            graphdef=graphdef,
+            optimizer=optimizer,
+            objective=make_objective(config),
+            augmentation=config.augment,
+        )
+    )
+    checkpoints = Checkpoints(workdir)
+    # The first state is kept for the untrained baseline, and a step donates the one it is given.
+    state = checkpoints.restore(jax.tree.map(lambda leaf: leaf.copy(), initial))
+    start = int(state.step)
+    recorder = _Recorder(MetricsLog(workdir, start), config.batch_size, steps_per_epoch, schedule)
+    batches = (
+        make_batch(split, step_indices(config.seed, step, n, config.batch_size), devices)
+        for step in range(start, total)
+    )
+    placed = prefetch(batches, _place_on_devices)
+    with tqdm(placed, 'train', total=total, initial=start, unit='step', disable=None) as progress:
+        for step, batch in enumerate(progress, start):
+            state, metrics = step_function(state, batch)
+            recorder.add(step + 1, metrics, progress)
+            if (step + 1) % config.checkpoint_every == 0 or step + 1 == total:
+                recorder.write_all()
+                checkpoints.save(state)
+    recorder.close()
+    checkpoints.close()
+    return Pretrained(graphdef, initial, state, recorder.pairs_per_second)
+
+
+def _place_on_devices(batch: Batch) -> Batch:
+    mesh = Mesh(np.array(jax.devices()), (AXIS,))
+    return jax.device_put(batch, NamedSharding(mesh, PartitionSpec(AXIS)))
+
+
+class _Recorder:
+    """Collects metrics on the device and writes them now and then, so that no step waits."""
+
+    def __init__(self, log: MetricsLog, batch_size: int, steps_per_epoch: int, schedule):
+        self._log = log
+        self._batch_size = batch_size
+        self._steps_per_epoch = steps_per_epoch
+        self._schedule = schedule
+        self._pending: list[tuple[int, dict]] = []
+        # The first step compiles; the clock starts when it is done.
+        self._first: tuple[int, float] | None = None
+        self._last: tuple[int, float] | None = None
+
+    def add(self, step: int, metrics: dict, progress: tqdm) -> None:
+        self._pending.append((step, metrics))
+        if self._first is None:
+            jax.block_until_ready(metrics)
+            self._first = self._last = (step, time.perf_counter())
+        elif time.perf_counter() - self._last[1] > _LOG_SECONDS:
+            loss = self._write(self._pending[:-1])
+            progress.set_postfix_str(f'loss {loss:.3f}, {self.pairs_per_second or 0:.0f} pairs/s')
+
+    def write_all(self) -> None:
+        self._write(self._pending)
+        self._log.flush()
+
+    def close(self) -> None:
+        self.write_all()
+        self._log.close()
+
+    @property
+    def pairs_per_second(self) -> float | None:
+        if self._first is None or self._last[0] == self._first[0]:
+            return None
+        (first, began), (last, ended) = self._first, self._last
+        return (last - first) * self._batch_size / (ended - began)
+
+    def _write(self, entries: list[tuple[int, dict]]) -> float:
+        """Waits for the entries' steps, writes them and returns the last loss."""
+        loss = float('nan')
+        fetched = jax.device_get([metrics for _, metrics in entries])
+        if entries:
+            self._last = (entries[-1][0], time.perf_counter())
+        for (step, _), metrics in zip(entries, fetched, strict=True):
+            numbers = {name: float(value) for name, value in metrics.items()}
+            loss = numbers['loss']
+            self._log.write(
+                step,
+                {
+                    'epoch': (step - 1) // self._steps_per_epoch,
+                    **numbers,
+                    'learning_rate': float(self._schedule(step - 1)),
+                    'pairs_per_second': self.pairs_per_second,
+                },
+            )
+        del self._pending[: len(entries)]
+        return loss

@@ -1,0 +1,166 @@
+"""One step of pre-training: a pure function of state and batch, the same on one device and many.
+
+Axes: b images of this device, m = 2b views, k features, d embedding.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Float, Int, Key
+
+from contrastive_jax import objectives
+from contrastive_jax.data.batches import Batch
+from contrastive_jax.models import Context, ContrastiveModel, Moments, compute_dtype
+from contrastive_jax.training.augment import two_views
+
+__all__ = ['AXIS', 'TrainState', 'init_state', 'make_objective', 'map_over_devices', 'train_step']
+
+AXIS = 'devices'
+
+Metrics = dict[str, Float[Array, '']]
+
+
+class TrainState(NamedTuple):
+    """All that a step changes, and the key that it draws from.
+
+    Attributes:
+      step: steps taken.
+      params: parameters of encoder and projector.
+      stats: batch statistics.
+      opt_state: of the optimiser.
+      key: root of the run's randomness; never changes.
+    """
+
+    step: Int[Array, '']
+    params: Any
+    stats: Any
+    opt_state: Any
+    key: Key[Array, '']
+
+
+def init_state(
+    config, moments: Moments, optimizer: optax.GradientTransformation, axis_name: str | None = None
+) -> tuple[nnx.GraphDef, TrainState]:
+    """Draws the first state of a run.
+
+    Args:
+      config: the whole config.
+      moments: of the training images.
+      optimizer: what `make_optimizer` returns.
+      axis_name: mapped axis, for batch norm over all devices; None on one device.
+
+    Returns:
+      The static description of the model, and its state.
+    """
+    key = jax.random.key(config.seed)
+    ctx = Context(
+        rngs=nnx.Rngs(jax.random.fold_in(key, 0)),
+        dtype=compute_dtype(config.precision),
+        axis_name=axis_name if config.model.sync_batch_norm else None,
+    )
+    model = ContrastiveModel(config.model, moments, ctx)
+    graphdef, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+    # Not the key of the parameters: the same numbers must not serve twice.
+    run_key = jax.random.fold_in(key, 1)
+    return graphdef, TrainState(jnp.int32(0), params, stats, optimizer.init(params), run_key)
+
+
+def make_objective(config) -> Callable[..., tuple[Float[Array, ''], Metrics]]:
+    """Selection and loss as `config.pairs` and `config.loss` name them.
+
+    Returns:
+      A function of features `[m, k]`, embeddings `[m, d]`, labels `[m]` or None, and the keyword
+      `axis_name`, that returns loss and metrics. With labels the metrics hold
+      `different_class_share`, of the selected pairs.
+    """
+    pairs = config.pairs
+
+    def objective(features, embeddings, labels, *, axis_name=None):
+        selected = {'none': None, 'all': 'all'}.get(pairs.select)
+        if pairs.select == 'difficult':
+            selected = objectives.difficult_band(
+                features, pos_high=pairs.pos_high, pos_low=pairs.pos_low, axis_name=axis_name
+            )
+        loss, metrics = objectives.nt_xent(
+            embeddings,
+            temperature=config.loss.temperature,
+            pairs=selected,
+            remove=pairs.remove,
+            margin=pairs.margin,
+            temperature_scale=pairs.temperature_scale,
+            axis_name=axis_name,
+        )
+        if labels is not None and selected is not None:
+            metrics['different_class_share'] = objectives.different_class_share(
+                selected, labels, axis_name=axis_name
+            )
+        return loss, metrics
+
+    return objective
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    *,
+    graphdef: nnx.GraphDef,
+    optimizer: optax.GradientTransformation,
+    objective: Callable[..., tuple[Float[Array, ''], Metrics]],
+    augmentation,
+    axis_name: str | None = None,
+) -> tuple[TrainState, Metrics]:
+    """Augments, encodes, compares with the views of all devices, and updates.
+
+    Args:
+      state: the same on every device.
+      batch: the images of this device, uint8 `[b, h, w, c]`, and their labels `[b]` or None.
+      graphdef: static description of the model, from `init_state`.
+      optimizer: the one that `state.opt_state` belongs to.
+      objective: what `make_objective` returns.
+      augmentation: the section `augment` of a config.
+      axis_name: mapped axis; None on one device.
+
+    Returns:
+      The next state, and `loss` with the metrics of the objective: the same on every device.
+    """
+    b = len(batch.images)
+    first = 0 if axis_name is None else lax.axis_index(axis_name) * b
+    key = jax.random.fold_in(state.key, state.step)
+    views = two_views(key, batch.images, augmentation, first)
+    labels = None if batch.labels is None else jnp.tile(batch.labels, 2)
+
+    def loss_function(params):
+        # Without the copy, new batch statistics would be written into a tracer of an outer level.
+        model = nnx.merge(graphdef, params, state.stats, copy=True)
+        features, embeddings = model(views, train=True)
+        loss, metrics = objective(features, embeddings, labels, axis_name=axis_name)
+        return loss, (metrics, nnx.state(model, nnx.BatchStat))
+
+    gradient = jax.value_and_grad(loss_function, has_aux=True)
+    (loss, (metrics, stats)), grads = gradient(state.params)
+    if axis_name is not None:
+        grads, stats = lax.pmean((grads, stats), axis_name)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    new_state = state._replace(step=state.step + 1, params=params, stats=stats, opt_state=opt_state)
+    return new_state, {'loss': loss, **metrics}
+
+
+def map_over_devices(step: Callable) -> Callable:
+    """Maps a step over all devices: the state is the same on each, the batch is split.
+
+    The only place where the project maps over devices. The state that goes in is donated.
+    """
+    return jax.pmap(
+        partial(step, axis_name=AXIS),
+        axis_name=AXIS,
+        in_axes=(None, 0),
+        out_axes=None,
+        donate_argnums=0,
+    )
