@@ -32,7 +32,7 @@ def get_config(variant: str = ''):
     config.pairs.margin = 0.1
     if variant == 'small':
         config.epochs = 2
-        config.optimizer.warmup_epochs = 1
+        config.optimizer.warmup_epochs = 1.0
     elif variant:
         raise ValueError(f'configs/digits.py:{variant}: variants are small, or none')
     return config

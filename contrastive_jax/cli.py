@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from absl import app, flags, logging
 
+from contrastive_jax.config import check_field
 from contrastive_jax.errors import UserError
 
 __all__ = ['run']
@@ -25,18 +26,26 @@ def _guarded(command: Callable[[], None]) -> None:
 
 
 def _parse_flags(arguments: list[str]) -> list[str]:
-    """Parses the flags; a wrong one ends the program with one line, as in the config."""
+    """Parses the flags; a wrong one ends the program with one line, as a wrong config does."""
     try:
+        for argument in arguments[1:]:
+            if argument.startswith('--config.'):
+                check_field(argument.removeprefix('--config.').partition('=')[0])
         rest = flags.FLAGS(arguments)
-    except flags.Error as error:
-        sys.exit(f'error: {_first_line(error)}')
-    # What ml_collections raises for a field, a value or a config file that is not there.
-    except (AttributeError, KeyError, TypeError, ValueError, OSError, ImportError) as error:
-        sys.exit(f'error: {_first_line(error)}')
-    if len(rest) > 1:
-        sys.exit(f'error: unexpected argument {rest[1]!r}; flags are written --name=value')
+        if len(rest) > 1:
+            raise UserError(f'unexpected argument {rest[1]!r}; flags are written --name=value')
+        # A config file that cannot be loaded is an error only once its values are asked for.
+        if 'config' in flags.FLAGS and flags.FLAGS.config is not None:
+            flags.FLAGS.config.keys()
+    # UserError, absl's own, and what ml_collections raises for fields, values and files.
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        sys.exit(f'error: {_one_line(error)}')
     return rest
 
 
-def _first_line(error: Exception) -> str:
-    return ' '.join(str(error).strip('"\'').split())
+def _one_line(error: Exception) -> str:
+    """The message without the traceback that a failing config file brings in its text."""
+    text = str(error)
+    if 'Traceback' in text:
+        text = text.strip().splitlines()[-1].partition(': ')[2]
+    return ' '.join(text.split())

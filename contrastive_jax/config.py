@@ -11,7 +11,7 @@ from ml_collections import ConfigDict, config_dict
 
 from contrastive_jax.errors import UserError
 
-__all__ = ['FIELDS', 'default', 'differences', 'validate']
+__all__ = ['FIELDS', 'check_field', 'default', 'differences', 'validate']
 
 
 class Rule(NamedTuple):
@@ -40,7 +40,7 @@ def _integer(least: int) -> Rule:
     )
 
 
-def _number(least: float, most: float = float('inf')) -> Rule:
+def _number(least: int | float, most: int | float = float('inf')) -> Rule:
     words = f'a number in [{least}, {most}]' if most < float('inf') else f'a number >= {least}'
     return Rule(words, lambda v: _is_number(v) and least <= v <= most and v < float('inf'))
 
@@ -99,7 +99,7 @@ FIELDS: dict[str, Field] = {
     'pairs.temperature_scale': Field(1.0, _POSITIVE, 'rho, times tau for a selected pair'),
     'optimizer.name': Field('lars', _one_of('lars', 'sgd', 'adamw'), 'optimiser'),
     'optimizer.learning_rate': Field(0.4, _POSITIVE, 'peak, for 256 images; scaled linearly'),
-    'optimizer.warmup_epochs': Field(10, _number(0), 'linear warm-up, then cosine to 0'),
+    'optimizer.warmup_epochs': Field(10.0, _number(0), 'linear warm-up, then cosine to 0'),
     'optimizer.weight_decay': Field(1e-4, _number(0), 'not on biases and normalisation'),
     'optimizer.momentum': Field(0.9, _SHARE, 'of lars and sgd'),
     'optimizer.trust_coefficient': Field(0.02, _POSITIVE, 'of lars'),
@@ -132,9 +132,7 @@ def validate(config: ConfigDict) -> None:
     """
     values = _flatten(config)
     for path in values:
-        if path not in FIELDS:
-            near = difflib.get_close_matches(path, FIELDS, n=1, cutoff=0.0)[0]
-            raise UserError(f'config.{path}: no such field; the nearest is config.{near}')
+        check_field(path)
     for path, field in FIELDS.items():
         if path not in values:
             raise UserError(f'config.{path}: missing; start the config from config.default()')
@@ -148,6 +146,13 @@ def validate(config: ConfigDict) -> None:
             f'config.optimizer.warmup_epochs={config.optimizer.warmup_epochs}: must be less than '
             f'config.epochs={config.epochs}'
         )
+
+
+def check_field(path: str) -> None:
+    """Raises UserError, with the nearest name, unless there is a field `path`."""
+    if path not in FIELDS:
+        near = difflib.get_close_matches(path, FIELDS, n=1, cutoff=0.0)[0]
+        raise UserError(f'config.{path}: no such field; the nearest is config.{near}')
 
 
 def _validate_pairs(pairs: ConfigDict) -> None:

@@ -3,7 +3,9 @@
 Axes: m anchors (local rows), n rows to compare with, d dimensions of a row.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any
 
 import jax
@@ -11,7 +13,23 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-__all__ = ['cosines', 'kth_largest', 'map_anchors', 'masked_logsumexp', 'unit_rows']
+__all__ = [
+    'Number',
+    'Scalar',
+    'check_percentiles',
+    'cosines',
+    'count_true',
+    'kth_largest',
+    'map_anchors',
+    'masked_logsumexp',
+    'order_statistics',
+    'percentile_rank',
+    'unit_rows',
+]
+
+# What counts as a plain number, and as one that may also be traced or learnt.
+Number = int | float
+Scalar = Number | Float[Array, '']
 
 _SIGN_FLIP = 0x7FFFFFFF
 
@@ -45,33 +63,69 @@ def cosines(rows: Float[Array, 'n d'], anchor: Float[Array, ' d']) -> Float[Arra
     return jnp.matmul(rows, anchor, precision=lax.Precision.HIGHEST)
 
 
-def kth_largest(values: Float[Array, ' n'], rank: int | Int[Array, '']) -> Float[Array, '']:
-    """Exact `rank`-th largest of float32 values, `+inf` for rank 0.
+def percentile_rank(percentile: Number, count: int) -> int:
+    """`ceil(percentile * count)` of the decimal as written: 0.55 of 20 is 11, not 12."""
+    return math.ceil(Fraction(str(float(percentile))) * count)
+
+
+def check_percentiles(pos_high: Number, pos_low: Number) -> None:
+    """Raises ValueError unless `0 <= pos_high <= pos_low <= 1`."""
+    if not 0 <= pos_high <= pos_low <= 1:
+        raise ValueError(
+            f'pos_high={pos_high}, pos_low={pos_low}: need 0 <= pos_high <= pos_low <= 1, '
+            'fractions of the descending order of similarities'
+        )
+
+
+def count_true(masks: Sequence[Bool[Array, ' n']]) -> tuple[Int[Array, ''], ...]:
+    """Numbers of true entries of several masks, in one pass over what they are made from.
+
+    `jnp.sum` of each would do, but on a CPU XLA first writes the operand of a single reduction to
+    memory; a reduction with several outputs is fused with what makes its masks.
+    """
+    ones = tuple(mask.astype(jnp.int32) for mask in masks)
+    zeros = (jnp.int32(0),) * len(ones)
+    return tuple(lax.reduce(ones, zeros, lambda a, b: tuple(map(jnp.add, a, b)), (0,)))
+
+
+def order_statistics(
+    values: Float[Array, ' n'], ranks: Sequence[int | Int[Array, '']]
+) -> tuple[Float[Array, ''], ...]:
+    """Exact `rank`-th largest of float32 values for each rank, `+inf` for rank 0.
 
     The bits of a float, its sign folded in, are integers in the order of the floats. Bisection on
     them needs 32 counting passes and no sort, and ends at a value that is there.
 
     Args:
       values: `[n]` float32, no NaN; `-inf` marks an entry that is not there.
-      rank: 0 to n.
+      ranks: each 0 to n.
 
     Returns:
-      Scalar float32.
+      One scalar float32 for each rank.
     """
     keys = _ordered(lax.bitcast_convert_type(values, jnp.int32))
-    rank = jnp.asarray(rank, jnp.int32)
+    ranks = [jnp.asarray(rank, jnp.int32) for rank in ranks]
 
     def halve(_, bounds):
-        low, high = bounds
         # Rounded up, and without the overflow of (low + high) / 2.
-        middle = (low >> 1) + (high >> 1) + ((low | high) & 1)
-        enough = jnp.sum(keys >= middle, dtype=jnp.int32) >= rank
-        return jnp.where(enough, middle, low), jnp.where(enough, high, middle - 1)
+        middles = [(low >> 1) + (high >> 1) + ((low | high) & 1) for low, high in bounds]
+        counts = count_true([keys >= middle for middle in middles])
+        return tuple(
+            (jnp.where(count >= rank, middle, low), jnp.where(count >= rank, high, middle - 1))
+            for (low, high), middle, count, rank in zip(bounds, middles, counts, ranks, strict=True)
+        )
 
     integers = jnp.iinfo(jnp.int32)
-    low, _ = lax.fori_loop(0, 32, halve, (jnp.int32(integers.min), jnp.int32(integers.max)))
-    found = lax.bitcast_convert_type(_ordered(low), jnp.float32)
-    return jnp.where(rank == 0, jnp.inf, found)
+    bounds = ((jnp.int32(integers.min), jnp.int32(integers.max)),) * len(ranks)
+    return tuple(
+        jnp.where(rank == 0, jnp.inf, lax.bitcast_convert_type(_ordered(low), jnp.float32))
+        for (low, _), rank in zip(lax.fori_loop(0, 32, halve, bounds), ranks, strict=True)
+    )
+
+
+def kth_largest(values: Float[Array, ' n'], rank: int | Int[Array, '']) -> Float[Array, '']:
+    """One of the `order_statistics`."""
+    return order_statistics(values, [rank])[0]
 
 
 def _ordered(bits: Int[Array, '*shape']) -> Int[Array, '*shape']:

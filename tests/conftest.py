@@ -2,10 +2,10 @@
 
 import os
 
-# Before JAX is imported: cross-device negatives are where contrastive code goes wrong.
-os.environ['XLA_FLAGS'] = (
-    os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=4'
-)
+# Before JAX is imported. Several devices, since cross-device negatives are where contrastive code
+# goes wrong; and little optimisation, since nearly all of the time of a test is compilation.
+_FLAGS = '--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0'
+os.environ['XLA_FLAGS'] = f'{_FLAGS} {os.environ.get("XLA_FLAGS", "")}'
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 
 import jax

@@ -182,10 +182,7 @@ def _tfds(config) -> Dataset:
 
 
 def _tfds_split(builder, split: str) -> Split:
-    import tensorflow_datasets as tfds
-
-    wanted = tfds.decode.PartialDecoding({'image': True, 'label': True})
-    source = builder.as_data_source(split, decoders=wanted)
+    source = builder.as_data_source(split)
     images, labels = [], []
     for start in tqdm(range(0, len(source), 1000), f'read {builder.name} {split}', disable=None):
         for example in source.__getitems__(range(start, min(start + 1000, len(source)))):

@@ -13,7 +13,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-__all__ = ['Linear', 'accuracy', 'choose_l2', 'few_label_accuracies', 'fit', 'standardise']
+__all__ = ['Linear', 'choose_l2', 'correct', 'few_label_accuracies', 'fit', 'standardise']
 
 # L2 strengths that `choose_l2` tries, strongest first: a tie goes to the stronger one.
 STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)

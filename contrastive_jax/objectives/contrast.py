@@ -1,29 +1,27 @@
-"""NT-Xent and the paper's treatments of difficult pairs, one function for every arm.
+"""The losses with the paper's treatments of difficult pairs: NT-Xent and the spectral loss.
 
 Axes: b images of this device, m = 2b local anchors, n rows of all devices, d embedding.
 """
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from contrastive_jax.numerics import cosines, map_anchors, masked_logsumexp
-from contrastive_jax.objectives._batch import anchors_and_rows, mean_over_devices
+from contrastive_jax.numerics import Scalar, masked_logsumexp, unit_rows
+from contrastive_jax.objectives._batch import Metrics, check_positive, mean_over_anchors
 from contrastive_jax.objectives.pairs import Pairs, selection
 
-__all__ = ['nt_xent']
-
-Metrics = dict[str, Float[Array, '']]
+__all__ = ['nt_xent', 'spectral']
 
 
 def nt_xent(
     embeddings: Float[Array, 'm d'],
     *,
-    temperature: float,
+    temperature: Scalar,
     pairs: Pairs = None,
     remove: bool = False,
-    margin: float = 0.0,
-    temperature_scale: float = 1.0,
+    margin: Scalar = 0.0,
+    temperature_scale: Scalar = 1.0,
     axis_name: str | None = None,
     block_size: int | None = None,
 ) -> tuple[Float[Array, ''], Metrics]:
@@ -56,33 +54,103 @@ def nt_xent(
 
     Source: Section 5, Eqs. 11 and 13-15; Chen et al. 2020.
     """
-    _check_positive(temperature=temperature, temperature_scale=temperature_scale)
-    anchors, rows = anchors_and_rows(embeddings, axis_name)
-    m, n = len(embeddings), len(rows)
-    positives = jnp.sum(anchors.unit * jnp.roll(anchors.unit, m // 2, axis=0), axis=-1)
+    check_positive(temperature=temperature, temperature_scale=temperature_scale)
     cuts, select = selection(pairs, axis_name)
 
-    def anchor_loss(inputs):
-        anchor, positive, cut = inputs
-        negative = anchor.negatives(n)
+    def anchor_loss(anchor, similarity, positive, cut):
+        negative = anchor.negatives(len(similarity))
         chosen = select(cut, negative)
-        similarity = cosines(rows, anchor.unit)
         treated = (similarity + margin) / (temperature * temperature_scale)
         logits = jnp.where(chosen, treated, similarity / temperature)
         kept = negative & ~chosen if remove else negative
         contrast = masked_logsumexp(logits, kept) - positive / temperature
         # -positive + log(e^positive + sum of negatives) without the difference of large numbers.
-        return jax.nn.softplus(contrast), jnp.sum(chosen, dtype=jnp.float32)
+        return jax.nn.softplus(contrast), {'selected_share': _share(chosen, negative)}
 
-    losses, selected = map_anchors(anchor_loss, (anchors, positives, cuts), block_size)
-    metrics = {
-        'positive_similarity': jnp.mean(positives),
-        'selected_share': jnp.mean(selected) / max(n - 2, 1),
-    }
-    return mean_over_devices((jnp.mean(losses), metrics), axis_name)
+    return mean_over_anchors(
+        anchor_loss, unit_rows(embeddings), cuts, axis_name=axis_name, block_size=block_size
+    )
 
 
-def _check_positive(**values: float) -> None:
-    for name, value in values.items():
-        if isinstance(value, int | float) and not value > 0:
-            raise ValueError(f'{name}={value}: must be above 0')
+def spectral(
+    embeddings: Float[Array, 'm d'],
+    *,
+    mu: Scalar = 1.0,
+    pairs: Pairs = None,
+    remove: bool = False,
+    margin: Scalar = 0.0,
+    temperature_scale: Scalar = 1.0,
+    axis_name: str | None = None,
+    block_size: int | None = None,
+) -> tuple[Float[Array, ''], Metrics]:
+    """Spectral contrastive loss with removal, margin and temperature scaling of the selected pairs.
+
+    With `s` the inner products of rows clipped to length `sqrt(mu)`, `p` the selection, `sigma` the
+    margin, `rho` the temperature scale, j the positive of i and k the rows of the other view and of
+    other images,
+
+      `loss = mean_i [ -2 s_ij + mean_k (s_ik + sigma p_ik)^2 / rho^p_ik ] / mu`.
+
+    It estimates a factorisation of the similarity graph. Let `w_xy` be the chance to draw x and y
+    as the views of one image, `w_x = sum_y w_xy`, `D = diag(w_x)`, `Abar = D^-1/2 (w_xy) D^-1/2`
+    and `F = D^1/2 f`. For images drawn independently, no row clipped and `mu = 1`,
+
+      `E[loss] = sum_xy (T . Abar - Mbar - F F^T)_xy^2 / T_xy + const`,
+
+    with `Mbar = sigma D^1/2 P D^1/2` and `T_xy = rho^p_xy`: multiply the square out, and the terms
+    with `F F^T` are `-2 w_xy s_xy + w_x w_y (s_xy^2 + 2 sigma p_xy s_xy) / T_xy`. So the margin
+    subtracts from the graph and the temperature multiplies it. Only the repulsion is treated, since
+    a positive is never selected; this is why `rho` divides the square and not the similarity, which
+    would multiply the graph by `rho^2`. Removal is the limit of a large `rho`: weight zero.
+
+    Args:
+      embeddings: `[m, d]` projector outputs, not normalised, view 1 and then view 2.
+      mu: `> 0`, largest squared length of a row.
+      pairs: a `DifficultBand`, a matrix `[m, n]`, `'all'` for every negative, or None.
+      remove: leave the selected pairs out of the repulsion.
+      margin: `sigma >= 0`, added to the inner product of a selected pair.
+      temperature_scale: `rho > 0`, divides the square of a selected pair.
+      axis_name: mapped axis over which the negatives are global; None on one device.
+      block_size: anchors at a time, which bounds the memory; None for all at once.
+
+    Returns:
+      The loss, the mean over the anchors of all devices, and the metrics `positive_similarity`
+      (mean inner product of clipped rows, in [-mu, mu]) and `selected_share` (of the pairs k, in
+      [0, 1]). Gradients under `axis_name` as in `nt_xent`.
+
+    Raises:
+      ValueError: `mu` or a scale that is not positive, or an odd number of rows.
+
+    Source: Theorems 4.2 and 4.4; HaoChen et al. 2021.
+    """
+    check_positive(mu=mu, temperature_scale=temperature_scale)
+    m = len(embeddings)
+    cuts, select = selection(pairs, axis_name)
+
+    def anchor_loss(anchor, similarity, positive, cut):
+        n = len(similarity)
+        second_view = jnp.arange(n) % m >= m // 2
+        compared = anchor.negatives(n) & (second_view == second_view[anchor.positive])
+        chosen = select(cut, compared)
+        treated = jnp.square(similarity + margin) / temperature_scale
+        squares = jnp.where(chosen, treated, jnp.square(similarity))
+        kept = compared & ~chosen if remove else compared
+        # Removed pairs still count in the mean, so that the weight of the others stays as it is.
+        repulsion = jnp.sum(squares, where=kept) / max(n // 2 - 1, 1)
+        return (repulsion - 2 * positive) / mu, {'selected_share': _share(chosen, compared)}
+
+    return mean_over_anchors(
+        anchor_loss, _clipped_rows(embeddings, mu), cuts, axis_name=axis_name, block_size=block_size
+    )
+
+
+def _clipped_rows(rows: Float[Array, 'm d'], mu: Scalar) -> Float[Array, 'm d']:
+    """Shortens rows to length `sqrt(mu)`, in float32; shorter ones stay as they are."""
+    rows = rows.astype(jnp.float32)
+    long = jnp.sum(jnp.square(rows), axis=-1, keepdims=True) > mu
+    return jnp.where(long, unit_rows(rows) * mu**0.5, rows)
+
+
+def _share(chosen: Bool[Array, ' n'], of: Bool[Array, ' n']) -> Float[Array, '']:
+    """Share of the marked entries, 0 of none."""
+    return jnp.sum(chosen, dtype=jnp.float32) / jnp.maximum(jnp.sum(of, dtype=jnp.float32), 1.0)

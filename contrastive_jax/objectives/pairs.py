@@ -7,16 +7,22 @@ Axes: m local anchors, n rows of all devices, k features.
 Source: Section 5.1, Eq. 12.
 """
 
-import math
 from collections.abc import Callable
-from fractions import Fraction
 from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from contrastive_jax.numerics import cosines, kth_largest, map_anchors
+from contrastive_jax.numerics import (
+    Number,
+    check_percentiles,
+    cosines,
+    map_anchors,
+    order_statistics,
+    percentile_rank,
+    unit_rows,
+)
 from contrastive_jax.objectives._batch import Anchors, anchors_and_rows, gather
 
 __all__ = ['DifficultBand', 'different_class_share', 'difficult_band', 'difficult_pairs']
@@ -45,25 +51,11 @@ _SLACK = 2.0**-21
 Pairs = DifficultBand | Bool[Array, 'm n'] | Literal['all'] | None
 
 
-def percentile_rank(percentile: float, count: int) -> int:
-    """`ceil(percentile * count)` of the decimal as written: 0.55 of 20 is 11, not 12."""
-    return math.ceil(Fraction(str(float(percentile))) * count)
-
-
-def check_percentiles(pos_high: float, pos_low: float) -> None:
-    """Raises ValueError unless `0 <= pos_high <= pos_low <= 1`."""
-    if not 0 <= pos_high <= pos_low <= 1:
-        raise ValueError(
-            f'pos_high={pos_high}, pos_low={pos_low}: need 0 <= pos_high <= pos_low <= 1, '
-            'fractions of the descending order of similarities'
-        )
-
-
 def difficult_band(
     features: Float[Array, 'm k'],
     *,
-    pos_high: float,
-    pos_low: float,
+    pos_high: Number,
+    pos_low: Number,
     axis_name: str | None = None,
     block_size: int | None = None,
 ) -> DifficultBand:
@@ -96,8 +88,8 @@ def difficult_band(
 def difficult_pairs(
     features: Float[Array, 'm k'],
     *,
-    pos_high: float,
-    pos_low: float,
+    pos_high: Number,
+    pos_low: Number,
     axis_name: str | None = None,
     block_size: int | None = None,
 ) -> Bool[Array, 'm n']:
@@ -128,13 +120,13 @@ def _map_bands(function, features, pos_high, pos_low, axis_name, block_size):
     `candidates` `[n]` are the cosines of an anchor, `-inf` at itself and its positive.
     """
     check_percentiles(pos_high, pos_low)
-    anchors, rows = anchors_and_rows(features, axis_name)
+    anchors, rows = anchors_and_rows(unit_rows(features), axis_name)
     n = len(rows)
     ranks = [percentile_rank(percentile, n - 2) for percentile in (pos_high, pos_low)]
 
     def band(anchor: Anchors):
-        candidates = jnp.where(anchor.negatives(n), cosines(rows, anchor.unit), -jnp.inf)
-        high, low = (kth_largest(candidates, rank) for rank in ranks)
+        candidates = jnp.where(anchor.negatives(n), cosines(rows, anchor.row), -jnp.inf)
+        high, low = order_statistics(candidates, ranks)
         return function(candidates, high, low), high, low
 
     return map_anchors(band, anchors, block_size)
@@ -199,11 +191,11 @@ def selection(
     if not isinstance(pairs, DifficultBand):
         return pairs, lambda row, negative: row & negative
 
-    anchors, rows = anchors_and_rows(pairs.features, axis_name)
+    anchors, rows = anchors_and_rows(unit_rows(pairs.features), axis_name)
 
     def in_band(cut, negative):
         unit, high, low = cut
         similarity = cosines(rows, unit) + _SLACK
         return (low <= similarity) & (similarity < high) & negative
 
-    return (anchors.unit, pairs.high, pairs.low), in_band
+    return (anchors.row, pairs.high, pairs.low), in_band

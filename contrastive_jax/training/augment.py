@@ -10,6 +10,7 @@ Source: Chen et al. 2020, Appendix A.
 import dm_pix as pix
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Key, UInt8
 
@@ -21,8 +22,11 @@ _CROP_TRIES = 10
 
 
 def two_views(
-    key: Key[Array, ''], images: UInt8[Array, 'b h w c'], config, first: int | Int[Array, ''] = 0
-) -> Float[Array, '2b h w c']:
+    key: Key[Array, ''],
+    images: UInt8[Array | np.ndarray, 'b h w c'],
+    config,
+    first: int | Int[Array, ''] = 0,
+) -> Float[Array, '2*b h w c']:
     """Augments each image twice: all of view 1, then all of view 2.
 
     The random numbers of an image depend on its place in the global batch alone, so that the views

@@ -6,26 +6,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import numpy as np
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
-from contrastive_jax.data.batches import Batch, make_batch, prefetch, step_indices
+from contrastive_jax.data.batches import make_batch, prefetch, step_indices
 from contrastive_jax.data.sources import Split
 from contrastive_jax.errors import UserError
 from contrastive_jax.models import pixel_moments
+from contrastive_jax.training import devices
 from contrastive_jax.training.checkpoints import Checkpoints
 from contrastive_jax.training.logs import MetricsLog
 from contrastive_jax.training.optimizer import make_optimizer, make_schedule
-from contrastive_jax.training.step import (
-    AXIS,
-    TrainState,
-    init_state,
-    make_objective,
-    map_over_devices,
-    train_step,
-)
+from contrastive_jax.training.step import TrainState, init_state, make_objective, train_step
 
 __all__ = ['Pretrained', 'check_batch', 'pretrain']
 
@@ -72,14 +64,14 @@ def pretrain(config, split: Split, workdir: Path) -> Pretrained:
       split: the training images; labels, where known, serve for statistics alone.
       workdir: receives metrics and checkpoints.
     """
-    n, devices = len(split.images), jax.device_count()
-    check_batch(config.batch_size, n, devices)
+    n, count = len(split.images), jax.device_count()
+    check_batch(config.batch_size, n, count)
     steps_per_epoch = n // config.batch_size
     total = config.epochs * steps_per_epoch
     schedule = make_schedule(config, steps_per_epoch)
     optimizer = make_optimizer(config, schedule)
-    graphdef, initial = init_state(config, pixel_moments(split.images), optimizer, AXIS)
-    step_function = map_over_devices(
+    graphdef, initial = init_state(config, pixel_moments(split.images), optimizer, devices.AXIS)
+    step_function = devices.map_over_devices(
         partial(
             train_step,
             graphdef=graphdef,
@@ -89,15 +81,14 @@ def pretrain(config, split: Split, workdir: Path) -> Pretrained:
         )
     )
     checkpoints = Checkpoints(workdir)
-    # The first state is kept for the untrained baseline, and a step donates the one it is given.
-    state = checkpoints.restore(jax.tree.map(lambda leaf: leaf.copy(), initial))
+    state = checkpoints.restore(devices.replicate(initial))
     start = int(state.step)
     recorder = _Recorder(MetricsLog(workdir, start), config.batch_size, steps_per_epoch, schedule)
     batches = (
-        make_batch(split, step_indices(config.seed, step, n, config.batch_size), devices)
+        make_batch(split, step_indices(config.seed, step, n, config.batch_size), count)
         for step in range(start, total)
     )
-    placed = prefetch(batches, _place_on_devices)
+    placed = prefetch(batches, devices.split)
     with tqdm(placed, 'train', total=total, initial=start, unit='step', disable=None) as progress:
         for step, batch in enumerate(progress, start):
             state, metrics = step_function(state, batch)
@@ -108,11 +99,6 @@ def pretrain(config, split: Split, workdir: Path) -> Pretrained:
     recorder.close()
     checkpoints.close()
     return Pretrained(graphdef, initial, state, recorder.pairs_per_second)
-
-
-def _place_on_devices(batch: Batch) -> Batch:
-    mesh = Mesh(np.array(jax.devices()), (AXIS,))
-    return jax.device_put(batch, NamedSharding(mesh, PartitionSpec(AXIS)))
 
 
 class _Recorder:

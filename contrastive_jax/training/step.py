@@ -4,7 +4,6 @@ Axes: b images of this device, m = 2b views, k features, d embedding.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -19,9 +18,7 @@ from contrastive_jax.data.batches import Batch
 from contrastive_jax.models import Context, ContrastiveModel, Moments, compute_dtype
 from contrastive_jax.training.augment import two_views
 
-__all__ = ['AXIS', 'TrainState', 'init_state', 'make_objective', 'map_over_devices', 'train_step']
-
-AXIS = 'devices'
+__all__ = ['TrainState', 'init_state', 'make_objective', 'train_step']
 
 Metrics = dict[str, Float[Array, '']]
 
@@ -58,17 +55,25 @@ def init_state(
     Returns:
       The static description of the model, and its state.
     """
+
+    def build(key):
+        ctx = Context(
+            rngs=nnx.Rngs(key),
+            dtype=compute_dtype(config.precision),
+            axis_name=axis_name if config.model.sync_batch_norm else None,
+        )
+        return ContrastiveModel(config.model, moments, ctx)
+
+    def draw(key):
+        # Two keys: the same random numbers must not serve twice.
+        build_key, run_key = jax.random.split(key)
+        _, params, stats = nnx.split(build(build_key), nnx.Param, nnx.BatchStat)
+        return TrainState(jnp.int32(0), params, stats, optimizer.init(params), run_key)
+
     key = jax.random.key(config.seed)
-    ctx = Context(
-        rngs=nnx.Rngs(jax.random.fold_in(key, 0)),
-        dtype=compute_dtype(config.precision),
-        axis_name=axis_name if config.model.sync_batch_norm else None,
-    )
-    model = ContrastiveModel(config.model, moments, ctx)
-    graphdef, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
-    # Not the key of the parameters: the same numbers must not serve twice.
-    run_key = jax.random.fold_in(key, 1)
-    return graphdef, TrainState(jnp.int32(0), params, stats, optimizer.init(params), run_key)
+    graphdef = nnx.graphdef(nnx.eval_shape(build, key))
+    # As one program: layer by layer, every shape would be compiled by itself.
+    return graphdef, jax.jit(draw)(key)
 
 
 def make_objective(config) -> Callable[..., tuple[Float[Array, ''], Metrics]]:
@@ -146,21 +151,8 @@ def train_step(
     (loss, (metrics, stats)), grads = gradient(state.params)
     if axis_name is not None:
         grads, stats = lax.pmean((grads, stats), axis_name)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    with jax.numpy_dtype_promotion('standard'):  # Optax takes powers of floats to integer steps
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     new_state = state._replace(step=state.step + 1, params=params, stats=stats, opt_state=opt_state)
     return new_state, {'loss': loss, **metrics}
-
-
-def map_over_devices(step: Callable) -> Callable:
-    """Maps a step over all devices: the state is the same on each, the batch is split.
-
-    The only place where the project maps over devices. The state that goes in is donated.
-    """
-    return jax.pmap(
-        partial(step, axis_name=AXIS),
-        axis_name=AXIS,
-        in_axes=(None, 0),
-        out_axes=None,
-        donate_argnums=0,
-    )

@@ -1,0 +1,206 @@
+"""Losses that the treatments are compared with: debiased, hard negatives, decoupled, supervised.
+
+Axes: b images of this device, m = 2b local anchors, n rows of all devices, d embedding.
+In every formula `s` are the cosines, `t` the temperature, j is the positive of anchor i, and k runs
+over its `N = n - 2` negatives. Gradients under `axis_name` as in `nt_xent`.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from contrastive_jax.numerics import Scalar, masked_logsumexp, unit_rows
+from contrastive_jax.objectives._batch import (
+    Metrics,
+    check_positive,
+    gather,
+    mean_over_anchors,
+    positive_similarities,
+)
+
+__all__ = ['debiased', 'decoupled', 'hard_negative', 'supervised']
+
+
+def hard_negative(
+    embeddings: Float[Array, 'm d'],
+    *,
+    temperature: Scalar,
+    tau_plus: Scalar = 0.1,
+    beta: Scalar = 1.0,
+    axis_name: str | None = None,
+    block_size: int | None = None,
+) -> tuple[Float[Array, ''], Metrics]:
+    """Contrastive loss with negatives weighted by hardness and corrected for false ones.
+
+    With `p = exp(s_ij / t)` and `w_k = exp(beta s_ik / t)`,
+
+      `R = N sum_k w_k exp(s_ik / t) / sum_k w_k`,
+      `G = max((R - N tau_plus p) / (1 - tau_plus), N exp(-1 / t))`,
+      `loss = mean_i -log(p / (p + G))`.
+
+    The weights are functions of the embeddings as well: the gradient flows through them.
+
+    Args:
+      embeddings: `[m, d]` projector outputs, not normalised, view 1 and then view 2.
+      temperature: `t > 0`.
+      tau_plus: in [0, 1), chance that a negative is of the anchor's class.
+      beta: concentration on hard negatives, at least 0; 0 weighs all alike.
+      axis_name: mapped axis over which the negatives are global; None on one device.
+      block_size: anchors at a time, which bounds the memory; None for all at once.
+
+    Returns:
+      The loss, the mean over the anchors of all devices, and the metric `positive_similarity`
+      (mean cosine, in [-1, 1]).
+
+    Raises:
+      ValueError: a temperature, chance or concentration out of range, or an odd number of rows.
+
+    Source: Robinson et al. 2021.
+    """
+    check_positive(temperature=temperature)
+    if not 0 <= tau_plus < 1:
+        raise ValueError(f'tau_plus={tau_plus}: must be in [0, 1), a chance')
+    if not beta >= 0:
+        raise ValueError(f'beta={beta}: must be at least 0')
+
+    def anchor_loss(anchor, similarity, positive, _):
+        n = len(similarity)
+        negative = anchor.negatives(n)
+        logits, positive = similarity / temperature, positive / temperature
+        log_weights = beta * logits - masked_logsumexp(beta * logits, negative)
+        # log R / N, log tau_plus p and log G / N.
+        mean = masked_logsumexp(logits + log_weights, negative)
+        false = jnp.log(tau_plus) + positive
+        log_g = jnp.maximum(_log_difference(mean, false) - jnp.log1p(-tau_plus), -1 / temperature)
+        return jax.nn.softplus(jnp.log(n - 2.0) + log_g - positive), {}
+
+    return mean_over_anchors(
+        anchor_loss, unit_rows(embeddings), axis_name=axis_name, block_size=block_size
+    )
+
+
+def _log_difference(a: Float[Array, ''], b: Float[Array, '']) -> Float[Array, '']:
+    """`log(exp(a) - exp(b))`; `-inf` with zero gradient where that is not above zero."""
+    above = a > b
+    # The inner value is finite on both sides: a NaN gradient would pass the outer `where`.
+    gap = jnp.where(above, a - b, 1.0)
+    return jnp.where(above, a + jax.nn.log1mexp(gap), -jnp.inf)
+
+
+def debiased(
+    embeddings: Float[Array, 'm d'],
+    *,
+    temperature: Scalar,
+    tau_plus: Scalar = 0.1,
+    axis_name: str | None = None,
+    block_size: int | None = None,
+) -> tuple[Float[Array, ''], Metrics]:
+    """Contrastive loss corrected for false negatives: `hard_negative` with `beta = 0`.
+
+    `G = max((sum_k exp(s_ik / t) - N tau_plus p) / (1 - tau_plus), N exp(-1 / t))`. Arguments,
+    results and errors are those of `hard_negative`.
+
+    Source: Chuang et al. 2020.
+    """
+    return hard_negative(
+        embeddings,
+        temperature=temperature,
+        tau_plus=tau_plus,
+        beta=0.0,
+        axis_name=axis_name,
+        block_size=block_size,
+    )
+
+
+def decoupled(
+    embeddings: Float[Array, 'm d'],
+    *,
+    temperature: Scalar,
+    weight_temperature: Scalar | None = None,
+    axis_name: str | None = None,
+    block_size: int | None = None,
+) -> tuple[Float[Array, ''], Metrics]:
+    """NT-Xent without the positive in the denominator (DCL), or with weighted positives (DCLW).
+
+      `loss = mean_i [ -w_i s_ij / t + log sum_k exp(s_ik / t) ]`,
+
+    `w = 1`, or `w_i = 2 - exp(s_ij / weight_temperature) / mean_i exp(s_ij / weight_temperature)`
+    without gradient, which favours images whose views are still far apart.
+
+    Args:
+      embeddings: `[m, d]` projector outputs, not normalised, view 1 and then view 2.
+      temperature: `t > 0`.
+      weight_temperature: `> 0`, 0.5 in the source; None for equal weights.
+      axis_name: mapped axis over which the negatives are global; None on one device.
+      block_size: anchors at a time, which bounds the memory; None for all at once.
+
+    Returns:
+      The loss, the mean over the anchors of all devices, which may be below zero, and the metric
+      `positive_similarity` (mean cosine, in [-1, 1]). A single image has no negatives: its sum
+      counts as 1.
+
+    Raises:
+      ValueError: a temperature that is not positive, or an odd number of rows.
+
+    Source: Yeh et al. 2022.
+    """
+    check_positive(temperature=temperature)
+    unit = unit_rows(embeddings)
+    weights = jnp.ones(len(unit))
+    if weight_temperature is not None:
+        check_positive(weight_temperature=weight_temperature)
+        exponents = lax.stop_gradient(positive_similarities(unit)) / weight_temperature
+        everyone = gather(exponents, axis_name)
+        weights = 2 - jnp.exp(exponents - jax.nn.logsumexp(everyone)) * len(everyone)
+
+    def anchor_loss(anchor, similarity, positive, weight):
+        n = len(similarity)
+        total = masked_logsumexp(similarity / temperature, anchor.negatives(n)) if n > 2 else 0.0
+        return total - weight * positive / temperature, {}
+
+    return mean_over_anchors(anchor_loss, unit, weights, axis_name=axis_name, block_size=block_size)
+
+
+def supervised(
+    embeddings: Float[Array, 'm d'],
+    *,
+    labels: Int[Array, ' m'],
+    temperature: Scalar,
+    axis_name: str | None = None,
+    block_size: int | None = None,
+) -> tuple[Float[Array, ''], Metrics]:
+    """Supervised contrastive loss: every row of the anchor's class is a positive.
+
+      `loss = mean_i [ log sum_{k != i} exp(s_ik / t) - mean_{k != i, y_k = y_i} s_ik / t ]`.
+
+    Where every image is a class of its own this is NT-Xent.
+
+    Args:
+      embeddings: `[m, d]` projector outputs, not normalised, view 1 and then view 2.
+      labels: `[m]` class of each row, the same for both views of an image.
+      temperature: `t > 0`.
+      axis_name: mapped axis over which the rows are global; None on one device.
+      block_size: anchors at a time, which bounds the memory; None for all at once.
+
+    Returns:
+      The loss, the mean over the anchors of all devices, and the metric `positive_similarity`
+      (mean cosine of the two views of an image, in [-1, 1]).
+
+    Raises:
+      ValueError: a temperature that is not positive, or an odd number of rows.
+
+    Source: Khosla et al. 2020, Eq. 2.
+    """
+    check_positive(temperature=temperature)
+    classes = gather(labels, axis_name)
+
+    def anchor_loss(anchor, similarity, _, label):
+        logits = similarity / temperature
+        others = jnp.arange(len(logits)) != anchor.index
+        attraction = jnp.mean(logits, where=others & (classes == label))
+        return masked_logsumexp(logits - attraction, others), {}
+
+    return mean_over_anchors(
+        anchor_loss, unit_rows(embeddings), labels, axis_name=axis_name, block_size=block_size
+    )

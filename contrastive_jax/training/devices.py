@@ -1,0 +1,45 @@
+"""How a step runs on many devices: the state on each of them, the batch split between them.
+
+The only module that maps over devices.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+__all__ = ['AXIS', 'map_over_devices', 'replicate', 'split']
+
+AXIS = 'devices'
+
+
+def map_over_devices(step: Callable) -> Callable:
+    """Maps `step(state, batch)` over all devices; the state that goes in is donated."""
+    return jax.pmap(
+        partial(step, axis_name=AXIS),
+        axis_name=AXIS,
+        in_axes=(None, 0),
+        out_axes=None,
+        donate_argnums=0,
+    )
+
+
+def replicate(tree: Any) -> Any:
+    """Copies arrays to every device, as a mapped step returns its state.
+
+    A state that lies on one device would compile the step twice: for itself, and for what comes
+    back. The copy is the step's to donate.
+    """
+    return jax.device_put(tree, _sharding(PartitionSpec()), may_alias=False)
+
+
+def split(tree: Any) -> Any:
+    """Spreads arrays `[devices, ...]` over the devices, one slice each."""
+    return jax.device_put(tree, _sharding(PartitionSpec(AXIS)))
+
+
+def _sharding(spec: PartitionSpec) -> NamedSharding:
+    return NamedSharding(Mesh(np.array(jax.devices()), (AXIS,)), spec)

@@ -1,0 +1,76 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from contrastive_jax.evaluation import linear
+
+
+def _classes(seed, n, k=6, c=3, noise=1.0):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, c, n)
+    centres = np.random.default_rng(99).normal(size=(c, k))
+    features = centres[labels] + noise * rng.normal(size=(n, k))
+    return features.astype(np.float32), labels.astype(np.int32)
+
+
+@pytest.mark.parametrize('l2', [1e-1, 1e-2, 1e-3])
+def test_fit_agrees_with_scikit_learn(l2):
+    features, labels = _classes(0, 200)
+    ours = linear.fit(features, labels, jnp.float32(l2), num_classes=3)
+    theirs = LogisticRegression(C=1 / (l2 * 200), max_iter=5000, tol=1e-10).fit(
+        features.astype(np.float64), labels
+    )
+    np.testing.assert_allclose(ours.weight, theirs.coef_.T, atol=2e-3)
+    # A shift of all biases changes no probability.
+    bias = ours.bias - ours.bias.mean()
+    np.testing.assert_allclose(bias, theirs.intercept_ - theirs.intercept_.mean(), atol=2e-3)
+    assert int(linear.correct(ours, features, labels)) == round(
+        200 * theirs.score(features, labels)
+    )
+
+
+def test_the_strength_is_chosen_by_what_was_held_out():
+    rng = np.random.default_rng(0)
+    # Useless dimensions, so that the strength matters.
+    features, labels = _classes(1, 150, noise=2.0)
+    features = np.concatenate([features, rng.normal(size=(150, 40)).astype(np.float32)], axis=1)
+    order = np.random.default_rng(0).permutation(150)
+    checked, kept = order[:45], order[45:]
+    scores = [
+        LogisticRegression(C=1 / (l2 * 105), max_iter=5000, tol=1e-8)
+        .fit(features[kept].astype(np.float64), labels[kept])
+        .score(features[checked], labels[checked])
+        for l2 in linear.STRENGTHS
+    ]
+    assert len(set(scores)) > 1
+    chosen = linear.choose_l2(features, labels, num_classes=3, validation_share=0.3)
+    assert chosen == linear.STRENGTHS[int(np.argmax(scores))]
+
+
+def test_standardise_uses_the_training_split_alone():
+    train = np.array([[0.0, 5.0], [2.0, 5.0]], np.float32)
+    test = np.array([[4.0, 6.0]], np.float32)
+    one, other = linear.standardise(train, test)
+    np.testing.assert_allclose(one, [[-1, 0], [1, 0]])
+    np.testing.assert_allclose(other, [[3, 0]])
+
+
+def test_few_labels_are_few_and_balanced(monkeypatch):
+    train, test = _classes(0, 300), _classes(1, 200)
+    seen = []
+    original = linear.fit
+
+    def spy(features, labels, l2, *, num_classes):
+        seen.append(labels.shape)
+        return original(features, labels, l2, num_classes=num_classes)
+
+    monkeypatch.setattr(linear, 'fit', spy)
+    options = {'num_classes': 3, 'draws': 4}
+    few = linear.few_label_accuracies(train, test, labels_per_class=2, **options)
+    many = linear.few_label_accuracies(train, test, labels_per_class=40, **options)
+    assert few.shape == many.shape == (4,)
+    assert seen[0] == (6,)
+    assert few.mean() < many.mean()
+    again = linear.few_label_accuracies(train, test, labels_per_class=2, **options)
+    np.testing.assert_array_equal(few, again)

@@ -1,0 +1,78 @@
+"""What tests of several rooms build on: a small data set, a small config, a state and its step."""
+
+from functools import partial
+
+import jax
+import numpy as np
+
+from contrastive_jax import config as base
+from contrastive_jax.data.batches import Batch
+from contrastive_jax.models import Moments
+from contrastive_jax.training.devices import AXIS
+from contrastive_jax.training.optimizer import make_optimizer, make_schedule
+from contrastive_jax.training.step import init_state, make_objective, train_step
+
+
+def small_config(**changes):
+    """A config whose every part is small; `changes` are paths with `__` for the dot."""
+    config = base.default()
+    config.epochs = 2
+    config.batch_size = 16
+    config.model.name = 'conv'
+    config.model.width = 4
+    config.model.projector_width = 16
+    config.model.projector_dim = 8
+    config.optimizer.name = 'sgd'
+    config.optimizer.warmup_epochs = 0
+    # A flip is enough to draw from the step's key; all the rest costs compilation.
+    config.augment.update(crop=False, jitter=0.0, greyscale=0.0, blur=0.0)
+    config.probe.labels_per_class = 2
+    config.probe.draws = 2
+    config.update_from_flattened_dict(
+        {path.replace('__', '.'): value for path, value in changes.items()}
+    )
+    base.validate(config)
+    return config
+
+
+def random_batch(seed: int, images: int, channels: int = 3, size: int = 8) -> Batch:
+    """Images of noise, of four classes."""
+    rng = np.random.default_rng(seed)
+    shape = (images, size, size, channels)
+    return Batch(
+        rng.integers(0, 256, shape, dtype=np.uint8), rng.integers(0, 4, images, dtype=np.int32)
+    )
+
+
+def state_and_step(config, channels: int = 3, *, mapped: bool):
+    """The first state, and the step bound to everything that is static, before any mapping."""
+    optimizer = make_optimizer(config, make_schedule(config, steps_per_epoch=10))
+    moments = Moments((0.5,) * channels, (0.25,) * channels)
+    graphdef, state = init_state(config, moments, optimizer, AXIS if mapped else None)
+    step = partial(
+        train_step,
+        graphdef=graphdef,
+        optimizer=optimizer,
+        objective=make_objective(config),
+        augmentation=config.augment,
+    )
+    return state, step
+
+
+def split_over(devices: int, batch: Batch) -> Batch:
+    """Gives the arrays of a batch their leading device axis."""
+    return jax.tree.map(lambda leaf: leaf.reshape(devices, -1, *leaf.shape[1:]), batch)
+
+
+def write_npz(path, *, train: int = 40, test: int = 12, labels: bool = True, seed: int = 0):
+    """Writes images of two classes that differ in brightness."""
+    rng = np.random.default_rng(seed)
+    arrays = {}
+    for name, count in (('train', train), ('test', test)):
+        classes = np.arange(count) % 2
+        noise = rng.integers(0, 128, (count, 8, 8, 1), dtype=np.uint8)
+        arrays[f'{name}_images'] = noise + (100 * classes[:, None, None, None]).astype(np.uint8)
+        if labels:
+            arrays[f'{name}_labels'] = classes
+    np.savez(path, **arrays)
+    return path

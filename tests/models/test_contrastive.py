@@ -1,0 +1,91 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from contrastive_jax import config as base
+from contrastive_jax.models import Context, ContrastiveModel, Moments, pixel_moments
+
+MOMENTS = Moments((0.5,) * 3, (0.25,) * 3)
+
+
+def _model(name, width=64, stem='cifar', **context):
+    config = base.default().model
+    config.name, config.width, config.stem = name, width, stem
+    return ContrastiveModel(config, MOMENTS, Context(nnx.Rngs(0), **context))
+
+
+@pytest.mark.parametrize(
+    ('name', 'stem', 'parameters'),
+    [
+        # torchvision's counts without the classifier; the CIFAR stem has 3 x 3, not 7 x 7, weights.
+        ('resnet18', 'imagenet', 11_689_512 - 513_000),
+        ('resnet34', 'imagenet', 21_797_672 - 513_000),
+        ('resnet50', 'imagenet', 25_557_032 - 2_049_000),
+        ('resnet18', 'cifar', 11_689_512 - 513_000 - 64 * 3 * (49 - 9)),
+    ],
+)
+def test_resnets_have_the_known_number_of_parameters(name, stem, parameters):
+    encoder = nnx.eval_shape(lambda: _model(name, stem=stem)).encoder
+    assert sum(leaf.size for leaf in jax.tree.leaves(nnx.state(encoder, nnx.Param))) == parameters
+
+
+@pytest.mark.parametrize(('stem', 'size'), [('cifar', 4), ('imagenet', 1)])
+def test_the_stem_decides_the_last_grid(stem, size):
+    def last_grid(images):
+        encoder = _model('resnet18', width=4, stem=stem).encoder
+        return encoder.grid(images, train=False)
+
+    assert jax.eval_shape(last_grid, jnp.zeros((2, 32, 32, 3))).shape == (2, size, size, 32)
+
+
+@pytest.mark.parametrize('name', ['conv', 'resnet18'])
+def test_features_and_embeddings_are_float32_whatever_the_precision(name):
+    model = _model(name, width=4, dtype=jnp.bfloat16)
+    # Flax mixes bfloat16 inputs with float32 statistics inside batch norm.
+    with jax.numpy_dtype_promotion('standard'):
+        features, embeddings = jax.eval_shape(
+            lambda images: nnx.clone(model)(images, train=True), jnp.ones((2, 16, 16, 3))
+        )
+    assert features.dtype == embeddings.dtype == jnp.float32
+    assert features.shape == (2, model.encoder.num_features)
+    assert embeddings.shape == (2, 128)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
+
+
+def test_evaluation_changes_no_statistics_and_training_does():
+    model = _model('conv', width=4)
+    images = jax.random.uniform(jax.random.key(0), (4, 8, 8, 3))
+    before = jax.tree.map(jnp.copy, nnx.state(model, nnx.BatchStat))
+    model.encode(images, train=False)
+    after = nnx.state(model, nnx.BatchStat)
+    jax.tree.map(np.testing.assert_array_equal, before, after)
+    model.encode(images, train=True)
+    moved = nnx.state(model, nnx.BatchStat)
+    assert any(
+        bool(jnp.any(a != b))
+        for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(moved), strict=True)
+    )
+
+
+def test_in_evaluation_an_image_does_not_see_its_batch():
+    model = _model('conv', width=4)
+    images = jax.random.uniform(jax.random.key(0), (4, 16, 16, 3))
+    together = model.encode(images, train=False)
+    alone = model.encode(images[:1], train=False)
+    np.testing.assert_allclose(alone[0], together[0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_block_starts_as_the_identity():
+    block = _model('resnet18', width=4).encoder.blocks[0]
+    x = jax.random.uniform(jax.random.key(0), (2, 8, 8, 4))
+    np.testing.assert_allclose(block(x, True), x, atol=1e-6)
+
+
+def test_moments_are_those_of_the_pixels():
+    images = np.random.default_rng(0).integers(0, 256, (50, 6, 5, 3), dtype=np.uint8)
+    moments = pixel_moments(images)
+    np.testing.assert_allclose(moments.mean, (images / 255).mean(axis=(0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(moments.std, (images / 255).std(axis=(0, 1, 2)), rtol=1e-12)
+    assert pixel_moments(np.zeros((2, 4, 4, 1), np.uint8)).std == (1.0,)

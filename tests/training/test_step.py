@@ -1,0 +1,173 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from contrastive_jax.training.devices import AXIS, map_over_devices, replicate
+from tests.helpers import random_batch, small_config, split_over, state_and_step
+from tests.test_config import VARIANTS, load_config
+
+ARMS = {
+    'plain': {},
+    'margin': {'pairs__select': 'difficult', 'pairs__margin': 0.3},
+    'removal': {'pairs__select': 'difficult', 'pairs__remove': True},
+    'combined': {
+        'pairs__select': 'difficult',
+        'pairs__margin': 0.2,
+        'pairs__temperature_scale': 0.6,
+    },
+    'all': {'pairs__select': 'all', 'pairs__margin': 0.3},
+}
+
+
+def _train(config, devices, steps=3):
+    """Parameters and metrics after a few steps, on all of some devices at once or unmapped."""
+    batches = [random_batch(seed, config.batch_size) for seed in range(steps)]
+    if devices == 1:
+        state, step = state_and_step(config, mapped=False)
+        step = jax.jit(step)
+    else:
+        state, step = state_and_step(config, mapped=True)
+        state, step = replicate(state), map_over_devices(step)
+        batches = [split_over(devices, batch) for batch in batches]
+    history = []
+    for batch in batches:
+        state, metrics = step(state, batch)
+        history.append(jax.device_get(metrics))
+    return jax.device_get(state), history
+
+
+@pytest.mark.parametrize('arm', ['plain', 'combined'])
+def test_four_devices_equal_one(arm):
+    assert jax.device_count() == 4
+    config = small_config(**ARMS[arm])
+    one, one_history = _train(config, devices=1)
+    four, four_history = _train(config, devices=4)
+    assert one.step == four.step == 3
+    for single, several in zip(one_history, four_history, strict=True):
+        assert single.keys() == several.keys()
+        for name in single:
+            np.testing.assert_allclose(several[name], single[name], rtol=2e-4, err_msg=name)
+    for tree in ('params', 'stats'):
+        for single, several in zip(
+            jax.tree.leaves(getattr(one, tree)), jax.tree.leaves(getattr(four, tree)), strict=True
+        ):
+            np.testing.assert_allclose(several, single, rtol=1e-3, atol=2e-5)
+
+
+def test_without_synchronised_batch_norm_devices_differ():
+    """The comparison above can fail: batch statistics of a quarter are not those of the whole."""
+    changes = {'model__sync_batch_norm': False}
+    _, one = _train(small_config(**changes), devices=1, steps=1)
+    _, four = _train(small_config(**changes), devices=4, steps=1)
+    assert abs(one[0]['loss'] / four[0]['loss'] - 1) > 1e-3
+
+
+def test_a_treatment_of_nothing_is_plain_nt_xent():
+    plain, plain_history = _train(small_config(), devices=1)
+    zero, zero_history = _train(small_config(pairs__select='difficult'), devices=1)
+    for one, other in zip(plain_history, zero_history, strict=True):
+        np.testing.assert_allclose(one['loss'], other['loss'], rtol=1e-6)
+    jax.tree.map(
+        partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), plain.params, zero.params
+    )
+
+
+def test_every_arm_trains_and_differs():
+    losses = {}
+    for arm, changes in ARMS.items():
+        _, history = _train(small_config(**changes), devices=1, steps=1)
+        losses[arm] = float(history[0]['loss'])
+        assert np.isfinite(losses[arm])
+        assert ('different_class_share' in history[0]) == (arm != 'plain')
+    assert len({round(loss, 4) for loss in losses.values()}) == len(ARMS)
+    assert losses['removal'] < losses['plain'] < losses['margin'] < losses['all']
+
+
+def test_selected_share_is_that_of_the_band():
+    config = small_config(
+        pairs__select='difficult',
+        pairs__pos_high=0.1,
+        pairs__pos_low=0.5,
+        pairs__margin=0.1,
+        augment__jitter=1.0,  # with a flip alone two views can be equal, and tie
+    )
+    _, history = _train(config, devices=1, steps=1)
+    # 30 negatives: places 4 to 15 of the order, since the 3rd largest is the upper threshold.
+    np.testing.assert_allclose(history[0]['selected_share'], 12 / 30, rtol=1e-6)
+    assert 0 <= history[0]['different_class_share'] <= 1
+
+
+def test_the_loss_falls_on_one_batch():
+    config = small_config(optimizer__name='adamw', optimizer__learning_rate=0.05)
+    state, step = state_and_step(config, mapped=False)
+    step, batch = jax.jit(step), random_batch(0, 16)
+    losses = []
+    for _ in range(40):
+        state, metrics = step(state, batch)
+        losses.append(float(metrics['loss']))
+    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.3
+
+
+def test_a_step_is_pure():
+    state, step = state_and_step(small_config(), mapped=False)
+    step, batch = jax.jit(step), random_batch(0, 16)
+    one, _ = step(state, batch)
+    other, _ = step(state, batch)
+    jax.tree.map(np.testing.assert_array_equal, one.params, other.params)
+    assert int(state.step) == 0
+    # Another step draws other views.
+    moved, _ = step(state._replace(step=jnp.int32(5)), batch)
+    assert any(
+        bool((a != b).any())
+        for a, b in zip(jax.tree.leaves(one.stats), jax.tree.leaves(moved.stats), strict=True)
+    )
+
+
+def test_labels_change_no_parameter():
+    config = small_config(**ARMS['margin'])
+    state, step = state_and_step(config, mapped=False)
+    step, batch = jax.jit(step), random_batch(0, 16)
+    with_labels, metrics = step(state, batch)
+    without, bare = step(state, batch._replace(labels=None))
+    jax.tree.map(
+        partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7),
+        with_labels.params,
+        without.params,
+    )
+    assert metrics.keys() - bare.keys() == {'different_class_share'}
+
+
+def test_the_mapped_step_donates_its_state_and_compiles_once():
+    state, step = state_and_step(small_config(), mapped=True)
+    traces = []
+
+    def counted(state, batch, **options):
+        traces.append(1)
+        return step(state, batch, **options)
+
+    mapped, batch = map_over_devices(counted), split_over(4, random_batch(0, 16))
+    first, _ = mapped(replicate(state), batch)
+    second, _ = mapped(first, batch)
+    mapped(second, batch)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(second.params))
+    assert len(traces) == 1, 'each trace is a compilation'
+
+
+@pytest.mark.parametrize(
+    ('name', 'variant'), [(name, 'small') for name in VARIANTS], ids=list(VARIANTS)
+)
+def test_the_small_variant_of_every_config_takes_a_step(name, variant):
+    config = load_config(name, variant)
+    channels, size = (1, 8) if name == 'digits' else (3, 32)
+    state, step = state_and_step(config, channels, mapped=False)
+    batch = random_batch(0, 8, channels, size)
+    next_state, metrics = jax.jit(step)(state, batch)
+    assert int(next_state.step) == 1
+    assert np.isfinite(metrics['loss'])
+
+
+def test_axis_name_is_the_promised_one():
+    assert AXIS == 'devices'
