@@ -1,0 +1,158 @@
+"""Pictures of the bounds and of the spectrum, drawn on axes that the caller gives.
+
+Each curve of a bound is printed (full lines) or exact (broken lines). Theorem 3.4 is drawn only
+where it is stated, `r+1 <= k < n_d+r+1`.
+
+Axes: p places along the abscissa.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from contrastive_jax.theory.bounds import bounds, conditions, difficult_fraction, easy_fraction
+from contrastive_jax.theory.model import SimilarityModel
+from contrastive_jax.theory.spectra import spectrum
+
+__all__ = [
+    'draw_against_difficult',
+    'draw_against_gap',
+    'draw_against_removal',
+    'draw_spectrum',
+    'figure',
+]
+
+# Colours that stay apart for colour-blind readers, one for each kind of bound.
+_PRINTED = (
+    ('without_difficult', 'without difficult (3.3)', '#555555'),
+    ('with_difficult', 'with difficult (3.4)', '#d55e00'),
+    ('removed', 'removed (4.1)', '#009e73'),
+    ('temperature', 'temperature (4.5)', '#cc79a7'),
+)
+_EXACT = (('block', '#0072b2', '--'), ('matched', '#56b4e9', '-.'))
+
+
+def draw_against_gap(
+    axes: Axes, model: SimilarityModel, labelling_error: float, feature_dim: int
+) -> None:
+    """Bounds against `gamma - beta`, from near 0 to near `alpha - beta`."""
+    gaps = (model.alpha - model.beta) * np.linspace(0.01, 0.99, 60)
+    models = [dataclasses.replace(model, gamma=model.beta + float(gap)) for gap in gaps]
+    _draw_bounds(axes, gaps, models, labelling_error, feature_dim)
+    axes.axvline(model.gamma - model.beta, color='0.8', zorder=0)
+    axes.set_xlabel(r'$\gamma - \beta$')
+
+
+def draw_against_difficult(
+    axes: Axes, model: SimilarityModel, labelling_error: float, feature_dim: int
+) -> None:
+    """Bounds against the difficult samples of a class, from none to all but one."""
+    counts = np.unique(np.linspace(0, model.samples_per_class - 1, 60, dtype=int))
+    models = [dataclasses.replace(model, difficult_per_class=int(count)) for count in counts]
+    _draw_bounds(axes, counts, models, labelling_error, feature_dim)
+    axes.axvline(model.difficult_per_class, color='0.8', zorder=0)
+    axes.set_xlabel(r'difficult samples per class $n_d$')
+
+
+def draw_against_removal(
+    axes: Axes, model: SimilarityModel, labelling_error: float, feature_dim: int
+) -> None:
+    """Bounds against the share of each class that is removed, difficult samples first.
+
+    Past `n_d / n` easy samples go, and the bound rises again.
+    """
+    n = model.samples_per_class
+    # Exact values need more than k samples.
+    most = n - feature_dim // model.num_classes - 1
+    counts = np.unique(np.linspace(0, min(most, 0.9 * n), 60, dtype=int))
+    models = [model.removed(int(count)) for count in counts]
+    _draw_bounds(axes, counts / n, models, labelling_error, feature_dim, kinds=['with_difficult'])
+    axes.axvline(model.difficult_per_class / n, color='0.8', zorder=0)
+    axes.set_xlabel('share of each class removed, difficult first')
+
+
+def draw_spectrum(axes: Axes, model: SimilarityModel) -> None:
+    """Positive eigenvalues of both structures, with the printed fractions as lines."""
+    r, n_d = model.other_classes, model.difficult_per_class
+    for structure, colour, style in _EXACT:
+        values, multiplicities = spectrum(model, structure)
+        positive = values > 0
+        edges = 0.5 + np.append(0, np.cumsum(multiplicities[positive]))
+        axes.stairs(
+            values[positive], edges, baseline=None, color=colour, linestyle=style,
+            linewidth=1.5, label=f'exact, {structure}',
+        )  # fmt: skip
+    # A printed fraction stands for lambda_{k+1}: over the indices k + 1 of its theorem.
+    samples = model.num_classes * model.samples_per_class
+    axes.hlines(
+        easy_fraction(model), r + 1.5, samples + 0.5, color='#555555', linewidth=1,
+        label='printed, without difficult (3.3)',
+    )  # fmt: skip
+    axes.hlines(
+        difficult_fraction(model), r + 1.5, r + n_d + 1.5, color='#d55e00', linewidth=3,
+        label='printed, with difficult (3.4)',
+    )  # fmt: skip
+    axes.set(xscale='log', yscale='log', xlabel='index of the eigenvalue', ylabel=r'$\lambda$')
+    axes.legend(fontsize='small', frameon=False)
+
+
+def figure(model: SimilarityModel, labelling_error: float, feature_dim: int) -> Figure:
+    """All four pictures on one page."""
+    page = Figure(figsize=(11, 9), layout='constrained')
+    (gap, difficult), (removal, eigenvalues) = page.subplots(2, 2)
+    draw_against_gap(gap, model, labelling_error, feature_dim)
+    draw_against_difficult(difficult, model, labelling_error, feature_dim)
+    draw_against_removal(removal, model, labelling_error, feature_dim)
+    draw_spectrum(eigenvalues, model)
+    for axes in (gap, difficult, removal):
+        axes.set_ylabel('bound on the error')
+    # One legend for the three of them, below: inside, it would hide the curves.
+    page.legend(*gap.get_legend_handles_labels(), loc='outside lower center', ncols=3)
+    page.suptitle(
+        rf'$r+1={model.num_classes}$, $n={model.samples_per_class}$, '
+        rf'$n_d={model.difficult_per_class}$, $\alpha={model.alpha:.3g}$, '
+        rf'$\beta={model.beta:.3g}$, $\gamma={model.gamma:.3g}$, '
+        rf'$\delta={labelling_error:.3g}$, $k={feature_dim}$'
+    )
+    return page
+
+
+def _draw_bounds(
+    axes: Axes,
+    places: Sequence[float] | np.ndarray,
+    models: Sequence[SimilarityModel],
+    labelling_error: float,
+    feature_dim: int,
+    kinds: Sequence[str] = tuple(kind for kind, _, _ in _PRINTED),
+) -> None:
+    """One curve for each printed bound, and the exact ones with difficult samples."""
+    found = [bounds(model, labelling_error, feature_dim) for model in models]
+    stated = [
+        not model.difficult_per_class or conditions(model, feature_dim).in_range for model in models
+    ]
+    for kind, label, colour in _PRINTED:
+        if kind in kinds:
+            values = _finite([getattr(one, kind).printed for one in found])
+            if kind == 'with_difficult':
+                values[~np.array(stated)] = np.nan
+            axes.plot(places, values, color=colour, label=f'printed, {label}')
+    exact = []
+    for structure, colour, style in _EXACT:
+        exact.append(_finite([getattr(one.with_difficult, structure) for one in found]))
+        axes.plot(
+            places, exact[-1], style, color=colour, label=f'exact, with difficult, {structure}'
+        )
+    # The temperature's weight dwarfs all the rest; let it leave through the top.
+    if not np.all(np.isnan(exact)):
+        low, high = np.nanmin(exact), np.nanmax(exact)
+        room = 0.1 * (high - low) or 0.1
+        axes.set_ylim(low - room, high + 4 * room)
+
+
+def _finite(values: Sequence[float]) -> Float[np.ndarray, ' p']:
+    """An array with NaN, which is not drawn, in place of `inf`."""
+    return np.where(np.isfinite(values), values, np.nan)

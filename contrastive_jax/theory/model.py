@@ -1,0 +1,161 @@
+"""The paper's similarity graph of three values: its parameters and its matrix.
+
+This room works on the host, in NumPy float64: the eigenvalues are of order 1/n and their
+differences of order 1/n^2, which the float32 that JAX runs in by default does not resolve.
+
+Axes: s = (r + 1) n samples, class after class, the n_d difficult ones of each class first.
+Letters: r + 1 classes, n samples a class, n_d of them difficult, n_e = n - n_d easy.
+"""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float, Key
+
+__all__ = ['SimilarityModel', 'Structure', 'adjacency', 'difficult_mask', 'normalised']
+
+# Which difficult samples of different classes are difficult with each other: all, or the i-th of a
+# class only with the i-th of the others. The paper's text fits now the one and now the other.
+Structure = Literal['block', 'matched']
+
+
+@dataclasses.dataclass(frozen=True)
+class SimilarityModel:
+    """Sizes and similarities of the graph.
+
+    A sample has similarity 1 with itself, `alpha` with its class, `gamma` with the difficult
+    partners of a difficult sample in other classes, `beta` with all others.
+
+    Attributes:
+      num_classes: `r + 1`, at least 2.
+      samples_per_class: `n`, at least 1.
+      difficult_per_class: `n_d`, 0 to n.
+      alpha: in (gamma, 1).
+      beta: in [0, gamma).
+      gamma: in (beta, alpha).
+
+    Raises:
+      ValueError: a value outside its range.
+
+    Source: Section 3.1.
+    """
+
+    num_classes: int
+    samples_per_class: int
+    difficult_per_class: int
+    alpha: float
+    beta: float
+    gamma: float
+
+    def __post_init__(self):
+        """Refuses what the theory does not cover."""
+        n = self.samples_per_class
+        whole = {'num_classes': (2, np.inf), 'samples_per_class': (1, np.inf)}
+        for name, (low, high) in (whole | {'difficult_per_class': (0, n)}).items():
+            value = getattr(self, name)
+            if value % 1 or not low <= value <= high:
+                raise ValueError(f'{name}={value}: must be a whole number from {low} to {high}')
+        if not 0 < self.alpha < 1:
+            raise ValueError(f'alpha={self.alpha}: must lie in (0, 1)')
+        if not 0 < self.gamma < self.alpha:
+            raise ValueError(f'gamma={self.gamma}: must lie in (0, alpha), alpha={self.alpha}')
+        if not 0 <= self.beta < self.gamma:
+            raise ValueError(f'beta={self.beta}: must lie in [0, gamma), gamma={self.gamma}')
+
+    @property
+    def other_classes(self) -> int:
+        """`r`."""
+        return self.num_classes - 1
+
+    @property
+    def easy_per_class(self) -> int:
+        """`n_e = n - n_d`."""
+        return self.samples_per_class - self.difficult_per_class
+
+    @property
+    def easy_degree(self) -> float:
+        """`c2 = (1 - alpha) + n (alpha + r beta)`, the sum of an easy sample's row."""
+        reach = self.alpha + self.other_classes * self.beta
+        return 1 - self.alpha + self.samples_per_class * reach
+
+    def partners(self, structure: Structure) -> int:
+        """`h`, the difficult partners of a difficult sample in one other class."""
+        if structure not in ('block', 'matched'):
+            raise ValueError(f"structure={structure!r}: must be 'block' or 'matched'")
+        return self.difficult_per_class if structure == 'block' else 1
+
+    def difficult_degree(self, structure: Structure) -> float:
+        """`c2 + h r (gamma - beta)`, the sum of a difficult sample's row; `c1` for 'block'."""
+        extra = self.partners(structure) * self.other_classes * (self.gamma - self.beta)
+        return self.easy_degree + extra
+
+    def without_difficult(self) -> 'SimilarityModel':
+        """The same samples, all of them easy."""
+        return dataclasses.replace(self, difficult_per_class=0)
+
+    def removed(self, count: int) -> 'SimilarityModel':
+        """The model with `count` samples fewer in each class, difficult ones first, 0 to n - 1."""
+        return dataclasses.replace(
+            self,
+            samples_per_class=self.samples_per_class - count,
+            difficult_per_class=max(self.difficult_per_class - count, 0),
+        )
+
+
+def difficult_mask(model: SimilarityModel, structure: Structure) -> Bool[np.ndarray, 's s']:
+    """Marks the pairs of similarity gamma."""
+    model.partners(structure)  # refuses an unknown structure
+    label, place = np.divmod(
+        np.arange(model.num_classes * model.samples_per_class), model.samples_per_class
+    )
+    difficult = place < model.difficult_per_class
+    mask = (label[:, None] != label) & difficult[:, None] & difficult
+    return mask if structure == 'block' else mask & (place[:, None] == place)
+
+
+def adjacency(
+    model: SimilarityModel,
+    structure: Structure,
+    *,
+    noise: float = 0.0,
+    key: Key[Array, ''] | None = None,
+) -> Float[np.ndarray, 's s']:
+    """Similarity matrix `A`, or its noisy relaxation `A + eps E`.
+
+    `E` is symmetric, its entries on and above the diagonal independent and standard normal.
+
+    Args:
+      model: sizes and similarities.
+      structure: 'block' or 'matched'.
+      noise: `eps >= 0`.
+      key: where the noise comes from; needed with `noise` alone.
+
+    Returns:
+      `[s, s]` float64, symmetric.
+
+    Raises:
+      ValueError: an unknown structure, a negative noise, or noise without a key.
+
+    Source: Section 3.1 and Appendix B.3.
+    """
+    if not noise >= 0 or (noise and key is None):
+        raise ValueError(f'noise={noise}, key={key}: noise must be at least 0, and needs a key')
+    label = np.repeat(np.arange(model.num_classes), model.samples_per_class)
+    similarity = np.where(label[:, None] == label, model.alpha, model.beta)
+    similarity[difficult_mask(model, structure)] = model.gamma
+    np.fill_diagonal(similarity, 1.0)
+    if not noise:
+        return similarity
+    upper = np.triu(np.asarray(jax.random.normal(key, similarity.shape), np.float64))
+    return similarity + noise * (upper + np.triu(upper, 1).T)
+
+
+def normalised(similarity: Float[np.ndarray, 's s']) -> Float[np.ndarray, 's s']:
+    """`D^{-1/2} A D^{-1/2}`, D the row sums, which must be positive (a large noise spoils that)."""
+    degree = similarity.sum(axis=1)
+    if not np.all(degree > 0):
+        raise ValueError(f'smallest row sum {degree.min()}: all must be above 0; take less noise')
+    scale = 1 / np.sqrt(degree)
+    return scale[:, None] * similarity * scale

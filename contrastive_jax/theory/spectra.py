@@ -1,0 +1,199 @@
+"""Exact eigenvalues of the normalised graph, plain and treated.
+
+Permuting the classes, or the easy or the difficult samples within all classes at once, leaves the
+graph as it is. Along those symmetries it falls apart into blocks of size one and two, so every
+eigenvalue has a closed form and a model of any size costs the same; `docs/theory.md` derives them.
+
+Axes: g groups of equal eigenvalues, s samples.
+Letters: r + 1 classes, n samples a class, n_d of them difficult, n_e easy, h partners (`model.py`).
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from contrastive_jax.theory.model import (
+    SimilarityModel,
+    Structure,
+    adjacency,
+    difficult_mask,
+    normalised,
+)
+
+__all__ = [
+    'Spectrum',
+    'optimal_margin',
+    'optimal_temperature',
+    'spectrum',
+    'treated_adjacency',
+    'treated_spectrum',
+]
+
+
+class Spectrum(NamedTuple):
+    """Eigenvalues in descending order, equal ones together.
+
+    Attributes:
+      values: `[g]` float64, strictly descending.
+      multiplicities: `[g]`, they sum to the number of samples.
+    """
+
+    values: Float[np.ndarray, ' g']
+    multiplicities: Int[np.ndarray, ' g']
+
+    def eigenvalue(self, index: int) -> float:
+        """`lambda_index`, the largest at index 1, as in the paper; 0 past the last one."""
+        if index < 1:
+            raise ValueError(f'index={index}: must be at least 1')
+        group = np.searchsorted(np.cumsum(self.multiplicities), index)
+        return float(self.values[group]) if group < len(self.values) else 0.0
+
+    def expanded(self) -> Float[np.ndarray, ' s']:
+        """Every eigenvalue as often as it occurs, descending."""
+        return np.repeat(self.values, self.multiplicities)
+
+
+def spectrum(
+    model: SimilarityModel,
+    structure: Structure,
+    *,
+    noise: float = 0.0,
+    key: Key[Array, ''] | None = None,
+) -> Spectrum:
+    """Eigenvalues of `D^{-1/2} A D^{-1/2}`.
+
+    Closed forms without noise, `eigvalsh` of the matrix with it.
+
+    Args:
+      model: sizes and similarities.
+      structure: 'block' or 'matched'.
+      noise: `eps >= 0` of the relaxation `A + eps E`.
+      key: where the noise comes from; needed with `noise` alone.
+
+    Returns:
+      The eigenvalues with their multiplicities; the first is 1.
+
+    Raises:
+      ValueError: an unknown structure, noise without a key, or so much that a row sums to below 0.
+
+    Source: Section 3.2 and Appendix B.3.
+    """
+    if not noise:
+        return treated_spectrum(model, structure)
+    values = np.linalg.eigvalsh(normalised(adjacency(model, structure, noise=noise, key=key)))
+    return _grouped(values, np.ones(len(values)))
+
+
+def treated_spectrum(
+    model: SimilarityModel,
+    structure: Structure,
+    *,
+    margin: float = 0.0,
+    temperature: float = 1.0,
+) -> Spectrum:
+    """Eigenvalues of `T * Abar - Mbar`, the matrix that the treated spectral loss factorises.
+
+    On the pairs of similarity gamma `T = temperature` and `Mbar_ij = margin sqrt(d_i d_j)`, d the
+    row sums of A; elsewhere T = 1 and Mbar = 0.
+
+    Args:
+      model: sizes and similarities.
+      structure: 'block' or 'matched'.
+      margin: `m >= 0`, as it is added to the inner product of two outputs in the loss.
+      temperature: `tau > 0`, times the temperature of the pair.
+
+    Returns:
+      The eigenvalues with their multiplicities. Those of the removal are
+      `spectrum(model.removed(model.difficult_per_class), structure)`.
+
+    Source: Theorems 4.2 and 4.4.
+    """
+    r, n_e, n_d = model.other_classes, model.easy_per_class, model.difficult_per_class
+    easy_degree, degree = model.easy_degree, model.difficult_degree(structure)
+    rest = 1 - model.alpha
+    # By how much a treated pair's entry exceeds that of an easy pair of the same two degrees.
+    excess = (temperature * model.gamma - model.beta) / degree - margin * degree
+    values, multiplicities = [], []
+    # Vectors that are equal in all classes, and those that sum to zero over the classes.
+    for mode, count in ((r, 1), (-1, r)):
+        level = model.alpha + mode * model.beta
+        easy = (rest + n_e * level) / easy_degree
+        difficult = (rest + n_d * level) / degree
+        difficult += mode * model.partners(structure) * excess
+        mixed = level * math.sqrt(n_e * n_d / (easy_degree * degree))
+        # Constant on the easy and constant on the difficult samples; one of them may be missing.
+        if n_e and n_d:
+            middle, spread = (easy + difficult) / 2, math.hypot((easy - difficult) / 2, mixed)
+            values += [middle + spread, middle - spread]
+        else:
+            values += [difficult if n_d else easy] * 2
+        multiplicities += [count, count if n_e and n_d else 0]
+        # Sums of zero over the easy samples of a class, and over the difficult ones.
+        values += [rest / easy_degree]
+        values += [rest / degree + (mode * excess if structure == 'matched' else 0.0)]
+        multiplicities += [count * max(n_e - 1, 0), count * max(n_d - 1, 0)]
+    return _grouped(np.array(values), np.array(multiplicities))
+
+
+def _grouped(values, multiplicities) -> Spectrum:
+    """Sorts descending and joins equal values."""
+    there = multiplicities > 0
+    distinct, group = np.unique(values[there], return_inverse=True)
+    total = np.bincount(group, weights=multiplicities[there]).astype(np.int64)
+    return Spectrum(distinct[::-1], total[::-1])
+
+
+def treated_adjacency(
+    model: SimilarityModel,
+    structure: Structure,
+    *,
+    margin: float = 0.0,
+    temperature: float = 1.0,
+) -> Float[np.ndarray, 's s']:
+    """The matrix of `treated_spectrum`, entry by entry, `[s, s]`; the same arguments."""
+    similarity = adjacency(model, structure)
+    pairs = difficult_mask(model, structure)
+    degree = similarity.sum(axis=1)
+    margins = np.where(pairs, margin * np.sqrt(degree[:, None] * degree), 0.0)
+    return np.where(pairs, temperature, 1.0) * normalised(similarity) - margins
+
+
+def optimal_margin(model: SimilarityModel, structure: Structure = 'block') -> float:
+    """Margin that brings a difficult pair's entry to that of an easy pair in an easy graph.
+
+    `m = c0 (gamma - beta) / (c1^2 c2)`, with c1 the degree of a difficult sample and
+    `c0 = c2 - h r beta`; for 'block' these are the paper's. Then `gamma/c1 - m c1 = beta/c2`.
+
+    Args:
+      model: sizes and similarities.
+      structure: 'block', as printed, or 'matched'.
+
+    Returns:
+      `m > 0`, in the units of the loss: for weights that are the row sums of A, not divided by
+      their total.
+
+    Source: Theorem 4.3.
+    """
+    degree = model.difficult_degree(structure)
+    easy = model.easy_degree - model.partners(structure) * model.other_classes * model.beta
+    return easy * (model.gamma - model.beta) / (degree**2 * model.easy_degree)
+
+
+def optimal_temperature(model: SimilarityModel, structure: Structure = 'block') -> float:
+    """Temperature that brings a difficult pair's entry to that of an easy pair in an easy graph.
+
+    `tau = (c1 / c2) (beta / gamma)`, with c1 the degree of a difficult sample, for 'block' the
+    paper's. Then `tau gamma/c1 = beta/c2`.
+
+    Args:
+      model: sizes and similarities.
+      structure: 'block', as printed, or 'matched'.
+
+    Returns:
+      `tau > 0`; 0 for beta = 0, a limit that no temperature reaches.
+
+    Source: Theorem 4.5.
+    """
+    return model.difficult_degree(structure) / model.easy_degree * model.beta / model.gamma

@@ -1,0 +1,168 @@
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from contrastive_jax.theory import SimilarityModel, adjacency, estimate, fitted_model
+
+
+def reference(features, labels, pos_high, pos_low, images=None):
+    """Pair by pair, in plain Python: alpha, beta, gamma, share; `images` may repeat."""
+    images = range(len(features)) if images is None else images
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    kinds = {'same': [], 'difficult': [], 'easy': []}
+    for i in images:
+        others = [(float(np.dot(unit[i], unit[j])), j) for j in images if j != i]
+        order = sorted((cosine for cosine, _ in others), reverse=True)
+        ranks = [math.ceil(Fraction(str(q)) * len(order)) for q in (pos_high, pos_low)]
+        high, low = (order[rank - 1] if rank else math.inf for rank in ranks)
+        for cosine, j in others:
+            same = cosine >= high if labels is None else labels[i] == labels[j]
+            kind = 'same' if same else 'difficult' if cosine >= low else 'easy'
+            kinds[kind].append(cosine)
+    alpha, beta, gamma = (np.mean(kinds[kind]) for kind in ('same', 'easy', 'difficult'))
+    different = len(kinds['difficult']) + len(kinds['easy'])
+    return alpha, beta, gamma, len(kinds['difficult']) / different
+
+
+def clusters(random, n=60, classes=3, k=8):
+    labels = np.arange(n) % classes
+    centres = random.normal(size=(classes, k))
+    return centres[labels] + random.normal(size=(n, k)), labels
+
+
+@pytest.mark.parametrize('with_labels', [True, False])
+@pytest.mark.parametrize('percentiles', [(0.3, 0.6), (0.05, 0.95), (0.33, 0.36)])
+def test_estimate_and_resample_are_the_pairwise_reference(with_labels, percentiles):
+    features, labels = clusters(np.random.default_rng(0))
+    labels = labels if with_labels else None
+    high, low = percentiles
+    found = estimate(features, labels, pos_high=high, pos_low=low, num_bootstrap=1, seed=5)[:4]
+    expected = reference(features, labels, high, low)
+    np.testing.assert_allclose([one.value for one in found], expected, rtol=1e-12)
+    # A single resample is both ends of its interval. No image is paired with its copies.
+    images = np.random.default_rng(5).integers(60, size=60)
+    expected = reference(features, labels, high, low, images)
+    for end in ('low', 'high'):
+        np.testing.assert_allclose([getattr(one, end) for one in found], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize('with_labels', [True, False])
+def test_recovers_the_model_that_made_the_features(with_labels):
+    # All samples difficult, matched: every image sees 6 of its class, 2 partners, 12 others.
+    model = SimilarityModel(3, 7, 7, 0.6, 0.1, 0.3)
+    features = np.linalg.cholesky(adjacency(model, 'matched'))
+    labels = np.repeat(np.arange(3), 7) if with_labels else None
+    found = estimate(features, labels, pos_high=0.3, pos_low=0.4, num_bootstrap=3)
+    values = (found.alpha.value, found.beta.value, found.gamma.value)
+    np.testing.assert_allclose(values, (0.6, 0.1, 0.3), rtol=1e-12)
+    assert found.difficult_share.value == pytest.approx(2 / 14, rel=1e-12)
+    assert found.ordered
+    assert found.message == ''
+
+
+def test_blocks_scale_and_order_change_nothing():
+    random = np.random.default_rng(1)
+    features, labels = clusters(random)
+    whole = estimate(features, labels, pos_high=0.3, pos_low=0.6, num_bootstrap=5)
+    blocks = estimate(features, labels, pos_high=0.3, pos_low=0.6, num_bootstrap=5, block_size=7)
+    scaled = estimate(1e200 * features, labels, pos_high=0.3, pos_low=0.6, num_bootstrap=5)
+    order = random.permutation(60)
+    shuffled = estimate(features[order], labels[order], pos_high=0.3, pos_low=0.6, num_bootstrap=5)
+    for name in ('alpha', 'beta', 'gamma', 'difficult_share'):
+        np.testing.assert_allclose(getattr(blocks, name), getattr(whole, name), rtol=1e-12)
+        np.testing.assert_allclose(getattr(scaled, name), getattr(whole, name), rtol=1e-12)
+        assert getattr(shuffled, name).value == pytest.approx(getattr(whole, name).value, rel=1e-12)
+
+
+def test_intervals_cover_the_truth_and_narrow():
+    random = np.random.default_rng(2)
+    covered, widths = [], {}
+    features, labels = clusters(random, n=2000)
+    truth = estimate(features, labels, pos_high=0.3, pos_low=0.6, num_bootstrap=1)
+    for size in (40, 160):
+        widths[size] = []
+        for draw in range(25):
+            images = random.choice(2000, size=size, replace=False)
+            found = estimate(
+                features[images],
+                labels[images],
+                pos_high=0.3,
+                pos_low=0.6,
+                num_bootstrap=60,
+                seed=draw,
+            )
+            for name in ('alpha', 'beta', 'gamma'):
+                interval = getattr(found, name)
+                covered.append(interval.low <= getattr(truth, name).value <= interval.high)
+                widths[size].append(interval.high - interval.low)
+    assert np.mean(covered) > 0.8
+    assert 1.5 < np.mean(widths[40]) / np.mean(widths[160]) < 2.7
+
+
+def test_same_seed_same_intervals():
+    features, labels = clusters(np.random.default_rng(3))
+    first, again, other = (
+        estimate(features, labels, pos_high=0.3, pos_low=0.6, num_bootstrap=10, seed=seed)
+        for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first.alpha.low != other.alpha.low
+
+
+def test_says_aloud_what_fails():
+    random = np.random.default_rng(4)
+    features, labels = clusters(random)
+    wrong = estimate(
+        features, random.permutation(labels), pos_high=0.1, pos_low=0.2, num_bootstrap=2
+    )
+    assert not wrong.ordered
+    assert 'is not above gamma' in wrong.message
+    with pytest.raises(ValueError, match='no model fits: alpha='):
+        fitted_model(wrong, 3, 20)
+
+
+def test_negative_beta_is_said_and_not_clipped():
+    features, labels = clusters(np.random.default_rng(4))
+    found = estimate(
+        features - features.mean(axis=0), labels, pos_high=0.3, pos_low=0.8, num_bootstrap=2
+    )
+    assert found.ordered
+    assert found.beta.value < 0
+    assert found.message == f'beta={found.beta.value:.4g} is negative'
+    with pytest.raises(ValueError, match='no model fits: beta=-'):
+        fitted_model(found, 3, 20)
+
+
+def test_fitted_model_takes_the_values():
+    features, labels = clusters(np.random.default_rng(5))
+    found = estimate(features + 2, labels, pos_high=0.3, pos_low=0.8, num_bootstrap=2)
+    model = fitted_model(found, 3, 20)
+    values = (found.alpha.value, found.beta.value, found.gamma.value)
+    assert (model.alpha, model.beta, model.gamma) == values
+    # The share of the pairs in the block model, up to the rounding of n_d.
+    n_d = 20 * math.sqrt(found.difficult_share.value)
+    assert abs(model.difficult_per_class - n_d) <= 0.5
+
+
+@pytest.mark.parametrize('bad', [0.0, np.nan, np.inf])
+def test_refuses_rows_without_a_direction(bad):
+    features, labels = clusters(np.random.default_rng(6))
+    features[17] = bad
+    with pytest.raises(ValueError, match='1 of 60 rows are zero or not finite, first row 17'):
+        estimate(features, labels, pos_high=0.3, pos_low=0.6)
+
+
+def test_refuses_bands_and_counts_that_make_no_sense():
+    features, labels = clusters(np.random.default_rng(7))
+    with pytest.raises(ValueError, match='need 0 <= pos_high <= pos_low <= 1'):
+        estimate(features, labels, pos_high=0.6, pos_low=0.3)
+    with pytest.raises(ValueError, match="'difficult'"):
+        estimate(features, None, pos_high=0.3, pos_low=0.3)
+    with pytest.raises(ValueError, match="'one class'"):
+        estimate(features, np.arange(60), pos_high=0.3, pos_low=0.6)
+    with pytest.raises(ValueError, match="'easy'"):
+        estimate(features, None, pos_high=0.3, pos_low=1.0)
+    with pytest.raises(ValueError, match='num_bootstrap=0'):
+        estimate(features, labels, pos_high=0.3, pos_low=0.6, num_bootstrap=0)

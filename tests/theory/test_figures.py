@@ -1,0 +1,50 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from contrastive_jax.theory import bounds, figures
+from tests.theory.models import EXAMPLE
+
+
+def lines(axes):
+    return {line.get_label(): line.get_xydata() for line in axes.get_lines()}
+
+
+def test_curves_are_the_bounds():
+    axes = Figure().subplots()
+    figures.draw_against_difficult(axes, EXAMPLE, 0.1, 4)
+    drawn = lines(axes)
+    for n_d in (0, 1, 4, 19):
+        found = bounds(dataclasses.replace(EXAMPLE, difficult_per_class=n_d), 0.1, 4)
+        for label, value in (
+            ('printed, with difficult (3.4)', found.with_difficult.printed),
+            ('exact, with difficult, block', found.with_difficult.block),
+            ('exact, with difficult, matched', found.with_difficult.matched),
+            ('printed, removed (4.1)', found.removed.printed),
+        ):
+            np.testing.assert_array_equal(drawn[label][n_d], (n_d, value))
+
+
+def test_theorem_is_drawn_where_it_is_stated():
+    axes = Figure().subplots()
+    figures.draw_against_difficult(axes, EXAMPLE, 0.1, 7)
+    x, y = lines(axes)['printed, with difficult (3.4)'].T
+    # k = 7 < n_d + 4, or no difficult samples at all.
+    np.testing.assert_array_equal(np.isfinite(y), (x == 0) | (x > 3))
+
+
+def test_removal_meets_the_corollary_at_the_difficult_share():
+    axes = Figure().subplots()
+    figures.draw_against_removal(axes, EXAMPLE, 0.1, 4)
+    x, y = lines(axes)['printed, with difficult (3.4)'].T
+    assert y[x == 0.2][0] == pytest.approx(bounds(EXAMPLE, 0.1, 4).removed.printed, rel=1e-12)
+
+
+@pytest.mark.parametrize('field', [{}, {'beta': 0.0}, {'difficult_per_class': 0}])
+@pytest.mark.parametrize(('delta', 'k'), [(0.1, 4), (0.0, 1), (0.1, 79)])
+def test_page_draws_at_the_edges(field, delta, k):
+    page = figures.figure(dataclasses.replace(EXAMPLE, **field), delta, k)
+    page.canvas.draw()
+    assert len(page.axes) == 4
