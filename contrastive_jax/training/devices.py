@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -31,9 +32,9 @@ def replicate(tree: Any) -> Any:
     """Copies arrays to every device, as a mapped step returns its state.
 
     A state that lies on one device would compile the step twice: for itself, and for what comes
-    back. The copy is the step's to donate.
+    back. The copy is the step's to donate; without one, the first device would share the original.
     """
-    return jax.device_put(tree, _sharding(PartitionSpec()), may_alias=False)
+    return jax.device_put(jax.tree.map(jnp.copy, tree), _sharding(PartitionSpec()))
 
 
 def split(tree: Any) -> Any:

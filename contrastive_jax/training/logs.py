@@ -42,11 +42,12 @@ class MetricsLog:
         self._file = path.open('a')
         self._board = SummaryWriter(str(workdir), purge_step=start)
 
-    def write(self, step: int, metrics: dict[str, float | None]) -> None:
+    def write(self, step: int, epoch: int, metrics: dict[str, float | None]) -> None:
         """Appends the numbers of one step; they are on disk after `flush`."""
-        self._file.write(json.dumps(_plain({'step': step, **metrics}), allow_nan=False) + '\n')
+        line = _plain({'step': step, 'epoch': epoch, **metrics})
+        self._file.write(json.dumps(line, allow_nan=False) + '\n')
         for name, value in metrics.items():
-            if name != 'epoch' and value is not None:
+            if value is not None:
                 self._board.add_scalar(name, value, step)
 
     def flush(self) -> None:

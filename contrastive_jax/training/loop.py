@@ -1,6 +1,7 @@
 """Pre-training from a config: batches in, steps, logs and checkpoints out."""
 
 import time
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -80,24 +81,32 @@ def pretrain(config, split: Split, workdir: Path) -> Pretrained:
             augmentation=config.augment,
         )
     )
-    checkpoints = Checkpoints(workdir)
-    state = checkpoints.restore(devices.replicate(initial))
-    start = int(state.step)
-    recorder = _Recorder(MetricsLog(workdir, start), config.batch_size, steps_per_epoch, schedule)
-    batches = (
-        make_batch(split, step_indices(config.seed, step, n, config.batch_size), count)
-        for step in range(start, total)
-    )
-    placed = prefetch(batches, devices.split)
-    with tqdm(placed, 'train', total=total, initial=start, unit='step', disable=None) as progress:
-        for step, batch in enumerate(progress, start):
-            state, metrics = step_function(state, batch)
-            recorder.add(step + 1, metrics, progress)
-            if (step + 1) % config.checkpoint_every == 0 or step + 1 == total:
-                recorder.write_all()
-                checkpoints.save(state)
-    recorder.close()
-    checkpoints.close()
+    with closing(Checkpoints(workdir)) as checkpoints:
+        state = checkpoints.restore(devices.replicate(initial))
+        start = int(state.step)
+        batches = (
+            make_batch(split, step_indices(config.seed, step, n, config.batch_size), count)
+            for step in range(start, total)
+        )
+        with (
+            closing(
+                _Recorder(MetricsLog(workdir, start), config.batch_size, steps_per_epoch, schedule)
+            ) as recorder,
+            tqdm(
+                prefetch(batches, devices.split),
+                'train',
+                total=total,
+                initial=start,
+                unit='step',
+                disable=None,
+            ) as progress,
+        ):
+            for step, batch in enumerate(progress, start + 1):
+                state, metrics = step_function(state, batch)
+                recorder.add(step, metrics, progress)
+                if step % config.checkpoint_every == 0 or step == total:
+                    recorder.write_all()
+                    checkpoints.save(state)
     return Pretrained(graphdef, initial, state, recorder.pairs_per_second)
 
 
@@ -147,14 +156,8 @@ class _Recorder:
         for (step, _), metrics in zip(entries, fetched, strict=True):
             numbers = {name: float(value) for name, value in metrics.items()}
             loss = numbers['loss']
-            self._log.write(
-                step,
-                {
-                    'epoch': (step - 1) // self._steps_per_epoch,
-                    **numbers,
-                    'learning_rate': float(self._schedule(step - 1)),
-                    'pairs_per_second': self.pairs_per_second,
-                },
-            )
+            numbers['learning_rate'] = float(self._schedule(step - 1))
+            numbers['pairs_per_second'] = self.pairs_per_second
+            self._log.write(step, (step - 1) // self._steps_per_epoch, numbers)
         del self._pending[: len(entries)]
         return loss

@@ -1,0 +1,178 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from contrastive_jax import main
+from contrastive_jax.data import sources
+from contrastive_jax.errors import UserError
+from contrastive_jax.training import loop
+from tests.helpers import small_config, write_npz
+
+ROOT = Path(__file__).parents[1]
+PROMISED = (
+    'linear_accuracy',
+    'few_label_accuracy',
+    'knn_accuracy',
+    'raw_pixel_accuracy',
+    'random_encoder_accuracy',
+    'pairs_per_second',
+    'seconds',
+    'seed',
+    'versions',
+    'git_commit',
+)
+# Orbax and its event loop leave warnings of their own.
+pytestmark = pytest.mark.filterwarnings('ignore')
+
+
+@pytest.fixture
+def config(tmp_path):
+    return small_config(
+        data__name='npz',
+        data__data_dir=str(write_npz(tmp_path / 'data.npz')),
+        epochs=4,
+        checkpoint_every=3,
+        pairs__select='difficult',
+        pairs__margin=0.2,
+    )
+
+
+def _metrics(workdir, *, without=('pairs_per_second',)):
+    lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in without} for line in lines]
+
+
+def test_a_run_writes_what_is_promised(config, tmp_path, capsys):
+    workdir = tmp_path / 'run'
+    result = main.run(config, workdir)
+    assert json.loads((workdir / 'result.json').read_text()) == result
+    assert result.keys() >= set(PROMISED)
+    # Two classes that differ in brightness: any encoder tells them apart.
+    assert result['linear_accuracy'] > 0.9
+    assert json.loads((workdir / 'config.json').read_text()) == config.to_dict()
+    lines = _metrics(workdir)
+    assert [line['step'] for line in lines] == list(range(1, 9))
+    assert [line['epoch'] for line in lines] == [0, 0, 1, 1, 2, 2, 3, 3]
+    expected = {'loss', 'positive_similarity', 'selected_share', 'different_class_share'}
+    assert lines[0].keys() >= expected
+    assert list(workdir.glob('events.out.tfevents.*'))
+    assert (workdir / 'checkpoints' / '8').is_dir()
+    printed = capsys.readouterr().out
+    assert 'trained encoder' in printed
+    assert 'raw pixels' in printed
+
+
+def test_a_finished_run_is_left_alone(config, tmp_path, capsys):
+    workdir = tmp_path / 'run'
+    workdir.mkdir()
+    (workdir / 'config.json').write_text(json.dumps(config.to_dict()))
+    (workdir / 'result.json').write_text('{"linear_accuracy": 0.5}')
+    assert main.run(config, workdir) == {'linear_accuracy': 0.5}
+    assert 'finished' in capsys.readouterr().out
+    assert {path.name for path in workdir.iterdir()} == {'config.json', 'result.json'}
+
+
+@pytest.mark.parametrize('stop', [1, 4, 7])
+def test_a_resumed_run_is_the_unbroken_one(config, tmp_path, monkeypatch, stop):
+    split = sources.load(config.data).train
+    unbroken, broken = tmp_path / 'unbroken', tmp_path / 'broken'
+    for workdir in (unbroken, broken):
+        workdir.mkdir()
+    whole = loop.pretrain(config, split, unbroken)
+
+    made = []
+
+    def failing(*arguments):
+        made.append(1)
+        if len(made) > stop:
+            raise RuntimeError('the machine was taken away')
+        return make_batch(*arguments)
+
+    make_batch = loop.make_batch
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, 'make_batch', failing)
+        with pytest.raises(RuntimeError, match='taken away'):
+            loop.pretrain(config, split, broken)
+    resumed = loop.pretrain(config, split, broken)
+    assert int(resumed.final.step) == 8
+    jax.tree.map(np.testing.assert_array_equal, whole.final.params, resumed.final.params)
+    jax.tree.map(np.testing.assert_array_equal, whole.final.opt_state, resumed.final.opt_state)
+    assert _metrics(broken) == _metrics(unbroken)
+
+
+def test_without_labels_there_is_nothing_to_probe(config, tmp_path, capsys):
+    write_npz(Path(config.data.data_dir), labels=False)
+    result = main.run(config, tmp_path / 'run')
+    assert result['linear_accuracy'] is None
+    assert 'nothing to probe' in capsys.readouterr().out
+    assert 'different_class_share' not in _metrics(tmp_path / 'run')[0]
+
+
+def test_a_workdir_of_another_config_is_refused(config, tmp_path):
+    workdir = tmp_path / 'run'
+    workdir.mkdir()
+    (workdir / 'config.json').write_text(json.dumps(config.to_dict() | {'seed': 7}))
+    with pytest.raises(UserError, match=r'another config.*seed: 7 there, 0 here'):
+        main.run(config, workdir)
+    assert [path.name for path in workdir.iterdir()] == ['config.json']
+
+
+def test_a_folder_with_somebody_elses_results_is_refused(config, tmp_path):
+    (tmp_path / 'metrics.jsonl').write_text('precious')
+    with pytest.raises(UserError, match=r'metrics\.jsonl but no config\.json'):
+        main.run(config, tmp_path)
+    assert (tmp_path / 'metrics.jsonl').read_text() == 'precious'
+
+
+@pytest.mark.parametrize(
+    ('path', 'value', 'words'),
+    [
+        ('batch_size', 18, r'config\.batch_size=18: must be divisible by the 4 devices.*is 16'),
+        ('batch_size', 44, r'config\.batch_size=44: larger than the 40 training images'),
+        ('probe.labels_per_class', 21, r'config\.probe\.labels_per_class=21: the smallest class'),
+        ('data.data_dir', 'nowhere.npz', r"config\.data\.data_dir='nowhere\.npz': no such file"),
+        ('loss.temperature', 0.0, r'config\.loss\.temperature=0\.0'),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_written(config, tmp_path, path, value, words):
+    config.update_from_flattened_dict({path: value})
+    with pytest.raises(UserError, match=words):
+        main.run(config, tmp_path / 'run')
+    assert not (tmp_path / 'run').exists()
+
+
+def _command(*arguments, module='main'):
+    return subprocess.run(
+        [sys.executable, '-m', f'contrastive_jax.{module}', *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {'JAX_PLATFORMS': 'cpu'},
+    )
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        (
+            ['--config=configs/digits.py', '--config.pairs.margn=1'],
+            'nearest is config.pairs.margin',
+        ),
+        (['--config=configs/digits.py', '--config.epochs=many'], '--config.epochs=many'),
+        (['--config=configs/digits.py:smol'], 'variants are small'),
+        (['--config=configs/none.py'], 'configs/none.py'),
+        (['--config=configs/digits.py', '--config.batch_size=9999'], 'config.batch_size=9999'),
+    ],
+)
+def test_the_command_says_what_is_wrong_in_one_line(arguments, words, tmp_path):
+    done = _command(*arguments, f'--workdir={tmp_path / "run"}')
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert not (tmp_path / 'run').exists()
