@@ -89,8 +89,17 @@ FIELDS: dict[str, Field] = {
     'model.projector_width': Field(2048, _integer(1), 'hidden units of the projector'),
     'model.projector_dim': Field(128, _integer(1), 'dimensions of the embedding'),
     'model.sync_batch_norm': Field(True, _BOOL, 'batch statistics over all devices'),
-    'loss.name': Field('nt_xent', _one_of('nt_xent'), 'objective'),
-    'loss.temperature': Field(0.5, _POSITIVE, 'tau'),
+    'loss.name': Field(
+        'nt_xent',
+        _one_of('nt_xent', 'spectral', 'debiased', 'hard_negative', 'decoupled', 'supervised'),
+        'objective',
+    ),
+    'loss.temperature': Field(0.5, _POSITIVE, 'tau; the spectral loss has none'),
+    'loss.block_size': Field(0, _integer(0), 'anchors at a time, to save memory; 0 for all'),
+    'loss.mu': Field(1.0, _POSITIVE, 'largest squared length of a row, of spectral'),
+    'loss.tau_plus': Field(0.1, _number(0, 0.99), 'class prior, of debiased and hard_negative'),
+    'loss.beta': Field(1.0, _number(0), 'concentration, of hard_negative'),
+    'loss.weight_temperature': Field(0.0, _number(0), 'of decoupled: DCLW, 0.5 there; 0 for DCL'),
     'pairs.select': Field('none', _one_of('none', 'difficult', 'all'), 'pairs that are treated'),
     'pairs.pos_high': Field(0.1, _SHARE, 'percentile above which a pair counts as one class'),
     'pairs.pos_low': Field(0.5, _SHARE, 'percentile below which a pair counts as easy'),
@@ -109,6 +118,10 @@ FIELDS: dict[str, Field] = {
     'probe.neighbours': Field(200, _integer(1), 'of the weighted kNN'),
     'probe.knn_temperature': Field(0.1, _POSITIVE, 'of the weighted kNN'),
 }
+
+
+# Losses that take a selection of pairs.
+_TREATED = ('nt_xent', 'spectral')
 
 
 def default() -> ConfigDict:
@@ -141,6 +154,11 @@ def validate(config: ConfigDict) -> None:
             hint = f'; did you mean {near[0].removeprefix("one of ")}?' if near else ''
             raise UserError(f'config.{path}={values[path]!r}: must be {field.rule.allowed}{hint}')
     _validate_pairs(config.pairs)
+    if config.pairs.select != 'none' and config.loss.name not in _TREATED:
+        raise UserError(
+            f'config.pairs.select={config.pairs.select!r}: config.loss.name={config.loss.name!r} '
+            f'treats no pairs; choose none, or a loss of {", ".join(_TREATED)}'
+        )
     if config.optimizer.warmup_epochs >= config.epochs:
         raise UserError(
             f'config.optimizer.warmup_epochs={config.optimizer.warmup_epochs}: must be less than '

@@ -48,7 +48,7 @@ def run(config: ConfigDict, workdir: Path) -> dict:
         return json.loads(result_path.read_text())
     dataset = sources.load(config.data)
     check_batch(config.batch_size, len(dataset.train.images), jax.device_count())
-    _check_probe(config.probe, dataset)
+    _check_labels(config, dataset)
     if not claimed:
         _claim_workdir(workdir, config)
 
@@ -98,15 +98,21 @@ def _claim_workdir(workdir: Path, config: ConfigDict) -> None:
         raise UserError(f'--workdir={workdir}: cannot be written ({error.strerror})') from error
 
 
-def _check_probe(config: ConfigDict, dataset: sources.Dataset) -> None:
+def _check_labels(config: ConfigDict, dataset: sources.Dataset) -> None:
     labels = dataset.train.labels
     if labels is None:
+        if config.loss.name == 'supervised':
+            raise UserError(
+                "config.loss.name='supervised': needs labels, and these images have none; choose "
+                'another loss'
+            )
         return
+    wanted = config.probe.labels_per_class
     _, counts = np.unique(labels, return_counts=True)
-    if config.labels_per_class > counts.min():
+    if wanted > counts.min():
         raise UserError(
-            f'config.probe.labels_per_class={config.labels_per_class}: the smallest class has '
-            f'{counts.min()} training images; choose at most as many'
+            f'config.probe.labels_per_class={wanted}: the smallest class has {counts.min()} '
+            'training images; choose at most as many'
         )
 
 

@@ -9,8 +9,9 @@ from contrastive_jax import config as base
 from contrastive_jax.data.batches import Batch
 from contrastive_jax.models import Moments
 from contrastive_jax.training.devices import AXIS
+from contrastive_jax.training.objective import make_objective
 from contrastive_jax.training.optimizer import make_optimizer, make_schedule
-from contrastive_jax.training.step import init_state, make_objective, train_step
+from contrastive_jax.training.step import init_state, train_step
 
 
 def small_config(**changes):

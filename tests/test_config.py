@@ -68,6 +68,8 @@ def test_no_field_takes_an_object(path):
         ('pairs.margin', 0.1, 'nothing is selected'),
         ('pairs.remove', True, 'nothing is selected'),
         ('pairs.temperature_scale', 0.5, 'nothing is selected'),
+        ('loss.name', 'spectrl', 'did you mean spectral'),
+        ('loss.tau_plus', 1.0, r'in \[0, 0.99\]'),
         ('optimizer.learning_rate', -1.0, 'above 0'),
         ('optimizer.warmup_epochs', 100, 'less than'),
         ('augment.crop_scale', 0.0, r'in \[0.01, 1\]'),
@@ -89,6 +91,14 @@ def test_removing_every_negative_is_refused():
     config.pairs.select = 'all'
     config.pairs.remove = True
     with pytest.raises(UserError, match='no negative would be left'):
+        base.validate(config)
+
+
+def test_a_loss_that_treats_no_pairs_takes_no_selection():
+    config = base.default()
+    config.loss.name = 'debiased'
+    config.pairs.select = 'difficult'
+    with pytest.raises(UserError, match=r'config\.pairs\.select.*treats no pairs'):
         base.validate(config)
 
 

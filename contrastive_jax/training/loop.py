@@ -17,8 +17,9 @@ from contrastive_jax.models import pixel_moments
 from contrastive_jax.training import devices
 from contrastive_jax.training.checkpoints import Checkpoints
 from contrastive_jax.training.logs import MetricsLog
+from contrastive_jax.training.objective import make_objective
 from contrastive_jax.training.optimizer import make_optimizer, make_schedule
-from contrastive_jax.training.step import TrainState, init_state, make_objective, train_step
+from contrastive_jax.training.step import TrainState, init_state, train_step
 
 __all__ = ['Pretrained', 'check_batch', 'pretrain']
 

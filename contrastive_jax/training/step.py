@@ -3,7 +3,6 @@
 Axes: b images of this device, m = 2b views, k features, d embedding.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,12 +12,12 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
-from contrastive_jax import objectives
 from contrastive_jax.data.batches import Batch
 from contrastive_jax.models import Context, ContrastiveModel, Moments, compute_dtype
 from contrastive_jax.training.augment import two_views
+from contrastive_jax.training.objective import Objective
 
-__all__ = ['TrainState', 'init_state', 'make_objective', 'train_step']
+__all__ = ['TrainState', 'init_state', 'train_step']
 
 Metrics = dict[str, Float[Array, '']]
 
@@ -76,47 +75,13 @@ def init_state(
     return graphdef, jax.jit(draw)(key)
 
 
-def make_objective(config) -> Callable[..., tuple[Float[Array, ''], Metrics]]:
-    """Selection and loss as `config.pairs` and `config.loss` name them.
-
-    Returns:
-      A function of features `[m, k]`, embeddings `[m, d]`, labels `[m]` or None, and the keyword
-      `axis_name`, that returns loss and metrics. With labels the metrics hold
-      `different_class_share`, of the selected pairs.
-    """
-    pairs = config.pairs
-
-    def objective(features, embeddings, labels, *, axis_name=None):
-        selected = {'none': None, 'all': 'all'}.get(pairs.select)
-        if pairs.select == 'difficult':
-            selected = objectives.difficult_band(
-                features, pos_high=pairs.pos_high, pos_low=pairs.pos_low, axis_name=axis_name
-            )
-        loss, metrics = objectives.nt_xent(
-            embeddings,
-            temperature=config.loss.temperature,
-            pairs=selected,
-            remove=pairs.remove,
-            margin=pairs.margin,
-            temperature_scale=pairs.temperature_scale,
-            axis_name=axis_name,
-        )
-        if labels is not None and selected is not None:
-            metrics['different_class_share'] = objectives.different_class_share(
-                selected, labels, axis_name=axis_name
-            )
-        return loss, metrics
-
-    return objective
-
-
 def train_step(
     state: TrainState,
     batch: Batch,
     *,
     graphdef: nnx.GraphDef,
     optimizer: optax.GradientTransformation,
-    objective: Callable[..., tuple[Float[Array, ''], Metrics]],
+    objective: Objective,
     augmentation,
     axis_name: str | None = None,
 ) -> tuple[TrainState, Metrics]:

@@ -86,6 +86,29 @@ def test_every_arm_trains_and_differs():
     assert losses['removal'] < losses['plain'] < losses['margin'] < losses['all']
 
 
+@pytest.mark.parametrize(
+    ('name', 'options'),
+    [
+        ('spectral', {'pairs__select': 'difficult', 'pairs__margin': 0.1}),
+        ('debiased', {}),
+        ('hard_negative', {}),
+        ('decoupled', {'loss__weight_temperature': 0.5}),
+        ('supervised', {}),
+    ],
+)
+def test_every_loss_trains(name, options):
+    state, history = _train(small_config(loss__name=name, **options), devices=1, steps=1)
+    assert np.isfinite(history[0]['loss'])
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+
+
+def test_blocks_change_no_step():
+    whole, _ = _train(small_config(**ARMS['combined']), devices=1, steps=1)
+    blocked, _ = _train(small_config(loss__block_size=8, **ARMS['combined']), devices=1, steps=1)
+    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+    jax.tree.map(close, whole.params, blocked.params)
+
+
 def test_selected_share_is_that_of_the_band():
     config = small_config(
         pairs__select='difficult',

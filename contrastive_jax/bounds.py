@@ -1,0 +1,135 @@
+"""Prints the bounds and conditions of the paper, from numbers or from a trained run; draws them.
+
+python -m contrastive_jax.bounds --num_classes=4 --samples_per_class=20 --difficult_per_class=4 \\
+  --alpha=0.6 --beta=0.1 --gamma=0.35 --labelling_error=0.1 --feature_dim=4 --out=bounds.png
+python -m contrastive_jax.bounds --workdir=runs/digits --out=bounds.png
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from contrastive_jax import cli, theory
+from contrastive_jax.errors import UserError
+from contrastive_jax.evaluation import extract_features
+from contrastive_jax.runs import load_run
+
+_BOUNDS = {
+    'without_difficult': 'no difficult examples (Thm 3.3)',
+    'with_difficult': 'with them (Thm 3.4)',
+    'removed': 'removed (Cor 4.1)',
+    'margin': 'margin (Thm 4.3)',
+    'temperature': 'temperature (Thm 4.5)',
+}
+
+
+def report(model: theory.SimilarityModel, labelling_error: float, feature_dim: int) -> str:
+    """The table of bounds, the conditions and the optimal treatments, as text."""
+    found = theory.bounds(model, labelling_error, feature_dim)
+    conditions = theory.conditions(model, feature_dim)
+    lines = [f'{"bound on the error":34} {"printed":>9} {"block":>9} {"matched":>9}']
+    for name, title in _BOUNDS.items():
+        values = getattr(found, name)
+        lines.append(f'{title:34} ' + ' '.join(f'{value:9.4f}' for value in values))
+    lines += [
+        '',
+        'block, matched: 4 delta / (1 - lambda) + 8 delta with the exact eigenvalue k + 1 of the '
+        'graph',
+        f'Theorem 3.4 speaks about this k: {_yes(conditions.in_range)}',
+        f'removal helps: {_sides(conditions.removal_helps, "above")}',
+        f'temperature scaling helps: {_sides(conditions.temperature_helps, "below")}',
+        f'  to leading order: up to {conditions.temperature_reach:.4g} difficult samples a class',
+    ]
+    if model.difficult_per_class:
+        lines.append(f'optimal margin (Thm 4.3): {theory.optimal_margin(model):.6g}')
+        lines.append(f'optimal temperature (Thm 4.5): {theory.optimal_temperature(model):.6g}')
+    return '\n'.join(lines)
+
+
+def _yes(holds: bool) -> str:
+    return 'yes' if holds else 'no'
+
+
+def _sides(condition: theory.Condition, relation: str) -> str:
+    return (
+        f'{_yes(condition.holds)} ({condition.value:.4g} must be {relation} {condition.limit:.4g})'
+    )
+
+
+def estimate_run(workdir: Path, images: int) -> tuple[theory.SimilarityModel, str]:
+    """Fits the model to the features of a trained run, with labels where there are any.
+
+    Args:
+      workdir: of the run.
+      images: of the training split, the first ones.
+
+    Returns:
+      The fitted model, and the estimates as text.
+    """
+    run = load_run(workdir)
+    split, pairs = run.dataset.train, run.config.pairs
+    features = extract_features(run.encode, split.images[:images])
+    percentiles = {'pos_high': pairs.pos_high, 'pos_low': pairs.pos_low}
+    lines = [f'{len(features)} training images, encoder of step {run.step}']
+    estimates = [('without labels', theory.estimate(features, **percentiles))]
+    if split.labels is not None:
+        labelled = theory.estimate(features, split.labels[:images], **percentiles)
+        estimates.append(('with labels', labelled))
+    for title, found in estimates:
+        values = (
+            f'{name} {value.value:.4f} [{value.low:.4f}, {value.high:.4f}]'
+            for name, value in found._asdict().items()
+            if isinstance(value, theory.Interval)
+        )
+        lines.append(f'{title}: ' + ', '.join(values))
+        if found.message:
+            lines.append(f'  beware: {found.message}')
+    classes = len(run.dataset.classes) or round(1 / pairs.pos_high)
+    try:
+        model = theory.fitted_model(estimates[-1][1], classes, len(features) // classes)
+    except ValueError as error:
+        raise UserError('\n'.join([*lines, str(error)])) from error
+    return model, '\n'.join(lines)
+
+
+def _model_from_flags(values) -> theory.SimilarityModel:
+    names = theory.SimilarityModel.__dataclass_fields__
+    missing = [f'--{name}' for name in names if values[name].value is None]
+    if missing:
+        raise UserError(f'{", ".join(missing)}: missing; give all numbers, or a --workdir')
+    try:
+        return theory.SimilarityModel(**{name: values[name].value for name in names})
+    except ValueError as error:
+        raise UserError(f'--{error}') from error
+
+
+def main(values: flags.FlagValues) -> None:
+    """Prints the report and, with `--out`, draws it."""
+    if values.workdir is not None:
+        model, text = estimate_run(Path(values.workdir), values.images)
+        print(text, model, sep='\n')
+    else:
+        model = _model_from_flags(values)
+    feature_dim = values.feature_dim or model.num_classes
+    try:
+        print('', report(model, values.labelling_error, feature_dim), sep='\n')
+    except ValueError as error:
+        raise UserError(f'--{error}') from error
+    if values.out is not None:
+        from contrastive_jax.theory.figures import figure
+
+        figure(model, values.labelling_error, feature_dim).savefig(values.out, dpi=100)
+        print(f'\ndrawn in {values.out}')
+
+
+if __name__ == '__main__':
+    flags.DEFINE_string('workdir', None, 'Trained run to measure; or give the numbers.')
+    flags.DEFINE_integer('images', 2000, 'Training images to measure.', lower_bound=10)
+    for _name in ('num_classes', 'samples_per_class', 'difficult_per_class'):
+        flags.DEFINE_integer(_name, None, 'See SimilarityModel.')
+    for _name in ('alpha', 'beta', 'gamma'):
+        flags.DEFINE_float(_name, None, 'See SimilarityModel.')
+    flags.DEFINE_float('labelling_error', 0.1, 'delta.', lower_bound=0.0, upper_bound=1.0)
+    flags.DEFINE_integer('feature_dim', None, 'k; the number of classes by default.', lower_bound=1)
+    flags.DEFINE_string('out', None, 'Picture to write.')
+    cli.run(lambda: main(flags.FLAGS))

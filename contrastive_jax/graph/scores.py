@@ -1,0 +1,129 @@
+"""Other scores of how difficult a sample is, to hold beside `sample_difficulty`.
+
+All share one direction: high = difficult, the first to be removed.
+
+Axes: n samples, k features, c classes.
+"""
+
+import numpy as np
+from jaxtyping import Float, Int
+from sklearn.cluster import MiniBatchKMeans
+
+from contrastive_jax.graph._inputs import (
+    Classes,
+    Features,
+    check_classes,
+    check_features,
+    class_members,
+    positive_cosines,
+    unit_rows,
+)
+
+__all__ = ['latent_classes', 'random', 'sas', 'supervised_margin']
+
+
+def latent_classes(features: Features, num_classes: int, seed: int) -> Int[np.ndarray, ' n']:
+    """Groups samples that point the same way, where there are no labels: mini-batch k-means.
+
+    Args:
+      features: `[n, k]`, any scale; k-means runs on their directions.
+      num_classes: 1 to n.
+      seed: of the first centres and the batches.
+
+    Returns:
+      `[n]` integers in [0, num_classes).
+
+    Raises:
+      ValueError: more classes than samples, a row that is zero or not finite.
+
+    Source: Sculley, "Web-scale k-means clustering", 2010.
+    """
+    check_features(features)
+    if not 1 <= num_classes <= len(features):
+        raise ValueError(
+            f'num_classes={num_classes}: need 1 to {len(features)}, the number of samples'
+        )
+    means = MiniBatchKMeans(num_classes, random_state=seed, n_init=3)
+    return means.fit_predict(unit_rows(features)).astype(np.int64)
+
+
+def sas(features: Features, partition: Classes) -> Float[np.ndarray, ' n']:
+    """How little a sample contributes to its latent class.
+
+        score_i = 1 - mean_j max(cos(z_i, z_j), 0)
+
+    over the `n_k` samples of its class, itself among them. `n_k (1 - score_i)` is the contribution
+    by which SAS keeps samples, high = kept: so this score, high = difficult, removes first what SAS
+    keeps last.
+
+    Args:
+      features: `[n, k]`, any scale.
+      partition: `[n]` latent class of each sample: labels, or `latent_classes`.
+
+    Returns:
+      `[n]` float64 in [0, 1); 0 for a sample alone in its class.
+
+    Raises:
+      ValueError: a partition of another length, a row that is zero or not finite.
+
+    Source: Joshi and Mirzasoleiman, "Data-efficient contrastive self-supervised learning", 2023.
+    """
+    check_features(features)
+    check_classes(partition, features, 'partition')
+    unit = unit_rows(features)
+    score = np.empty(len(unit))
+    for members in class_members(partition):
+        # Rounding can take the mean of ones past one.
+        score[members] = np.maximum(1 - positive_cosines(unit[members]).mean(axis=1), 0)
+    return score
+
+
+def supervised_margin(features: Features, labels: Classes) -> Float[np.ndarray, ' n']:
+    """How much closer a sample is to another class than to the rest of its own.
+
+        score_i = max_{c != y_i} cos(z_i, mu_c) - cos(z_i, mu_{y_i} without i)
+
+    `mu_c` is the mean direction of class c, after the mean of all samples is subtracted. A sample
+    with a positive score is on the wrong side. One product with the class means, and leaving out
+    the sample keeps it from vouching for itself; no classifier has to be fitted or tuned.
+
+    Args:
+      features: `[n, k]`, any scale.
+      labels: `[n]` class of each sample, at least two classes.
+
+    Returns:
+      `[n]` float64 in [-2, 2]; a cosine with a zero mean, as of a class of one without its only
+      sample, is 0.
+
+    Raises:
+      ValueError: labels of another length or of one class, a row that is zero or not finite.
+
+    Source: ours; the nearest-mean classifier, each sample left out of its own mean.
+    """
+    check_features(features)
+    check_classes(labels, features, 'labels')
+    names, class_of = np.unique(np.asarray(labels), return_inverse=True)
+    if len(names) < 2:
+        raise ValueError(f'labels: all are {names[0]}; a margin needs at least two classes')
+
+    features = np.asarray(features, np.float64)
+    unit = _directions(features - features.mean(axis=0))
+    sums = np.zeros((len(names), unit.shape[1]))
+    np.add.at(sums, class_of, unit)
+    own = np.sum(unit * _directions(sums[class_of] - unit), axis=1)
+    similarity = unit @ _directions(sums).T
+    similarity[np.arange(len(unit)), class_of] = -np.inf
+    return similarity.max(axis=1) - own
+
+
+def random(n: int, seed: int) -> Float[np.ndarray, ' n']:
+    """No score at all, as a control: uniform in [0, 1), a function of the seed."""
+    if n < 1:
+        raise ValueError(f'n={n}: need at least one sample')
+    return np.random.default_rng(seed).random(n)
+
+
+def _directions(rows: Float[np.ndarray, 'c k']) -> Float[np.ndarray, 'c k']:
+    """Scales rows to length one; a zero row stays zero."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(lengths == 0, 1.0, lengths)

@@ -1,0 +1,162 @@
+"""Which samples to keep: sorted indices, from a score, at random, or by SAS.
+
+Axes: n samples, k features; n_k samples of latent class k.
+"""
+
+import math
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from contrastive_jax.graph._inputs import (
+    Classes,
+    Features,
+    check_classes,
+    check_features,
+    class_members,
+    positive_cosines,
+    unit_rows,
+)
+
+__all__ = ['most_difficult_removed', 'random_subset', 'sas']
+
+
+def most_difficult_removed(
+    score: Float[Array, ' n'] | Float[np.ndarray, ' n'], ratio: float
+) -> Int[np.ndarray, ' kept']:
+    """Leaves out the samples with the highest scores.
+
+    `floor(ratio n)` samples go, of the decimal as written: 0.29 of 100 is 29. Of equal scores the
+    larger index goes first. What a small ratio removes, a larger one removes as well.
+
+    Args:
+      score: `[n]`, high = difficult.
+      ratio: in [0, 1), the fraction to remove.
+
+    Returns:
+      Indices kept, ascending.
+
+    Raises:
+      ValueError: a ratio out of range, no samples, a score that is NaN.
+    """
+    score = np.asarray(score)
+    if score.ndim != 1:
+        raise ValueError(f'score of shape {score.shape}: need [n], one number for each sample')
+    kept = _num_kept(len(score), ratio)
+    unknown = np.flatnonzero(np.isnan(score))
+    if len(unknown):
+        raise ValueError(
+            f'score: sample {unknown[0]} has NaN ({len(unknown)} such samples); a sample without '
+            'a score can be neither kept nor removed, compute the scores again'
+        )
+    return np.sort(np.argsort(score, kind='stable')[:kept])
+
+
+def random_subset(n: int, ratio: float, seed: int) -> Int[np.ndarray, ' kept']:
+    """Leaves out as many samples as `most_difficult_removed`, at random.
+
+    With one seed, what a small ratio removes, a larger one removes as well.
+
+    Args:
+      n: number of samples.
+      ratio: in [0, 1), the fraction to remove.
+      seed: of the order in which samples go.
+
+    Returns:
+      Indices kept, ascending.
+
+    Raises:
+      ValueError: a ratio out of range, no samples.
+    """
+    kept = _num_kept(n, ratio)
+    return np.sort(np.random.default_rng(seed).permutation(n)[:kept])
+
+
+def sas(
+    features: Features,
+    partition: Classes,
+    fraction: float,
+    objective: Literal['released', 'graph_cut'] = 'released',
+) -> Int[np.ndarray, ' kept']:
+    """Keeps the samples that stand best for their latent class (SAS).
+
+    With `D_ij = max(cos(z_i, z_j), 0)` within a class, the diagonal kept, and `D_i` a row sum:
+
+    - `'released'`: the largest `D_i`, as the authors' code selects.
+    - `'graph_cut'`: one at a time the largest `D_i - 2 sum_{s kept} D_is`, as their paper means.
+
+    `int(fraction n_k)` samples of each class are kept, so a small class may vanish. Of equal values
+    the larger index is kept. One class is held at a time, `8 n_k^2` bytes.
+
+    Args:
+      features: `[n, k]` features of a proxy encoder, any scale.
+      partition: `[n]` latent class of each sample: labels, or `scores.latent_classes`.
+      fraction: in (0, 1], the fraction to keep.
+      objective: `'released'` or `'graph_cut'`.
+
+    Returns:
+      Indices kept, ascending.
+
+    Raises:
+      ValueError: a partition of another length, a fraction or an objective that is not allowed, no
+        class of which anything is kept, a row that is zero or not finite.
+
+    Source: Joshi and Mirzasoleiman, "Data-efficient contrastive self-supervised learning", 2023,
+      and its released code.
+    """
+    check_features(features)
+    check_classes(partition, features, 'partition')
+    if not 0 < fraction <= 1:
+        raise ValueError(f'fraction={fraction}: need (0, 1], the fraction of each class to keep')
+    if objective not in _OBJECTIVES:
+        raise ValueError(f'objective={objective!r}: need one of {sorted(_OBJECTIVES)}')
+    unit = unit_rows(features)
+    choose = _OBJECTIVES[objective]
+    kept = [
+        members[choose(positive_cosines(unit[members]), int(fraction * len(members)))]
+        for members in class_members(partition)
+    ]
+    kept = np.sort(np.concatenate(kept))
+    if len(kept) == 0:
+        raise ValueError(
+            f'fraction={fraction}: keeps no sample of any class, the largest has '
+            f'{max(map(len, class_members(partition)))}; need a larger fraction or fewer classes'
+        )
+    return kept
+
+
+def _largest_row_sums(contribution, count):
+    """Places of the `count` largest row sums, of equal ones the larger place."""
+    order = np.argsort(contribution.sum(axis=1), kind='stable')
+    return order[len(order) - count :]
+
+
+def _graph_cut(contribution, count):
+    """Places of `count` samples, each the best beside those before it."""
+    gain = contribution.sum(axis=1)
+    places = np.empty(count, np.int64)
+    for step in range(count):
+        # From the back: argmax takes the first of equal values, and the last is meant.
+        best = len(gain) - 1 - np.argmax(gain[::-1])
+        places[step] = best
+        # The row is the column, by symmetry, and is contiguous.
+        gain -= 2 * contribution[best]
+        gain[best] = -np.inf
+    return places
+
+
+_OBJECTIVES = {'released': _largest_row_sums, 'graph_cut': _graph_cut}
+
+
+def _num_kept(n: int, ratio: float) -> int:
+    """`n - floor(ratio n)`, of the decimal as written; at least one."""
+    if n < 1:
+        raise ValueError(f'n={n}: need at least one sample')
+    if not 0 <= ratio < 1:
+        raise ValueError(
+            f'ratio={ratio}: need [0, 1), the fraction of the {n} samples to remove; one has to '
+            'be left'
+        )
+    return n - math.floor(Fraction(str(float(ratio))) * n)

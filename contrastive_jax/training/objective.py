@@ -1,0 +1,80 @@
+"""From a config to the objective of a step: which pairs are selected, and which loss sees them.
+
+Axes: m local views, k features, d embedding.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from jaxtyping import Array, Float
+
+from contrastive_jax import objectives
+
+__all__ = ['Objective', 'make_objective']
+
+# Of features `[m, k]`, embeddings `[m, d]`, labels `[m]` or None, and the keyword `axis_name`; to
+# the loss and its metrics.
+Objective = Callable[..., tuple[Float[Array, ''], dict[str, Float[Array, '']]]]
+
+
+def make_objective(config) -> Objective:
+    """Selection and loss as `config.pairs` and `config.loss` name them.
+
+    Returns:
+      The objective. With labels its metrics hold `different_class_share` of the selected pairs;
+      labels serve for this alone, but for the supervised loss.
+    """
+    pairs, options = config.pairs, config.loss
+    block_size = options.block_size or None
+    loss = _loss(config)
+
+    def objective(features, embeddings, labels, *, axis_name=None):
+        over = {'axis_name': axis_name, 'block_size': block_size}
+        selected = {'none': None, 'all': 'all'}.get(pairs.select)
+        if pairs.select == 'difficult':
+            selected = objectives.difficult_band(
+                features, pos_high=pairs.pos_high, pos_low=pairs.pos_low, **over
+            )
+        if options.name == 'supervised':
+            over['labels'] = labels
+        if selected is None:
+            return loss(embeddings, **over)
+        value, metrics = loss(embeddings, pairs=selected, **over)
+        if labels is not None:
+            metrics['different_class_share'] = objectives.different_class_share(
+                selected, labels, axis_name=axis_name, block_size=block_size
+            )
+        return value, metrics
+
+    return objective
+
+
+def _loss(config) -> Callable:
+    """The loss with all its numbers bound."""
+    options, pairs = config.loss, config.pairs
+    temperature = options.temperature
+    treatment = {
+        'remove': pairs.remove,
+        'margin': pairs.margin,
+        'temperature_scale': pairs.temperature_scale,
+    }
+    losses = {
+        'nt_xent': partial(objectives.nt_xent, temperature=temperature, **treatment),
+        'spectral': partial(objectives.spectral, mu=options.mu, **treatment),
+        'debiased': partial(
+            objectives.debiased, temperature=temperature, tau_plus=options.tau_plus
+        ),
+        'hard_negative': partial(
+            objectives.hard_negative,
+            temperature=temperature,
+            tau_plus=options.tau_plus,
+            beta=options.beta,
+        ),
+        'decoupled': partial(
+            objectives.decoupled,
+            temperature=temperature,
+            weight_temperature=options.weight_temperature or None,
+        ),
+        'supervised': partial(objectives.supervised, temperature=temperature),
+    }
+    return losses[options.name]
