@@ -95,7 +95,9 @@ FIELDS: dict[str, Field] = {
         'objective',
     ),
     'loss.temperature': Field(0.5, _POSITIVE, 'tau; the spectral loss has none'),
-    'loss.block_size': Field(0, _integer(0), 'anchors at a time, to save memory; 0 for all'),
+    'loss.block_size': Field(
+        0, _integer(0), 'anchors at a time, to bound memory; 0 for the default'
+    ),
     'loss.mu': Field(1.0, _POSITIVE, 'largest squared length of a row, of spectral'),
     'loss.tau_plus': Field(0.1, _number(0, 0.99), 'class prior, of debiased and hard_negative'),
     'loss.beta': Field(1.0, _number(0), 'concentration, of hard_negative'),

@@ -78,7 +78,8 @@ def test_a_finished_run_is_left_alone(config, tmp_path, capsys):
     assert {path.name for path in workdir.iterdir()} == {'config.json', 'result.json'}
 
 
-@pytest.mark.parametrize('stop', [1, 4, 7])
+# Before the first checkpoint, and after the second.
+@pytest.mark.parametrize('stop', [1, 7])
 def test_a_resumed_run_is_the_unbroken_one(config, tmp_path, monkeypatch, stop):
     split = sources.load(config.data).train
     unbroken, broken = tmp_path / 'unbroken', tmp_path / 'broken'

@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 from contrastive_jax.numerics import (
     cosines,
     count_true,
+    default_block,
     kth_largest,
     map_anchors,
     masked_logsumexp,
@@ -161,7 +162,7 @@ class TestMapAnchors:
 
         def total(rows):
             out, place = map_anchors(
-                lambda inputs: (jnp.tanh(rows @ inputs[0]), inputs[1]), anchors, block_size
+                lambda inputs: (jnp.tanh(rows @ inputs[0]), inputs[1]), anchors, 4, block_size
             )
             return jnp.sum(out**2), (out, place)
 
@@ -172,6 +173,12 @@ class TestMapAnchors:
         slope = 2 * exact * (1 - exact**2)
         np.testing.assert_allclose(gradient, slope.T @ np.asarray(anchors[0]), rtol=1e-5, atol=1e-6)
 
+    def test_the_default_block_stays_small(self):
+        assert default_block(512) >= 512  # a usual batch is one block
+        for n in (4096, 16_384, 50_000):
+            assert default_block(n) * n <= 2**20
+        assert default_block(10**9) == 16
+
     def test_a_block_of_no_anchors_is_refused(self):
         with pytest.raises(ValueError, match='block_size=0'):
-            map_anchors(lambda x: x, jnp.zeros(3), 0)
+            map_anchors(lambda x: x, jnp.zeros(3), 3, 0)

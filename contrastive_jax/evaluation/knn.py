@@ -23,7 +23,7 @@ def knn_predict(
     num_classes: int,
     neighbours: int,
     temperature: float | None = None,
-    block_size: int = 64,
+    block_size: int | None = None,
 ) -> Int[Array, ' t']:
     """Class with the most votes among the nearest training samples.
 
@@ -37,7 +37,7 @@ def knn_predict(
       num_classes: c.
       neighbours: at most n count.
       temperature: above 0, or None.
-      block_size: queries at a time.
+      block_size: queries at a time; None for `numerics.default_block`.
 
     Returns:
       `[t]`; of equal votes the smallest class.
@@ -55,4 +55,4 @@ def knn_predict(
         votes = 1.0 if temperature is None else jnp.exp((similarity - 1) / temperature)
         return jnp.argmax(jnp.where(near, votes, 0.0) @ members)
 
-    return map_anchors(predict, unit_rows(queries), block_size)
+    return map_anchors(predict, unit_rows(queries), len(rows), block_size)

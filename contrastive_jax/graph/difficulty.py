@@ -57,9 +57,6 @@ class SampleDifficulty(NamedTuple):
     gamma: Float[Array, ' m']
 
 
-# Anchors at a time: a CPU keeps the block in its cache, an accelerator wants work for all cores.
-_CPU_BLOCK, _ACCELERATOR_BLOCK = 32, 1024
-
 # Rounding alone moves a mean cosine by less than this.
 _RESOLUTION = 2.0**-20
 
@@ -93,7 +90,7 @@ def sample_difficulty(
       pos_high: in [0, pos_low]; guide: one over the number of classes.
       pos_low: in [pos_high, 1].
       center: subtract the mean of all rows before the cosines are taken.
-      block_size: anchors at a time; None for 32 on a CPU and 1,024 elsewhere.
+      block_size: anchors at a time; None for `numerics.default_block`.
       axis_name: mapped axis over which the rows are spread, alike on all; None on one device.
 
     Returns:
@@ -110,8 +107,6 @@ def sample_difficulty(
     # While tracing there are no values yet: whoever maps or jits this checks them outside.
     if not isinstance(features, jax.core.Tracer):
         check_features(features)
-    if block_size is None:
-        block_size = _CPU_BLOCK if jax.default_backend() == 'cpu' else _ACCELERATOR_BLOCK
     n = len(features) * (1 if axis_name is None else lax.axis_size(axis_name))
     # Traced, not static: other percentiles compile nothing anew.
     ranks = [percentile_rank(percentile, n - 1) for percentile in (pos_high, pos_low)]
@@ -145,7 +140,7 @@ def _difficulty(features, ranks, center, block_size, axis_name):
         score = jnp.clip((gamma - beta) / jnp.maximum(distance, _RESOLUTION), 0, 1)
         return SampleDifficulty(jnp.where(distance < _RESOLUTION, 0.0, score), alpha, beta, gamma)
 
-    return map_anchors(bands, (anchors, first + jnp.arange(m)), block_size)
+    return map_anchors(bands, (anchors, first + jnp.arange(m)), n, block_size)
 
 
 def _centered(features: Float[Array, 'm k'], axis_name: str | None) -> Float[Array, 'm k']:

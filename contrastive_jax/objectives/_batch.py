@@ -16,15 +16,15 @@ Metrics = dict[str, Float[Array, '']]
 
 
 class Anchors(NamedTuple):
-    """The local rows and their places among all rows.
+    """Where the local rows and their positives are among the rows of all devices.
+
+    Places, not rows: as an input of each anchor the rows, and their gradient, would be kept twice.
 
     Attributes:
-      row: `[m, d]` the local rows.
       index: `[m]` place of each anchor among the n rows.
       positive: `[m]` place of its positive, the other view of its image.
     """
 
-    row: Float[Array, '*m d']
     index: Int[Array, '*m']
     positive: Int[Array, '*m']
 
@@ -44,13 +44,13 @@ def gather(local: Array, axis_name: str | None) -> Array:
 def anchors_and_rows(
     local: Float[Array, 'm d'], axis_name: str | None
 ) -> tuple[Anchors, Float[Array, 'n d']]:
-    """The local rows as anchors, and those of all devices to compare them with."""
+    """The places of the local rows, and the rows of all devices to compare them with."""
     m = len(local)
     if m % 2 or m == 0:
         raise ValueError(f'got {m} rows: need an even number, all of view 1 and then all of view 2')
     first = 0 if axis_name is None else lax.axis_index(axis_name) * m
     place = jnp.arange(m)
-    anchors = Anchors(local, first + place, first + (place + m // 2) % m)
+    anchors = Anchors(first + place, first + (place + m // 2) % m)
     return anchors, gather(local, axis_name)
 
 
@@ -85,9 +85,11 @@ def mean_over_anchors(
 
     def of_anchor(inputs):
         anchor, positive, own = inputs
-        return anchor_loss(anchor, cosines(rows, anchor.row), positive, own)
+        return anchor_loss(anchor, cosines(rows, rows[anchor.index]), positive, own)
 
-    losses, metrics = map_anchors(of_anchor, (anchors, positives, per_anchor), block_size)
+    losses, metrics = map_anchors(
+        of_anchor, (anchors, positives, per_anchor), len(rows), block_size
+    )
     metrics = {'positive_similarity': positives, **metrics}
     means = jnp.mean(losses), {name: jnp.mean(metric) for name, metric in metrics.items()}
     return means if axis_name is None else lax.pmean(means, axis_name)

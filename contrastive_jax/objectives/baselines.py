@@ -47,7 +47,7 @@ def hard_negative(
       tau_plus: in [0, 1), chance that a negative is of the anchor's class.
       beta: concentration on hard negatives, at least 0; 0 weighs all alike.
       axis_name: mapped axis over which the negatives are global; None on one device.
-      block_size: anchors at a time, which bounds the memory; None for all at once.
+      block_size: anchors at a time, to bound the memory; None for `numerics.default_block`.
 
     Returns:
       The loss, the mean over the anchors of all devices, and the metric `positive_similarity`
@@ -133,7 +133,7 @@ def decoupled(
       temperature: `t > 0`.
       weight_temperature: `> 0`, 0.5 in the source; None for equal weights.
       axis_name: mapped axis over which the negatives are global; None on one device.
-      block_size: anchors at a time, which bounds the memory; None for all at once.
+      block_size: anchors at a time, to bound the memory; None for `numerics.default_block`.
 
     Returns:
       The loss, the mean over the anchors of all devices, which may be below zero, and the metric
@@ -181,7 +181,7 @@ def supervised(
       labels: `[m]` class of each row, the same for both views of an image.
       temperature: `t > 0`.
       axis_name: mapped axis over which the rows are global; None on one device.
-      block_size: anchors at a time, which bounds the memory; None for all at once.
+      block_size: anchors at a time, to bound the memory; None for `numerics.default_block`.
 
     Returns:
       The loss, the mean over the anchors of all devices, and the metric `positive_similarity`

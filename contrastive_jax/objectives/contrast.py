@@ -42,7 +42,7 @@ def nt_xent(
       margin: `sigma >= 0`, added to the cosine of a selected pair; above 0 pushes it apart harder.
       temperature_scale: `rho > 0`, times the temperature of a selected pair; below 1 pushes harder.
       axis_name: mapped axis over which the negatives are global; None on one device.
-      block_size: anchors at a time, which bounds the memory; None for all at once.
+      block_size: anchors at a time, to bound the memory; None for `numerics.default_block`.
 
     Returns:
       The loss, the mean over the anchors of all devices, and the metrics `positive_similarity`
@@ -111,7 +111,7 @@ def spectral(
       margin: `sigma >= 0`, added to the inner product of a selected pair.
       temperature_scale: `rho > 0`, divides the square of a selected pair.
       axis_name: mapped axis over which the negatives are global; None on one device.
-      block_size: anchors at a time, which bounds the memory; None for all at once.
+      block_size: anchors at a time, to bound the memory; None for `numerics.default_block`.
 
     Returns:
       The loss, the mean over the anchors of all devices, and the metrics `positive_similarity`

@@ -68,7 +68,7 @@ def difficult_band(
       pos_high: in [0, pos_low]; guide: one over the number of classes.
       pos_low: in [pos_high, 1].
       axis_name: mapped axis over which to gather the rows; None on one device.
-      block_size: anchors at a time; None for all at once.
+      block_size: anchors at a time; None for `numerics.default_block`.
 
     Returns:
       The band, thresholds `[m]`. No gradient flows through it.
@@ -125,11 +125,11 @@ def _map_bands(function, features, pos_high, pos_low, axis_name, block_size):
     ranks = [percentile_rank(percentile, n - 2) for percentile in (pos_high, pos_low)]
 
     def band(anchor: Anchors):
-        candidates = jnp.where(anchor.negatives(n), cosines(rows, anchor.row), -jnp.inf)
+        candidates = jnp.where(anchor.negatives(n), cosines(rows, rows[anchor.index]), -jnp.inf)
         high, low = order_statistics(candidates, ranks)
         return function(candidates, high, low), high, low
 
-    return map_anchors(band, anchors, block_size)
+    return map_anchors(band, anchors, n, block_size)
 
 
 def different_class_share(
@@ -147,7 +147,7 @@ def different_class_share(
       pairs: the selection, as in `nt_xent`.
       labels: `[m]` class of each row.
       axis_name: mapped axis; None on one device.
-      block_size: anchors at a time; None for all at once.
+      block_size: anchors at a time; None for `numerics.default_block`.
 
     Returns:
       Scalar in [0, 1]; NaN where nothing is selected.
@@ -166,7 +166,7 @@ def different_class_share(
 
     different, chosen = (
         jnp.sum(count.astype(jnp.float32))
-        for count in map_anchors(counts, (anchors, labels, cuts), block_size)
+        for count in map_anchors(counts, (anchors, labels, cuts), len(classes), block_size)
     )
     if axis_name is not None:
         different, chosen = lax.psum((different, chosen), axis_name)
@@ -194,8 +194,8 @@ def selection(
     anchors, rows = anchors_and_rows(unit_rows(pairs.features), axis_name)
 
     def in_band(cut, negative):
-        unit, high, low = cut
-        similarity = cosines(rows, unit) + _SLACK
+        index, high, low = cut
+        similarity = cosines(rows, rows[index]) + _SLACK
         return (low <= similarity) & (similarity < high) & negative
 
-    return (anchors.row, pairs.high, pairs.low), in_band
+    return (anchors.index, pairs.high, pairs.low), in_band

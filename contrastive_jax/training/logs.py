@@ -57,6 +57,5 @@ class MetricsLog:
 
     def close(self) -> None:
         """Flushes and closes."""
-        self.flush()
         self._file.close()
         self._board.close()

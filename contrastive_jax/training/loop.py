@@ -135,7 +135,6 @@ class _Recorder:
 
     def write_all(self) -> None:
         self._write(self._pending)
-        self._log.flush()
 
     def close(self) -> None:
         self.write_all()
@@ -160,5 +159,6 @@ class _Recorder:
             numbers['learning_rate'] = float(self._schedule(step - 1))
             numbers['pairs_per_second'] = self.pairs_per_second
             self._log.write(step, (step - 1) // self._steps_per_epoch, numbers)
+        self._log.flush()
         del self._pending[: len(entries)]
         return loss

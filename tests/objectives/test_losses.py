@@ -209,7 +209,16 @@ def test_blocks_bound_the_memory(name):
     assert f'{m},{m}' not in str(traced.jaxpr)
     temporary = traced.lower().compile().memory_analysis().temp_size_in_bytes
     assert temporary < 4 * m * m / 16
-    assert f'{m},{m}' in str(compiled(name).trace(*inputs).jaxpr)
+    assert f'{m},{m}' in str(compiled(name, m).trace(*inputs).jaxpr)
+
+
+def test_a_large_batch_takes_a_sixteenth_of_its_matrix_by_default():
+    """8,192 images of 128 dimensions, selection, loss and gradient in one program."""
+    m, d = 2 * 8192, 128
+    rows = jax.ShapeDtypeStruct((m, d), jnp.float32)
+    labels = jax.ShapeDtypeStruct((m,), jnp.int32)
+    program = compiled('combined', None, jax.jit).lower(rows, rows, labels).compile()
+    assert program.memory_analysis().temp_size_in_bytes < 4 * m * m / 16
 
 
 @pytest.mark.parametrize('name', ['combined', 'spectral'])
