@@ -4,55 +4,74 @@ Axes: n training samples, t test samples, k features, c classes.
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from contrastive_jax.numerics import cosines, kth_largest, map_anchors, unit_rows
+from contrastive_jax.numerics import cosines, map_anchors, order_statistics, unit_rows
 
-__all__ = ['knn_predict']
+__all__ = ['Rule', 'knn_predict']
 
 
-@partial(jax.jit, static_argnames=('num_classes', 'neighbours', 'temperature', 'block_size'))
+class Rule(NamedTuple):
+    """Who votes, and with how many votes.
+
+    Attributes:
+      neighbours: how many of the nearest vote; at most all count.
+      temperature: a neighbour of cosine `s` has `exp(s / temperature)` votes; None for one each.
+    """
+
+    neighbours: int
+    temperature: float | None = None
+
+
+@partial(jax.jit, static_argnames=('num_classes', 'rules', 'block_size'))
 def knn_predict(
     features: Float[Array, 'n k'],
     labels: Int[Array, ' n'],
     queries: Float[Array, 't k'],
     *,
     num_classes: int,
-    neighbours: int,
-    temperature: float | None = None,
+    rules: tuple[Rule, ...],
     block_size: int | None = None,
-) -> Int[Array, ' t']:
-    """Class with the most votes among the nearest training samples.
+) -> tuple[Int[Array, ' t'], ...]:
+    """Class with the most votes among the nearest training samples, by each rule.
 
-    A neighbour of cosine `s` has `exp(s / temperature)` votes, or one vote without temperature. No
-    sort: the cosine of the last neighbour is found exactly, and what ties with it votes too.
+    No sort: the cosine of the last neighbour is found exactly, and what ties with it votes too. The
+    cosines are computed once for all rules.
 
     Args:
       features: `[n, k]` of the training split.
       labels: `[n]` in 0 .. num_classes - 1.
       queries: `[t, k]` of the test split.
       num_classes: c.
-      neighbours: at most n count.
-      temperature: above 0, or None.
+      rules: who votes.
       block_size: queries at a time; None for `numerics.default_block`.
 
     Returns:
-      `[t]`; of equal votes the smallest class.
+      `[t]` for each rule; of equal votes the smallest class.
 
     Source: Wu et al. 2018.
     """
     rows = unit_rows(features)
+    n = len(rows)
     members = jax.nn.one_hot(labels, num_classes)
-    rank = min(neighbours, len(rows))
 
     def predict(query):
         similarity = cosines(rows, query)
-        near = similarity >= kth_largest(similarity, rank)
-        # Relative to the largest cosine, 1, so that no temperature overflows.
-        votes = 1.0 if temperature is None else jnp.exp((similarity - 1) / temperature)
-        return jnp.argmax(jnp.where(near, votes, 0.0) @ members)
+        last = order_statistics(similarity, [min(rule.neighbours, n) for rule in rules])
+        return tuple(
+            jnp.argmax(jnp.where(similarity >= cut, _votes(similarity, rule), 0.0) @ members)
+            for cut, rule in zip(last, rules, strict=True)
+        )
 
-    return map_anchors(predict, unit_rows(queries), len(rows), block_size)
+    return map_anchors(predict, unit_rows(queries), n, block_size)
+
+
+def _votes(similarity: Float[Array, ' n'], rule: Rule) -> Float[Array, ' n']:
+    if rule.temperature is None:
+        return jnp.ones_like(similarity)
+    # Relative to the largest cosine, 1, so that no temperature overflows.
+    return jnp.exp((similarity - 1) / rule.temperature)

@@ -6,11 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from contrastive_jax.evaluation import linear
-from contrastive_jax.evaluation.knn import knn_predict
+from contrastive_jax.evaluation.knn import Rule, knn_predict
 
 __all__ = ['Accuracies', 'probe']
 
-_PLAIN_NEIGHBOURS = 20
+_PLAIN = Rule(20)
 
 
 class Accuracies(NamedTuple):
@@ -50,17 +50,14 @@ def probe(
     """
     (train_features, train_labels), (test_features, test_labels) = train, test
 
-    def knn(neighbours, temperature):
-        predicted = knn_predict(
-            jnp.asarray(train_features),
-            jnp.asarray(train_labels),
-            jnp.asarray(test_features),
-            num_classes=num_classes,
-            neighbours=neighbours,
-            temperature=temperature,
-        )
-        return float(np.mean(np.asarray(predicted) == test_labels))
-
+    predictions = knn_predict(
+        jnp.asarray(train_features),
+        jnp.asarray(train_labels),
+        jnp.asarray(test_features),
+        num_classes=num_classes,
+        rules=(Rule(config.neighbours, config.knn_temperature), _PLAIN),
+    )
+    knn, knn20 = (float(np.mean(np.asarray(classes) == test_labels)) for classes in predictions)
     x_train, x_test = linear.standardise(train_features, test_features)
     l2 = linear.choose_l2(
         x_train,
@@ -80,7 +77,7 @@ def probe(
         linear=int(linear.correct(fitted, x_test, test_labels)) / len(test_labels),
         few_label=float(few.mean()),
         few_label_std=float(few.std(ddof=1)) if len(few) > 1 else 0.0,
-        knn=knn(config.neighbours, config.knn_temperature),
-        knn20=knn(_PLAIN_NEIGHBOURS, None),
+        knn=knn,
+        knn20=knn20,
         l2=l2,
     )

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
-from contrastive_jax.evaluation.knn import knn_predict
+from contrastive_jax.evaluation.knn import Rule, knn_predict
 
 
 def _split(seed, n, k=5, c=3):
@@ -23,24 +23,20 @@ def test_agrees_with_scikit_learn(neighbours, temperature):
     if temperature is not None:
         weights = lambda distance: np.exp((1 - np.square(distance) / 2) / temperature)  # noqa: E731
     theirs = KNeighborsClassifier(neighbours, weights=weights).fit(_unit(train), labels)
-    ours = knn_predict(
-        train, labels, test, num_classes=3, neighbours=neighbours, temperature=temperature
-    )
+    rules = (Rule(neighbours, temperature), Rule(3))
+    ours, _ = knn_predict(train, labels, test, num_classes=3, rules=rules)
     np.testing.assert_array_equal(ours, theirs.predict(_unit(test)))
 
 
 def test_more_neighbours_than_samples_means_all():
     (train, labels), (test, _) = _split(0, 12), _split(1, 7)
-    options = {'num_classes': 3, 'temperature': 0.1}
-    np.testing.assert_array_equal(
-        knn_predict(train, labels, test, neighbours=200, **options),
-        knn_predict(train, labels, test, neighbours=12, **options),
-    )
+    rules = (Rule(200, 0.1), Rule(12, 0.1))
+    np.testing.assert_array_equal(*knn_predict(train, labels, test, num_classes=3, rules=rules))
 
 
 def test_blocks_change_nothing():
     (train, labels), (test, _) = _split(0, 50), _split(1, 33)
-    options = {'num_classes': 3, 'neighbours': 7, 'temperature': 0.1}
+    options = {'num_classes': 3, 'rules': (Rule(7, 0.1),)}
     np.testing.assert_array_equal(
         knn_predict(train, labels, test, block_size=4, **options),
         knn_predict(train, labels, test, block_size=100, **options),
@@ -49,5 +45,5 @@ def test_blocks_change_nothing():
 
 def test_a_low_temperature_stays_finite():
     (train, labels), _ = _split(0, 30), None
-    found = knn_predict(train, labels, train, num_classes=3, neighbours=5, temperature=1e-3)
+    (found,) = knn_predict(train, labels, train, num_classes=3, rules=(Rule(5, 1e-3),))
     np.testing.assert_array_equal(found, labels)  # the nearest is the sample itself
