@@ -74,3 +74,22 @@ def test_few_labels_are_few_and_balanced(monkeypatch):
     assert few.mean() < many.mean()
     again = linear.few_label_accuracies(train, test, labels_per_class=2, **options)
     np.testing.assert_array_equal(few, again)
+
+
+@pytest.mark.parametrize('n', [12, 60])
+def test_principal_axes_change_no_score(n):
+    train, labels = _classes(2, n, k=20)
+    train[:, 3], train[:, 4] = 0.0, train[:, 5]  # A constant feature and a repeated one.
+    test, _ = _classes(3, 30, k=20)
+    turned = linear.principal_axes(train, test)
+    assert turned[0].shape == (n, min(n, 20))
+    np.testing.assert_allclose(turned[0] @ turned[0].T, train @ train.T, rtol=1e-4, atol=1e-3)
+    plain, again = (
+        linear.fit(features, labels, jnp.float32(1e-2), num_classes=3)
+        for features in (train, turned[0])
+    )
+    np.testing.assert_allclose(
+        turned[1] @ again.weight + again.bias[None],
+        test @ plain.weight + plain.bias[None],
+        atol=5e-3,
+    )
