@@ -8,16 +8,13 @@ One device, images of noise; steps of both kinds in turn, medians, as a ratio.
 import argparse
 import importlib.util
 import time
-from functools import partial
 
 import jax
 import numpy as np
 
 from contrastive_jax.data.batches import Batch
 from contrastive_jax.models import Moments
-from contrastive_jax.training.objective import make_objective
-from contrastive_jax.training.optimizer import make_optimizer, make_schedule
-from contrastive_jax.training.step import init_state, train_step
+from contrastive_jax.training.setup import set_up
 
 
 def load(path: str, variant: str):
@@ -45,17 +42,10 @@ def main() -> None:
             temperature_scale=0.8 if select == 'difficult' else 1.0,
         )
         channels = options.shape[-1]
-        optimizer = make_optimizer(config, make_schedule(config, 10))
         moments = Moments((0.5,) * channels, (0.25,) * channels)
-        graphdef, states[select] = init_state(config, moments, optimizer)
-        step = partial(
-            train_step,
-            graphdef=graphdef,
-            optimizer=optimizer,
-            objective=make_objective(config),
-            augmentation=config.augment,
-        )
-        steps[select], times[select] = jax.jit(step, donate_argnums=0), []
+        setup = set_up(config, moments, steps_per_epoch=10)
+        states[select], times[select] = setup.initial, []
+        steps[select] = jax.jit(setup.step, donate_argnums=0)
     images = rng.integers(0, 256, (config.batch_size, *options.shape), dtype=np.uint8)
     batch = jax.device_put(Batch(images, rng.integers(0, 10, len(images), dtype=np.int32)))
     for round_ in range(options.rounds + 1):

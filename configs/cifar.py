@@ -34,9 +34,10 @@ def get_config(variant: str = 'cifar10'):
     config.pairs.pos_low = 0.5
     config.pairs.margin = 0.1
     if small:
-        config.epochs = 3
+        config.epochs = 8
         config.batch_size = 256
-        config.model.width = 8
+        config.model.width = 16
+        config.model.stem = 'imagenet'
         config.model.projector_width = 256
         config.optimizer.name = 'adamw'
         config.optimizer.learning_rate = 2e-3

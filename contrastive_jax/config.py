@@ -47,6 +47,7 @@ def _number(least: int | float, most: int | float = float('inf')) -> Rule:
 
 _POSITIVE = Rule('a number above 0', lambda v: _is_number(v) and 0 < v < float('inf'))
 _SHARE = _number(0, 1)
+_PART = Rule('a number in [0, 1)', lambda v: _is_number(v) and 0 <= v < 1)
 _BOOL = Rule('True or False', lambda v: isinstance(v, bool))
 _TEXT = Rule('a text', lambda v: isinstance(v, str) and bool(v))
 _PATH = Rule('a path, or None', lambda v: v is None or (isinstance(v, str) and bool(v)))
@@ -68,6 +69,17 @@ FIELDS: dict[str, Field] = {
     'checkpoint_every': Field(1000, _integer(1), 'steps between checkpoints'),
     'data.name': Field('digits', _TEXT, 'digits, npz, or a TFDS name such as cifar10'),
     'data.data_dir': Field(None, _PATH, 'TFDS data folder, or the npz file'),
+    'mixed.ratio': Field(0.0, _SHARE, 'part of the images mixed with one of another class'),
+    'mixed.drop': Field(False, _BOOL, 'leave those images out instead of mixing them'),
+    'mixed.weight': Field(0.5, _SHARE, 'lambda: of the image itself, the rest of its partner'),
+    'mixed.match_contrast': Field(False, _BOOL, 'give a mixed image the contrast of its source'),
+    'removal.ratio': Field(0.0, _PART, 'part of the images to pre-train without'),
+    'removal.method': Field(
+        'difficulty',
+        _one_of('difficulty', 'sas', 'random', 'file'),
+        'which: highest score, least use to its latent class, any, or highest in a file of yours',
+    ),
+    'removal.scores': Field(None, _PATH, 'scores.npz of contrastive_jax.score; for file also npy'),
     'augment.crop': Field(True, _BOOL, 'random resized crop'),
     'augment.crop_scale': Field(0.08, _number(0.01, 1), 'smallest share of the area kept'),
     'augment.flip': Field(0.5, _SHARE, 'probability of a left-right flip'),
@@ -160,6 +172,16 @@ def validate(config: ConfigDict) -> None:
         raise UserError(
             f'config.pairs.select={config.pairs.select!r}: config.loss.name={config.loss.name!r} '
             f'treats no pairs; choose none, or a loss of {", ".join(_TREATED)}'
+        )
+    if config.removal.ratio and config.removal.method != 'random' and not config.removal.scores:
+        raise UserError(
+            f'config.removal.scores=None: config.removal.method={config.removal.method!r} needs '
+            'scores; train a run, score it with python -m contrastive_jax.score --workdir=RUN, '
+            'and give RUN/scores.npz'
+        )
+    if config.mixed.drop and config.mixed.ratio == 1:
+        raise UserError(
+            'config.mixed.drop=True: with config.mixed.ratio=1 no image is left; choose less than 1'
         )
     if config.optimizer.warmup_epochs >= config.epochs:
         raise UserError(

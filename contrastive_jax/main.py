@@ -13,22 +13,20 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from contrastive_jax import cli
-from contrastive_jax.config import differences, validate
+from contrastive_jax.config import validate
 from contrastive_jax.data import sources
+from contrastive_jax.data.constructions import construct
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import Accuracies, extract_features, probe
 from contrastive_jax.evaluation.features import encoder_function
 from contrastive_jax.provenance import git_commit, versions
 from contrastive_jax.training.logs import write_json
 from contrastive_jax.training.loop import Pretrained, check_batch, pretrain
+from contrastive_jax.workdir import RESULT, check_workdir, claim_workdir
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Config file, with :variant if wanted.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder that the run writes to, and resumes from.')
 flags.mark_flags_as_required(['config', 'workdir'])
-
-# What a run writes: none of these may be there before its config is.
-_RESULT, _CONFIG_FILE = 'result.json', 'config.json'
-_OWN = (_RESULT, 'metrics.jsonl', 'checkpoints')
 
 
 def run(config: ConfigDict, workdir: Path) -> dict:
@@ -41,21 +39,23 @@ def run(config: ConfigDict, workdir: Path) -> dict:
     """
     began = time.perf_counter()
     validate(config)
-    result_path = workdir / _RESULT
-    claimed = _check_workdir(workdir, config)
+    result_path = workdir / RESULT
+    check_workdir(workdir, config)
     if result_path.exists():
         print(f'{workdir} is finished: nothing to do. Delete it or choose another --workdir.')
         return json.loads(result_path.read_text())
     dataset = sources.load(config.data)
-    check_batch(config.batch_size, len(dataset.train.images), jax.device_count())
+    construction = construct(config, dataset.train)
+    split = construction.split
+    check_batch(config.batch_size, len(split.images), jax.device_count())
     _check_labels(config, dataset)
-    if not claimed:
-        _claim_workdir(workdir, config)
+    claim_workdir(workdir, config, construction)
 
-    pretrained = pretrain(config, dataset.train, workdir)
+    pretrained = pretrain(config, split, workdir)
     accuracies = _probe_all(config, dataset, pretrained)
     result = {
         **_flat(accuracies),
+        **construction.summary(dataset.classes),
         'pairs_per_second': pretrained.pairs_per_second,
         'seconds': time.perf_counter() - began,
         'seed': config.seed,
@@ -65,37 +65,6 @@ def run(config: ConfigDict, workdir: Path) -> dict:
     write_json(result_path, result)
     _print_table(accuracies, result, workdir)
     return result
-
-
-def _check_workdir(workdir: Path, config: ConfigDict) -> bool:
-    """Tells whether the workdir is already this run's; raises where it is somebody else's."""
-    path = workdir / _CONFIG_FILE
-    if not path.exists():
-        found = [name for name in _OWN if (workdir / name).exists()]
-        if found or (workdir.exists() and not workdir.is_dir()):
-            raise UserError(
-                f'--workdir={workdir}: holds {", ".join(found) or "a file"} but no {_CONFIG_FILE}, '
-                'so it is not known whose it is; choose another folder'
-            )
-        return False
-    try:
-        changed = differences(json.loads(path.read_text()), config.to_dict())
-    except json.JSONDecodeError as error:
-        raise UserError(f'{path}: damaged ({error}); choose another --workdir') from error
-    if changed:
-        raise UserError(
-            f'--workdir={workdir}: holds a run of another config ({"; ".join(changed)}); '
-            'choose another folder, or the same config to resume'
-        )
-    return True
-
-
-def _claim_workdir(workdir: Path, config: ConfigDict) -> None:
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        write_json(workdir / _CONFIG_FILE, config.to_dict())
-    except OSError as error:
-        raise UserError(f'--workdir={workdir}: cannot be written ({error.strerror})') from error
 
 
 def _check_labels(config: ConfigDict, dataset: sources.Dataset) -> None:
@@ -181,7 +150,7 @@ def _print_table(accuracies: dict[str, Accuracies], result: dict, workdir: Path)
         )
     rate = result['pairs_per_second']
     speed = f', {rate:.0f} pairs/s' if rate else ''
-    print(f'\n{result["seconds"]:.0f} s{speed}; results in {workdir / _RESULT}')
+    print(f'\n{result["seconds"]:.0f} s{speed}; results in {workdir / RESULT}')
 
 
 if __name__ == '__main__':

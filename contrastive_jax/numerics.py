@@ -20,7 +20,7 @@ __all__ = [
     'cosines',
     'count_true',
     'default_block',
-    'kth_largest',
+    'exact_share',
     'map_anchors',
     'masked_logsumexp',
     'order_statistics',
@@ -65,9 +65,14 @@ def cosines(rows: Float[Array, 'n d'], anchor: Float[Array, ' d']) -> Float[Arra
     return jnp.matmul(rows, anchor, precision=lax.Precision.HIGHEST)
 
 
+def exact_share(share: Number, count: int) -> Fraction:
+    """`share * count` of the decimal as written: 0.55 of 20 is 11, which floats make more."""
+    return Fraction(str(float(share))) * count
+
+
 def percentile_rank(percentile: Number, count: int) -> int:
-    """`ceil(percentile * count)` of the decimal as written: 0.55 of 20 is 11, not 12."""
-    return math.ceil(Fraction(str(float(percentile))) * count)
+    """`ceil(percentile * count)`, exactly: the rank at which a descending order is cut."""
+    return math.ceil(exact_share(percentile, count))
 
 
 def check_percentiles(pos_high: Number, pos_low: Number) -> None:
@@ -123,11 +128,6 @@ def order_statistics(
         jnp.where(rank == 0, jnp.inf, lax.bitcast_convert_type(_ordered(low), jnp.float32))
         for (low, _), rank in zip(lax.fori_loop(0, 32, halve, bounds), ranks, strict=True)
     )
-
-
-def kth_largest(values: Float[Array, ' n'], rank: int | Int[Array, '']) -> Float[Array, '']:
-    """One of the `order_statistics`."""
-    return order_statistics(values, [rank])[0]
 
 
 def _ordered(bits: Int[Array, '*shape']) -> Int[Array, '*shape']:

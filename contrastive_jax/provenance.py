@@ -1,13 +1,15 @@
-"""What produced a result: versions, device, commit."""
+"""What produced a result: versions, device, commit, data."""
 
+import hashlib
 import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
 
 import jax
+import numpy as np
 
-__all__ = ['git_commit', 'versions']
+__all__ = ['array_checksum', 'git_commit', 'versions']
 
 _PACKAGES = ('contrastive_jax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
@@ -29,3 +31,10 @@ def git_commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
+
+
+def array_checksum(array: np.ndarray) -> str:
+    """SHA-256 of type, shape and content, as 64 hexadecimal digits."""
+    digest = hashlib.sha256(f'{array.dtype.str} {array.shape}'.encode())
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

@@ -10,12 +10,13 @@ from ml_collections import ConfigDict
 
 from contrastive_jax.config import validate
 from contrastive_jax.data import sources
+from contrastive_jax.data.constructions import Construction, construct
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.features import encoder_function
 from contrastive_jax.models import pixel_moments
 from contrastive_jax.training.checkpoints import Checkpoints
-from contrastive_jax.training.optimizer import make_optimizer, make_schedule
-from contrastive_jax.training.step import init_state
+from contrastive_jax.training.setup import set_up
+from contrastive_jax.workdir import CONFIG
 
 __all__ = ['TrainedRun', 'load_run']
 
@@ -25,13 +26,15 @@ class TrainedRun(NamedTuple):
 
     Attributes:
       config: the whole config.
-      dataset: what it was trained on.
+      dataset: as its source gives it.
+      construction: what it was trained on.
       encode: from uint8 images to features.
       step: of the checkpoint that `encode` was read from.
     """
 
     config: ConfigDict
     dataset: sources.Dataset
+    construction: Construction
     encode: Callable
     step: int
 
@@ -42,21 +45,21 @@ def load_run(workdir: Path) -> TrainedRun:
     Raises:
       UserError: a folder without a run, without a checkpoint, or whose data is gone.
     """
-    path = workdir / 'config.json'
+    path = workdir / CONFIG
     if not path.is_file():
-        raise UserError(f'--workdir={workdir}: holds no config.json; give the folder of a run')
+        raise UserError(f'--workdir={workdir}: holds no {CONFIG}; give the folder of a run')
     config = ConfigDict(json.loads(path.read_text()))
     validate(config)
     if not (workdir / 'checkpoints').is_dir():
         raise UserError(f'--workdir={workdir}: holds no checkpoint; train it first')
     dataset = sources.load(config.data)
-    steps_per_epoch = len(dataset.train.images) // config.batch_size
-    optimizer = make_optimizer(config, make_schedule(config, steps_per_epoch))
-    graphdef, initial = init_state(config, pixel_moments(dataset.train.images), optimizer)
+    construction = construct(config, dataset.train)
+    images = construction.split.images
+    setup = set_up(config, pixel_moments(images), len(images) // config.batch_size)
     checkpoints = Checkpoints(workdir)
-    state = checkpoints.restore(jax.device_put(initial, jax.devices()[0]))
+    state = checkpoints.restore(jax.device_put(setup.initial, jax.devices()[0]))
     checkpoints.close()
     if int(state.step) == 0:
         raise UserError(f'--workdir={workdir}: holds no checkpoint; train it first')
-    encode = encoder_function(graphdef, state.params, state.stats)
-    return TrainedRun(config, dataset, encode, int(state.step))
+    encode = encoder_function(setup.graphdef, state.params, state.stats)
+    return TrainedRun(config, dataset, construction, encode, int(state.step))

@@ -1,7 +1,5 @@
 """What tests of several rooms build on: a small data set, a small config, a state and its step."""
 
-from functools import partial
-
 import jax
 import numpy as np
 
@@ -9,9 +7,7 @@ from contrastive_jax import config as base
 from contrastive_jax.data.batches import Batch
 from contrastive_jax.models import Moments
 from contrastive_jax.training.devices import AXIS
-from contrastive_jax.training.objective import make_objective
-from contrastive_jax.training.optimizer import make_optimizer, make_schedule
-from contrastive_jax.training.step import init_state, train_step
+from contrastive_jax.training.setup import set_up
 
 
 def small_config(**changes):
@@ -47,17 +43,9 @@ def random_batch(seed: int, images: int, channels: int = 3, size: int = 8) -> Ba
 
 def state_and_step(config, channels: int = 3, *, mapped: bool):
     """The first state, and the step bound to everything that is static, before any mapping."""
-    optimizer = make_optimizer(config, make_schedule(config, steps_per_epoch=10))
     moments = Moments((0.5,) * channels, (0.25,) * channels)
-    graphdef, state = init_state(config, moments, optimizer, AXIS if mapped else None)
-    step = partial(
-        train_step,
-        graphdef=graphdef,
-        optimizer=optimizer,
-        objective=make_objective(config),
-        augmentation=config.augment,
-    )
-    return state, step
+    setup = set_up(config, moments, 10, AXIS if mapped else None)
+    return setup.initial, setup.step
 
 
 def split_over(devices: int, batch: Batch) -> Batch:

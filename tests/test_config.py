@@ -72,6 +72,11 @@ def test_no_field_takes_an_object(path):
         ('loss.tau_plus', 1.0, r'in \[0, 0.99\]'),
         ('optimizer.learning_rate', -1.0, 'above 0'),
         ('optimizer.warmup_epochs', 100, 'less than'),
+        ('mixed.ratio', 1.5, r'in \[0, 1\]'),
+        ('removal.ratio', 1.0, r'in \[0, 1\)'),
+        ('removal.ratio', -0.1, r'in \[0, 1\)'),
+        ('removal.ratio', 0.2, 'needs scores; train a run'),
+        ('removal.method', 'dificulty', 'did you mean difficulty'),
         ('augment.crop_scale', 0.0, r'in \[0.01, 1\]'),
         ('augment.hue', 0.6, r'in \[0, 0.5\]'),
         ('probe.validation_share', 1.0, r'in \[0.01, 0.5\]'),
@@ -91,6 +96,13 @@ def test_removing_every_negative_is_refused():
     config.pairs.select = 'all'
     config.pairs.remove = True
     with pytest.raises(UserError, match='no negative would be left'):
+        base.validate(config)
+
+
+def test_dropping_every_image_is_refused():
+    config = base.default()
+    config.mixed.update(ratio=1.0, drop=True)
+    with pytest.raises(UserError, match='no image is left'):
         base.validate(config)
 
 

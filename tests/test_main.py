@@ -10,8 +10,10 @@ import pytest
 
 from contrastive_jax import main
 from contrastive_jax.data import sources
+from contrastive_jax.data.constructions import construct
 from contrastive_jax.errors import UserError
 from contrastive_jax.training import loop
+from contrastive_jax.workdir import claim_workdir
 from tests.helpers import small_config, write_npz
 
 ROOT = Path(__file__).parents[1]
@@ -122,6 +124,19 @@ def test_a_workdir_of_another_config_is_refused(config, tmp_path):
     with pytest.raises(UserError, match=r'another config.*seed: 7 there, 0 here'):
         main.run(config, workdir)
     assert [path.name for path in workdir.iterdir()] == ['config.json']
+
+
+def test_a_run_is_not_resumed_on_other_images(config, tmp_path):
+    scores = tmp_path / 'scores.npy'
+    np.save(scores, np.arange(40.0))
+    config.removal.update(method='file', ratio=0.1, scores=str(scores))
+    built = construct(config, sources.load(config.data).train)
+    claim_workdir(tmp_path / 'run', config, built)
+    claim_workdir(tmp_path / 'run', config, built)
+    np.save(scores, -np.arange(40.0))
+    with pytest.raises(UserError, match=r'other images \(kept differ\).*written anew'):
+        main.run(config, tmp_path / 'run')
+    assert not (tmp_path / 'run' / 'result.json').exists()
 
 
 def test_a_folder_with_somebody_elses_results_is_refused(config, tmp_path):

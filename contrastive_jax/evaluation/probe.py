@@ -58,7 +58,8 @@ def probe(
         rules=(Rule(config.neighbours, config.knn_temperature), _PLAIN),
     )
     knn, knn20 = (float(np.mean(np.asarray(classes) == test_labels)) for classes in predictions)
-    x_train, x_test = linear.principal_axes(*linear.standardise(train_features, test_features))
+    standard = linear.standardise(train_features, test_features)
+    x_train, x_test = map(np.asarray, linear.principal_axes(*standard))
     l2 = linear.choose_l2(
         x_train,
         train_labels,

@@ -50,6 +50,12 @@ def class_members(classes: Classes) -> list[Int[np.ndarray, '_']]:
     return [np.flatnonzero(classes == name) for name in np.unique(classes)]
 
 
+def directions(rows: Float[np.ndarray, 'c k']) -> Float[np.ndarray, 'c k']:
+    """Scales rows to length one; a zero row stays zero."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(lengths == 0, 1.0, lengths)
+
+
 def unit_rows(features: Features) -> Float[np.ndarray, 'n k']:
     """Scales each row to length one, in float64."""
     features = np.asarray(features, np.float64)

@@ -15,11 +15,14 @@ from contrastive_jax.graph._inputs import (
     check_classes,
     check_features,
     class_members,
-    positive_cosines,
+    directions,
     unit_rows,
 )
 
 __all__ = ['latent_classes', 'random', 'sas', 'supervised_margin']
+
+# Samples whose similarities to their class are held at one time.
+_BLOCK = 1024
 
 
 def latent_classes(features: Features, num_classes: int, seed: int) -> Int[np.ndarray, ' n']:
@@ -73,8 +76,12 @@ def sas(features: Features, partition: Classes) -> Float[np.ndarray, ' n']:
     unit = unit_rows(features)
     score = np.empty(len(unit))
     for members in class_members(partition):
-        # Rounding can take the mean of ones past one.
-        score[members] = np.maximum(1 - positive_cosines(unit[members]).mean(axis=1), 0)
+        rows = unit[members]
+        # A class of k-means can be most of the data: its matrix is never held as a whole.
+        for start in range(0, len(rows), _BLOCK):
+            similarity = np.maximum(rows[start : start + _BLOCK] @ rows.T, 0)
+            # Rounding can take the mean of ones past one.
+            score[members[start : start + _BLOCK]] = np.maximum(1 - similarity.mean(axis=1), 0)
     return score
 
 
@@ -107,11 +114,11 @@ def supervised_margin(features: Features, labels: Classes) -> Float[np.ndarray, 
         raise ValueError(f'labels: all are {names[0]}; a margin needs at least two classes')
 
     features = np.asarray(features, np.float64)
-    unit = _directions(features - features.mean(axis=0))
+    unit = directions(features - features.mean(axis=0))
     sums = np.zeros((len(names), unit.shape[1]))
     np.add.at(sums, class_of, unit)
-    own = np.sum(unit * _directions(sums[class_of] - unit), axis=1)
-    similarity = unit @ _directions(sums).T
+    own = np.sum(unit * directions(sums[class_of] - unit), axis=1)
+    similarity = unit @ directions(sums).T
     similarity[np.arange(len(unit)), class_of] = -np.inf
     return similarity.max(axis=1) - own
 
@@ -121,9 +128,3 @@ def random(n: int, seed: int) -> Float[np.ndarray, ' n']:
     if n < 1:
         raise ValueError(f'n={n}: need at least one sample')
     return np.random.default_rng(seed).random(n)
-
-
-def _directions(rows: Float[np.ndarray, 'c k']) -> Float[np.ndarray, 'c k']:
-    """Scales rows to length one; a zero row stays zero."""
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(lengths == 0, 1.0, lengths)

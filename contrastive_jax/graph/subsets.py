@@ -4,7 +4,6 @@ Axes: n samples, k features; n_k samples of latent class k.
 """
 
 import math
-from fractions import Fraction
 from typing import Literal
 
 import numpy as np
@@ -19,6 +18,7 @@ from contrastive_jax.graph._inputs import (
     positive_cosines,
     unit_rows,
 )
+from contrastive_jax.numerics import exact_share
 
 __all__ = ['most_difficult_removed', 'random_subset', 'sas']
 
@@ -159,4 +159,4 @@ def _num_kept(n: int, ratio: float) -> int:
             f'ratio={ratio}: need [0, 1), the fraction of the {n} samples to remove; one has to '
             'be left'
         )
-    return n - math.floor(Fraction(str(float(ratio))) * n)
+    return n - math.floor(exact_share(ratio, n))

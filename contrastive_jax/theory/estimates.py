@@ -4,12 +4,12 @@ Axes: n images, k features, b anchors of one block.
 """
 
 import math
-from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from contrastive_jax.numerics import percentile_rank
 from contrastive_jax.theory.model import SimilarityModel
 
 __all__ = ['Estimate', 'Interval', 'estimate', 'fitted_model']
@@ -160,11 +160,13 @@ def _unit_rows(rows: Float[np.ndarray, 'n k']) -> Float[np.ndarray, 'n k']:
 
 def _band_totals(unit, labels, images, pos_high, pos_low, block_size):
     """Sum of cosines and number of pairs of each kind: one class, difficult, easy; each `[3]`."""
-    n, rows = len(images), unit[images]
+    n = len(images)
     total, count = np.zeros(3), np.zeros(3)
     for first in range(0, n, block_size):
         block = slice(first, first + block_size)
-        cosine = rows[block] @ rows.T  # [b, n]
+        # Of each image once, then repeated: a product with repeated columns may round the copies
+        # apart, and a cut would then go through what is equal.
+        cosine = (unit[images[block]] @ unit.T)[:, images]  # [b, n]
         other = images[block, None] != images
         ordered = np.sort(np.where(other, cosine, -np.inf), axis=1)[:, ::-1]
         high, low = (
@@ -182,9 +184,8 @@ def _band_totals(unit, labels, images, pos_high, pos_low, block_size):
 
 def _at_rank(ordered, percentile, counts):
     """The `ceil(percentile count)`-th entry of each row, `+inf` at rank 0; `[b, 1]`."""
-    share = Fraction(str(float(percentile)))  # the decimal as written: 0.55 of 20 is 11, not 12
     distinct, inverse = np.unique(counts, return_inverse=True)
-    rank = np.array([math.ceil(share * int(count)) for count in distinct])[inverse, None]
+    rank = np.array([percentile_rank(percentile, int(count)) for count in distinct])[inverse, None]
     return np.where(rank == 0, np.inf, np.take_along_axis(ordered, np.maximum(rank - 1, 0), axis=1))
 
 

@@ -2,7 +2,6 @@
 
 import time
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,9 +16,8 @@ from contrastive_jax.models import pixel_moments
 from contrastive_jax.training import devices
 from contrastive_jax.training.checkpoints import Checkpoints
 from contrastive_jax.training.logs import MetricsLog
-from contrastive_jax.training.objective import make_objective
-from contrastive_jax.training.optimizer import make_optimizer, make_schedule
-from contrastive_jax.training.step import TrainState, init_state, train_step
+from contrastive_jax.training.setup import set_up
+from contrastive_jax.training.step import TrainState
 
 __all__ = ['Pretrained', 'check_batch', 'pretrain']
 
@@ -70,18 +68,10 @@ def pretrain(config, split: Split, workdir: Path) -> Pretrained:
     check_batch(config.batch_size, n, count)
     steps_per_epoch = n // config.batch_size
     total = config.epochs * steps_per_epoch
-    schedule = make_schedule(config, steps_per_epoch)
-    optimizer = make_optimizer(config, schedule)
-    graphdef, initial = init_state(config, pixel_moments(split.images), optimizer, devices.AXIS)
-    step_function = devices.map_over_devices(
-        partial(
-            train_step,
-            graphdef=graphdef,
-            optimizer=optimizer,
-            objective=make_objective(config),
-            augmentation=config.augment,
-        )
+    graphdef, initial, step_function, schedule = set_up(
+        config, pixel_moments(split.images), steps_per_epoch, devices.AXIS
     )
+    mapped_step = devices.map_over_devices(step_function)
     with closing(Checkpoints(workdir)) as checkpoints:
         state = checkpoints.restore(devices.replicate(initial))
         start = int(state.step)
@@ -103,7 +93,7 @@ def pretrain(config, split: Split, workdir: Path) -> Pretrained:
             ) as progress,
         ):
             for step, batch in enumerate(progress, start + 1):
-                state, metrics = step_function(state, batch)
+                state, metrics = mapped_step(state, batch)
                 recorder.add(step, metrics, progress)
                 if step % config.checkpoint_every == 0 or step == total:
                     recorder.write_all()

@@ -1,0 +1,191 @@
+"""Which score finds images that were made difficult? ROC-AUC on omega-mixed data, over seeds.
+
+    python -m benchmarks.detector --config configs/digits.py --seeds 0 1 2 --out detector.json
+
+For each seed and both kinds of mixing (plain, and with the contrast of the source) an encoder is
+trained on the mixed images, then every score ranks them. 0.5 is chance; high = mixed.
+"""
+
+import argparse
+import json
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from scipy.stats import rankdata
+from sklearn.metrics import roc_auc_score
+from tqdm import tqdm
+
+from benchmarks.selection import load
+from contrastive_jax import graph
+from contrastive_jax.data import sources
+from contrastive_jax.data.batches import make_batch, step_indices
+from contrastive_jax.data.constructions import construct
+from contrastive_jax.evaluation import extract_features
+from contrastive_jax.models import pixel_moments
+from contrastive_jax.numerics import (
+    cosines,
+    map_anchors,
+    order_statistics,
+    percentile_rank,
+    unit_rows,
+)
+from contrastive_jax.training import devices
+from contrastive_jax.training.augment import two_views
+from contrastive_jax.training.setup import set_up
+
+_VIEWS = 8
+_BANDS = ((0.01, 0.1), (0.05, 0.2), (0.1, 0.2), (0.1, 0.3), (0.1, 0.5), (0.2, 0.5))
+
+
+def train(config, split):
+    """Trains, and returns the model's description with its states after each quarter."""
+    n, count = len(split.images), jax.device_count()
+    steps_per_epoch = n // config.batch_size
+    total = config.epochs * steps_per_epoch
+    setup = set_up(config, pixel_moments(split.images), steps_per_epoch, devices.AXIS)
+    step_function = devices.map_over_devices(setup.step)
+    state, states = devices.replicate(setup.initial), []
+    for step in tqdm(range(total), f'seed {config.seed}', disable=None):
+        indices = step_indices(config.seed, step, n, config.batch_size)
+        state, _ = step_function(state, devices.split(make_batch(split, indices, count)))
+        if 4 * (step + 1) // total > 4 * step // total:
+            states.append(jax.device_get((state.params, state.stats)))
+    return setup.graphdef, states
+
+
+@partial(jax.jit, static_argnames=('graphdef', 'augment', 'views'))
+def _encode(graphdef, params, stats, images, key, *, augment=None, views=1):
+    """Features and embeddings; with an augmentation, mean directions over several views."""
+    model = nnx.merge(graphdef, params, stats, copy=True)
+    if augment is None:
+        return model(images.astype(jnp.float32) / 255, train=False)
+
+    def view(key):
+        pictures = two_views(key, images, augment)
+        return tuple(
+            out.reshape(2, len(images), -1) / jnp.linalg.norm(out, axis=-1).reshape(2, -1, 1)
+            for out in model(pictures, train=False)
+        )
+
+    found = jax.lax.map(view, jax.random.split(key, views // 2))
+    return tuple(jnp.mean(out, axis=(0, 1)) for out in found)
+
+
+def represent(graphdef, weights, images, **options):
+    """Features and embeddings of all images, each `[n, ...]`."""
+    key = jax.random.key(1)
+    dim = weights[0]['projector']['out']['bias'].shape[0]
+
+    def encode(batch):
+        features, embeddings = _encode(graphdef, *weights, batch, key, **options)
+        return jnp.concatenate([features, embeddings], axis=1)
+
+    both = extract_features(encode, images, batch_size=256)
+    return both[:, :-dim], both[:, -dim:]
+
+
+@partial(jax.jit, static_argnames='share')
+def neighbour_spread(features, *, share):
+    """One minus the length of the mean direction of the nearest neighbours."""
+    unit = unit_rows(features - jnp.mean(features, axis=0, keepdims=True))
+    n = len(unit)
+    rank = percentile_rank(share, n - 1)
+
+    def spread(anchor):
+        direction, index = anchor
+        similarity = jnp.where(jnp.arange(n) != index, cosines(unit, direction), -jnp.inf)
+        (threshold,) = order_statistics(similarity, [rank])
+        near = (similarity >= threshold).astype(jnp.float32)
+        return 1 - jnp.linalg.norm(near @ unit) / jnp.sum(near)
+
+    return map_anchors(spread, (unit, jnp.arange(n)), n)
+
+
+def pixel_scores(images) -> dict[str, np.ndarray]:
+    """What needs no encoder: flat images are the mixed ones."""
+    pixels = images.astype(np.float32)
+    steps = [np.abs(np.diff(pixels, axis=axis)).mean(axis=(1, 2, 3)) for axis in (1, 2)]
+    return {
+        'pixel deviation (low)': -pixels.std(axis=(1, 2, 3)),
+        'total variation (low)': -sum(steps),
+    }
+
+
+def all_scores(graphdef, states, images, labels, augment, seed) -> dict[str, np.ndarray]:
+    """Every score that is compared, by name."""
+    difficulty = graph.sample_difficulty
+    features, embeddings = represent(graphdef, states[-1], images)
+    seen, seen_embeddings = represent(graphdef, states[-1], images, augment=augment, views=_VIEWS)
+    found = {'random': graph.scores.random(len(images), seed)} | pixel_scores(images)
+    for high, low in _BANDS:
+        band = {'pos_high': high, 'pos_low': low}
+        found[f'difficulty {high} {low}'] = difficulty(features, **band).score
+    band = {'pos_high': 0.1, 'pos_low': 0.2}
+    found['difficulty, not centred'] = difficulty(features, center=False, **band).score
+    found['difficulty, embeddings'] = difficulty(embeddings, **band).score
+    found['difficulty, 8 views'] = difficulty(seen, **band).score
+    found['difficulty, embeddings of 8 views'] = difficulty(seen_embeddings, **band).score
+    over_time = [difficulty(represent(graphdef, s, images)[0], **band).score for s in states]
+    found['difficulty, mean of 4 quarters'] = sum(rankdata(score) for score in over_time)
+    for share in (0.01, 0.02, 0.05, 0.1):
+        band = {'pos_high': share, 'pos_low': share}
+        for name, rows in (('features', features), ('8 views', seen), ('embeddings', embeddings)):
+            found[f'1 - alpha {share}, {name}'] = -difficulty(rows, **band).alpha
+            found[f'spread {share}, {name}'] = neighbour_spread(rows, share=share)
+    found['disagreement of 8 views'] = -np.linalg.norm(seen, axis=1)
+    found['disagreement of 8 views, embeddings'] = -np.linalg.norm(seen_embeddings, axis=1)
+    latent = graph.scores.latent_classes(features, 10, seed)
+    found['margin to k-means classes'] = graph.scores.supervised_margin(features, latent)
+    found['sas, k-means'] = graph.scores.sas(features, latent)
+    found['sas, labels'] = graph.scores.sas(features, labels)
+    found['supervised margin (labels)'] = graph.scores.supervised_margin(features, labels)
+    return found
+
+
+def main() -> None:
+    """Parses the options, trains, and prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--config', default='configs/digits.py', help='file, with :variant')
+    parser.add_argument('--data_dir', default=None)
+    parser.add_argument('--ratio', type=float, default=0.1)
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument('--samples', type=int, default=None, help='score the first of them only')
+    parser.add_argument('--out', type=Path, default=None, help='JSON of every value')
+    options = parser.parse_args()
+    values: dict[str, dict[str, list[float]]] = {}
+    for seed in options.seeds:
+        for kind in ('plain', 'matched'):
+            config = load(*options.config.partition(':')[::2])
+            if options.data_dir:
+                config.data.data_dir = options.data_dir
+            config.seed = seed
+            config.mixed.update(ratio=options.ratio, match_contrast=kind == 'matched')
+            built = construct(config, sources.load(config.data).train)
+            graphdef, states = train(config, built.split)
+            images = built.whole.images[: options.samples]
+            mixed = np.isin(np.arange(len(images)), built.mixed)
+            scores = all_scores(
+                graphdef, states, images, built.whole.labels[: len(images)], config.augment, seed
+            )
+            for name, score in scores.items():
+                auc = float(roc_auc_score(mixed, np.asarray(score)))
+                values.setdefault(name, {}).setdefault(kind, []).append(auc)
+            if options.out:
+                options.out.write_text(json.dumps(values, indent=1))
+    print(
+        f'{options.config}, ratio {options.ratio}, seeds {options.seeds}: ROC-AUC, mean ± deviation'
+    )
+    for name, kinds in values.items():
+        cells = (
+            f'{np.mean(found):.3f} ± {np.std(found, ddof=len(found) > 1):.3f}'
+            for found in kinds.values()
+        )
+        print(f'{name:38} ' + '  '.join(cells))
+
+
+if __name__ == '__main__':
+    main()

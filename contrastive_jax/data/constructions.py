@@ -1,0 +1,122 @@
+"""What a run pre-trains on: the training split, mixed and with samples left out as configured.
+
+Axes: n images of the training split.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from contrastive_jax.data.mixed import Mixed, mix
+from contrastive_jax.data.score_files import read_scores
+from contrastive_jax.data.sources import Split
+from contrastive_jax.errors import UserError
+from contrastive_jax.graph import subsets
+from contrastive_jax.provenance import array_checksum
+
+__all__ = ['Construction', 'construct']
+
+
+class Construction(NamedTuple):
+    """The training split as pre-training sees it.
+
+    Attributes:
+      whole: all images, those mixed that are to be.
+      kept: indices of those to pre-train on, ascending.
+      mixed: indices of the mixed ones, or of those left out in their place, ascending.
+      partners: what each of them is mixed with.
+    """
+
+    whole: Split
+    kept: np.ndarray
+    mixed: np.ndarray
+    partners: np.ndarray
+
+    @property
+    def split(self) -> Split:
+        """The images to pre-train on."""
+        images, labels = self.whole
+        if len(self.kept) == len(images):
+            return self.whole
+        return Split(images[self.kept], None if labels is None else labels[self.kept])
+
+    def summary(self, classes: tuple[str, ...]) -> dict:
+        """What was mixed and removed, for `result.json`."""
+        n, labels = len(self.whole.images), self.whole.labels
+        removed = np.setdiff1d(np.arange(n), self.kept, assume_unique=True)
+        counts = None if labels is None else np.bincount(labels[removed], minlength=len(classes))
+        return {
+            'mixed': len(self.mixed),
+            'removed': len(removed),
+            'removed_by_class': None
+            if counts is None
+            else {name: int(count) for name, count in zip(classes, counts, strict=True)},
+            'kept_checksum': array_checksum(self.kept),
+        }
+
+
+def construct(config, train: Split) -> Construction:
+    """Mixes first, then removes; a pure function of the config, the images and the score file.
+
+    Args:
+      config: the whole config: its sections `mixed` and `removal`, and the seed.
+      train: the training split as its source gives it.
+
+    Raises:
+      UserError: mixing without labels or with one class; a score file that does not fit.
+    """
+    mixed = _mix(config, train)
+    kept = np.arange(len(train.images))
+    whole = train._replace(images=mixed.images)
+    if config.mixed.drop:
+        whole = train
+        kept = np.setdiff1d(kept, mixed.indices, assume_unique=True)
+    if config.removal.ratio:
+        kept = _remove(config, whole, kept)
+    return Construction(whole, kept, mixed.indices, mixed.partners)
+
+
+def _mix(config, train: Split) -> Mixed:
+    options = config.mixed
+    if options.ratio == 0:
+        none = np.zeros(0, np.int64)
+        return Mixed(train.images, none, none)
+    if train.labels is None or len(np.unique(train.labels)) < 2:
+        raise UserError(
+            f'config.mixed.ratio={options.ratio}: mixes images of two classes, and these have '
+            f'{"no labels" if train.labels is None else "only one class"}; leave it at 0'
+        )
+    return mix(
+        train.images,
+        train.labels,
+        ratio=options.ratio,
+        seed=config.seed,
+        weight=options.weight,
+        match_contrast=options.match_contrast,
+    )
+
+
+def _remove(config, whole: Split, kept: np.ndarray) -> np.ndarray:
+    """Leaves out `config.removal.ratio` of the indices kept so far."""
+    method, ratio, path = config.removal.method, config.removal.ratio, config.removal.scores
+    if method == 'random':
+        return kept[subsets.random_subset(len(kept), ratio, config.seed)]
+    where = 'config.removal.scores'
+    scores = read_scores(
+        path, n=len(whole.images), checksum=array_checksum(whole.images), where=where
+    )
+    needed = {'difficulty': ('score',), 'sas': ('sas', 'latent_class'), 'file': ('score',)}[method]
+    missing = [name for name in needed if name not in scores.columns]
+    if missing or (method != 'file' and scores.checksum is None):
+        raise UserError(
+            f'{where}={path!r}: {", ".join(missing) or "the checksum of the images"} is missing; '
+            f'config.removal.method={method!r} needs a scores.npz of python -m '
+            'contrastive_jax.score; for scores of your own choose config.removal.method=file'
+        )
+    score, *classes = (scores.columns[name][kept] for name in needed)
+    if not classes:
+        return kept[subsets.most_difficult_removed(score, ratio)]
+    # SAS takes the same part of each latent class.
+    members = [np.flatnonzero(classes[0] == name) for name in np.unique(classes[0])]
+    parts = [part[subsets.most_difficult_removed(score[part], ratio)] for part in members]
+    return kept[np.sort(np.concatenate(parts))]

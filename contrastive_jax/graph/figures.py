@@ -1,0 +1,146 @@
+"""Pictures of scores: how they are spread, and the samples at both ends.
+
+Axes: n samples, h w pixels, c channels.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+__all__ = ['class_gallery', 'gallery', 'histogram']
+
+_COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000', '#999999')
+_PER_CLASS = 6
+
+
+def histogram(
+    score: Float[np.ndarray, ' n'],
+    labels: Int[np.ndarray, ' n'] | None = None,
+    classes: Sequence[str] = (),
+) -> Figure:
+    """Counts of samples by score and, with labels, the spread within each class.
+
+    Args:
+      score: `[n]`.
+      labels: `[n]` indices into `classes`.
+      classes: names; the hardest on average are drawn first.
+    """
+    figure = Figure(figsize=(10 if labels is not None else 5, 4), layout='constrained')
+    axes = figure.subplots(1, 2 if labels is not None else 1, squeeze=False)[0]
+    axes[0].hist(score, bins=50, color=_COLOURS[0])
+    axes[0].axvline(np.median(score), color=_COLOURS[1], label=f'median {np.median(score):.3f}')
+    axes[0].set(xlabel='score (right: difficult)', ylabel='samples')
+    axes[0].legend()
+    if labels is not None:
+        members = [(name, score[labels == index]) for index, name in enumerate(classes)]
+        members = [(name, values) for name, values in members if len(values)]
+        members.sort(key=lambda entry: np.median(entry[1]))
+        shown = members if len(members) <= 20 else members[:10] + members[-10:]
+        axes[1].boxplot(
+            [values for _, values in shown],
+            orientation='horizontal',
+            tick_labels=[name for name, _ in shown],
+            flierprops={'markersize': 2},
+        )
+        axes[1].set(
+            xlabel='score', title='by class' if shown is members else '10 easiest, 10 hardest'
+        )
+    return figure
+
+
+def gallery(
+    images: UInt8[np.ndarray, 'n h w c'],
+    score: Float[np.ndarray, ' n'],
+    rows: Sequence[tuple[str, Int[np.ndarray, ' m']]],
+    neighbours: dict[int, int],
+    names: Sequence[str] | None = None,
+    columns: int = 8,
+) -> Figure:
+    """Samples in titled groups, each beside its nearest neighbour in the difficult band.
+
+    Args:
+      images: all of them.
+      score: `[n]`.
+      rows: title and indices of each group; a group wraps after `columns` pairs.
+      neighbours: of every sample shown.
+      names: class of each sample, where known.
+      columns: pairs in a line.
+    """
+    lines = []
+    for title, samples in rows:
+        for start in range(0, len(samples), columns):
+            lines.append((title if start == 0 else '', samples[start : start + columns]))
+    figure = Figure(figsize=(1.9 * columns, 1.45 * len(lines)))
+    grid = figure.subplots(
+        len(lines),
+        2 * columns,
+        squeeze=False,
+        gridspec_kw={'left': 0.005, 'right': 0.995, 'bottom': 0.01, 'wspace': 0.06, 'hspace': 0.62},
+    )
+    figure.subplots_adjust(top=1 - 0.5 / figure.get_figheight())
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for (title, samples), line in zip(lines, grid, strict=True):
+        if title:
+            line[0].text(0, 1.42, title, transform=line[0].transAxes, fontsize=9, fontweight='bold')
+        for place, sample in enumerate(samples):
+            one, other = int(sample), neighbours[int(sample)]
+            label = '' if names is None else f'{names[one]} '
+            _show(line[2 * place], images[one], f'{label}{score[one]:.2f}')
+            if other != one:
+                _show(
+                    line[2 * place + 1],
+                    images[other],
+                    '→ ' + ('' if names is None else names[other]),
+                )
+    return figure
+
+
+def class_gallery(
+    images: UInt8[np.ndarray, 'n h w c'],
+    score: Float[np.ndarray, ' n'],
+    labels: Int[np.ndarray, ' n'],
+    classes: Sequence[str],
+) -> Figure:
+    """The hardest and the easiest samples of each class, a class a line.
+
+    Args:
+      images: all of them.
+      score: `[n]`.
+      labels: `[n]` indices into `classes`.
+      classes: names.
+    """
+    present = [index for index in range(len(classes)) if np.any(labels == index)]
+    figure = Figure(figsize=(0.85 * (2 * _PER_CLASS + 2), 0.95 * len(present) + 0.4))
+    grid = figure.subplots(
+        len(present),
+        2 * _PER_CLASS + 1,
+        squeeze=False,
+        gridspec_kw={'left': 0.11, 'right': 0.995, 'bottom': 0.01, 'wspace': 0.06, 'hspace': 0.35},
+    )
+    figure.subplots_adjust(top=1 - 0.5 / figure.get_figheight())
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for index, line in zip(present, grid, strict=True):
+        members = np.flatnonzero(labels == index)
+        order = members[np.argsort(-score[members], kind='stable')]
+        line[0].text(
+            -0.15, 0.5, classes[index], transform=line[0].transAxes, ha='right', va='center'
+        )
+        ends = (order[:_PER_CLASS], order[::-1][:_PER_CLASS])
+        for first, samples in zip((0, _PER_CLASS + 1), ends, strict=True):
+            for place, sample in enumerate(samples):
+                _show(line[first + place], images[sample], f'{score[sample]:.2f}')
+    for column, title in ((0, 'hardest'), (_PER_CLASS + 1, 'easiest')):
+        grid[0, column].text(
+            0, 1.3, title, transform=grid[0, column].transAxes, fontsize=10, fontweight='bold'
+        )
+    return figure
+
+
+def _show(axes: Axes, image: UInt8[np.ndarray, 'h w c'], title: str) -> None:
+    axes.imshow(image.squeeze(), cmap='gray', vmin=0, vmax=255)
+    axes.set_title(title, fontsize=7, pad=2)

@@ -1,0 +1,138 @@
+import numpy as np
+import pytest
+
+from contrastive_jax.data.constructions import construct
+from contrastive_jax.data.score_files import ScoreFile, write_scores
+from contrastive_jax.data.sources import Split
+from contrastive_jax.errors import UserError
+from contrastive_jax.provenance import array_checksum
+from tests.helpers import small_config
+
+N = 20
+
+
+@pytest.fixture
+def train():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (N, 4, 4, 1), dtype=np.uint8)
+    return Split(images, (np.arange(N) % 2).astype(np.int32))
+
+
+def _file(tmp_path, train, **columns):
+    path = tmp_path / 'scores.npz'
+    write_scores(path, ScoreFile(columns, array_checksum(train.images)))
+    return str(path)
+
+
+def test_nothing_configured_changes_nothing(train):
+    built = construct(small_config(), train)
+    assert built.split.images is train.images
+    assert built.split.labels is train.labels
+    summary = built.summary(('a', 'b'))
+    assert summary['removed'] == summary['mixed'] == 0
+    assert summary['removed_by_class'] == {'a': 0, 'b': 0}
+
+
+def test_the_most_difficult_are_left_out(train, tmp_path):
+    path = _file(tmp_path, train, score=np.arange(N) / N)
+    config = small_config(removal__ratio=0.25, removal__scores=path)
+    built = construct(config, train)
+    np.testing.assert_array_equal(built.kept, np.arange(15))
+    np.testing.assert_array_equal(built.split.images, train.images[:15])
+    np.testing.assert_array_equal(built.split.labels, train.labels[:15])
+    assert len(built.whole.images) == N
+    summary = built.summary(('a', 'b'))
+    assert summary['removed'] == 5
+    assert summary['removed_by_class'] == {'a': 2, 'b': 3}
+    assert summary['kept_checksum'] == array_checksum(np.arange(15))
+
+
+def test_sas_leaves_out_the_same_part_of_each_latent_class(train, tmp_path):
+    latent = np.repeat([0, 1], 10)
+    path = _file(tmp_path, train, score=np.zeros(N), sas=np.arange(N) / N, latent_class=latent)
+    config = small_config(removal__method='sas', removal__ratio=0.3, removal__scores=path)
+    kept = construct(config, train).kept
+    np.testing.assert_array_equal(kept, [*range(7), *range(10, 17)])
+
+
+def test_random_needs_no_scores_and_follows_the_seed(train):
+    kept = [
+        construct(small_config(removal__method='random', removal__ratio=0.5, seed=seed), train).kept
+        for seed in (0, 0, 1)
+    ]
+    assert len(kept[0]) == 10
+    np.testing.assert_array_equal(kept[0], kept[1])
+    assert not np.array_equal(kept[0], kept[2])
+
+
+def test_scores_of_ones_own_are_an_array(train, tmp_path):
+    path = tmp_path / 'mine.npy'
+    np.save(path, -np.arange(N))
+    config = small_config(removal__method='file', removal__ratio=0.1, removal__scores=str(path))
+    np.testing.assert_array_equal(construct(config, train).kept, np.arange(2, N))
+
+
+def test_dropped_images_are_those_that_would_be_mixed(train):
+    mixed = construct(small_config(mixed__ratio=0.3), train)
+    dropped = construct(small_config(mixed__ratio=0.3, mixed__drop=True), train)
+    assert len(mixed.mixed) == 6
+    np.testing.assert_array_equal(mixed.mixed, dropped.mixed)
+    np.testing.assert_array_equal(dropped.kept, np.setdiff1d(np.arange(N), mixed.mixed))
+    np.testing.assert_array_equal(dropped.whole.images, train.images)
+    changed = np.any(mixed.whole.images != train.images, axis=(1, 2, 3))
+    np.testing.assert_array_equal(np.flatnonzero(changed), mixed.mixed)
+
+
+def test_removal_takes_its_ratio_of_what_mixing_left(train, tmp_path):
+    path = _file(tmp_path, train, score=np.arange(N) / N)
+    options = {'removal__ratio': 0.5, 'removal__scores': path}
+    built = construct(small_config(mixed__ratio=0.3, mixed__drop=True, **options), train)
+    left = np.setdiff1d(np.arange(N), built.mixed)
+    np.testing.assert_array_equal(built.kept, left[:7])
+    assert built.summary(('a', 'b'))['removed'] == 13
+
+
+def test_scores_of_other_images_are_refused(train, tmp_path):
+    path = _file(tmp_path, train, score=np.zeros(N))
+    other = train._replace(images=train.images[::-1])
+    config = small_config(removal__ratio=0.1, removal__scores=path)
+    with pytest.raises(UserError, match=r'config\.removal\.scores=.*other images.*score this data'):
+        construct(config, other)
+    with pytest.raises(UserError, match=r'other images'):
+        construct(small_config(mixed__ratio=0.5, removal__ratio=0.1, removal__scores=path), train)
+    with pytest.raises(UserError, match=r'index is \[20\], and there are 19 training images'):
+        construct(config, Split(train.images[1:], train.labels[1:]))
+
+
+@pytest.mark.parametrize(
+    ('method', 'arrays', 'words'),
+    [
+        ('difficulty', {'score': np.zeros(N)}, 'checksum of the images is missing'),
+        ('sas', {'score': np.zeros(N), 'sas': np.zeros(N)}, 'latent_class is missing'),
+        ('file', {'values': np.zeros(N)}, 'holds no array "score", only values'),
+        ('file', {'score': np.full(N, np.nan)}, 'score holds NaN'),
+        ('file', {'score': np.zeros((N, 2))}, r'score is \[20, 2\]'),
+    ],
+)
+def test_a_file_that_lacks_something_is_refused(train, tmp_path, method, arrays, words):
+    path = tmp_path / 'scores.npz'
+    np.savez(path, **arrays)
+    config = small_config(removal__method=method, removal__ratio=0.1, removal__scores=str(path))
+    with pytest.raises(UserError, match=words):
+        construct(config, train)
+
+
+@pytest.mark.parametrize('content', [None, b'', b'not an array'])
+def test_a_file_that_cannot_be_read_is_named(train, tmp_path, content):
+    path = tmp_path / 'scores.npz'
+    if content is not None:
+        path.write_bytes(content)
+    config = small_config(removal__ratio=0.1, removal__scores=str(path))
+    with pytest.raises(UserError, match=r'config\.removal\.scores=.*cannot be read'):
+        construct(config, train)
+
+
+@pytest.mark.parametrize('labels', [None, np.zeros(N, np.int32)])
+def test_mixing_needs_two_classes(train, labels):
+    with pytest.raises(UserError, match=r'config\.mixed\.ratio=0\.1.*leave it at 0'):
+        construct(small_config(mixed__ratio=0.1), train._replace(labels=labels))
