@@ -38,7 +38,17 @@ from contrastive_jax.training.augment import two_views
 from contrastive_jax.training.setup import set_up
 
 _VIEWS = 8
-_BANDS = ((0.01, 0.1), (0.05, 0.2), (0.1, 0.2), (0.1, 0.3), (0.1, 0.5), (0.2, 0.5))
+_BANDS = (
+    (0.01, 0.05),
+    (0.01, 0.1),
+    (0.02, 0.1),
+    (0.05, 0.1),
+    (0.05, 0.2),
+    (0.1, 0.2),
+    (0.1, 0.3),
+    (0.1, 0.5),
+    (0.2, 0.5),
+)
 
 
 def train(config, split):
@@ -57,40 +67,35 @@ def train(config, split):
     return setup.graphdef, states
 
 
-@partial(jax.jit, static_argnames=('graphdef', 'augment', 'views'))
-def _encode(graphdef, params, stats, images, key, *, augment=None, views=1):
-    """Features and embeddings; with an augmentation, mean directions over several views."""
-    model = nnx.merge(graphdef, params, stats, copy=True)
-    if augment is None:
-        return model(images.astype(jnp.float32) / 255, train=False)
-
-    def view(key):
-        pictures = two_views(key, images, augment)
-        return tuple(
-            out.reshape(2, len(images), -1) / jnp.linalg.norm(out, axis=-1).reshape(2, -1, 1)
-            for out in model(pictures, train=False)
-        )
-
-    found = jax.lax.map(view, jax.random.split(key, views // 2))
-    return tuple(jnp.mean(out, axis=(0, 1)) for out in found)
-
-
-def represent(graphdef, weights, images, **options):
-    """Features and embeddings of all images, each `[n, ...]`."""
-    key = jax.random.key(1)
+def represent(graphdef, weights, images, *, augment=None, views=1):
+    """Features and embeddings of all images; with an augmentation, means over views of either."""
     dim = weights[0]['projector']['out']['bias'].shape[0]
 
-    def encode(batch):
-        features, embeddings = _encode(graphdef, *weights, batch, key, **options)
+    def both(model, pictures):
+        features, embeddings = model(pictures, train=False)
         return jnp.concatenate([features, embeddings], axis=1)
 
-    both = extract_features(encode, images, batch_size=256)
-    return both[:, :-dim], both[:, -dim:]
+    @jax.jit
+    def encode(weights, images, key):
+        model = nnx.merge(graphdef, *weights, copy=True)
+        if augment is None:
+            return both(model, images.astype(jnp.float32) / 255)
+
+        def view(key):
+            rows = both(model, two_views(key, images, augment))
+            parts = (unit_rows(rows[:, :-dim]), unit_rows(rows[:, -dim:]))
+            return jnp.concatenate(parts, axis=1).reshape(2, len(images), -1)
+
+        return jnp.mean(jax.lax.map(view, jax.random.split(key, views // 2)), axis=(0, 1))
+
+    key = jax.random.key(1)
+    rows = extract_features(lambda batch: encode(weights, batch, key), images, batch_size=256)
+    return rows[:, :-dim], rows[:, -dim:]
 
 
 @partial(jax.jit, static_argnames='share')
 def neighbour_spread(features, *, share):
-    """One minus the length of the mean direction of the nearest neighbours."""
+    """One minus the length of the neighbours' mean direction; how much denser they lie than it."""
     unit = unit_rows(features - jnp.mean(features, axis=0, keepdims=True))
     n = len(unit)
     rank = percentile_rank(share, n - 1)
@@ -100,9 +105,12 @@ def neighbour_spread(features, *, share):
         similarity = jnp.where(jnp.arange(n) != index, cosines(unit, direction), -jnp.inf)
         (threshold,) = order_statistics(similarity, [rank])
         near = (similarity >= threshold).astype(jnp.float32)
-        return 1 - jnp.linalg.norm(near @ unit) / jnp.sum(near)
+        size = jnp.sum(near)
+        return 1 - jnp.linalg.norm(near @ unit) / size, jnp.dot(near, alpha) / size
 
-    return map_anchors(spread, (unit, jnp.arange(n)), n)
+    alpha = graph.sample_difficulty(features, pos_high=share, pos_low=share).alpha
+    spreads, around = map_anchors(spread, (unit, jnp.arange(n)), n)
+    return spreads, around - alpha
 
 
 def pixel_scores(images) -> dict[str, np.ndarray]:
@@ -131,11 +139,19 @@ def all_scores(graphdef, states, images, labels, augment, seed) -> dict[str, np.
     found['difficulty, embeddings of 8 views'] = difficulty(seen_embeddings, **band).score
     over_time = [difficulty(represent(graphdef, s, images)[0], **band).score for s in states]
     found['difficulty, mean of 4 quarters'] = sum(rankdata(score) for score in over_time)
-    for share in (0.01, 0.02, 0.05, 0.1):
+    for share in (0.01, 0.05):
         band = {'pos_high': share, 'pos_low': share}
         for name, rows in (('features', features), ('8 views', seen), ('embeddings', embeddings)):
+            spread, relative = neighbour_spread(rows, share=share)
             found[f'1 - alpha {share}, {name}'] = -difficulty(rows, **band).alpha
-            found[f'spread {share}, {name}'] = neighbour_spread(rows, share=share)
+            found[f'spread {share}, {name}'] = spread
+            found[f'relative alpha {share}, {name}'] = relative
+    found['ranks of difficulty + 1 - alpha'] = rankdata(found['difficulty 0.05 0.2']) + rankdata(
+        found['1 - alpha 0.01, features']
+    )
+    found['ranks of difficulty + relative alpha'] = rankdata(
+        found['difficulty 0.05 0.2']
+    ) + rankdata(found['relative alpha 0.01, features'])
     found['disagreement of 8 views'] = -np.linalg.norm(seen, axis=1)
     found['disagreement of 8 views, embeddings'] = -np.linalg.norm(seen_embeddings, axis=1)
     latent = graph.scores.latent_classes(features, 10, seed)

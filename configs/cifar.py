@@ -35,6 +35,7 @@ def get_config(variant: str = 'cifar10'):
     config.pairs.margin = 0.1
     if small:
         config.epochs = 8
+        config.loss.temperature = 0.2
         config.batch_size = 256
         config.model.width = 16
         config.model.stem = 'imagenet'
