@@ -1,6 +1,7 @@
 """Scores every training image of a run: how difficult is it? Files, a summary and pictures.
 
 python -m contrastive_jax.score --workdir=runs/digits
+python -m contrastive_jax.score --features=features.npy --labels=labels.npy --out=scores
 """
 
 from pathlib import Path
@@ -17,7 +18,7 @@ from contrastive_jax.provenance import array_checksum
 from contrastive_jax.runs import load_run
 from contrastive_jax.training.logs import write_json
 
-__all__ = ['Options', 'run']
+__all__ = ['Options', 'Samples', 'from_files', 'from_run', 'run']
 
 _FILES = (
     'scores.npz',
@@ -27,59 +28,129 @@ _FILES = (
     'scores_gallery.png',
     'scores_classes.png',
 )
+_SUMMED = ('score', 'alpha', 'beta', 'gamma', 'sas')
 _SHOWN = 16
 _MOST_CLASSES = 20
 
 
-class Options(NamedTuple):
-    """What the flags say; None for the default.
+class Samples(NamedTuple):
+    """What is scored.
 
     Attributes:
-      out: folder to write to; the workdir.
-      pos_high: start of the difficult band; `config.pairs.pos_high` of the run.
-      pos_low: its end; `config.pairs.pos_low` of the run.
+      features: `[n, k]`.
+      labels: `[n]` indices into `classes`, or None.
+      classes: names, of as many classes as there are labels.
+      images: `[n, h, w, c]` uint8 to draw, or None.
+      source: where the features come from, in words.
+      seed: of k-means.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray | None
+    classes: tuple[str, ...]
+    images: np.ndarray | None
+    source: str
+    seed: int = 0
+
+
+class Options(NamedTuple):
+    """How it is scored.
+
+    Attributes:
+      pos_high: start of the difficult band.
+      pos_low: its end.
       latent_classes: of `sas`: 'k-means', which needs no labels, or 'labels'.
     """
 
-    out: Path | None = None
-    pos_high: float | None = None
-    pos_low: float | None = None
+    pos_high: float
+    pos_low: float
     latent_classes: str = 'k-means'
 
 
-def run(workdir: Path, options: Options) -> dict:
-    """Scores the training images of a run, mixed as it mixed them, and returns the summary.
+def from_run(workdir: Path) -> tuple[Samples, Options]:
+    """The training images of a run, mixed as it mixed them, and its difficult band.
 
     Raises:
-      UserError: a folder without a trained run, files of an earlier scoring, features that have no
-        direction, bands out of order.
+      UserError: a folder without a trained run.
     """
-    out = options.out or workdir
-    _check_out(out)
     trained = load_run(workdir)
     images, labels = trained.construction.whole
-    pairs, classes = trained.config.pairs, trained.dataset.classes
-    band = {
-        'pos_high': pairs.pos_high if options.pos_high is None else options.pos_high,
-        'pos_low': pairs.pos_low if options.pos_low is None else options.pos_low,
-    }
-    features = extract_features(trained.encode, images)
+    samples = Samples(
+        extract_features(trained.encode, images),
+        labels,
+        trained.dataset.classes,
+        images,
+        f'training images, encoder of step {trained.step}',
+        trained.config.seed,
+    )
+    return samples, Options(trained.config.pairs.pos_high, trained.config.pairs.pos_low)
+
+
+def from_files(features: str, labels: str | None) -> tuple[Samples, Options]:
+    """Features of an encoder from elsewhere; by default the band of a data set of ten classes.
+
+    Args:
+      features: npy file, `[n, k]`.
+      labels: npy file, `[n]` integers from 0, or None.
+
+    Raises:
+      UserError: files that cannot be read or do not fit together.
+    """
+    rows = _load(features, '--features')
+    if rows.ndim != 2 or not np.issubdtype(rows.dtype, np.floating):
+        raise UserError(
+            f'--features={features}: holds {rows.dtype} {list(rows.shape)}; need floats [n, k]'
+        )
+    classes: tuple[str, ...] = ()
+    known = None
+    if labels is not None:
+        known = _load(labels, '--labels')
+        if known.shape != (len(rows),) or not np.issubdtype(known.dtype, np.integer):
+            raise UserError(
+                f'--labels={labels}: holds {known.dtype} {list(known.shape)}; need {len(rows)} '
+                'integers, one for each row of --features'
+            )
+        names, known = np.unique(known, return_inverse=True)
+        classes = tuple(map(str, names.tolist()))
+    return Samples(rows, known, classes, None, f'rows of {features}'), Options(0.1, 0.5)
+
+
+def _load(path: str, flag: str) -> np.ndarray:
     try:
-        columns = _score(features, labels, band, options, trained.config.seed)
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(
+            f'{flag}={path}: cannot be read ({error}); write it with numpy.save'
+        ) from error
+
+
+def run(samples: Samples, options: Options, out: Path) -> dict:
+    """Scores the samples, writes and draws everything, and returns the summary.
+
+    Raises:
+      UserError: files of an earlier scoring, features without a direction, bands out of order.
+    """
+    _check_out(out)
+    band = {'pos_high': options.pos_high, 'pos_low': options.pos_low}
+    try:
+        columns = _score(samples, band, options.latent_classes)
     except ValueError as error:
-        raise UserError(f'--workdir={workdir}: {error}') from error
+        raise UserError(f'{samples.source}: {error}') from error
+    # Scores belong to images; of an encoder from elsewhere only the features are known.
+    scored = samples.features if samples.images is None else samples.images
     summary = {
-        'samples': len(images),
-        'step': trained.step,
+        'samples': len(scored),
+        'source': samples.source,
         **band,
-        'checksum': array_checksum(images),
-        **{name: _spread(columns[name]) for name in ('score', 'alpha', 'beta', 'gamma', 'sas')},
-        'by_class': _by_class(columns['score'], labels, classes),
+        'checksum': array_checksum(scored),
+        **{name: _spread(columns[name]) for name in _SUMMED},
+        'by_class': _by_class(columns['score'], samples.labels, samples.classes),
     }
     out.mkdir(parents=True, exist_ok=True)
-    write_scores(out / 'scores.npz', ScoreFile(columns, summary['checksum']))
+    checksum = None if samples.images is None else summary['checksum']
+    write_scores(out / 'scores.npz', ScoreFile(columns, checksum))
     write_json(out / 'scores.json', summary)
-    _draw(out, images, labels, classes, features, columns['score'], band)
+    _draw(out, samples, columns['score'], band)
     _print(summary, columns['score'], out)
     return summary
 
@@ -92,17 +163,18 @@ def _check_out(out: Path) -> None:
         )
 
 
-def _score(features, labels, band, options: Options, seed: int) -> dict[str, np.ndarray]:
+def _score(samples: Samples, band: dict, latent_classes: str) -> dict[str, np.ndarray]:
     """Every score under its name, and the bands that the first one comes from."""
+    features, labels = samples.features, samples.labels
     difficulty = graph.sample_difficulty(features, **band)
-    if options.latent_classes == 'labels':
+    if latent_classes == 'labels':
         if labels is None:
-            raise ValueError('--latent_classes=labels: these images have none; choose k-means')
+            raise ValueError('--latent_classes=labels: there are no labels; choose k-means')
         latent = labels
     else:
         # The guide of the paper, read backwards: pos_high is one over the number of classes.
         count = min(round(1 / max(band['pos_high'], 1 / len(features))), len(features))
-        latent = graph.scores.latent_classes(features, count, seed)
+        latent = graph.scores.latent_classes(features, count, samples.seed)
     columns = {name: np.asarray(values) for name, values in difficulty._asdict().items()}
     columns |= {'latent_class': latent, 'sas': graph.scores.sas(features, latent)}
     if labels is not None:
@@ -125,17 +197,19 @@ def _by_class(score, labels, classes) -> dict[str, float] | None:
     return {name: float(values.mean()) for name, values in means.items() if len(values)}
 
 
-def _draw(out: Path, images, labels, classes, features, score, band) -> None:
+def _draw(out: Path, samples: Samples, score: np.ndarray, band: dict) -> None:
     # Imported here, for the other commands do without it.
     from contrastive_jax.graph import figures
 
+    images, labels, classes = samples.images, samples.labels, samples.classes
+    figures.histogram(score, labels, classes).savefig(out / 'scores_histogram.png', dpi=100)
+    if images is None:
+        return
     names = None if labels is None else [classes[label] for label in labels]
-    known = None if labels is None else labels
-    figures.histogram(score, known, classes).savefig(out / 'scores_histogram.png', dpi=100)
     order = np.argsort(-score, kind='stable')
     hardest, easiest = order[:_SHOWN], order[::-1][:_SHOWN]
     shown = np.unique(np.concatenate([hardest, easiest]))
-    found = graph.nearest_difficult(features, shown, **band)
+    found = graph.nearest_difficult(samples.features, shown, **band)
     figures.gallery(
         images,
         score,
@@ -162,12 +236,12 @@ def _highest(means: dict[str, float], count: int) -> list[str]:
 
 def _print(summary: dict, score: np.ndarray, out: Path) -> None:
     print(
-        f'{summary["samples"]} training images, encoder of step {summary["step"]}, difficult band '
+        f'{summary["samples"]} {summary["source"]}, difficult band '
         f'{summary["pos_high"]} to {summary["pos_low"]}'
     )
     columns = ('mean', 'least', 'p10', 'median', 'p90', 'greatest')
     print(f'{"":8}' + ''.join(f'{name:>9}' for name in columns))
-    for name in ('score', 'alpha', 'beta', 'gamma', 'sas'):
+    for name in _SUMMED:
         print(f'{name:8}' + ''.join(f'{summary[name][column]:9.3f}' for column in columns))
     if summary['by_class']:
         means = summary['by_class']
@@ -179,22 +253,28 @@ def _print(summary: dict, score: np.ndarray, out: Path) -> None:
 
 def main(values: flags.FlagValues) -> None:
     """Runs with what the command line says."""
-    run(
-        Path(values.workdir),
-        Options(
-            values.out and Path(values.out),
-            values.pos_high,
-            values.pos_low,
-            values.latent_classes,
-        ),
-    )
+    if (values.workdir is None) == (values.features is None):
+        raise UserError('--workdir, --features: give one of them')
+    if values.features is None:
+        out = Path(values.out or values.workdir)
+        _check_out(out)
+        samples, options = from_run(Path(values.workdir))
+    elif values.out is None:
+        raise UserError('--out: missing; with --features there is no workdir to write to')
+    else:
+        out = Path(values.out)
+        samples, options = from_files(values.features, values.labels)
+    given = {name: values[name].value for name in ('pos_high', 'pos_low', 'latent_classes')}
+    changed = {name: value for name, value in given.items() if value is not None}
+    run(samples, options._replace(**changed), out)
 
 
 if __name__ == '__main__':
     flags.DEFINE_string('workdir', None, 'Trained run.')
+    flags.DEFINE_string('features', None, 'Or an npy file: features [n, k] of any encoder.')
+    flags.DEFINE_string('labels', None, 'With --features: npy file of n integers.')
     flags.DEFINE_string('out', None, 'Folder to write to; the workdir by default.')
-    flags.DEFINE_float('pos_high', None, 'Start of the difficult band; as the run has it.')
-    flags.DEFINE_float('pos_low', None, 'End of the difficult band; as the run has it.')
-    flags.DEFINE_enum('latent_classes', 'k-means', ['k-means', 'labels'], 'Of the score sas.')
-    flags.mark_flag_as_required('workdir')
+    flags.DEFINE_float('pos_high', None, 'Start of the difficult band; as the run has it, or 0.1.')
+    flags.DEFINE_float('pos_low', None, 'End of the difficult band; as the run has it, or 0.5.')
+    flags.DEFINE_enum('latent_classes', None, ['k-means', 'labels'], 'Of the score sas.')
     cli.run(lambda: main(flags.FLAGS))

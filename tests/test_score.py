@@ -31,7 +31,8 @@ def workdir(tmp_path_factory):
 @pytest.fixture(scope='module')
 def out(workdir, tmp_path_factory):
     folder = tmp_path_factory.mktemp('scores')
-    score.run(workdir, score.Options(folder, pos_high=0.2, pos_low=0.6))
+    samples, _ = score.from_run(workdir)
+    score.run(samples, score.Options(0.2, 0.6), folder)
     return folder
 
 
@@ -97,13 +98,14 @@ def test_scores_serve_to_remove_samples(workdir, out, tmp_path):
 def test_earlier_scores_are_not_overwritten(workdir, out):
     before = (out / 'scores.npz').read_bytes()
     with pytest.raises(UserError, match=r'holds scores\.npz.*give another --out'):
-        score.run(workdir, score.Options(out))
+        score.run(*score.from_run(workdir), out)
     assert (out / 'scores.npz').read_bytes() == before
 
 
 def test_bands_out_of_order_are_refused(workdir, tmp_path):
+    samples, options = score.from_run(workdir)
     with pytest.raises(UserError, match='pos_high'):
-        score.run(workdir, score.Options(tmp_path / 'out', pos_high=0.9))
+        score.run(samples, options._replace(pos_high=0.9), tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
 
 
@@ -111,18 +113,100 @@ def test_without_labels_there_are_scores_all_the_same(tmp_path):
     data = write_npz(tmp_path / 'data.npz', labels=False)
     config = small_config(data__name='npz', data__data_dir=str(data))
     main.run(config, tmp_path / 'run')
-    summary = score.run(tmp_path / 'run', score.Options())
+    samples, options = score.from_run(tmp_path / 'run')
+    summary = score.run(samples, options, tmp_path / 'run')
     assert summary['by_class'] is None
     written = {path.name for path in (tmp_path / 'run').glob('scores*')}
     assert 'scores_gallery.png' in written
     assert 'scores_classes.png' not in written
     assert 'label' not in np.load(tmp_path / 'run' / 'scores.npz').files
-    with pytest.raises(UserError, match='have none; choose k-means'):
-        score.run(tmp_path / 'run', score.Options(tmp_path / 'other', latent_classes='labels'))
+    with pytest.raises(UserError, match='are no labels; choose k-means'):
+        score.run(samples, options._replace(latent_classes='labels'), tmp_path / 'other')
+
+
+@pytest.fixture
+def files(tmp_path):
+    features = np.random.default_rng(0).normal(size=(30, 5))
+    np.save(tmp_path / 'features.npy', features)
+    np.save(tmp_path / 'labels.npy', np.arange(30) % 3 + 7)
+    return features, str(tmp_path / 'features.npy'), str(tmp_path / 'labels.npy')
+
+
+def _score_command(*arguments):
+    command = [sys.executable, '-m', 'contrastive_jax.score', *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_features_from_elsewhere_are_scored(files, tmp_path):
+    features, path, labels = files
+    done = _score_command(
+        f'--features={path}', f'--labels={labels}', f'--out={tmp_path}/out', '--pos_high=0.3'
+    )
+    assert done.returncode == 0, done.stderr
+    expected = graph.sample_difficulty(features, pos_high=0.3, pos_low=0.5)
+    found = np.load(tmp_path / 'out' / 'scores.npz')
+    np.testing.assert_allclose(found['score'], expected.score, atol=1e-6)
+    by_class = json.loads((tmp_path / 'out' / 'scores.json').read_text())['by_class']
+    assert by_class.keys() == {'7', '8', '9'}
+    assert not (tmp_path / 'out' / 'scores_gallery.png').exists()
+    assert (tmp_path / 'out' / 'scores_histogram.png').exists()
+
+
+@pytest.mark.parametrize(
+    ('array', 'words'),
+    [
+        (np.ones(3), r'float64 \[3\]; need floats \[n, k\]'),
+        (np.ones((3, 2), int), r'int64 \[3, 2\]; need floats'),
+        (np.ones((4, 2)), 'need 4 integers'),
+    ],
+)
+def test_files_that_do_not_fit_are_refused(files, tmp_path, array, words):
+    np.save(tmp_path / 'other.npy', array)
+    with pytest.raises(UserError, match=words):
+        score.from_files(str(tmp_path / 'other.npy'), files[2])
+
+
+@pytest.mark.parametrize(
+    ('rows', 'words'),
+    [
+        (np.array([[1.0, 2], [np.nan, 1], [3, 1]]), 'row 1 holds NaN'),
+        (np.array([[1.0, 2], [0, 0], [3, 1]]), 'row 1 holds only zeros'),
+        (np.zeros((0, 3)), r'shape \(0, 3\)'),
+    ],
+)
+def test_features_without_a_direction_are_refused(tmp_path, rows, words):
+    np.save(tmp_path / 'features.npy', rows)
+    samples, options = score.from_files(str(tmp_path / 'features.npy'), None)
+    with pytest.raises(UserError, match=words):
+        score.run(samples, options, tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('rows', [np.ones((1, 3)), np.ones((6, 3)), np.eye(3)[[0, 0, 1]]])
+def test_no_score_file_holds_nan(tmp_path, rows):
+    np.save(tmp_path / 'features.npy', rows)
+    samples, options = score.from_files(str(tmp_path / 'features.npy'), None)
+    score.run(samples, options, tmp_path / 'out')
+    with np.load(tmp_path / 'out' / 'scores.npz') as found:
+        for name in ('score', 'alpha', 'beta', 'gamma', 'sas'):
+            assert np.isfinite(found[name]).all()
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        ([], '--workdir, --features: give one of them'),
+        (['--features=nowhere.npy'], '--out: missing'),
+        (['--features=nowhere.npy', '--out=x'], '--features=nowhere.npy: cannot be read'),
+    ],
+)
+def test_the_command_says_what_it_needs(arguments, words):
+    done = _score_command(*arguments)
+    assert done.returncode == 1
+    assert words in done.stderr
 
 
 def test_the_command_names_what_is_missing(tmp_path):
-    command = [sys.executable, '-m', 'contrastive_jax.score', f'--workdir={tmp_path}']
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = _score_command(f'--workdir={tmp_path}')
     assert done.returncode == 1
     assert 'holds no config.json; give the folder of a run' in done.stderr

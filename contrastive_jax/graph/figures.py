@@ -69,33 +69,39 @@ def gallery(
       names: class of each sample, where known.
       columns: pairs in a line.
     """
-    lines = []
+    lines: list[str | Int[np.ndarray, ' _']] = []
     for title, samples in rows:
-        for start in range(0, len(samples), columns):
-            lines.append((title if start == 0 else '', samples[start : start + columns]))
-    figure = Figure(figsize=(1.9 * columns, 1.45 * len(lines)))
-    grid = figure.subplots(
+        lines += [title, *(samples[i : i + columns] for i in range(0, len(samples), columns))]
+    heights = [0.25 if isinstance(line, str) else 1.0 for line in lines]
+    figure = Figure(figsize=(1.85 * columns, 1.05 * sum(heights)))
+    # Three places a pair: the sample, its neighbour, and a gap.
+    grid = figure.add_gridspec(
         len(lines),
-        2 * columns,
-        squeeze=False,
-        gridspec_kw={'left': 0.005, 'right': 0.995, 'bottom': 0.01, 'wspace': 0.06, 'hspace': 0.62},
+        3 * columns,
+        height_ratios=heights,
+        width_ratios=[1, 1, 0.3] * columns,
+        left=0.005,
+        right=1,
+        bottom=0.01,
+        top=0.99,
+        wspace=0.06,
+        hspace=0.22,
     )
-    figure.subplots_adjust(top=1 - 0.5 / figure.get_figheight())
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for (title, samples), line in zip(lines, grid, strict=True):
-        if title:
-            line[0].text(0, 1.42, title, transform=line[0].transAxes, fontsize=9, fontweight='bold')
-        for place, sample in enumerate(samples):
-            one, other = int(sample), neighbours[int(sample)]
-            label = '' if names is None else f'{names[one]} '
-            _show(line[2 * place], images[one], f'{label}{score[one]:.2f}')
-            if other != one:
-                _show(
-                    line[2 * place + 1],
-                    images[other],
-                    '→ ' + ('' if names is None else names[other]),
-                )
+    for row, line in enumerate(lines):
+        if isinstance(line, str):
+            axes = figure.add_subplot(grid[row, :])
+            axes.set_axis_off()
+            axes.text(0, 0.5, line, fontsize=10, fontweight='bold', va='center')
+            continue
+        for place, sample in enumerate(map(int, line)):
+            other = neighbours[sample]
+            label = '' if names is None else f'{names[sample]} '
+            first, second = (figure.add_subplot(grid[row, 3 * place + i]) for i in (0, 1))
+            _show(first, images[sample], f'{label}{score[sample]:.2f}')
+            # A sample without neighbours in its band stands alone.
+            second.set_axis_off()
+            if other != sample:
+                _show(second, images[other], '→ ' + ('' if names is None else names[other]))
     return figure
 
 
@@ -142,5 +148,6 @@ def class_gallery(
 
 
 def _show(axes: Axes, image: UInt8[np.ndarray, 'h w c'], title: str) -> None:
+    axes.set_axis_off()
     axes.imshow(image.squeeze(), cmap='gray', vmin=0, vmax=255)
     axes.set_title(title, fontsize=7, pad=2)
