@@ -69,6 +69,9 @@ FIELDS: dict[str, Field] = {
     'checkpoint_every': Field(1000, _integer(1), 'steps between checkpoints'),
     'data.name': Field('digits', _TEXT, 'digits, npz, or a TFDS name such as cifar10'),
     'data.data_dir': Field(None, _PATH, 'TFDS data folder, or the npz file'),
+    'long_tail.factor': Field(
+        1.0, _number(1), 'largest class over smallest; pre-training alone, exponential profile'
+    ),
     'mixed.ratio': Field(0.0, _SHARE, 'part of the images mixed with one of another class'),
     'mixed.drop': Field(False, _BOOL, 'leave those images out instead of mixing them'),
     'mixed.weight': Field(0.5, _SHARE, 'lambda: of the image itself, the rest of its partner'),
@@ -114,6 +117,10 @@ FIELDS: dict[str, Field] = {
     'loss.tau_plus': Field(0.1, _number(0, 0.99), 'class prior, of debiased and hard_negative'),
     'loss.beta': Field(1.0, _number(0), 'concentration, of hard_negative'),
     'loss.weight_temperature': Field(0.0, _number(0), 'of decoupled: DCLW, 0.5 there; 0 for DCL'),
+    'moco.queue_size': Field(0, _integer(0), 'keys kept as negatives; 0 for SimCLR'),
+    'moco.momentum': Field(0.99, _PART, 'of the second encoder'),
+    'moco.symmetric': Field(False, _BOOL, 'each view asks for the other, not the first alone'),
+    'moco.shuffle': Field(False, _BOOL, 'keys are encoded on other devices than their queries'),
     'pairs.select': Field('none', _one_of('none', 'difficult', 'all'), 'pairs that are treated'),
     'pairs.pos_high': Field(0.1, _SHARE, 'percentile above which a pair counts as one class'),
     'pairs.pos_low': Field(0.5, _SHARE, 'percentile below which a pair counts as easy'),
@@ -173,6 +180,7 @@ def validate(config: ConfigDict) -> None:
             f'config.pairs.select={config.pairs.select!r}: config.loss.name={config.loss.name!r} '
             f'treats no pairs; choose none, or a loss of {", ".join(_TREATED)}'
         )
+    _validate_moco(config)
     if config.removal.ratio and config.removal.method != 'random' and not config.removal.scores:
         raise UserError(
             f'config.removal.scores=None: config.removal.method={config.removal.method!r} needs '
@@ -187,6 +195,28 @@ def validate(config: ConfigDict) -> None:
         raise UserError(
             f'config.optimizer.warmup_epochs={config.optimizer.warmup_epochs}: must be less than '
             f'config.epochs={config.epochs}'
+        )
+
+
+def _validate_moco(config: ConfigDict) -> None:
+    size = config.moco.queue_size
+    if not size:
+        return
+    if config.loss.name != 'nt_xent':
+        raise UserError(
+            f'config.loss.name={config.loss.name!r}: with a queue (config.moco.queue_size={size}) '
+            'only nt_xent is defined; choose it, or a queue of 0'
+        )
+    count = config.batch_size * (2 if config.moco.symmetric else 1)
+    if size % count:
+        raise UserError(
+            f'config.moco.queue_size={size}: must be a multiple of the {count} keys of a step; the '
+            f'nearest is {max(1, round(size / count)) * count}'
+        )
+    if config.moco.shuffle and config.model.sync_batch_norm:
+        raise UserError(
+            'config.moco.shuffle=True: does nothing where batch norm is over all devices; set '
+            'config.model.sync_batch_norm=False, or leave it'
         )
 
 

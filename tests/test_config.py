@@ -99,6 +99,24 @@ def test_removing_every_negative_is_refused():
         base.validate(config)
 
 
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({'moco.queue_size': 100}, r'moco\.queue_size=100: must be a multiple of the 256.*is 256'),
+        ({'moco.queue_size': 768, 'moco.symmetric': True}, r'multiple of the 512 keys.*is 1024'),
+        ({'moco.queue_size': 512, 'loss.name': 'spectral'}, r'loss\.name.*only nt_xent'),
+        ({'moco.queue_size': 512, 'moco.shuffle': True}, r'moco\.shuffle=True: does nothing'),
+        ({'moco.momentum': 1.0}, r'moco\.momentum=1\.0: must be a number in \[0, 1\)'),
+        ({'long_tail.factor': 0.5}, r'long_tail\.factor=0\.5: must be a number >= 1'),
+    ],
+)
+def test_a_queue_that_does_not_fit_is_refused(changes, words):
+    config = base.default()
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(UserError, match=words):
+        base.validate(config)
+
+
 def test_dropping_every_image_is_refused():
     config = base.default()
     config.mixed.update(ratio=1.0, drop=True)

@@ -1,4 +1,4 @@
-"""What a run pre-trains on: the training split, mixed and with samples left out as configured.
+"""What a run pre-trains on: its images made long-tailed, mixed, and with samples left out.
 
 Axes: n images of the training split.
 """
@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from contrastive_jax.data.long_tail import long_tail
 from contrastive_jax.data.mixed import Mixed, mix
 from contrastive_jax.data.score_files import read_scores
 from contrastive_jax.data.sources import Split
@@ -56,17 +57,20 @@ class Construction(NamedTuple):
 
 
 def construct(config, train: Split) -> Construction:
-    """Mixes first, then removes; a pure function of the config, the images and the score file.
+    """Long tail, then mixing, then removal: each of what the one before it left.
+
+    A pure function of the config, the images and the score file.
 
     Args:
-      config: the whole config: its sections `mixed` and `removal`, and the seed.
-      train: the training split as its source gives it.
+      config: the whole config: its sections `long_tail`, `mixed` and `removal`, and the seed.
+      train: the images to pre-train on as their source gives them.
 
     Raises:
-      UserError: mixing without labels or with one class; a score file that does not fit.
+      UserError: a long tail or mixing without labels, mixing with one class; a score file that
+        does not fit.
     """
-    mixed = _mix(config, train)
-    kept = np.arange(len(train.images))
+    kept = _tail(config, train)
+    mixed = _mix(config, train, kept)
     whole = train._replace(images=mixed.images)
     if config.mixed.drop:
         whole = train
@@ -76,24 +80,39 @@ def construct(config, train: Split) -> Construction:
     return Construction(whole, kept, mixed.indices, mixed.partners)
 
 
-def _mix(config, train: Split) -> Mixed:
+def _tail(config, train: Split) -> np.ndarray:
+    factor = config.long_tail.factor
+    if factor == 1:
+        return np.arange(len(train.images))
+    if train.labels is None:
+        raise UserError(
+            f'config.long_tail.factor={factor}: needs labels, and these images have none; leave it '
+            'at 1'
+        )
+    return long_tail(train.labels, factor=factor, seed=config.seed)
+
+
+def _mix(config, train: Split, kept: np.ndarray) -> Mixed:
     options = config.mixed
     if options.ratio == 0:
         none = np.zeros(0, np.int64)
         return Mixed(train.images, none, none)
-    if train.labels is None or len(np.unique(train.labels)) < 2:
+    if train.labels is None or len(np.unique(train.labels[kept])) < 2:
         raise UserError(
             f'config.mixed.ratio={options.ratio}: mixes images of two classes, and these have '
             f'{"no labels" if train.labels is None else "only one class"}; leave it at 0'
         )
-    return mix(
-        train.images,
-        train.labels,
+    mixed = mix(
+        train.images[kept],
+        train.labels[kept],
         ratio=options.ratio,
         seed=config.seed,
         weight=options.weight,
         match_contrast=options.match_contrast,
     )
+    images = train.images.copy()
+    images[kept] = mixed.images
+    return Mixed(images, kept[mixed.indices], kept[mixed.partners])
 
 
 def _remove(config, whole: Split, kept: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ __all__ = [
     'correct',
     'few_label_accuracies',
     'fit',
+    'predict',
     'principal_axes',
     'standardise',
 ]
@@ -125,12 +126,16 @@ def fit(
 
 
 @jax.jit
+def predict(params: Linear, features: Float[Array, 'n k']) -> Int[Array, ' n']:
+    """The class with the highest score of each sample."""
+    return jnp.argmax(features @ params.weight + params.bias[None], axis=-1)
+
+
 def correct(
     params: Linear, features: Float[Array, 'n k'], labels: Int[Array, ' n']
 ) -> Int[Array, '']:
     """Counts the samples whose highest score is that of their class."""
-    scores = features @ params.weight + params.bias[None]
-    return jnp.sum(jnp.argmax(scores, axis=-1) == labels)
+    return jnp.sum(predict(params, features) == labels)
 
 
 def choose_l2(

@@ -8,7 +8,7 @@ import numpy as np
 from contrastive_jax.evaluation import linear
 from contrastive_jax.evaluation.knn import Rule, knn_predict
 
-__all__ = ['Accuracies', 'probe']
+__all__ = ['Accuracies', 'by_group', 'probe']
 
 _PLAIN = Rule(20)
 
@@ -23,6 +23,7 @@ class Accuracies(NamedTuple):
       knn: weighted, `config.probe.neighbours` and `config.probe.knn_temperature`.
       knn20: of 20 neighbours with one vote each.
       l2: strength that the linear probe chose.
+      by_class: of the linear probe, within each class; None for a class without test samples.
     """
 
     linear: float
@@ -31,6 +32,7 @@ class Accuracies(NamedTuple):
     knn: float
     knn20: float
     l2: float
+    by_class: tuple[float | None, ...]
 
 
 def probe(
@@ -74,11 +76,39 @@ def probe(
         labels_per_class=config.labels_per_class,
         draws=config.draws,
     )
+    hits = np.asarray(linear.predict(fitted, x_test)) == test_labels
     return Accuracies(
-        linear=int(linear.correct(fitted, x_test, test_labels)) / len(test_labels),
+        linear=float(np.mean(hits)),
         few_label=float(few.mean()),
         few_label_std=float(few.std(ddof=1)) if len(few) > 1 else 0.0,
         knn=knn,
         knn20=knn20,
         l2=l2,
+        by_class=tuple(
+            float(np.mean(hits[test_labels == c])) if np.any(test_labels == c) else None
+            for c in range(num_classes)
+        ),
     )
+
+
+def by_group(by_class: tuple[float | None, ...], trained: np.ndarray) -> dict[str, float | None]:
+    """Accuracies of the classes with many, medium and few images, and over all classes alike.
+
+    A third of the classes each, by their images in pre-training; of equal numbers the first class
+    counts as larger.
+
+    Args:
+      by_class: `[c]` accuracy within each class; None is left out.
+      trained: `[c]` images of each class that were pre-trained on.
+
+    Returns:
+      `many`, `medium`, `few`, `balanced`: unweighted means over classes, None over no class.
+    """
+    order = np.argsort(-trained, kind='stable')
+    thirds = zip(('many', 'medium', 'few'), np.array_split(order, 3), strict=True)
+    groups = {**dict(thirds), 'balanced': order}
+    known = {
+        name: [by_class[c] for c in group if by_class[c] is not None]
+        for name, group in groups.items()
+    }
+    return {name: float(np.mean(values)) if values else None for name, values in known.items()}

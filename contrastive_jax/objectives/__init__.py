@@ -8,16 +8,26 @@ from contrastive_jax.objectives.pairs import (
     difficult_band,
     difficult_pairs,
 )
+from contrastive_jax.objectives.queue import (
+    QueueBand,
+    info_nce,
+    queue_band,
+    queue_different_class_share,
+)
 
 __all__ = [
     'DifficultBand',
+    'QueueBand',
     'debiased',
     'decoupled',
     'different_class_share',
     'difficult_band',
     'difficult_pairs',
     'hard_negative',
+    'info_nce',
     'nt_xent',
+    'queue_band',
+    'queue_different_class_share',
     'spectral',
     'supervised',
 ]

@@ -60,16 +60,47 @@ def nt_xent(
     def anchor_loss(anchor, similarity, positive, cut):
         negative = anchor.negatives(len(similarity))
         chosen = select(cut, negative)
-        treated = (similarity + margin) / (temperature * temperature_scale)
-        logits = jnp.where(chosen, treated, similarity / temperature)
-        kept = negative & ~chosen if remove else negative
-        contrast = masked_logsumexp(logits, kept) - positive / temperature
-        # -positive + log(e^positive + sum of negatives) without the difference of large numbers.
-        return jax.nn.softplus(contrast), {'selected_share': _share(chosen, negative)}
+        loss = contrast(
+            similarity,
+            positive,
+            negative,
+            chosen,
+            temperature=temperature,
+            remove=remove,
+            margin=margin,
+            temperature_scale=temperature_scale,
+        )
+        return loss, {'selected_share': share(chosen, negative)}
 
     return mean_over_anchors(
         anchor_loss, unit_rows(embeddings), cuts, axis_name=axis_name, block_size=block_size
     )
+
+
+def contrast(
+    similarity: Float[Array, ' n'],
+    positive: Float[Array, ''],
+    negative: Bool[Array, ' n'],
+    chosen: Bool[Array, ' n'],
+    *,
+    temperature: Scalar,
+    remove: bool,
+    margin: Scalar,
+    temperature_scale: Scalar,
+) -> Float[Array, '']:
+    """The loss of one anchor against its negatives, those chosen treated; arguments as `nt_xent`.
+
+    Args:
+      similarity: `[n]` cosines with all rows.
+      positive: that with the positive.
+      negative: `[n]` the rows that are negatives.
+      chosen: `[n]` those of them that are treated.
+    """
+    treated = (similarity + margin) / (temperature * temperature_scale)
+    logits = jnp.where(chosen, treated, similarity / temperature)
+    kept = negative & ~chosen if remove else negative
+    # -positive + log(e^positive + sum of negatives) without the difference of large numbers.
+    return jax.nn.softplus(masked_logsumexp(logits, kept) - positive / temperature)
 
 
 def spectral(
@@ -137,7 +168,7 @@ def spectral(
         kept = compared & ~chosen if remove else compared
         # Removed pairs still count in the mean, so that the weight of the others stays as it is.
         repulsion = jnp.sum(squares, where=kept) / max(n // 2 - 1, 1)
-        return (repulsion - 2 * positive) / mu, {'selected_share': _share(chosen, compared)}
+        return (repulsion - 2 * positive) / mu, {'selected_share': share(chosen, compared)}
 
     return mean_over_anchors(
         anchor_loss, _clipped_rows(embeddings, mu), cuts, axis_name=axis_name, block_size=block_size
@@ -151,6 +182,6 @@ def _clipped_rows(rows: Float[Array, 'm d'], mu: Scalar) -> Float[Array, 'm d']:
     return jnp.where(long, unit_rows(rows) * mu**0.5, rows)
 
 
-def _share(chosen: Bool[Array, ' n'], of: Bool[Array, ' n']) -> Float[Array, '']:
+def share(chosen: Bool[Array, ' n'], of: Bool[Array, ' n']) -> Float[Array, '']:
     """Share of the marked entries, 0 of none."""
     return jnp.sum(chosen, dtype=jnp.float32) / jnp.maximum(jnp.sum(of, dtype=jnp.float32), 1.0)

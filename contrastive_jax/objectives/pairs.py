@@ -193,9 +193,16 @@ def selection(
 
     anchors, rows = anchors_and_rows(unit_rows(pairs.features), axis_name)
 
-    def in_band(cut, negative):
+    def select(cut, negative):
         index, high, low = cut
-        similarity = cosines(rows, rows[index]) + _SLACK
-        return (low <= similarity) & (similarity < high) & negative
+        return in_band(cosines(rows, rows[index]), high, low) & negative
 
-    return (anchors.index, pairs.high, pairs.low), in_band
+    return (anchors.index, pairs.high, pairs.low), select
+
+
+def in_band(
+    similarity: Float[Array, ' n'], high: Float[Array, ''], low: Float[Array, '']
+) -> Bool[Array, ' n']:
+    """`low <= s < high` of cosines that are computed a second time."""
+    similarity = similarity + _SLACK
+    return (low <= similarity) & (similarity < high)

@@ -43,4 +43,5 @@ class Checkpoints:
 
 
 def _saved_part(state: TrainState) -> dict:
-    return {name: value for name, value in state._asdict().items() if name != 'key'}
+    parts = state._asdict().items()
+    return {name: value for name, value in parts if name != 'key' and value is not None}

@@ -12,8 +12,8 @@ from contrastive_jax import objectives
 
 __all__ = ['Objective', 'make_objective']
 
-# Of features `[m, k]`, embeddings `[m, d]`, labels `[m]` or None, and the keyword `axis_name`; to
-# the loss and its metrics.
+# Of features `[m, k]`, embeddings `[m, d]`, labels `[m]` or None, and the keyword `axis_name`, with
+# MoCo also `keys` `[m, d]` and `queue`; to the loss and its metrics.
 Objective = Callable[..., tuple[Float[Array, ''], dict[str, Float[Array, '']]]]
 
 
@@ -24,6 +24,11 @@ def make_objective(config) -> Objective:
       The objective. With labels its metrics hold `different_class_share` of the selected pairs;
       labels serve for this alone, but for the supervised loss.
     """
+    return _queue_objective(config) if config.moco.queue_size else _batch_objective(config)
+
+
+def _batch_objective(config) -> Objective:
+    """Negatives are the other images of the batch."""
     pairs, options = config.pairs, config.loss
     block_size = options.block_size or None
     loss = _loss(config)
@@ -49,15 +54,52 @@ def make_objective(config) -> Objective:
     return objective
 
 
-def _loss(config) -> Callable:
-    """The loss with all its numbers bound."""
-    options, pairs = config.loss, config.pairs
-    temperature = options.temperature
-    treatment = {
+def _queue_objective(config) -> Objective:
+    """Negatives are the keys in the queue of the momentum encoder."""
+    pairs, options = config.pairs, config.loss
+    block_size = options.block_size or None
+
+    def objective(features, embeddings, labels, *, keys, queue, axis_name=None):
+        selected = {'none': None, 'all': 'all'}.get(pairs.select)
+        if pairs.select == 'difficult':
+            selected = objectives.queue_band(
+                features,
+                queue.features,
+                pos_high=pairs.pos_high,
+                pos_low=pairs.pos_low,
+                block_size=block_size,
+            )
+        over = {'axis_name': axis_name, 'block_size': block_size}
+        value, metrics = objectives.info_nce(
+            embeddings,
+            keys,
+            queue.embeddings,
+            temperature=options.temperature,
+            pairs=selected,
+            **_treatment(pairs),
+            **over,
+        )
+        if selected is not None and labels is not None:
+            metrics['different_class_share'] = objectives.queue_different_class_share(
+                selected, labels, queue.labels, **over
+            )
+        return value, metrics
+
+    return objective
+
+
+def _treatment(pairs) -> dict:
+    return {
         'remove': pairs.remove,
         'margin': pairs.margin,
         'temperature_scale': pairs.temperature_scale,
     }
+
+
+def _loss(config) -> Callable:
+    """The loss with all its numbers bound."""
+    options = config.loss
+    temperature, treatment = options.temperature, _treatment(config.pairs)
     losses = {
         'nt_xent': partial(objectives.nt_xent, temperature=temperature, **treatment),
         'spectral': partial(objectives.spectral, mu=options.mu, **treatment),

@@ -49,5 +49,6 @@ def set_up(config, moments: Moments, steps_per_epoch: int, axis_name: str | None
         optimizer=optimizer,
         objective=make_objective(config),
         augmentation=config.augment,
+        momentum_options=config.moco,
     )
     return Setup(graphdef, initial, step, schedule)

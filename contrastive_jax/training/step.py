@@ -14,12 +14,16 @@ from jaxtyping import Array, Float, Int, Key
 
 from contrastive_jax.data.batches import Batch
 from contrastive_jax.models import Context, ContrastiveModel, Moments, compute_dtype
+from contrastive_jax.training import moco
 from contrastive_jax.training.augment import two_views
 from contrastive_jax.training.objective import Objective
 
 __all__ = ['TrainState', 'init_state', 'train_step']
 
 Metrics = dict[str, Float[Array, '']]
+
+# What a key is folded with besides steps and places in a batch, which never get as far.
+_QUEUE = _SHUFFLE = 2**31 - 1
 
 
 class TrainState(NamedTuple):
@@ -31,6 +35,7 @@ class TrainState(NamedTuple):
       stats: batch statistics.
       opt_state: of the optimiser.
       key: root of the run's randomness; never changes.
+      momentum: second encoder and queue of MoCo; None for SimCLR.
     """
 
     step: Int[Array, '']
@@ -38,6 +43,7 @@ class TrainState(NamedTuple):
     stats: Any
     opt_state: Any
     key: Key[Array, '']
+    momentum: moco.Momentum | None = None
 
 
 def init_state(
@@ -66,8 +72,20 @@ def init_state(
     def draw(key):
         # Two keys: the same random numbers must not serve twice.
         build_key, run_key = jax.random.split(key)
-        _, params, stats = nnx.split(build(build_key), nnx.Param, nnx.BatchStat)
-        return TrainState(jnp.int32(0), params, stats, optimizer.init(params), run_key)
+        model = build(build_key)
+        _, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+        state = TrainState(jnp.int32(0), params, stats, optimizer.init(params), run_key)
+        if not config.moco.queue_size:
+            return state
+        momentum = moco.init_momentum(
+            params,
+            stats,
+            jax.random.fold_in(run_key, _QUEUE),
+            size=config.moco.queue_size,
+            features=model.encoder.num_features,
+            dim=config.model.projector_dim,
+        )
+        return state._replace(momentum=momentum)
 
     key = jax.random.key(config.seed)
     graphdef = nnx.graphdef(nnx.eval_shape(build, key))
@@ -83,9 +101,10 @@ def train_step(
     optimizer: optax.GradientTransformation,
     objective: Objective,
     augmentation,
+    momentum_options=None,
     axis_name: str | None = None,
 ) -> tuple[TrainState, Metrics]:
-    """Augments, encodes, compares with the views of all devices, and updates.
+    """Augments, encodes, compares with the views of all devices or with a queue, and updates.
 
     Args:
       state: the same on every device.
@@ -94,6 +113,7 @@ def train_step(
       optimizer: the one that `state.opt_state` belongs to.
       objective: what `make_objective` returns.
       augmentation: the section `augment` of a config.
+      momentum_options: the section `moco` of a config, where the state has a momentum encoder.
       axis_name: mapped axis; None on one device.
 
     Returns:
@@ -104,12 +124,17 @@ def train_step(
     key = jax.random.fold_in(state.key, state.step)
     views = two_views(key, batch.images, augmentation, first)
     labels = None if batch.labels is None else jnp.tile(batch.labels, 2)
+    momentum, against = state.momentum, {}
+    if momentum is not None:
+        views, labels, momentum, against = _keys(
+            state, graphdef, views, labels, momentum_options, key, axis_name
+        )
 
     def loss_function(params):
         # Without the copy, new batch statistics would be written into a tracer of an outer level.
         model = nnx.merge(graphdef, params, state.stats, copy=True)
         features, embeddings = model(views, train=True)
-        loss, metrics = objective(features, embeddings, labels, axis_name=axis_name)
+        loss, metrics = objective(features, embeddings, labels, **against, axis_name=axis_name)
         return loss, (metrics, nnx.state(model, nnx.BatchStat))
 
     gradient = jax.value_and_grad(loss_function, has_aux=True)
@@ -119,5 +144,32 @@ def train_step(
     with jax.numpy_dtype_promotion('standard'):  # Optax takes powers of floats to integer steps
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    new_state = state._replace(step=state.step + 1, params=params, stats=stats, opt_state=opt_state)
+    new_state = state._replace(
+        step=state.step + 1, params=params, stats=stats, opt_state=opt_state, momentum=momentum
+    )
     return new_state, {'loss': loss, **metrics}
+
+
+def _keys(state, graphdef, views, labels, options, key, axis_name):
+    """The views that are queries, their labels, the next momentum state, and what they are against.
+
+    One view of an image asks for the other; with `symmetric`, each for the other.
+    """
+    b = len(views) // 2
+    known = jnp.full(2 * b, -1, jnp.int32) if labels is None else labels
+    momentum = moco.follow(state.momentum, state.params, options.momentum)
+    first = 0 if options.symmetric else b
+    shuffle_key = jax.random.fold_in(key, _SHUFFLE) if options.shuffle else None
+    keys, stats = moco.key_rows(
+        graphdef, momentum, views[first:], known[first:], shuffle_key, axis_name
+    )
+    if axis_name is not None:
+        stats = lax.pmean(stats, axis_name)
+    # The other view of image i is b rows on.
+    partners = jax.tree.map(lambda rows: jnp.roll(rows, b, axis=0), keys)
+    against = {'keys': partners.embeddings, 'queue': momentum.queue}
+    queue = moco.enqueue(momentum.queue, keys, state.step, axis_name)
+    momentum = momentum._replace(stats=stats, queue=queue)
+    if options.symmetric:
+        return views, labels, momentum, against
+    return views[:b], None if labels is None else labels[:b], momentum, against

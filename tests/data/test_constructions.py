@@ -136,3 +136,24 @@ def test_a_file_that_cannot_be_read_is_named(train, tmp_path, content):
 def test_mixing_needs_two_classes(train, labels):
     with pytest.raises(UserError, match=r'config\.mixed\.ratio=0\.1.*leave it at 0'):
         construct(small_config(mixed__ratio=0.1), train._replace(labels=labels))
+
+
+def test_a_long_tail_is_cut_before_mixing_and_removal(train):
+    options = {'long_tail__factor': 5.0, 'mixed__ratio': 0.5}
+    config = small_config(**options, removal__method='random', removal__ratio=0.25)
+    tail = construct(small_config(long_tail__factor=5.0), train)
+    counts = np.bincount(tail.split.labels)
+    assert sorted(counts) == [2, 10]
+    built = construct(config, train)
+    assert np.isin(built.mixed, tail.kept).all()
+    assert np.isin(built.partners, tail.kept).all()
+    assert len(built.mixed) == 6
+    assert len(built.kept) == 9
+    assert np.isin(built.kept, tail.kept).all()
+    # What counts as removed is all that is not trained on.
+    assert built.summary(('a', 'b'))['removed'] == 11
+
+
+def test_a_long_tail_needs_labels(train):
+    with pytest.raises(UserError, match=r'config\.long_tail\.factor=5\.0: needs labels'):
+        construct(small_config(long_tail__factor=5.0), train._replace(labels=None))

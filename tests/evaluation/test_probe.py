@@ -1,0 +1,32 @@
+import numpy as np
+import pytest
+
+from contrastive_jax.evaluation import by_group, probe
+from tests.helpers import small_config
+
+
+def _split(seed, n):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, n).astype(np.int32)
+    centres = 4 * np.eye(4)[:3]
+    return (centres[labels] + rng.normal(size=(n, 4))).astype(np.float32), labels
+
+
+def test_the_accuracy_is_the_mean_over_the_classes_by_their_size():
+    (train, test) = _split(0, 90), _split(1, 60)
+    found = probe(train, test, num_classes=4, config=small_config().probe)
+    sizes = np.bincount(test[1], minlength=4)
+    assert found.by_class[3] is None
+    mean = np.average(found.by_class[:3], weights=sizes[:3])
+    assert found.linear == pytest.approx(mean)
+    assert 0.7 < found.linear <= 1
+
+
+def test_groups_are_thirds_by_the_images_trained_on():
+    by_class = (0.1, 0.2, 0.3, None, 0.5, 0.6)
+    found = by_group(by_class, np.array([5, 50, 500, 6, 60, 600]))
+    assert found['many'] == pytest.approx((0.6 + 0.3) / 2)
+    assert found['medium'] == pytest.approx((0.5 + 0.2) / 2)
+    assert found['few'] == pytest.approx(0.1)
+    assert found['balanced'] == pytest.approx(np.mean([0.1, 0.2, 0.3, 0.5, 0.6]))
+    assert by_group((None, 0.5), np.array([1, 2]))['medium'] is None

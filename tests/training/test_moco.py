@@ -1,0 +1,200 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from contrastive_jax.data.sources import Split
+from contrastive_jax.models import Moments
+from contrastive_jax.training import loop, moco
+from contrastive_jax.training.devices import AXIS, map_over_devices, replicate
+from contrastive_jax.training.setup import set_up
+from tests.helpers import random_batch, small_config, split_over, state_and_step
+
+OPTIONS = {'moco__queue_size': 48, 'moco__momentum': 0.9}
+DIFFICULT = {
+    'pairs__select': 'difficult',
+    'pairs__margin': 0.2,
+    'pairs__temperature_scale': 0.6,
+}
+
+
+def _train(config, devices, steps=4):
+    batches = [random_batch(seed, config.batch_size) for seed in range(steps)]
+    state, step = state_and_step(config, mapped=devices > 1)
+    if devices == 1:
+        step = jax.jit(step)
+    else:
+        state, step = replicate(state), map_over_devices(step)
+        batches = [split_over(devices, batch) for batch in batches]
+    history = []
+    for batch in batches:
+        state, metrics = step(state, batch)
+        history.append(jax.device_get(metrics))
+    return jax.device_get(state), history
+
+
+@pytest.mark.parametrize('symmetric', [False, True])
+def test_four_devices_equal_one(symmetric):
+    changes = OPTIONS | DIFFICULT | {'moco__symmetric': symmetric}
+    changes['moco__queue_size'] = 64
+    one, one_history = _train(small_config(**changes), devices=1)
+    four, four_history = _train(small_config(**changes), devices=4)
+    for single, several in zip(one_history, four_history, strict=True):
+        for name in single:
+            np.testing.assert_allclose(several[name], single[name], rtol=5e-4, err_msg=name)
+    # The same keys at the same places: the queue is device-major, as the batch is.
+    if not symmetric:
+        np.testing.assert_array_equal(four.momentum.queue.labels, one.momentum.queue.labels)
+    trees = ('params', 'stats', 'momentum') if not symmetric else ('params', 'stats')
+    for tree in trees:
+        for single, several in zip(
+            jax.tree.leaves(getattr(one, tree)), jax.tree.leaves(getattr(four, tree)), strict=True
+        ):
+            np.testing.assert_allclose(several, single, rtol=2e-3, atol=5e-5)
+
+
+def test_the_momentum_update_is_exact():
+    config = small_config(**OPTIONS)
+    state, step = state_and_step(config, mapped=False)
+    step = jax.jit(step)
+    expected = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(state.params)]
+    for seed in range(4):
+        current = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(state.params)]
+        expected = [0.9 * old + 0.1 * new for old, new in zip(expected, current, strict=True)]
+        state, _ = step(state, random_batch(seed, config.batch_size))
+    for found, exact in zip(jax.tree.leaves(state.momentum.params), expected, strict=True):
+        np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-7)
+
+
+def test_keys_come_from_the_momentum_encoder_and_take_no_gradient():
+    config = small_config(**OPTIONS)
+    state, step = state_and_step(config, mapped=False)
+    next_state, _ = jax.jit(step)(state, random_batch(0, config.batch_size))
+    follower = next_state.momentum.params
+    # The first update moves nothing: both encoders are the same, and only one is trained.
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), follower, state.params)
+    changed = jax.tree.map(lambda a, b: bool((a != b).any()), next_state.params, state.params)
+    assert any(jax.tree.leaves(changed))
+    assert any(
+        bool((a != b).any())
+        for a, b in zip(
+            jax.tree.leaves(next_state.momentum.stats), jax.tree.leaves(state.stats), strict=True
+        )
+    )
+
+
+def test_the_queue_is_filled_in_order_and_wraps_around():
+    config = small_config(**OPTIONS)  # 16 keys a step, 3 steps a round
+    state, step = state_and_step(config, mapped=False)
+    step = jax.jit(step)
+    batches = [
+        random_batch(seed, 16)._replace(labels=np.full(16, seed, np.int32)) for seed in range(5)
+    ]
+    np.testing.assert_array_equal(state.momentum.queue.labels, -1)
+    seen = []
+    for batch in batches:
+        state, _ = step(state, batch)
+        seen.append(np.asarray(state.momentum.queue.labels)[::16].tolist())
+    assert seen == [[0, -1, -1], [0, 1, -1], [0, 1, 2], [3, 1, 2], [3, 4, 2]]
+
+
+def test_a_row_of_the_queue_is_one_image():
+    queue = moco.Queue(jnp.zeros((6, 3)), jnp.zeros((6, 2)), jnp.full(6, -1))
+    keys = moco.Rows(jnp.full((2, 3), 7.0), jnp.full((2, 2), 8.0), jnp.array([4, 5]))
+    after = moco.enqueue(queue, keys, jnp.int32(5), None)
+    np.testing.assert_array_equal(after.labels, [-1, -1, -1, -1, 4, 5])
+    np.testing.assert_array_equal(after.features[:, 0], [0, 0, 0, 0, 7, 7])
+    np.testing.assert_array_equal(after.embeddings[:, 0], [0, 0, 0, 0, 8, 8])
+
+
+def test_difficult_pairs_are_those_of_the_queue():
+    config = small_config(**OPTIONS, **DIFFICULT, pairs__pos_high=0.25, pairs__pos_low=0.5)
+    _, history = _train(config, devices=1, steps=2)
+    for metrics in history:
+        np.testing.assert_allclose(metrics['selected_share'], 12 / 48, rtol=1e-6)
+    # At first the whole queue is random, of no class.
+    assert history[0]['different_class_share'] == 1
+
+
+def test_a_treatment_of_nothing_is_plain():
+    plain, _ = _train(small_config(**OPTIONS), devices=1)
+    zero, _ = _train(small_config(**OPTIONS, pairs__select='difficult'), devices=1)
+    jax.tree.map(
+        partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), plain.params, zero.params
+    )
+
+
+def test_symmetric_asks_with_both_views():
+    changes = OPTIONS | {'moco__queue_size': 64}
+    one, _ = _train(small_config(**changes), devices=1, steps=2)
+    both, _ = _train(small_config(**changes, moco__symmetric=True), devices=1, steps=2)
+    # 16 keys a step, or 32.
+    assert np.sum(one.momentum.queue.labels >= 0) == 32
+    assert np.sum(both.momentum.queue.labels >= 0) == 64
+
+
+def test_shuffled_keys_return_to_their_queries():
+    """With batch norm over all devices the order is nothing to the encoder, so keys must agree."""
+    config = small_config(**OPTIONS)
+    setup = set_up(config, Moments((0.5,) * 3, (0.25,) * 3), 10, AXIS)
+    rng = np.random.default_rng(0)
+    views = rng.random((4, 5, 8, 8, 3), dtype=np.float32)
+    labels = np.arange(20, dtype=np.int32).reshape(4, 5)
+
+    def keys(shuffle_key):
+        def own(views, labels):
+            momentum = setup.initial.momentum
+            rows, _ = moco.key_rows(setup.graphdef, momentum, views, labels, shuffle_key, AXIS)
+            return rows
+
+        return jax.pmap(own, axis_name=AXIS)(views, labels)
+
+    plain, mixed = keys(None), keys(jax.random.key(3))
+    np.testing.assert_array_equal(mixed.labels, labels)
+    np.testing.assert_allclose(mixed.embeddings, plain.embeddings, rtol=1e-3, atol=1e-4)
+
+
+def test_shuffling_changes_the_statistics_of_a_device():
+    changes = OPTIONS | {'model__sync_batch_norm': False}
+    _, plain = _train(small_config(**changes), devices=4, steps=1)
+    _, mixed = _train(small_config(**changes, moco__shuffle=True), devices=4, steps=1)
+    assert plain[0]['loss'] != mixed[0]['loss']
+
+
+def test_each_device_gets_its_own_rows_back():
+    def own(rows):
+        return moco._own(moco._everywhere(rows, AXIS), AXIS)
+
+    rows = np.arange(24.0, dtype=np.float32).reshape(4, 3, 2)
+    np.testing.assert_array_equal(jax.pmap(own, axis_name=AXIS)(rows), rows)
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_a_resumed_run_is_the_unbroken_one(tmp_path, monkeypatch):
+    config = small_config(**OPTIONS, **DIFFICULT, epochs=4, checkpoint_every=3)
+    batch = random_batch(0, 40)
+    split = Split(batch.images, batch.labels)
+    for name in ('whole', 'broken'):
+        (tmp_path / name).mkdir()
+    whole = loop.pretrain(config, split, tmp_path / 'whole')
+    made, make_batch = [], loop.make_batch
+
+    def failing(*arguments):
+        made.append(1)
+        if len(made) > 7:
+            raise RuntimeError('taken away')
+        return make_batch(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, 'make_batch', failing)
+        with pytest.raises(RuntimeError, match='taken away'):
+            loop.pretrain(config, split, tmp_path / 'broken')
+    resumed = loop.pretrain(config, split, tmp_path / 'broken')
+    assert int(resumed.final.step) == 8
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        (whole.final.params, whole.final.momentum),
+        (resumed.final.params, resumed.final.momentum),
+    )
