@@ -131,6 +131,7 @@ def predict(params: Linear, features: Float[Array, 'n k']) -> Int[Array, ' n']:
     return jnp.argmax(features @ params.weight + params.bias[None], axis=-1)
 
 
+@jax.jit
 def correct(
     params: Linear, features: Float[Array, 'n k'], labels: Int[Array, ' n']
 ) -> Int[Array, '']:

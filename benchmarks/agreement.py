@@ -1,0 +1,85 @@
+"""Does a score of difficulty agree with what a supervised classifier finds difficult? Spearman.
+
+    python -m benchmarks.agreement --config configs/digits.py --seeds 0 1 2
+
+Scores come from an encoder trained without labels. Supervised difficulty is the loss, and the
+margin turned round, of a logistic regression that has not seen the sample (five folds): on raw
+pixels, and on the features of an encoder trained with the supervised contrastive loss.
+"""
+
+import argparse
+
+import numpy as np
+from scipy.stats import spearmanr
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from benchmarks.detector import neighbour_spread, represent, train
+from benchmarks.selection import load
+from contrastive_jax import graph
+from contrastive_jax.data import sources
+
+
+def supervised_difficulty(features, labels) -> dict[str, np.ndarray]:
+    """Loss and negative margin of each sample under a classifier fitted without its fold."""
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    chance = cross_val_predict(model, features, labels, cv=folds, method='predict_log_proba')
+    rows = np.arange(len(labels))
+    own = chance[rows, labels]
+    others = chance.copy()
+    others[rows, labels] = -np.inf
+    return {'loss': -own, 'margin': others.max(axis=1) - own}
+
+
+def scores(features, labels, band, seed) -> dict[str, np.ndarray]:
+    """The scores that are compared, by name."""
+    latent = graph.scores.latent_classes(features, 10, seed)
+    return {
+        'random': graph.scores.random(len(features), seed),
+        'difficulty': np.asarray(graph.sample_difficulty(features, **band).score),
+        'isolation': np.asarray(neighbour_spread(features, share=0.01)[1]),
+        'sas, k-means': graph.scores.sas(features, latent),
+        'supervised margin (labels)': graph.scores.supervised_margin(features, labels),
+    }
+
+
+def main() -> None:
+    """Parses the options, trains, and prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--config', default='configs/digits.py', help='file, with :variant')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument('--pos_high', type=float, default=0.1)
+    parser.add_argument('--pos_low', type=float, default=0.2)
+    options = parser.parse_args()
+    band = {'pos_high': options.pos_high, 'pos_low': options.pos_low}
+    found: dict[str, dict[str, list[float]]] = {}
+    for seed in options.seeds:
+        config = load(*options.config.partition(':')[::2])
+        config.seed = seed
+        split = sources.load(config.data).train
+        pixels = split.images.reshape(len(split.images), -1) / 255.0
+        targets = {'pixels': supervised_difficulty(pixels, split.labels)}
+        encoders = {}
+        for name in ('supervised', 'nt_xent'):
+            config.loss.name = name
+            config.pairs.update(select='none', margin=0.0)
+            graphdef, states = train(config, split)
+            encoders[name], _ = represent(graphdef, states[-1], split.images)
+        targets['supervised'] = supervised_difficulty(encoders['supervised'], split.labels)
+        for name, score in scores(encoders['nt_xent'], split.labels, band, seed).items():
+            for source, difficulties in targets.items():
+                for kind, difficulty in difficulties.items():
+                    value = spearmanr(score, difficulty).statistic
+                    found.setdefault(name, {}).setdefault(f'{source} {kind}', []).append(value)
+    print(f'{options.config}, band {band}, seeds {options.seeds}: Spearman, mean ± deviation')
+    print(f'{"":28}' + ''.join(f'{name:>22}' for name in next(iter(found.values()))))
+    for name, values in found.items():
+        cells = (f'{np.mean(v):.3f} ± {np.std(v, ddof=len(v) > 1):.3f}' for v in values.values())
+        print(f'{name:28}' + ''.join(f'{cell:>22}' for cell in cells))
+
+
+if __name__ == '__main__':
+    main()
