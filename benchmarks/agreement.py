@@ -16,7 +16,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.detector import neighbour_spread, represent, train
+from benchmarks.detector import represent, train
 from benchmarks.selection import load
 from contrastive_jax import graph
 from contrastive_jax.data import sources
@@ -37,10 +37,13 @@ def supervised_difficulty(features, labels) -> dict[str, np.ndarray]:
 def scores(features, labels, band, seed) -> dict[str, np.ndarray]:
     """The scores that are compared, by name."""
     latent = graph.scores.latent_classes(features, 10, seed)
+    difficulty = np.asarray(graph.sample_difficulty(features, **band).score)
+    isolation = np.asarray(graph.isolation(features))
     return {
         'random': graph.scores.random(len(features), seed),
-        'difficulty': np.asarray(graph.sample_difficulty(features, **band).score),
-        'isolation': np.asarray(neighbour_spread(features, share=0.01)[1]),
+        'difficulty': difficulty,
+        'isolation': isolation,
+        'boundary': graph.scores.boundary(difficulty, isolation),
         'sas, k-means': graph.scores.sas(features, latent),
         'supervised margin (labels)': graph.scores.supervised_margin(features, labels),
     }

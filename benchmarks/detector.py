@@ -8,7 +8,6 @@ trained on the mixed images, then every score ranks them. 0.5 is chance; high = 
 
 import argparse
 import json
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -26,13 +25,7 @@ from contrastive_jax.data.batches import make_batch, step_indices
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.evaluation import extract_features
 from contrastive_jax.models import pixel_moments
-from contrastive_jax.numerics import (
-    cosines,
-    map_anchors,
-    order_statistics,
-    percentile_rank,
-    unit_rows,
-)
+from contrastive_jax.numerics import unit_rows
 from contrastive_jax.training import devices
 from contrastive_jax.training.augment import two_views
 from contrastive_jax.training.setup import set_up
@@ -93,26 +86,6 @@ def represent(graphdef, weights, images, *, augment=None, views=1):
     return rows[:, :-dim], rows[:, -dim:]
 
 
-@partial(jax.jit, static_argnames='share')
-def neighbour_spread(features, *, share):
-    """One minus the length of the neighbours' mean direction; how much denser they lie than it."""
-    unit = unit_rows(features - jnp.mean(features, axis=0, keepdims=True))
-    n = len(unit)
-    rank = percentile_rank(share, n - 1)
-
-    def spread(anchor):
-        direction, index = anchor
-        similarity = jnp.where(jnp.arange(n) != index, cosines(unit, direction), -jnp.inf)
-        (threshold,) = order_statistics(similarity, [rank])
-        near = (similarity >= threshold).astype(jnp.float32)
-        size = jnp.sum(near)
-        return 1 - jnp.linalg.norm(near @ unit) / size, jnp.dot(near, alpha) / size
-
-    alpha = graph.sample_difficulty(features, pos_high=share, pos_low=share).alpha
-    spreads, around = map_anchors(spread, (unit, jnp.arange(n)), n)
-    return spreads, around - alpha
-
-
 def pixel_scores(images) -> dict[str, np.ndarray]:
     """What needs no encoder: flat images are the mixed ones."""
     pixels = images.astype(np.float32)
@@ -140,18 +113,14 @@ def all_scores(graphdef, states, images, labels, augment, seed) -> dict[str, np.
     over_time = [difficulty(represent(graphdef, s, images)[0], **band).score for s in states]
     found['difficulty, mean of 4 quarters'] = sum(rankdata(score) for score in over_time)
     for share in (0.01, 0.05):
-        band = {'pos_high': share, 'pos_low': share}
         for name, rows in (('features', features), ('8 views', seen), ('embeddings', embeddings)):
-            spread, relative = neighbour_spread(rows, share=share)
-            found[f'1 - alpha {share}, {name}'] = -difficulty(rows, **band).alpha
-            found[f'spread {share}, {name}'] = spread
-            found[f'relative alpha {share}, {name}'] = relative
-    found['ranks of difficulty + 1 - alpha'] = rankdata(found['difficulty 0.05 0.2']) + rankdata(
-        found['1 - alpha 0.01, features']
-    )
-    found['ranks of difficulty + relative alpha'] = rankdata(
-        found['difficulty 0.05 0.2']
-    ) + rankdata(found['relative alpha 0.01, features'])
+            alpha = difficulty(rows, pos_high=share, pos_low=share).alpha
+            found[f'1 - alpha {share}, {name}'] = -alpha
+            found[f'isolation {share}, {name}'] = graph.isolation(rows, near=share)
+    for high, low in _BANDS:
+        score = np.asarray(found[f'difficulty {high} {low}'])
+        isolation = np.asarray(found['isolation 0.01, features'])
+        found[f'boundary {high} {low}'] = graph.scores.boundary(score, isolation)
     found['disagreement of 8 views'] = -np.linalg.norm(seen, axis=1)
     found['disagreement of 8 views, embeddings'] = -np.linalg.norm(seen_embeddings, axis=1)
     latent = graph.scores.latent_classes(features, 10, seed)

@@ -79,8 +79,8 @@ FIELDS: dict[str, Field] = {
     'removal.ratio': Field(0.0, _PART, 'part of the images to pre-train without'),
     'removal.method': Field(
         'difficulty',
-        _one_of('difficulty', 'sas', 'random', 'file'),
-        'which: highest score, least use to its latent class, any, or highest in a file of yours',
+        _one_of('difficulty', 'boundary', 'sas', 'random', 'file'),
+        'by the score of that name, sas within each latent class; file: by a score of yours',
     ),
     'removal.scores': Field(None, _PATH, 'scores.npz of contrastive_jax.score; for file also npy'),
     'augment.crop': Field(True, _BOOL, 'random resized crop'),

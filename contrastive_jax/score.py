@@ -28,7 +28,7 @@ _FILES = (
     'scores_gallery.png',
     'scores_classes.png',
 )
-_SUMMED = ('score', 'alpha', 'beta', 'gamma', 'sas')
+_SUMMED = ('score', 'alpha', 'beta', 'gamma', 'isolation', 'sas')
 _SHOWN = 16
 _MOST_CLASSES = 20
 
@@ -176,6 +176,8 @@ def _score(samples: Samples, band: dict, latent_classes: str) -> dict[str, np.nd
         count = min(round(1 / max(band['pos_high'], 1 / len(features))), len(features))
         latent = graph.scores.latent_classes(features, count, samples.seed)
     columns = {name: np.asarray(values) for name, values in difficulty._asdict().items()}
+    columns['isolation'] = np.asarray(graph.isolation(features))
+    columns['boundary'] = graph.scores.boundary(columns['score'], columns['isolation'])
     columns |= {'latent_class': latent, 'sas': graph.scores.sas(features, latent)}
     if labels is not None:
         columns['label'] = labels
@@ -240,9 +242,9 @@ def _print(summary: dict, score: np.ndarray, out: Path) -> None:
         f'{summary["pos_high"]} to {summary["pos_low"]}'
     )
     columns = ('mean', 'least', 'p10', 'median', 'p90', 'greatest')
-    print(f'{"":8}' + ''.join(f'{name:>9}' for name in columns))
+    print(f'{"":9}' + ''.join(f'{name:>9}' for name in columns))
     for name in _SUMMED:
-        print(f'{name:8}' + ''.join(f'{summary[name][column]:9.3f}' for column in columns))
+        print(f'{name:9}' + ''.join(f'{summary[name][column]:9.3f}' for column in columns))
     if summary['by_class']:
         means = summary['by_class']
         words = ', '.join(f'{name} {means[name]:.3f}' for name in _highest(means, 10))

@@ -124,7 +124,12 @@ def _remove(config, whole: Split, kept: np.ndarray) -> np.ndarray:
     scores = read_scores(
         path, n=len(whole.images), checksum=array_checksum(whole.images), where=where
     )
-    needed = {'difficulty': ('score',), 'sas': ('sas', 'latent_class'), 'file': ('score',)}[method]
+    needed = {
+        'difficulty': ('score',),
+        'boundary': ('boundary',),
+        'sas': ('sas', 'latent_class'),
+        'file': ('score',),
+    }[method]
     missing = [name for name in needed if name not in scores.columns]
     if missing or (method != 'file' and scores.checksum is None):
         raise UserError(

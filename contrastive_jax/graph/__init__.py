@@ -2,6 +2,14 @@
 
 from contrastive_jax.graph import scores, subsets
 from contrastive_jax.graph.difficulty import SampleDifficulty, sample_difficulty
+from contrastive_jax.graph.isolation import isolation
 from contrastive_jax.graph.neighbours import nearest_difficult
 
-__all__ = ['SampleDifficulty', 'nearest_difficult', 'sample_difficulty', 'scores', 'subsets']
+__all__ = [
+    'SampleDifficulty',
+    'isolation',
+    'nearest_difficult',
+    'sample_difficulty',
+    'scores',
+    'subsets',
+]

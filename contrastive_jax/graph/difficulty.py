@@ -24,10 +24,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from contrastive_jax.graph._inputs import Features, check_features
+from contrastive_jax.graph._inputs import Features
+from contrastive_jax.graph._rows import checked, directions
 from contrastive_jax.numerics import (
     check_percentiles,
     cosines,
@@ -35,7 +35,6 @@ from contrastive_jax.numerics import (
     map_anchors,
     order_statistics,
     percentile_rank,
-    unit_rows,
 )
 
 __all__ = ['SampleDifficulty', 'sample_difficulty']
@@ -103,11 +102,7 @@ def sample_difficulty(
     Source: Section 5.1, Eq. 12, over a data set; the score is ours.
     """
     check_percentiles(pos_high, pos_low)
-    features = jnp.asarray(features).astype(jnp.float32)
-    # While tracing there are no values yet: whoever maps or jits this checks them outside.
-    if not isinstance(features, jax.core.Tracer):
-        check_features(features)
-    n = len(features) * (1 if axis_name is None else lax.axis_size(axis_name))
+    features, n = checked(features, axis_name)
     # Traced, not static: other percentiles compile nothing anew.
     ranks = [percentile_rank(percentile, n - 1) for percentile in (pos_high, pos_low)]
     return _difficulty(features, ranks, center, block_size, axis_name)
@@ -116,19 +111,12 @@ def sample_difficulty(
 @partial(jax.jit, static_argnames=('center', 'block_size', 'axis_name'))
 def _difficulty(features, ranks, center, block_size, axis_name):
     """`sample_difficulty` without its checks, percentiles as ranks."""
-    features = lax.stop_gradient(features)
-    anchors = unit_rows(_centered(features, axis_name) if center else features)
-    m = len(anchors)
-    rows, first = anchors, 0
-    if axis_name is not None:
-        rows = lax.all_gather(anchors, axis_name, axis=0, tiled=True)
-        first = lax.axis_index(axis_name) * m
+    anchors, rows = directions(features, center, axis_name)
     n = len(rows)
 
     def bands(anchor):
-        unit, index = anchor
-        others = jnp.arange(n) != index
-        similarity = jnp.where(others, cosines(rows, unit), -jnp.inf)
+        others = anchor.others(n)
+        similarity = jnp.where(others, cosines(rows, anchor.unit), -jnp.inf)
         high, low = order_statistics(similarity, ranks)
         top, rest = high <= similarity, others & (similarity < low)
         difficult = others & ~top & ~rest
@@ -140,18 +128,7 @@ def _difficulty(features, ranks, center, block_size, axis_name):
         score = jnp.clip((gamma - beta) / jnp.maximum(distance, _RESOLUTION), 0, 1)
         return SampleDifficulty(jnp.where(distance < _RESOLUTION, 0.0, score), alpha, beta, gamma)
 
-    return map_anchors(bands, (anchors, first + jnp.arange(m)), n, block_size)
-
-
-def _centered(features: Float[Array, 'm k'], axis_name: str | None) -> Float[Array, 'm k']:
-    """Subtracts the mean of the rows of all devices."""
-    origin = features[0]
-    if axis_name is not None:
-        origin = lax.all_gather(origin, axis_name)[0]
-    # The first row goes first: a mean far from zero costs no digits, and equal rows become zeros.
-    features = features - origin[None]
-    mean = jnp.mean(features, axis=0, keepdims=True)
-    return features - (mean if axis_name is None else lax.pmean(mean, axis_name))
+    return map_anchors(bands, anchors, n, block_size)
 
 
 def _mean(
