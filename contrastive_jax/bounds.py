@@ -3,6 +3,7 @@
 python -m contrastive_jax.bounds --num_classes=4 --samples_per_class=20 --difficult_per_class=4 \\
   --alpha=0.6 --beta=0.1 --gamma=0.35 --labelling_error=0.1 --feature_dim=4 --out=bounds.png
 python -m contrastive_jax.bounds --workdir=runs/digits --out=bounds.png
+python -m contrastive_jax.bounds --features=features.npy --labels=labels.npy
 """
 
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from contrastive_jax import cli, theory
+from contrastive_jax.data.feature_files import Features, read_features
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import extract_features
 from contrastive_jax.runs import load_run
@@ -67,26 +69,53 @@ def estimate_run(workdir: Path, images: int) -> tuple[theory.SimilarityModel, st
       The fitted model, and the estimates as text.
     """
     run = load_run(workdir)
-    split, pairs = run.dataset.train, run.config.pairs
-    features = extract_features(run.encode, split.images[:images])
-    percentiles = {'pos_high': pairs.pos_high, 'pos_low': pairs.pos_low}
-    lines = [f'{len(features)} training images, encoder of step {run.step}']
-    estimates = [('without labels', theory.estimate(features, **percentiles))]
-    if split.labels is not None:
-        labelled = theory.estimate(features, split.labels[:images], **percentiles)
-        estimates.append(('with labels', labelled))
-    for title, found in estimates:
+    split, pairs = run.construction.whole, run.config.pairs
+    rows = extract_features(run.encode, split.images[:images])
+    labels = None if split.labels is None else split.labels[:images]
+    title = f'{len(rows)} training images, encoder of step {run.step}'
+    return _estimate(
+        Features(rows, labels, run.dataset.classes), title, pairs.pos_high, pairs.pos_low
+    )
+
+
+def estimate_files(features: str, labels: str | None, rows: int):
+    """The same of the features of any encoder, with the band of a data set of ten classes.
+
+    Args:
+      features: npy file, `[n, k]`.
+      labels: npy file, `[n]` integers, or None.
+      rows: of the file, the first ones.
+    """
+    found = read_features(features, labels)
+    known = None if found.labels is None else found.labels[:rows]
+    found = found._replace(rows=found.rows[:rows], labels=known)
+    return _estimate(found, f'{len(found.rows)} rows of {features}', 0.1, 0.5)
+
+
+def _estimate(
+    features: Features, title: str, pos_high: float, pos_low: float
+) -> tuple[theory.SimilarityModel, str]:
+    percentiles = {'pos_high': pos_high, 'pos_low': pos_low}
+    lines = [title]
+    try:
+        estimates = [('without labels', theory.estimate(features.rows, **percentiles))]
+        if features.labels is not None:
+            labelled = theory.estimate(features.rows, features.labels, **percentiles)
+            estimates.append(('with labels', labelled))
+    except ValueError as error:
+        raise UserError(f'{title}: {error}') from error
+    for name, found in estimates:
         values = (
             f'{name} {value.value:.4f} [{value.low:.4f}, {value.high:.4f}]'
             for name, value in found._asdict().items()
             if isinstance(value, theory.Interval)
         )
-        lines.append(f'{title}: ' + ', '.join(values))
+        lines.append(f'{name}: ' + ', '.join(values))
         if found.message:
             lines.append(f'  beware: {found.message}')
-    classes = len(run.dataset.classes) or round(1 / pairs.pos_high)
+    classes = len(features.classes) or round(1 / pos_high)
     try:
-        model = theory.fitted_model(estimates[-1][1], classes, len(features) // classes)
+        model = theory.fitted_model(estimates[-1][1], classes, len(features.rows) // classes)
     except ValueError as error:
         raise UserError('\n'.join([*lines, str(error)])) from error
     return model, '\n'.join(lines)
@@ -96,7 +125,9 @@ def _model_from_flags(values) -> theory.SimilarityModel:
     names = theory.SimilarityModel.__dataclass_fields__
     missing = [f'--{name}' for name in names if values[name].value is None]
     if missing:
-        raise UserError(f'{", ".join(missing)}: missing; give all numbers, or a --workdir')
+        raise UserError(
+            f'{", ".join(missing)}: missing; give all numbers, a --workdir, or --features'
+        )
     try:
         return theory.SimilarityModel(**{name: values[name].value for name in names})
     except ValueError as error:
@@ -105,8 +136,13 @@ def _model_from_flags(values) -> theory.SimilarityModel:
 
 def main(values: flags.FlagValues) -> None:
     """Prints the report and, with `--out`, draws it."""
+    if values.workdir is not None and values.features is not None:
+        raise UserError('--workdir, --features: give one of them, or the numbers')
     if values.workdir is not None:
         model, text = estimate_run(Path(values.workdir), values.images)
+        print(text, model, sep='\n')
+    elif values.features is not None:
+        model, text = estimate_files(values.features, values.labels, values.images)
         print(text, model, sep='\n')
     else:
         model = _model_from_flags(values)
@@ -124,6 +160,8 @@ def main(values: flags.FlagValues) -> None:
 
 if __name__ == '__main__':
     flags.DEFINE_string('workdir', None, 'Trained run to measure; or give the numbers.')
+    flags.DEFINE_string('features', None, 'Or an npy file: features [n, k] of any encoder.')
+    flags.DEFINE_string('labels', None, 'With --features: npy file of n integers.')
     flags.DEFINE_integer('images', 2000, 'Training images to measure.', lower_bound=10)
     for _name in ('num_classes', 'samples_per_class', 'difficult_per_class'):
         flags.DEFINE_integer(_name, None, 'See SimilarityModel.')

@@ -11,9 +11,17 @@ from contrastive_jax.errors import UserError
 __all__ = ['run']
 
 
-def run(command: Callable[[], None]) -> None:
-    """Parses the flags and runs a command; a UserError becomes one line and exit status 1."""
-    app.run(lambda _: _guarded(command), flags_parser=_parse_flags)
+def run(command: Callable[..., None], *, positional: bool = False) -> None:
+    """Parses the flags and runs a command; a UserError becomes one line and exit status 1.
+
+    Args:
+      command: called with the arguments that are no flags, as texts.
+      positional: whether there may be any.
+    """
+    app.run(
+        lambda rest: _guarded(lambda: command(*rest[1:])),
+        flags_parser=lambda arguments: _parse_flags(arguments, positional),
+    )
 
 
 def _guarded(command: Callable[[], None]) -> None:
@@ -25,14 +33,14 @@ def _guarded(command: Callable[[], None]) -> None:
         sys.exit(f'error: {error}')
 
 
-def _parse_flags(arguments: list[str]) -> list[str]:
+def _parse_flags(arguments: list[str], positional: bool) -> list[str]:
     """Parses the flags; a wrong one ends the program with one line, as a wrong config does."""
     try:
         for argument in arguments[1:]:
             if argument.startswith('--config.'):
                 check_field(argument.removeprefix('--config.').partition('=')[0])
         rest = flags.FLAGS(arguments)
-        if len(rest) > 1:
+        if len(rest) > 1 and not positional:
             raise UserError(f'unexpected argument {rest[1]!r}; flags are written --name=value')
         # A config file that cannot be loaded is an error only once its values are asked for.
         if 'config' in flags.FLAGS and flags.FLAGS.config is not None:

@@ -17,7 +17,13 @@ from contrastive_jax.config import validate
 from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.errors import UserError
-from contrastive_jax.evaluation import Accuracies, extract_features, probe
+from contrastive_jax.evaluation import (
+    Accuracies,
+    by_group,
+    check_labels_per_class,
+    extract_features,
+    probe,
+)
 from contrastive_jax.evaluation.features import encoder_function
 from contrastive_jax.provenance import git_commit, versions
 from contrastive_jax.training.logs import write_json
@@ -55,6 +61,7 @@ def run(config: ConfigDict, workdir: Path) -> dict:
     accuracies = _probe_all(config, dataset, pretrained)
     result = {
         **_flat(accuracies),
+        **_by_class(accuracies, split.labels, dataset.classes),
         **construction.summary(dataset.classes),
         'pairs_per_second': pretrained.pairs_per_second,
         'seconds': time.perf_counter() - began,
@@ -77,12 +84,7 @@ def _check_labels(config: ConfigDict, dataset: sources.Dataset) -> None:
             )
         return
     wanted = config.probe.labels_per_class
-    _, counts = np.unique(labels, return_counts=True)
-    if wanted > counts.min():
-        raise UserError(
-            f'config.probe.labels_per_class={wanted}: the smallest class has {counts.min()} '
-            'training images; choose at most as many'
-        )
+    check_labels_per_class(labels, wanted, 'config.probe.labels_per_class')
 
 
 def _probe_all(
@@ -135,6 +137,18 @@ def _flat(accuracies: dict[str, Accuracies]) -> dict[str, float | None]:
         flat[f'{prefix}knn20_accuracy'] = values.knn20
         flat[f'{prefix}l2'] = values.l2
     return flat
+
+
+def _by_class(
+    accuracies: dict[str, Accuracies], trained: np.ndarray | None, classes: tuple[str, ...]
+) -> dict:
+    """Linear accuracy of the trained encoder within classes, and by their pre-training images."""
+    if not accuracies or trained is None:
+        return {}
+    by_class = accuracies[''].by_class
+    groups = by_group(by_class, np.bincount(trained, minlength=len(classes)))
+    named = {f'linear_accuracy_{name}': value for name, value in groups.items()}
+    return {**named, 'linear_accuracy_by_class': dict(zip(classes, by_class, strict=True))}
 
 
 def _print_table(accuracies: dict[str, Accuracies], result: dict, workdir: Path) -> None:

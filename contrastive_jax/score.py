@@ -11,6 +11,7 @@ import numpy as np
 from absl import flags
 
 from contrastive_jax import cli, graph
+from contrastive_jax.data.feature_files import read_features
 from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import extract_features
@@ -91,37 +92,14 @@ def from_files(features: str, labels: str | None) -> tuple[Samples, Options]:
 
     Args:
       features: npy file, `[n, k]`.
-      labels: npy file, `[n]` integers from 0, or None.
+      labels: npy file, `[n]` integers, or None.
 
     Raises:
       UserError: files that cannot be read or do not fit together.
     """
-    rows = _load(features, '--features')
-    if rows.ndim != 2 or not np.issubdtype(rows.dtype, np.floating):
-        raise UserError(
-            f'--features={features}: holds {rows.dtype} {list(rows.shape)}; need floats [n, k]'
-        )
-    classes: tuple[str, ...] = ()
-    known = None
-    if labels is not None:
-        known = _load(labels, '--labels')
-        if known.shape != (len(rows),) or not np.issubdtype(known.dtype, np.integer):
-            raise UserError(
-                f'--labels={labels}: holds {known.dtype} {list(known.shape)}; need {len(rows)} '
-                'integers, one for each row of --features'
-            )
-        names, known = np.unique(known, return_inverse=True)
-        classes = tuple(map(str, names.tolist()))
-    return Samples(rows, known, classes, None, f'rows of {features}'), Options(0.1, 0.5)
-
-
-def _load(path: str, flag: str) -> np.ndarray:
-    try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(
-            f'{flag}={path}: cannot be read ({error}); write it with numpy.save'
-        ) from error
+    found = read_features(features, labels)
+    samples = Samples(*found, images=None, source=f'rows of {features}')
+    return samples, Options(0.1, 0.5)
 
 
 def run(samples: Samples, options: Options, out: Path) -> dict:

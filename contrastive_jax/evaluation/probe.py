@@ -5,10 +5,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import linear
 from contrastive_jax.evaluation.knn import Rule, knn_predict
 
-__all__ = ['Accuracies', 'by_group', 'probe']
+__all__ = ['Accuracies', 'by_group', 'check_labels_per_class', 'probe']
 
 _PLAIN = Rule(20)
 
@@ -89,6 +90,22 @@ def probe(
             for c in range(num_classes)
         ),
     )
+
+
+def check_labels_per_class(labels: np.ndarray, wanted: int, where: str) -> None:
+    """Raises UserError unless every class has as many samples as the few-label probe draws.
+
+    Args:
+      labels: `[n]` of the training split.
+      wanted: samples of each class in a draw.
+      where: the field or flag that says so.
+    """
+    _, counts = np.unique(labels, return_counts=True)
+    if wanted > counts.min():
+        raise UserError(
+            f'{where}={wanted}: the smallest class has {counts.min()} training images; choose at '
+            'most as many'
+        )
 
 
 def by_group(by_class: tuple[float | None, ...], trained: np.ndarray) -> dict[str, float | None]:

@@ -1,0 +1,58 @@
+"""Probes features of any encoder as a run probes its own: linear, few labels, neighbours.
+
+python -m contrastive_jax.probe --features=features.npz [--out=probe.json]
+
+The file holds train_features, train_labels, test_features and test_labels.
+"""
+
+import json
+from pathlib import Path
+
+from absl import flags
+
+from contrastive_jax import cli
+from contrastive_jax.config import default
+from contrastive_jax.data.feature_files import read_splits
+from contrastive_jax.errors import UserError
+from contrastive_jax.evaluation import check_labels_per_class, probe
+from contrastive_jax.training.logs import write_json
+
+__all__ = ['run']
+
+
+def run(path: str, out: Path | None, labels_per_class: int) -> dict:
+    """Measures the features of a file, with the probe options that configs start from.
+
+    Raises:
+      UserError: a file that does not fit, a class with too few samples, an `out` that exists.
+    """
+    if out is not None and out.exists():
+        raise UserError(f'--out={out}: exists already; delete it or choose another file')
+    train, test = read_splits(path)
+    options = default().probe
+    options.labels_per_class = labels_per_class
+    check_labels_per_class(train.labels, labels_per_class, '--labels_per_class')
+    found = probe(
+        (train.rows.astype('float32'), train.labels.astype('int32')),
+        (test.rows.astype('float32'), test.labels.astype('int32')),
+        num_classes=len(train.classes),
+        config=options,
+    )._asdict()
+    found['by_class'] = dict(zip(train.classes, found['by_class'], strict=True))
+    if out is not None:
+        write_json(out, found)
+    return found
+
+
+def main(values: flags.FlagValues) -> None:
+    """Runs with what the command line says and prints what was found."""
+    out = None if values.out is None else Path(values.out)
+    print(json.dumps(run(values.features, out, values.labels_per_class), indent=2))
+
+
+if __name__ == '__main__':
+    flags.DEFINE_string('features', None, 'npz file of features and labels.')
+    flags.DEFINE_string('out', None, 'JSON file to write.')
+    flags.DEFINE_integer('labels_per_class', 10, 'Of the few-label probe.', lower_bound=1)
+    flags.mark_flag_as_required('features')
+    cli.run(lambda: main(flags.FLAGS))

@@ -1,0 +1,202 @@
+"""Reads what runs left in their workdirs; what cannot be read is said, not left out."""
+
+import json
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from contrastive_jax.errors import UserError
+from contrastive_jax.workdir import CONFIG, RESULT
+
+__all__ = ['CURVES', 'MEASURES', 'Run', 'as_text', 'find_runs', 'is_number', 'read_run']
+
+MEASURES = {
+    'linear_accuracy': 'linear',
+    'few_label_accuracy': 'few labels',
+    'knn_accuracy': 'kNN',
+    'knn20_accuracy': '20-NN',
+}
+CURVES = ('loss', 'different_class_share')
+_METRICS = 'metrics.jsonl'
+_OWN = {CONFIG, RESULT, _METRICS}
+
+
+class Run(NamedTuple):
+    """One workdir.
+
+    Attributes:
+      folder: as it was given, or found below what was given.
+      status: 'finished'; 'unfinished', which may have failed; or 'damaged'.
+      note: what is wrong, or how far it came.
+      config: flattened, every value as text; empty if it cannot be read.
+      seed: None if the config cannot be read.
+      result: flattened; empty unless finished.
+      curves: mean over the steps of each epoch, by name and epoch.
+    """
+
+    folder: str
+    status: str
+    note: str
+    config: dict[str, str]
+    seed: int | None
+    result: dict[str, Any]
+    curves: dict[str, dict[int, float]]
+
+    def number(self, name: str) -> float | None:
+        """A numeric result, or None where there is none."""
+        value = self.result.get(name)
+        return float(value) if is_number(value) else None
+
+
+def find_runs(paths: Sequence[str]) -> list[Path]:
+    """The workdirs among and below the folders, sorted, each once; links below are not followed.
+
+    Raises:
+      UserError: a folder that is missing, cannot be read or holds no run.
+    """
+    found: dict[Path, Path] = {}
+    for path in paths:
+        if not os.path.isdir(path):
+            raise UserError(f'{path}: no such folder; give workdirs, or folders that hold them')
+        inside = list(_workdirs(path))
+        if not inside:
+            raise UserError(
+                f'{path}: holds no run, at no depth ({", ".join(sorted(_OWN))}); give workdirs, or '
+                'folders that hold them'
+            )
+        for folder in inside:
+            found.setdefault(folder.resolve(), folder)
+    return sorted(found.values())
+
+
+def _workdirs(path: str) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise UserError(f'{error.filename}: cannot be read ({error.strerror}); give other folders')
+
+    for where, folders, files in os.walk(path, onerror=refuse):
+        if _OWN & set(files):
+            yield Path(where)
+            # Thousands of files, and none of them a run.
+            folders[:] = [name for name in folders if name != 'checkpoints']
+
+
+def read_run(folder: Path) -> Run:
+    """Reads one workdir."""
+    config, config_problem = _load(folder / CONFIG)
+    result, result_problem = _load(folder / RESULT)
+    curves, progress = _read_metrics(folder / _METRICS)
+    seed = config.get('seed')
+    if not config_problem and (not isinstance(seed, int) or isinstance(seed, bool)):
+        config_problem = f'{CONFIG} damaged: no seed'
+    wrong = [name for name in MEASURES if not _is_measure(result.get(name))]
+    if wrong:
+        result_problem = f'{RESULT} damaged: {wrong[0]} is no number'
+    if config_problem:
+        config, seed = {}, None
+    if config_problem or result_problem:
+        result = {}
+    unfinished = not config_problem and result_problem == _missing(RESULT)
+    damaged = (config_problem or result_problem) and not unfinished
+    return Run(
+        as_text(str(folder)),
+        'damaged' if damaged else 'unfinished' if unfinished else 'finished',
+        '; '.join(filter(None, (config_problem, result_problem, progress))),
+        {as_text(name): as_text(value) for name, value in config.items() if name != 'seed'},
+        seed,
+        result,
+        curves,
+    )
+
+
+def as_text(value: Any) -> str:
+    """A value in one printable line; equal numbers give equal texts, 0 and 0.0 too."""
+    if is_number(value):
+        return f'{value:.12g}'
+    text = json.dumps(value) if isinstance(value, list) else str(value)
+    # Escape sequences would reach the terminal, and half a surrogate pair no file at all.
+    return ''.join(letter if letter.isprintable() else '\ufffd' for letter in text)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of a JSON file is a finite number."""
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        # False for NaN, and no overflow for integers that no float can hold.
+        and abs(value) <= sys.float_info.max
+    )
+
+
+def _is_measure(value: Any) -> bool:
+    return value is None or is_number(value)
+
+
+def _missing(name: str) -> str:
+    return f'no {name}'
+
+
+def _load(path: Path) -> tuple[dict[str, Any], str]:
+    """The flattened content of a JSON file, and what is wrong with it."""
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+        if not isinstance(content, dict):
+            raise ValueError('no JSON object')
+        return dict(_flat(content)), ''
+    except FileNotFoundError:
+        return {}, _missing(path.name)
+    except (OSError, ValueError, RecursionError) as error:
+        return {}, as_text(f'{path.name} damaged: {error}')
+
+
+def _flat(content: dict[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
+    for name, value in content.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f'{prefix}{name}.')
+        else:
+            yield prefix + name, value
+
+
+def _read_metrics(path: Path) -> tuple[dict[str, dict[int, float]], str]:
+    """The curves, and how far they go and what is wrong with them."""
+    values = defaultdict(lambda: defaultdict(list))
+    damaged, last, diverged = 0, None, None
+    try:
+        with path.open(encoding='utf-8', errors='replace') as file:
+            for line in file:
+                entry = _entry(line)
+                if entry is None:
+                    damaged += 1
+                    continue
+                last = entry
+                if diverged is None and not is_number(entry['loss']):
+                    diverged = entry['step']
+                for name in CURVES:
+                    if is_number(entry.get(name)):
+                        values[name][entry['epoch']].append(entry[name])
+    except FileNotFoundError:
+        return {}, _missing(path.name)
+    except OSError as error:
+        return {}, as_text(f'{path.name} cannot be read ({error.strerror})')
+    curves = {
+        name: {epoch: sum(numbers) / len(numbers) for epoch, numbers in sorted(epochs.items())}
+        for name, epochs in values.items()
+    }
+    notes = (
+        '' if last is None else f'{last["step"]} steps, {last["epoch"] + 1} epochs',
+        f'{damaged} damaged lines in {path.name}' if damaged else '',
+        '' if diverged is None else f'loss not finite from step {diverged}',
+    )
+    return curves, '; '.join(filter(None, notes))
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    """One line of the metrics, or None if it is damaged."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    whole = isinstance(entry, dict) and 'loss' in entry
+    return entry if whole and all(type(entry.get(k)) is int for k in ('step', 'epoch')) else None
