@@ -69,6 +69,8 @@ FIELDS: dict[str, Field] = {
     'checkpoint_every': Field(1000, _integer(1), 'steps between checkpoints'),
     'data.name': Field('digits', _TEXT, 'digits, npz, or a TFDS name such as cifar10'),
     'data.data_dir': Field(None, _PATH, 'TFDS data folder, or the npz file'),
+    'data.stream': Field(False, _BOOL, 'leave the images on disk and read them while training'),
+    'data.workers': Field(2, _integer(0), 'processes that read; 0 for threads of this one'),
     'long_tail.factor': Field(
         1.0, _number(1), 'largest class over smallest; pre-training alone, exponential profile'
     ),

@@ -3,6 +3,7 @@
 Axes: b images a step, n images in all.
 """
 
+import functools
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +13,15 @@ import numpy as np
 
 from contrastive_jax.data.sources import Split
 
-__all__ = ['Batch', 'epoch_order', 'make_batch', 'padded_batches', 'prefetch', 'step_indices']
+__all__ = [
+    'Batch',
+    'epoch_order',
+    'make_batch',
+    'padded_batches',
+    'prefetch',
+    'spread',
+    'step_indices',
+]
 
 Item = TypeVar('Item')
 
@@ -21,7 +30,8 @@ class Batch(NamedTuple):
     """Images of one step, split over the devices.
 
     Attributes:
-      images: `[devices, b / devices, h, w, c]` uint8.
+      images: `[devices, b / devices, h, w, c]` uint8; `[devices, b / devices, 2, h, w, c]` where
+        the crops have been taken already.
       labels: `[devices, b / devices]` int32, or None; only statistics use them.
     """
 
@@ -29,9 +39,12 @@ class Batch(NamedTuple):
     labels: np.ndarray | None
 
 
+@functools.lru_cache(maxsize=2)
 def epoch_order(seed: int, epoch: int, n: int) -> np.ndarray:
-    """Permutation of `n` images, `[n]`, a pure function of seed and epoch."""
-    return np.random.default_rng([seed, epoch]).permutation(n)
+    """Permutation of `n` images, `[n]`, a pure function of seed and epoch; not to be written to."""
+    order = np.random.default_rng([seed, epoch]).permutation(n)
+    order.flags.writeable = False
+    return order
 
 
 def step_indices(seed: int, step: int, n: int, batch_size: int) -> np.ndarray:
@@ -43,10 +56,17 @@ def step_indices(seed: int, step: int, n: int, batch_size: int) -> np.ndarray:
 def make_batch(split: Split, indices: np.ndarray, devices: int) -> Batch:
     """Gathers images and labels, device-major: device 0 gets the first of them."""
 
-    def place(array):
-        return array[indices].reshape(devices, -1, *array.shape[1:])
+    labels = None if split.labels is None else split.labels[indices]
+    return spread(Batch(split.images[indices], labels), devices)
 
-    return Batch(place(split.images), None if split.labels is None else place(split.labels))
+
+def spread(batch: Batch, devices: int) -> Batch:
+    """Gives the arrays of a batch their leading axis, device-major."""
+
+    def place(array):
+        return None if array is None else array.reshape(devices, -1, *array.shape[1:])
+
+    return Batch(*map(place, batch))
 
 
 def padded_batches(images: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:

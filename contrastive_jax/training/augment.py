@@ -23,7 +23,7 @@ _CROP_TRIES = 10
 
 def two_views(
     key: Key[Array, ''],
-    images: UInt8[Array | np.ndarray, 'b h w c'],
+    images: UInt8[Array | np.ndarray, 'b *crops h w c'],
     config,
     first: int | Int[Array, ''] = 0,
 ) -> Float[Array, '2*b h w c']:
@@ -34,7 +34,8 @@ def two_views(
 
     Args:
       key: of this step.
-      images: `[b, h, w, c]`, those of this device.
+      images: `[b, h, w, c]`, those of this device; or `[b, 2, h, w, c]`, both crops of each image,
+        which have been taken already.
       config: the section `augment` of a config.
       first: place of the first of them in the global batch.
 
@@ -45,11 +46,16 @@ def two_views(
         first + jnp.arange(len(images))
     )
     pictures = images.astype(jnp.float32) / 255
-    views = jax.vmap(lambda key, image: augment(key, image, config))
-    return jnp.concatenate([views(keys[:, view], pictures) for view in (0, 1)])
+    cropped = pictures.ndim == 5
+    views = jax.vmap(lambda key, image: augment(key, image, config, cropped=cropped))
+    return jnp.concatenate(
+        [views(keys[:, view], pictures[:, view] if cropped else pictures) for view in (0, 1)]
+    )
 
 
-def augment(key: Key[Array, ''], image: Float[Array, 'h w c'], config) -> Float[Array, 'h w c']:
+def augment(
+    key: Key[Array, ''], image: Float[Array, 'h w c'], config, *, cropped: bool = False
+) -> Float[Array, 'h w c']:
     """One random view of one image: crop, flip, colour jitter, greyscale, blur.
 
     An operation whose probability or strength is zero is not compiled. Grey images keep brightness
@@ -59,13 +65,14 @@ def augment(key: Key[Array, ''], image: Float[Array, 'h w c'], config) -> Float[
       key: of this view.
       image: `[h, w, c]` in [0, 1].
       config: the section `augment` of a config.
+      cropped: the image is a crop already.
 
     Returns:
       `[h, w, c]` in [0, 1].
     """
     crop_key, flip_key, jitter_key, grey_key, blur_key = jax.random.split(key, 5)
     colour = image.shape[-1] == 3
-    if config.crop:
+    if config.crop and not cropped:
         image = _crop(crop_key, image, config.crop_scale)
     if config.flip:
         image = _maybe(flip_key, config.flip, image, lambda key, x: x[:, ::-1])

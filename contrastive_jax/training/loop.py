@@ -1,16 +1,20 @@
 """Pre-training from a config: batches in, steps, logs and checkpoints out."""
 
+import itertools
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from flax import nnx
 from tqdm import tqdm
 
-from contrastive_jax.data.batches import make_batch, prefetch, step_indices
+from contrastive_jax.data.batches import Batch, make_batch, prefetch, spread, step_indices
 from contrastive_jax.data.sources import Split
+from contrastive_jax.data.streaming import in_memory, stream_views
 from contrastive_jax.errors import UserError
 from contrastive_jax.models import pixel_moments
 from contrastive_jax.training import devices
@@ -69,16 +73,13 @@ def pretrain(config, split: Split, workdir: Path) -> Pretrained:
     steps_per_epoch = n // config.batch_size
     total = config.epochs * steps_per_epoch
     graphdef, initial, step_function, schedule = set_up(
-        config, pixel_moments(split.images), steps_per_epoch, devices.AXIS
+        config, pixel_moments(in_memory(split.images)), steps_per_epoch, devices.AXIS
     )
     mapped_step = devices.map_over_devices(step_function)
     with closing(Checkpoints(workdir)) as checkpoints:
         state = checkpoints.restore(devices.replicate(initial))
         start = int(state.step)
-        batches = (
-            make_batch(split, step_indices(config.seed, step, n, config.batch_size), count)
-            for step in range(start, total)
-        )
+        batches = _batches(config, split, range(start, total), count)
         with (
             closing(
                 _Recorder(MetricsLog(workdir, start), config.batch_size, steps_per_epoch, schedule)
@@ -99,6 +100,26 @@ def pretrain(config, split: Split, workdir: Path) -> Pretrained:
                     recorder.write_all()
                     checkpoints.save(state)
     return Pretrained(graphdef, initial, state, recorder.pairs_per_second)
+
+
+def _batches(config, split: Split, steps: range, count: int) -> Iterator[Batch]:
+    """Batches of some steps, from memory or read from disk while others are trained on."""
+    if isinstance(split.images, np.ndarray):
+        for step in steps:
+            indices = step_indices(config.seed, step, len(split.images), config.batch_size)
+            yield make_batch(split, indices, count)
+        return
+    streamed = stream_views(
+        split.images,
+        split.labels,
+        seed=config.seed,
+        batch_size=config.batch_size,
+        steps=steps,
+        smallest=config.augment.crop_scale if config.augment.crop else None,
+        workers=config.data.workers,
+    )
+    for batch in itertools.starmap(Batch, streamed):
+        yield spread(batch, count)
 
 
 class _Recorder:

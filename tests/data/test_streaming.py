@@ -1,0 +1,130 @@
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from contrastive_jax.data.batches import step_indices
+from contrastive_jax.data.sources import Split
+from contrastive_jax.data.streaming import StoredImages, in_memory, random_crop, stream_views
+from contrastive_jax.models import pixel_moments
+from contrastive_jax.training import loop
+from tests.helpers import small_config
+
+N, SIZE = 20, 8
+
+
+def _one_colour(place):
+    """Two shapes, as a folder would give them."""
+    shape = (12, 16, 3) if place % 2 else (16, 10, 3)
+    return Image.fromarray(np.full(shape, 10 * place, np.uint8))
+
+
+def _noise(place):
+    noise = np.random.default_rng(place).integers(0, 256, (16, 12, 3), dtype=np.uint8)
+    return Image.fromarray(noise)
+
+
+@pytest.fixture
+def images():
+    return StoredImages(_one_colour, np.arange(N), SIZE)
+
+
+def _stream(images, steps=range(5), workers=0, **changes):
+    options = {'seed': 0, 'batch_size': 6, 'smallest': 0.2} | changes
+    labels = np.arange(N, dtype=np.int32)[images.places] % 3
+    return list(stream_views(images, labels, steps=steps, workers=workers, **options))
+
+
+def test_stored_images_look_like_an_array(images):
+    assert images.shape == (N, SIZE, SIZE, 3)
+    assert len(images) == N
+    np.testing.assert_array_equal(images[3:5][:, 0, 0, 0], [30, 40])
+    some = images.take(np.array([7, 2]))
+    np.testing.assert_array_equal(some[np.array([1, 0])][:, 0, 0, 0], [20, 70])
+    assert images[20:].shape == (0, SIZE, SIZE, 3)
+
+
+def test_the_middle_is_cut_from_the_shorter_side():
+    picture = np.zeros((8, 16, 3), np.uint8)
+    picture[:, 4:12] = 200
+
+    found = StoredImages(lambda place: Image.fromarray(picture), np.arange(1), 8)[0:1]
+    np.testing.assert_array_equal(found, 200)
+
+
+def test_the_order_is_that_of_training_from_memory(images):
+    for step, (crops, labels) in enumerate(_stream(images)):
+        indices = step_indices(0, step, N, 6)
+        assert crops.shape == (6, 2, SIZE, SIZE, 3)
+        np.testing.assert_array_equal(crops[:, 0, 0, 0, 0], 10 * indices)
+        np.testing.assert_array_equal(crops[:, 1, 0, 0, 0], 10 * indices)
+        np.testing.assert_array_equal(labels, indices % 3)
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_workers_and_resuming_change_no_batch():
+    images = StoredImages(_noise, np.arange(N), SIZE)
+    whole = [crops for crops, _ in _stream(images, range(7))]
+    # Three steps an epoch: step 4 is in the middle of the second.
+    for workers in (0, 2):
+        resumed = [crops.copy() for crops, _ in _stream(images, range(4, 7), workers=workers)]
+        np.testing.assert_array_equal(np.stack(resumed), np.stack(whole[4:]))
+    assert not np.array_equal(whole[0][:, 0], whole[0][:, 1])
+    again = _stream(images, range(1), seed=1)[0][0]
+    assert not np.array_equal(again, whole[0])
+
+
+def test_without_random_crops_both_views_are_the_middle(images):
+    crops, _ = _stream(images, range(1), smallest=None)[0]
+    np.testing.assert_array_equal(crops[:, 0], crops[:, 1])
+    np.testing.assert_array_equal(crops[:, 0], images[step_indices(0, 0, N, 6)])
+
+
+def test_crops_have_the_sizes_that_are_asked_for():
+    # A horizontal and a vertical ramp tell where a crop was taken, and how large it is.
+    y, x = np.mgrid[0:200, 0:200]
+    picture = Image.fromarray(np.stack([x, y, 0 * x], axis=-1).astype(np.uint8))
+    areas, ratios = [], []
+    for seed in range(300):
+        crop = random_crop(picture, np.random.default_rng(seed), smallest=0.2, size=32)
+        across, down = (np.ptp(crop[..., axis].astype(float)) * 32 / 31 for axis in (0, 1))
+        areas.append(across * down / 200**2)
+        ratios.append(across / down)
+    assert 0.17 < min(areas) < 0.25
+    assert 0.85 < max(areas) < 1.05
+    assert np.mean(areas) == pytest.approx(0.57, abs=0.05)
+    assert 0.7 < min(ratios) < 0.8
+    assert 1.25 < max(ratios) < 1.4
+
+
+def test_moments_are_those_of_a_sample(images):
+    exact = pixel_moments(images[:])
+    np.testing.assert_allclose(pixel_moments(in_memory(images)), exact)
+    assert in_memory(images[:3]).shape == (3, SIZE, SIZE, 3)
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_training_from_disk_resumes_as_the_unbroken_run(images, tmp_path, monkeypatch):
+    config = small_config(epochs=4, checkpoint_every=2, batch_size=8, data__workers=0)
+    split = Split(images, np.arange(N, dtype=np.int32) % 3)
+    for name in ('whole', 'broken'):
+        (tmp_path / name).mkdir()
+    whole = loop.pretrain(config, split, tmp_path / 'whole')
+    made, spread = [], loop.spread
+
+    def failing(*arguments):
+        made.append(1)
+        if len(made) > 5:
+            raise RuntimeError('taken away')
+        return spread(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, 'spread', failing)
+        with pytest.raises(RuntimeError, match='taken away'):
+            loop.pretrain(config, split, tmp_path / 'broken')
+    resumed = loop.pretrain(config, split, tmp_path / 'broken')
+    assert int(resumed.final.step) == 8
+    equal = partial(jax.tree.map, np.testing.assert_array_equal)
+    equal(whole.final.params, resumed.final.params)
