@@ -99,7 +99,8 @@ def _probe_all(
     def pixels(images):
         return images.reshape(len(images), -1).astype(np.float32) / 255
 
-    representations = {'raw_pixel': pixels}
+    # The pixels of a set that does not fit into memory do not fit either.
+    representations = {'raw_pixel': pixels} if isinstance(train.images, np.ndarray) else {}
     for name, state in (('random_encoder', pretrained.initial), ('', pretrained.final)):
         encode = encoder_function(pretrained.graphdef, state.params, state.stats)
         representations[name] = lambda images, encode=encode: extract_features(encode, images)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from contrastive_jax.config import validate
+from contrastive_jax.config import default, validate
 from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import Construction, construct
 from contrastive_jax.data.streaming import in_memory
@@ -49,7 +49,9 @@ def load_run(workdir: Path) -> TrainedRun:
     path = workdir / CONFIG
     if not path.is_file():
         raise UserError(f'--workdir={workdir}: holds no {CONFIG}; give the folder of a run')
-    config = ConfigDict(json.loads(path.read_text()))
+    # A run of an earlier version did what the defaults of newer fields do.
+    config = default()
+    config.update(ConfigDict(json.loads(path.read_text())))
     validate(config)
     if not (workdir / 'checkpoints').is_dir():
         raise UserError(f'--workdir={workdir}: holds no checkpoint; train it first')

@@ -13,9 +13,9 @@ from absl import flags
 from contrastive_jax import cli, graph
 from contrastive_jax.data.feature_files import read_features
 from contrastive_jax.data.score_files import ScoreFile, write_scores
+from contrastive_jax.data.streaming import checksum as image_checksum
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import extract_features
-from contrastive_jax.provenance import array_checksum
 from contrastive_jax.runs import load_run
 from contrastive_jax.training.logs import write_json
 
@@ -120,7 +120,7 @@ def run(samples: Samples, options: Options, out: Path) -> dict:
         'samples': len(scored),
         'source': samples.source,
         **band,
-        'checksum': array_checksum(scored),
+        'checksum': image_checksum(scored),
         **{name: _spread(columns[name]) for name in _SUMMED},
         'by_class': _by_class(columns['score'], samples.labels, samples.classes),
     }
@@ -185,29 +185,48 @@ def _draw(out: Path, samples: Samples, score: np.ndarray, band: dict) -> None:
     figures.histogram(score, labels, classes).savefig(out / 'scores_histogram.png', dpi=100)
     if images is None:
         return
-    names = None if labels is None else [classes[label] for label in labels]
-    order = np.argsort(-score, kind='stable')
-    hardest, easiest = order[:_SHOWN], order[::-1][:_SHOWN]
+    everyone = np.arange(len(score))
+    hardest, easiest = _ends(score, everyone, _SHOWN)
     shown = np.unique(np.concatenate([hardest, easiest]))
-    found = graph.nearest_difficult(samples.features, shown, **band)
+    others = graph.nearest_difficult(samples.features, shown, **band)
+    # Only what is drawn is read: the images may be on disk.
+    seen = np.unique(np.concatenate([shown, others]))
+    places = {
+        name: np.searchsorted(seen, rows)
+        for name, rows in zip(
+            ('hardest', 'easiest', 'shown', 'others'),
+            (hardest, easiest, shown, others),
+            strict=True,
+        )
+    }
     figures.gallery(
-        images,
-        score,
-        (('hardest, each → its nearest in the difficult band', hardest), ('easiest', easiest)),
-        dict(zip(shown.tolist(), found.tolist(), strict=True)),
-        names,
+        images[seen],
+        score[seen],
+        (
+            ('hardest, each → its nearest in the difficult band', places['hardest']),
+            ('easiest', places['easiest']),
+        ),
+        dict(zip(places['shown'].tolist(), places['others'].tolist(), strict=True)),
+        None if labels is None else [classes[label] for label in labels[seen]],
     ).savefig(out / 'scores_gallery.png', dpi=100)
     if labels is not None:
         # Of many classes the hardest: a picture of a thousand lines is not looked at.
         means = _by_class(score, labels, classes)
         chosen = [c for c, name in enumerate(classes) if name in _highest(means, _MOST_CLASSES)]
-        rows = np.flatnonzero(np.isin(labels, chosen))
+        ends = [_ends(score, np.flatnonzero(labels == c), figures.PER_CLASS) for c in chosen]
+        rows = np.unique(np.concatenate([end for both in ends for end in both]))
         figures.class_gallery(
             images[rows],
             score[rows],
             np.searchsorted(chosen, labels[rows]),
             [classes[c] for c in chosen],
         ).savefig(out / 'scores_classes.png', dpi=100)
+
+
+def _ends(score: np.ndarray, members: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The hardest and the easiest of some samples, the extreme ones first."""
+    order = members[np.argsort(-score[members], kind='stable')]
+    return order[:count], order[::-1][:count]
 
 
 def _highest(means: dict[str, float], count: int) -> list[str]:

@@ -11,6 +11,7 @@ from contrastive_jax.data.long_tail import long_tail
 from contrastive_jax.data.mixed import Mixed, mix
 from contrastive_jax.data.score_files import read_scores
 from contrastive_jax.data.sources import Split
+from contrastive_jax.data.streaming import StoredImages, checksum, subset
 from contrastive_jax.errors import UserError
 from contrastive_jax.graph import subsets
 from contrastive_jax.provenance import array_checksum
@@ -39,7 +40,8 @@ class Construction(NamedTuple):
         images, labels = self.whole
         if len(self.kept) == len(images):
             return self.whole
-        return Split(images[self.kept], None if labels is None else labels[self.kept])
+        kept = subset(images, self.kept)
+        return Split(kept, None if labels is None else labels[self.kept])
 
     def summary(self, classes: tuple[str, ...]) -> dict:
         """What was mixed and removed, for `result.json`."""
@@ -102,6 +104,11 @@ def _mix(config, train: Split, kept: np.ndarray) -> Mixed:
             f'config.mixed.ratio={options.ratio}: mixes images of two classes, and these have '
             f'{"no labels" if train.labels is None else "only one class"}; leave it at 0'
         )
+    if isinstance(train.images, StoredImages):
+        raise UserError(
+            f'config.mixed.ratio={options.ratio}: images are mixed in memory; set '
+            'config.data.stream=False with a config.data.image_size that fits, or leave it at 0'
+        )
     mixed = mix(
         train.images[kept],
         train.labels[kept],
@@ -121,9 +128,7 @@ def _remove(config, whole: Split, kept: np.ndarray) -> np.ndarray:
     if method == 'random':
         return kept[subsets.random_subset(len(kept), ratio, config.seed)]
     where = 'config.removal.scores'
-    scores = read_scores(
-        path, n=len(whole.images), checksum=array_checksum(whole.images), where=where
-    )
+    scores = read_scores(path, n=len(whole.images), checksum=checksum(whole.images), where=where)
     needed = {
         'difficulty': ('score',),
         'boundary': ('boundary',),

@@ -17,8 +17,9 @@ from absl import flags
 from PIL import Image
 
 from contrastive_jax.data.batches import step_indices
+from contrastive_jax.provenance import array_checksum
 
-__all__ = ['StoredImages', 'in_memory', 'random_crop', 'stream_views']
+__all__ = ['StoredImages', 'checksum', 'in_memory', 'random_crop', 'stream_views', 'subset']
 
 _RATIOS = (3 / 4, 4 / 3)
 _CROP_TRIES = 10
@@ -34,12 +35,14 @@ class StoredImages:
     Attributes:
       read: the image of a place, in RGB or L, one mode for all; called by threads and processes.
       places: `[n]` which of them, in which order.
+      checksum: of what is on disk, before any of it is taken.
       size: s, of the square that is cut from the middle after scaling the shorter side to s.
       channels: c.
     """
 
     read: Callable[[int], Image.Image]
     places: np.ndarray
+    checksum: str
     size: int
     channels: int = 3
 
@@ -67,6 +70,16 @@ class StoredImages:
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
         return _resized(image, (left, top, left + side, top + side), self.size)
+
+
+def subset(images: np.ndarray | StoredImages, indices: np.ndarray) -> np.ndarray | StoredImages:
+    """Some of the images; those on disk stay there."""
+    return images.take(indices) if isinstance(images, StoredImages) else images[indices]
+
+
+def checksum(images: np.ndarray | StoredImages) -> str:
+    """Tells one set of images from another; of those on disk by their names and sizes."""
+    return images.checksum if isinstance(images, StoredImages) else array_checksum(images)
 
 
 def in_memory(images: np.ndarray | StoredImages) -> np.ndarray:

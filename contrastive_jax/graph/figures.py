@@ -10,10 +10,11 @@ from jaxtyping import Float, Int, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ['class_gallery', 'gallery', 'histogram']
+__all__ = ['PER_CLASS', 'class_gallery', 'gallery', 'histogram']
 
 _COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000', '#999999')
-_PER_CLASS = 6
+# Samples that `class_gallery` shows at each end of a class.
+PER_CLASS = 6
 
 
 def histogram(
@@ -62,7 +63,7 @@ def gallery(
     """Samples in titled groups, each beside its nearest neighbour in the difficult band.
 
     Args:
-      images: all of them.
+      images: those shown and their neighbours.
       score: `[n]`.
       rows: title and indices of each group; a group wraps after `columns` pairs.
       neighbours: of every sample shown.
@@ -114,16 +115,16 @@ def class_gallery(
     """The hardest and the easiest samples of each class, a class a line.
 
     Args:
-      images: all of them.
+      images: those that are chosen from, at least both ends of each class.
       score: `[n]`.
       labels: `[n]` indices into `classes`.
       classes: names.
     """
     present = [index for index in range(len(classes)) if np.any(labels == index)]
-    figure = Figure(figsize=(0.85 * (2 * _PER_CLASS + 2), 0.95 * len(present) + 0.4))
+    figure = Figure(figsize=(0.85 * (2 * PER_CLASS + 2), 0.95 * len(present) + 0.4))
     grid = figure.subplots(
         len(present),
-        2 * _PER_CLASS + 1,
+        2 * PER_CLASS + 1,
         squeeze=False,
         gridspec_kw={'left': 0.11, 'right': 0.995, 'bottom': 0.01, 'wspace': 0.06, 'hspace': 0.35},
     )
@@ -136,11 +137,11 @@ def class_gallery(
         line[0].text(
             -0.15, 0.5, classes[index], transform=line[0].transAxes, ha='right', va='center'
         )
-        ends = (order[:_PER_CLASS], order[::-1][:_PER_CLASS])
-        for first, samples in zip((0, _PER_CLASS + 1), ends, strict=True):
+        ends = (order[:PER_CLASS], order[::-1][:PER_CLASS])
+        for first, samples in zip((0, PER_CLASS + 1), ends, strict=True):
             for place, sample in enumerate(samples):
                 _show(line[first + place], images[sample], f'{score[sample]:.2f}')
-    for column, title in ((0, 'hardest'), (_PER_CLASS + 1, 'easiest')):
+    for column, title in ((0, 'hardest'), (PER_CLASS + 1, 'easiest')):
         grid[0, column].text(
             0, 1.3, title, transform=grid[0, column].transAxes, fontsize=10, fontweight='bold'
         )

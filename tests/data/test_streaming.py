@@ -6,8 +6,17 @@ import pytest
 from PIL import Image
 
 from contrastive_jax.data.batches import step_indices
+from contrastive_jax.data.constructions import construct
+from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.data.sources import Split
-from contrastive_jax.data.streaming import StoredImages, in_memory, random_crop, stream_views
+from contrastive_jax.data.streaming import (
+    StoredImages,
+    checksum,
+    in_memory,
+    random_crop,
+    stream_views,
+)
+from contrastive_jax.errors import UserError
 from contrastive_jax.models import pixel_moments
 from contrastive_jax.training import loop
 from tests.helpers import small_config
@@ -28,7 +37,7 @@ def _noise(place):
 
 @pytest.fixture
 def images():
-    return StoredImages(_one_colour, np.arange(N), SIZE)
+    return StoredImages(_one_colour, np.arange(N), 'colours', SIZE)
 
 
 def _stream(images, steps=range(5), workers=0, **changes):
@@ -50,7 +59,7 @@ def test_the_middle_is_cut_from_the_shorter_side():
     picture = np.zeros((8, 16, 3), np.uint8)
     picture[:, 4:12] = 200
 
-    found = StoredImages(lambda place: Image.fromarray(picture), np.arange(1), 8)[0:1]
+    found = StoredImages(lambda place: Image.fromarray(picture), np.arange(1), 'one', 8)[0:1]
     np.testing.assert_array_equal(found, 200)
 
 
@@ -65,7 +74,7 @@ def test_the_order_is_that_of_training_from_memory(images):
 
 @pytest.mark.filterwarnings('ignore')
 def test_workers_and_resuming_change_no_batch():
-    images = StoredImages(_noise, np.arange(N), SIZE)
+    images = StoredImages(_noise, np.arange(N), 'noise', SIZE)
     whole = [crops for crops, _ in _stream(images, range(7))]
     # Three steps an epoch: step 4 is in the middle of the second.
     for workers in (0, 2):
@@ -103,6 +112,21 @@ def test_moments_are_those_of_a_sample(images):
     exact = pixel_moments(images[:])
     np.testing.assert_allclose(pixel_moments(in_memory(images)), exact)
     assert in_memory(images[:3]).shape == (3, SIZE, SIZE, 3)
+
+
+def test_samples_are_removed_unread(images, tmp_path):
+    split = Split(images, np.arange(N, dtype=np.int32) % 3)
+    config = small_config(removal__method='random', removal__ratio=0.25)
+    built = construct(config, split)
+    assert isinstance(built.split.images, StoredImages)
+    np.testing.assert_array_equal(built.split.images.places, built.kept)
+    np.testing.assert_array_equal(built.split.labels, built.kept % 3)
+    path = tmp_path / 'scores.npz'
+    write_scores(path, ScoreFile({'score': np.arange(N) / N}, checksum(images)))
+    config.removal.update(method='difficulty', scores=str(path))
+    np.testing.assert_array_equal(construct(config, split).kept, np.arange(15))
+    with pytest.raises(UserError, match=r'mixed\.ratio=0\.1: images are mixed in memory'):
+        construct(small_config(mixed__ratio=0.1), split)
 
 
 @pytest.mark.filterwarnings('ignore')
