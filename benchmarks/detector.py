@@ -136,6 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--config', default='configs/digits.py', help='file, with :variant')
     parser.add_argument('--data_dir', default=None)
+    parser.add_argument('--epochs', type=int, default=None, help='instead of those of the config')
     parser.add_argument('--ratio', type=float, default=0.1)
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--samples', type=int, default=None, help='score the first of them only')
@@ -148,6 +149,7 @@ def main() -> None:
             if options.data_dir:
                 config.data.data_dir = options.data_dir
             config.seed = seed
+            config.epochs = options.epochs or config.epochs
             config.mixed.update(ratio=options.ratio, match_contrast=kind == 'matched')
             built = construct(config, sources.load(config.data).train)
             graphdef, states = train(config, built.split)

@@ -67,8 +67,12 @@ FIELDS: dict[str, Field] = {
         'of the encoder; auto: bfloat16 on accelerators, float32 on a CPU',
     ),
     'checkpoint_every': Field(1000, _integer(1), 'steps between checkpoints'),
-    'data.name': Field('digits', _TEXT, 'digits, npz, or a TFDS name such as cifar10'),
-    'data.data_dir': Field(None, _PATH, 'TFDS data folder, or the npz file'),
+    'data.name': Field('digits', _TEXT, 'digits, npz, folder, or a TFDS name such as cifar10'),
+    'data.data_dir': Field(None, _PATH, 'TFDS data folder, the npz file, or the image folder'),
+    'data.image_size': Field(
+        0, _integer(0), 'side of the squares that images are scaled and cropped to; 0: as they are'
+    ),
+    'data.skip_broken': Field(False, _BOOL, 'leave out image files that cannot be read'),
     'data.stream': Field(False, _BOOL, 'leave the images on disk and read them while training'),
     'data.workers': Field(2, _integer(0), 'processes that read; 0 for threads of this one'),
     'long_tail.factor': Field(

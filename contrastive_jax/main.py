@@ -51,7 +51,7 @@ def run(config: ConfigDict, workdir: Path) -> dict:
         print(f'{workdir} is finished: nothing to do. Delete it or choose another --workdir.')
         return json.loads(result_path.read_text())
     dataset = sources.load(config.data)
-    construction = construct(config, dataset.train)
+    construction = construct(config, dataset.pretrain)
     split = construction.split
     check_batch(config.batch_size, len(split.images), jax.device_count())
     _check_labels(config, dataset)
@@ -63,6 +63,7 @@ def run(config: ConfigDict, workdir: Path) -> dict:
         **_flat(accuracies),
         **_by_class(accuracies, split.labels, dataset.classes),
         **construction.summary(dataset.classes),
+        'skipped_images': dataset.skipped,
         'pairs_per_second': pretrained.pairs_per_second,
         'seconds': time.perf_counter() - began,
         'seed': config.seed,
@@ -75,16 +76,14 @@ def run(config: ConfigDict, workdir: Path) -> dict:
 
 
 def _check_labels(config: ConfigDict, dataset: sources.Dataset) -> None:
-    labels = dataset.train.labels
-    if labels is None:
-        if config.loss.name == 'supervised':
-            raise UserError(
-                "config.loss.name='supervised': needs labels, and these images have none; choose "
-                'another loss'
-            )
-        return
-    wanted = config.probe.labels_per_class
-    check_labels_per_class(labels, wanted, 'config.probe.labels_per_class')
+    if config.loss.name == 'supervised' and dataset.pretrain.labels is None:
+        raise UserError(
+            "config.loss.name='supervised': needs labels, and these images have none; choose "
+            'another loss'
+        )
+    if dataset.train.labels is not None:
+        wanted = config.probe.labels_per_class
+        check_labels_per_class(dataset.train.labels, wanted, 'config.probe.labels_per_class')
 
 
 def _probe_all(
@@ -156,8 +155,8 @@ def _print_table(accuracies: dict[str, Accuracies], result: dict, workdir: Path)
     rows = {'': 'trained encoder', 'random_encoder': 'untrained encoder', 'raw_pixel': 'raw pixels'}
     if accuracies:
         print(f'\n{"test accuracy, %":18} {"linear":>7} {"few labels":>13} {"kNN":>7} {"20-NN":>7}')
-    for who, title in rows.items() if accuracies else ():
-        values = accuracies[who]
+    for who, values in reversed(accuracies.items()):
+        title = rows[who]
         few = f'{100 * values.few_label:.2f} ± {100 * values.few_label_std:.2f}'
         print(
             f'{title:18} {100 * values.linear:7.2f} {few:>13} '

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from contrastive_jax.config import default, validate
 from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import Construction, construct
-from contrastive_jax.data.streaming import in_memory
+from contrastive_jax.data.stored import in_memory
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.features import encoder_function
 from contrastive_jax.models import pixel_moments
@@ -56,7 +56,7 @@ def load_run(workdir: Path) -> TrainedRun:
     if not (workdir / 'checkpoints').is_dir():
         raise UserError(f'--workdir={workdir}: holds no checkpoint; train it first')
     dataset = sources.load(config.data)
-    construction = construct(config, dataset.train)
+    construction = construct(config, dataset.pretrain)
     images = construction.split.images
     setup = set_up(config, pixel_moments(in_memory(images)), len(images) // config.batch_size)
     checkpoints = Checkpoints(workdir)

@@ -13,7 +13,8 @@ from absl import flags
 from contrastive_jax import cli, graph
 from contrastive_jax.data.feature_files import read_features
 from contrastive_jax.data.score_files import ScoreFile, write_scores
-from contrastive_jax.data.streaming import checksum as image_checksum
+from contrastive_jax.data.stored import StoredImages
+from contrastive_jax.data.stored import checksum as image_checksum
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import extract_features
 from contrastive_jax.runs import load_run
@@ -49,7 +50,7 @@ class Samples(NamedTuple):
     features: np.ndarray
     labels: np.ndarray | None
     classes: tuple[str, ...]
-    images: np.ndarray | None
+    images: np.ndarray | StoredImages | None
     source: str
     seed: int = 0
 

@@ -11,6 +11,10 @@ CONFIGS = Path(__file__).parents[1] / 'configs'
 VARIANTS = {
     'digits': ('', 'small'),
     'cifar': ('cifar10', 'cifar100', 'small', 'cifar100_small'),
+    'stl10': ('', 'small'),
+    'tiny_imagenet': ('', 'small'),
+    'imagenet': ('', 'small'),
+    'folder': ('', 'small'),
 }
 
 

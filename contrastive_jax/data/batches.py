@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from contrastive_jax.data.sources import Split
+from contrastive_jax.data.stored import StoredImages
 
 __all__ = [
     'Batch',
@@ -69,7 +70,9 @@ def spread(batch: Batch, devices: int) -> Batch:
     return Batch(*map(place, batch))
 
 
-def padded_batches(images: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
+def padded_batches(
+    images: np.ndarray | StoredImages, size: int
+) -> Iterator[tuple[np.ndarray, int]]:
     """All images in order, `size` at a time; the last is padded with its own first image.
 
     Yields:

@@ -11,7 +11,7 @@ from contrastive_jax.data.long_tail import long_tail
 from contrastive_jax.data.mixed import Mixed, mix
 from contrastive_jax.data.score_files import read_scores
 from contrastive_jax.data.sources import Split
-from contrastive_jax.data.streaming import StoredImages, checksum, subset
+from contrastive_jax.data.stored import StoredImages, checksum, subset
 from contrastive_jax.errors import UserError
 from contrastive_jax.graph import subsets
 from contrastive_jax.provenance import array_checksum

@@ -1,18 +1,28 @@
-"""Where images come from: every source ends as uint8 images and integer labels in memory.
+"""Where images come from: every source ends as uint8 images and integer labels.
 
 Axes: n images, h w pixels, c channels.
 """
 
+import math
+import os
+import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
+from contrastive_jax.data import folders
+from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.errors import UserError
 
 __all__ = ['Dataset', 'Split', 'load']
+
+# Images read at a time.
+_CHUNK = 1000
 
 _PREPARE = (
     'python -c "import tensorflow_datasets as tfds; '
@@ -24,36 +34,56 @@ class Split(NamedTuple):
     """Images and, where known, their classes.
 
     Attributes:
-      images: `[n, h, w, c]` uint8.
+      images: `[n, h, w, c]` uint8, in memory or left on disk.
       labels: `[n]` int32, or None.
     """
 
-    images: np.ndarray
+    images: np.ndarray | StoredImages
     labels: np.ndarray | None
 
 
 class Dataset(NamedTuple):
-    """The training and the test split of one source, and the names of its classes."""
+    """What one source holds.
+
+    Attributes:
+      train: images that the probes are trained on.
+      test: images that they are tested on.
+      classes: names.
+      pretrain: images to pre-train on, most often those of `train`.
+      skipped: broken images that were left out.
+    """
 
     train: Split
     test: Split
     classes: tuple[str, ...]
+    pretrain: Split
+    skipped: int = 0
 
 
 def load(config) -> Dataset:
     """Reads the data that `config.data` names.
 
     Args:
-      config: the section `data` of a config: `name` and `data_dir`.
+      config: the section `data` of a config.
 
     Raises:
       UserError: unknown name, missing or unreadable files, images that are not uint8
         `[n, h, w, c]`, labels of another length.
     """
-    loaders: dict[str, Callable] = {'digits': _digits, 'npz': _npz}
+    loaders: dict[str, Callable] = {'digits': _digits, 'npz': _npz, 'folder': _folder}
+    if config.name in ('digits', 'npz') and (config.stream or config.image_size):
+        raise UserError(
+            f'config.data.name={config.name!r}: is in memory as it is; leave config.data.stream at '
+            'False and config.data.image_size at 0'
+        )
+    if config.stream and not config.image_size:
+        raise UserError(
+            'config.data.image_size=0: with config.data.stream=True set the side of the crops, '
+            'such as 224'
+        )
     dataset = loaders.get(config.name, _tfds)(config)
-    for name, split in (('train', dataset.train), ('test', dataset.test)):
-        _check(split, f'config.data.name={config.name!r}, {name} split')
+    for name in ('train', 'test', 'pretrain'):
+        _check(getattr(dataset, name), f'config.data.name={config.name!r}, {name} split')
     if dataset.train.images.shape[1:] != dataset.test.images.shape[1:]:
         raise UserError(
             f'config.data.name={config.name!r}: training images are '
@@ -65,6 +95,8 @@ def load(config) -> Dataset:
 
 def _check(split: Split, where: str) -> None:
     images, labels = split
+    if isinstance(images, StoredImages):
+        return
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
         raise UserError(
             f'{where}: images are {images.dtype} {list(images.shape)}; need uint8 [n, h, w, c] '
@@ -88,10 +120,9 @@ def _digits(config) -> Dataset:
     train_images, test_images, train_labels, test_labels = train_test_split(
         images, labels.astype(np.int32), test_size=0.25, random_state=0, stratify=labels
     )
+    train = Split(train_images, train_labels)
     return Dataset(
-        Split(train_images, train_labels),
-        Split(test_images, test_labels),
-        tuple(str(digit) for digit in range(10)),
+        train, Split(test_images, test_labels), tuple(str(digit) for digit in range(10)), train
     )
 
 
@@ -125,7 +156,7 @@ def _npz(config) -> Dataset:
         split.labels for split in (train, test) if split.labels is not None and split.labels.size
     ]
     count = 1 + max((int(labels.max()) for labels in known), default=-1)
-    return Dataset(train, test, tuple(str(label) for label in range(count)))
+    return Dataset(train, test, tuple(str(label) for label in range(count)), train)
 
 
 def _integers(labels: np.ndarray | None, path: Path, split: str) -> np.ndarray | None:
@@ -137,6 +168,65 @@ def _integers(labels: np.ndarray | None, path: Path, split: str) -> np.ndarray |
             'need integers from 0'
         )
     return labels.astype(np.int32)
+
+
+def _folder(config) -> Dataset:
+    """JPEG and PNG files, see `folders`."""
+    where = f'config.data.data_dir={config.data_dir!r}'
+    root = Path(config.data_dir or '')
+    if config.data_dir is None or not root.is_dir():
+        raise UserError(
+            f'{where}: no such folder; with config.data.name=folder it holds train/ and test/ or '
+            'val/ with a folder for each class, or class folders alone, or images'
+        )
+    *splits, classes = folders.find(root, where)
+    looked = [folders.look(files, where, skip_broken=config.skip_broken) for files in splits]
+    grey = all(split.grey for split in looked)
+    sizes = {size: path for split in looked for size, path in split.sizes.items()}
+    size = config.image_size or folders.check_shapes(sizes)
+    skipped = sum(split.broken for split in looked)
+    found = []
+    for split in looked:
+        images, labels = folders.stored(split, root, grey=grey, size=size), split.files.labels
+        if not config.stream:
+            images, good = _read_all(images, where, config.skip_broken)
+            skipped += int(np.sum(~good))
+            labels = None if labels is None else labels[good]
+        found.append(Split(images, labels))
+    return Dataset(*found, classes, found[0], skipped)
+
+
+def _read_all(images: StoredImages, where: str, skip: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Reads stored images into memory; tells which of them could be read, if others may not."""
+    _check_memory(images, where)
+    pixels, good = np.empty(images.shape, np.uint8), np.ones(len(images), bool)
+    for start in tqdm(range(0, len(images), _CHUNK), 'read images', disable=None):
+        chunk = np.arange(start, min(start + _CHUNK, len(images)))
+        try:
+            pixels[chunk] = images[chunk]
+        except UserError:
+            if not skip:
+                raise
+            for place in chunk:
+                try:
+                    pixels[place] = images[place : place + 1][0]
+                except UserError:
+                    good[place] = False
+    return (pixels if good.all() else pixels[good]), good
+
+
+def _check_memory(images: StoredImages, where: str) -> None:
+    needed = math.prod(images.shape)
+    try:
+        free = os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    except (AttributeError, ValueError, OSError):  # not every system tells
+        return
+    if needed > free:
+        raise UserError(
+            f'{where}: {len(images)} images of {images.size} pixels take {needed / 2**30:.1f} GiB '
+            f'of memory, and {free / 2**30:.1f} are free; set config.data.stream=True or a smaller '
+            'config.data.image_size'
+        )
 
 
 def _tfds(config) -> Dataset:
@@ -155,8 +245,8 @@ def _tfds(config) -> Dataset:
         builder = tfds.builder(config.name, data_dir=config.data_dir)
     except tfds.core.DatasetNotFoundError as error:
         raise UserError(
-            f'config.data.name={config.name!r}: must be digits, npz, or the name of an image data '
-            'set of TFDS such as cifar10'
+            f'config.data.name={config.name!r}: must be digits, npz, folder, or the name of an '
+            'image data set of TFDS such as cifar10'
         ) from error
     if not builder.is_prepared():
         if config.data_dir is not None:
@@ -164,6 +254,7 @@ def _tfds(config) -> Dataset:
                 f'{where}: holds no prepared {config.name}; to prepare it, on a machine with '
                 f'network, run {prepare}'
             )
+        _check_disk(builder, config)
         try:
             builder.download_and_prepare(file_format='array_record')
         except Exception as error:
@@ -171,21 +262,82 @@ def _tfds(config) -> Dataset:
                 f'config.data.name={config.name!r}: cannot be downloaded ({error}); prepare it on '
                 f'a machine with network, {prepare}, and give DIR as config.data.data_dir'
             ) from error
+    features, splits = builder.info.features, builder.info.splits
+    missing = [name for name in ('image', 'label') if name not in features]
+    tests = [name for name in ('test', 'validation') if name in splits]
+    if missing or 'train' not in splits or not tests:
+        raise UserError(
+            f'config.data.name={config.name!r}: has the features {", ".join(features)} and the '
+            f'splits {", ".join(splits)}; need image, label, train, and test or validation'
+        )
     try:
-        splits = [_tfds_split(builder, split) for split in ('train', 'test')]
+        train, test = (_tfds_split(builder, split, config) for split in ('train', tests[0]))
+        pretrain = train
+        if 'unlabelled' in splits and not config.stream:
+            more = _tfds_split(builder, 'unlabelled', config)
+            pretrain = Split(np.concatenate([train.images, more.images]), None)
+        elif 'unlabelled' in splits:
+            pretrain = _tfds_split(builder, 'unlabelled', config)._replace(labels=None)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(
             f'{where}: {config.name} cannot be read ({type(error).__name__}: {error}); '
             f'prepare it again with {prepare}'
         ) from error
-    return Dataset(*splits, tuple(builder.info.features['label'].names))
+    return Dataset(train, test, tuple(features['label'].names), pretrain)
 
 
-def _tfds_split(builder, split: str) -> Split:
+def _check_disk(builder, config) -> None:
+    """Raises UserError if a download and what is made of it cannot fit."""
+    needed = int(builder.info.download_size or 0) + int(builder.info.dataset_size or 0)
+    folder = Path(builder.data_path)
+    free = shutil.disk_usage(next(path for path in folder.parents if path.exists())).free
+    if needed > free:
+        raise UserError(
+            f'config.data.name={config.name!r}: needs {needed / 2**30:.1f} GiB on the disk of '
+            f'{folder.parent}, and {free / 2**30:.1f} are free; make room, or set TFDS_DATA_DIR to '
+            'a folder on another disk'
+        )
+
+
+def _tfds_split(builder, split: str, config) -> Split:
+    """A split as it is, or scaled and cropped to squares, in memory or on disk."""
+    if not config.image_size:
+        return _tfds_as_it_is(builder, split)
+    import tensorflow_datasets as tfds
+
+    # Labels alone first: skipping the images makes this quick.
+    heads = builder.as_data_source(split, decoders={'image': tfds.decode.SkipDecoding()})
+    labels = np.array([heads[place]['label'] for place in range(len(heads))], np.int32)
+    channels = builder.info.features['image'].shape[-1]
+    images = StoredImages(
+        partial(_tfds_image, builder.as_data_source(split)),
+        np.arange(len(labels)),
+        f'{builder.info.full_name} {split} {config.image_size}',
+        config.image_size,
+        channels,
+    )
+    if not config.stream:
+        images, _ = _read_all(images, f'config.data.name={config.name!r}', skip=False)
+    return Split(images, labels)
+
+
+def _tfds_image(source, place: int) -> Image.Image:
+    return Image.fromarray(source[place]['image'].squeeze())
+
+
+def _tfds_as_it_is(builder, split: str) -> Split:
     source = builder.as_data_source(split)
     images, labels = [], []
-    for start in tqdm(range(0, len(source), 1000), f'read {builder.name} {split}', disable=None):
-        for example in source.__getitems__(range(start, min(start + 1000, len(source)))):
+    for start in tqdm(range(0, len(source), _CHUNK), f'read {builder.name} {split}', disable=None):
+        for example in source.__getitems__(range(start, min(start + _CHUNK, len(source)))):
+            if images and example['image'].shape != images[0].shape:
+                raise UserError(
+                    f'config.data.name={builder.name!r}: images are of several shapes, '
+                    f'{list(images[0].shape)} and {list(example["image"].shape)}; set '
+                    'config.data.image_size to scale and crop them all'
+                )
             images.append(example['image'])
             labels.append(example['label'])
     return Split(np.stack(images), np.asarray(labels, np.int32))

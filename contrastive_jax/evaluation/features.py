@@ -13,6 +13,7 @@ from flax import nnx
 from tqdm import tqdm
 
 from contrastive_jax.data.batches import padded_batches
+from contrastive_jax.data.stored import StoredImages
 
 __all__ = ['encoder_function', 'extract_features']
 
@@ -32,13 +33,17 @@ def encoder_function(graphdef: nnx.GraphDef, params: Any, stats: Any) -> Callabl
 
 
 def extract_features(
-    encode: Callable, images: np.ndarray, *, batch_size: int = 512, name: str = 'features'
+    encode: Callable,
+    images: np.ndarray | StoredImages,
+    *,
+    batch_size: int = 512,
+    name: str = 'features',
 ) -> np.ndarray:
     """Features of all images, in order.
 
     Args:
       encode: what `encoder_function` returns.
-      images: `[n, h, w, c]` uint8.
+      images: `[n, h, w, c]` uint8, in memory or on disk.
       batch_size: images at a time; the last batch is padded, so that one size is compiled.
       name: shown by the progress bar.
 

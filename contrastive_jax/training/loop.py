@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from contrastive_jax.data.batches import Batch, make_batch, prefetch, spread, step_indices
 from contrastive_jax.data.sources import Split
-from contrastive_jax.data.streaming import in_memory, stream_views
+from contrastive_jax.data.stored import in_memory
+from contrastive_jax.data.streaming import stream_views
 from contrastive_jax.errors import UserError
 from contrastive_jax.models import pixel_moments
 from contrastive_jax.training import devices

@@ -1,17 +1,22 @@
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
+from contrastive_jax.config import default
 from contrastive_jax.data import sources
+from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.errors import UserError
 from tests.helpers import write_npz
 
 
-def _config(name, data_dir=None):
-    return ConfigDict({'name': name, 'data_dir': None if data_dir is None else str(data_dir)})
+def _config(name, data_dir=None, **changes):
+    config = default().data
+    config.update(name=name, **changes)
+    config.data_dir = None if data_dir is None else str(data_dir)
+    return config
 
 
 def test_digits_are_split_by_class_and_always_alike():
@@ -68,7 +73,7 @@ def test_a_pickle_is_not_opened(tmp_path):
         ('npz', 'missing.npz', 'no such file'),
         ('cifar10', 'missing', 'no such folder.*download_and_prepare'),
         ('cifar10', '.', 'no prepared cifar10.*download_and_prepare'),
-        ('cifer10', '.', 'must be digits, npz, or the name'),
+        ('cifer10', '.', 'must be digits, npz, folder, or the name'),
     ],
 )
 @pytest.mark.filterwarnings('ignore')
@@ -93,3 +98,141 @@ def test_cifar10_is_read_where_it_is_prepared():
     assert dataset.train.images.shape == (50_000, 32, 32, 3)
     assert np.bincount(dataset.test.labels).tolist() == [1000] * 10
     assert dataset.classes[3] == 'cat'
+
+
+class _Builder:
+    """What of a TFDS builder is used, over arrays."""
+
+    name = 'tiny'
+
+    def __init__(self, splits, features=('image', 'label'), channels=3):
+        self.splits = splits
+        known = {
+            'image': SimpleNamespace(shape=(None, None, channels)),
+            'label': SimpleNamespace(names=['a', 'b']),
+        }
+        self.info = SimpleNamespace(
+            features={name: known[name] for name in features},
+            splits=dict.fromkeys(splits),
+            full_name='tiny/1.0',
+        )
+
+    def is_prepared(self):
+        return True
+
+    def as_data_source(self, split, decoders=None):
+        return _Source(self.splits[split])
+
+
+class _Source:
+    def __init__(self, examples):
+        self._examples = examples
+
+    def __len__(self):
+        return len(self._examples)
+
+    def __getitem__(self, place):
+        return self._examples[place]
+
+    def __getitems__(self, places):
+        return [self._examples[place] for place in places]
+
+
+def _examples(count, shape=(8, 8, 3), label=None):
+    rng = np.random.default_rng(0)
+    return [
+        {
+            'image': rng.integers(0, 256, shape, dtype=np.uint8),
+            'label': i % 2 if label is None else label,
+        }
+        for i in range(count)
+    ]
+
+
+def _tiny(monkeypatch, tmp_path, splits, **changes):
+    import tensorflow_datasets as tfds
+
+    options = {name: changes.pop(name) for name in ('features', 'channels') if name in changes}
+    monkeypatch.setattr(tfds, 'builder', lambda *_, **__: _Builder(splits, **options))
+    return sources.load(_config('tiny', tmp_path, **changes))
+
+
+def test_a_set_without_tests_is_tested_on_its_validation(monkeypatch, tmp_path):
+    splits = {'train': _examples(6), 'validation': _examples(4)}
+    found = _tiny(monkeypatch, tmp_path, splits)
+    assert len(found.test.images) == 4
+    assert found.classes == ('a', 'b')
+    assert found.pretrain is found.train
+
+
+@pytest.mark.parametrize('size', [0, 4])
+def test_unlabelled_images_are_pre_trained_on(monkeypatch, tmp_path, size):
+    splits = {
+        'train': _examples(6),
+        'test': _examples(4),
+        'unlabelled': _examples(10, label=-1),
+    }
+    found = _tiny(monkeypatch, tmp_path, splits, image_size=size)
+    assert len(found.pretrain.images) == 16
+    assert found.pretrain.labels is None
+    assert found.train.labels.tolist() == [0, 1, 0, 1, 0, 1]
+    np.testing.assert_array_equal(found.pretrain.images[:6], found.train.images)
+
+
+def test_grey_sets_stay_grey(monkeypatch, tmp_path):
+    splits = {'train': _examples(6, (8, 8, 1)), 'test': _examples(4, (8, 8, 1))}
+    assert _tiny(monkeypatch, tmp_path, splits).train.images.shape == (6, 8, 8, 1)
+    found = _tiny(monkeypatch, tmp_path, splits, image_size=4, channels=1)
+    assert found.train.images.shape == (6, 4, 4, 1)
+
+
+def test_several_shapes_need_a_size(monkeypatch, tmp_path):
+    splits = {'train': _examples(3) + _examples(2, (9, 12, 3)), 'test': _examples(4)}
+    with pytest.raises(UserError, match=r'several shapes.*set config\.data\.image_size'):
+        _tiny(monkeypatch, tmp_path, splits)
+    assert _tiny(monkeypatch, tmp_path, splits, image_size=6).train.images.shape == (5, 6, 6, 3)
+
+
+def test_a_set_can_stay_on_disk(monkeypatch, tmp_path):
+    splits = {'train': _examples(6), 'test': _examples(4)}
+    memory = _tiny(monkeypatch, tmp_path, splits, image_size=6)
+    disk = _tiny(monkeypatch, tmp_path, splits, image_size=6, stream=True)
+    assert isinstance(disk.train.images, StoredImages)
+    np.testing.assert_array_equal(disk.train.images[:], memory.train.images)
+    np.testing.assert_array_equal(disk.train.labels, memory.train.labels)
+
+
+@pytest.mark.parametrize(
+    ('splits', 'features', 'words'),
+    [
+        ({'train': []}, ('image', 'label'), 'splits train; need image, label, train, and test'),
+        ({'train': [], 'test': []}, ('image',), 'has the features image and'),
+    ],
+)
+def test_a_set_of_another_kind_is_refused(monkeypatch, tmp_path, splits, features, words):
+    with pytest.raises(UserError, match=words):
+        _tiny(monkeypatch, tmp_path, splits, features=features)
+
+
+def test_what_is_in_memory_as_it_is_takes_no_size():
+    with pytest.raises(UserError, match=r'data\.name=.digits.: is in memory as it is'):
+        sources.load(_config('digits', image_size=16))
+
+
+def test_a_disk_too_small_is_said_before_the_download(monkeypatch, tmp_path):
+    import tensorflow_datasets as tfds
+
+    class Unprepared(_Builder):
+        data_path = str(tmp_path / 'tiny' / '1.0')
+
+        def is_prepared(self):
+            return False
+
+        def download_and_prepare(self, **_):
+            raise AssertionError('began to download')
+
+    builder = Unprepared({'train': [], 'test': []})
+    builder.info.download_size = builder.info.dataset_size = 2**60
+    monkeypatch.setattr(tfds, 'builder', lambda *_, **__: builder)
+    with pytest.raises(UserError, match=r'needs 2147483648\.0 GiB on the disk of .*make room'):
+        sources.load(_config('tiny'))
