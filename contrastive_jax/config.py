@@ -11,7 +11,7 @@ from ml_collections import ConfigDict, config_dict
 
 from contrastive_jax.errors import UserError
 
-__all__ = ['FIELDS', 'check_field', 'default', 'differences', 'validate']
+__all__ = ['FIELDS', 'check_field', 'default', 'differences', 'flatten', 'validate']
 
 
 class Rule(NamedTuple):
@@ -170,7 +170,7 @@ def validate(config: ConfigDict) -> None:
       UserError: names the field, its value, what is allowed and, for a typing error, the nearest
         field.
     """
-    values = _flatten(config)
+    values = flatten(config)
     for path in values:
         check_field(path)
     for path, field in FIELDS.items():
@@ -255,7 +255,7 @@ def _validate_pairs(pairs: ConfigDict) -> None:
 
 def differences(old: dict, new: dict) -> list[str]:
     """Names the fields in which two configs differ, with both values."""
-    old, new = _flatten(old), _flatten(new)
+    old, new = flatten(old), flatten(new)
     return [
         f'{path}: {old.get(path)!r} there, {new.get(path)!r} here'
         for path in sorted(old.keys() | new.keys())
@@ -263,9 +263,10 @@ def differences(old: dict, new: dict) -> list[str]:
     ]
 
 
-def _flatten(config, prefix: str = '') -> dict[str, Any]:
+def flatten(config, prefix: str = '') -> dict[str, Any]:
+    """The values of a config, or of any nested dict, by their paths such as `pairs.margin`."""
     flat = {}
     for name, value in config.items():
         path = prefix + name
-        flat |= _flatten(value, path + '.') if hasattr(value, 'items') else {path: value}
+        flat |= flatten(value, path + '.') if hasattr(value, 'items') else {path: value}
     return flat

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from contrastive_jax.config import flatten
 from contrastive_jax.errors import UserError
 from contrastive_jax.workdir import CONFIG, RESULT
 
@@ -55,8 +56,10 @@ def find_runs(paths: Sequence[str]) -> list[Path]:
     """The workdirs among and below the folders, sorted, each once; links below are not followed.
 
     Raises:
-      UserError: a folder that is missing, cannot be read or holds no run.
+      UserError: no folder; one that is missing, cannot be read or holds no run.
     """
+    if not paths:
+        raise UserError('RUNS: missing; give workdirs, or folders that hold them')
     found: dict[Path, Path] = {}
     for path in paths:
         if not os.path.isdir(path):
@@ -114,10 +117,10 @@ def read_run(folder: Path) -> Run:
 def as_text(value: Any) -> str:
     """A value in one printable line; equal numbers give equal texts, 0 and 0.0 too."""
     if is_number(value):
-        return f'{value:.12g}'
+        return f'{value + 0.0:.12g}'  # No negative zero.
     text = json.dumps(value) if isinstance(value, list) else str(value)
     # Escape sequences would reach the terminal, and half a surrogate pair no file at all.
-    return ''.join(letter if letter.isprintable() else '\ufffd' for letter in text)
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
 
 
 def is_number(value: Any) -> bool:
@@ -144,52 +147,31 @@ def _load(path: Path) -> tuple[dict[str, Any], str]:
         content = json.loads(path.read_text(encoding='utf-8'))
         if not isinstance(content, dict):
             raise ValueError('no JSON object')
-        return dict(_flat(content)), ''
+        return flatten(content), ''
     except FileNotFoundError:
         return {}, _missing(path.name)
     except (OSError, ValueError, RecursionError) as error:
         return {}, as_text(f'{path.name} damaged: {error}')
 
 
-def _flat(content: dict[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
-    for name, value in content.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f'{prefix}{name}.')
-        else:
-            yield prefix + name, value
-
-
 def _read_metrics(path: Path) -> tuple[dict[str, dict[int, float]], str]:
     """The curves, and how far they go and what is wrong with them."""
-    values = defaultdict(lambda: defaultdict(list))
-    damaged, last, diverged = 0, None, None
     try:
         with path.open(encoding='utf-8', errors='replace') as file:
-            for line in file:
-                entry = _entry(line)
-                if entry is None:
-                    damaged += 1
-                    continue
-                last = entry
-                if diverged is None and not is_number(entry['loss']):
-                    diverged = entry['step']
-                for name in CURVES:
-                    if is_number(entry.get(name)):
-                        values[name][entry['epoch']].append(entry[name])
+            lines = [_entry(line) for line in file]
     except FileNotFoundError:
         return {}, _missing(path.name)
     except OSError as error:
         return {}, as_text(f'{path.name} cannot be read ({error.strerror})')
-    curves = {
-        name: {epoch: sum(numbers) / len(numbers) for epoch, numbers in sorted(epochs.items())}
-        for name, epochs in values.items()
-    }
+    entries = [entry for entry in lines if entry is not None]
+    diverged = [entry['step'] for entry in entries if not is_number(entry['loss'])]
     notes = (
-        '' if last is None else f'{last["step"]} steps, {last["epoch"] + 1} epochs',
-        f'{damaged} damaged lines in {path.name}' if damaged else '',
-        '' if diverged is None else f'loss not finite from step {diverged}',
+        f'{entries[-1]["step"]} steps, {entries[-1]["epoch"] + 1} epochs' if entries else '',
+        f'damaged lines in {path.name}: {lines.count(None)}' if None in lines else '',
+        f'loss not finite from step {diverged[0]}' if diverged else '',
     )
-    return curves, '; '.join(filter(None, notes))
+    curves = {name: _means(entries, name) for name in CURVES}
+    return {k: v for k, v in curves.items() if v}, '; '.join(filter(None, notes))
 
 
 def _entry(line: str) -> dict[str, Any] | None:
@@ -200,3 +182,11 @@ def _entry(line: str) -> dict[str, Any] | None:
         return None
     whole = isinstance(entry, dict) and 'loss' in entry
     return entry if whole and all(type(entry.get(k)) is int for k in ('step', 'epoch')) else None
+
+
+def _means(entries: list[dict[str, Any]], name: str) -> dict[int, float]:
+    epochs = defaultdict(list)
+    for entry in entries:
+        if is_number(entry.get(name)):
+            epochs[entry['epoch']].append(entry[name])
+    return {epoch: sum(values) / len(values) for epoch, values in sorted(epochs.items())}

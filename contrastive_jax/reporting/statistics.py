@@ -1,0 +1,247 @@
+"""Groups runs into cells of one config and several seeds, and compares the cells."""
+
+import difflib
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import t
+
+from contrastive_jax.config import FIELDS
+from contrastive_jax.errors import UserError
+from contrastive_jax.reporting.collect import Run, as_text
+
+__all__ = [
+    'ABSENT',
+    'OWN',
+    'Cell',
+    'Difference',
+    'Summary',
+    'as_number',
+    'by_seed',
+    'curves',
+    'differing',
+    'find_baseline',
+    'group',
+    'name_by_changes',
+    'paired',
+    'summarise',
+]
+
+ABSENT, OWN = 'absent', 'one a seed'
+_PATHS = ('data.data_dir', 'removal.scores')
+_PLAIN = {'pairs.select': 'none', 'removal.ratio': '0', 'mixed.ratio': '0'}
+_LEVEL = 0.95
+
+
+class Cell(NamedTuple):
+    """Runs that differ in nothing but the seed.
+
+    Attributes:
+      name: the fields in which cells differ, with the values it has.
+      fields: all of them, but for the seed.
+      runs: whatever became of them.
+    """
+
+    name: str
+    fields: dict[str, str]
+    runs: tuple[Run, ...]
+
+
+class Summary(NamedTuple):
+    """Mean, standard deviation of a sample (None of a single value), and count."""
+
+    mean: float
+    std: float | None
+    n: int
+
+
+class Difference(NamedTuple):
+    """Mean of paired differences, their 95 % t-interval (None of a single pair), and count."""
+
+    mean: float
+    interval: tuple[float, float] | None
+    n: int
+
+
+def group(runs: Iterable[Run]) -> tuple[Cell, ...]:
+    """The cells of all runs whose config is known, ordered by the values of their fields.
+
+    A path does not split a cell if each seed has its own, as the scores of an encoder of that seed
+    have; if two seeds share one, or one seed has two, it tells what the runs were made of. Where
+    TFDS keeps its data never matters.
+    """
+    alike = defaultdict(list)
+    for run in runs:
+        if run.seed is not None:
+            alike[_key(_without_paths(run.config))].append(run)
+    members = defaultdict(list)
+    fields = {}
+    for some in alike.values():
+        own = {name: OWN for name in _PATHS if _follows_seed(some, name)}
+        for run in some:
+            config = _without_place(run.config) | own
+            fields[_key(config)] = config
+            members[_key(config)].append(run)
+    names = differing(list(fields.values()))
+    order = sorted(members, key=lambda key: [_rank(name, fields[key].get(name)) for name in names])
+    return tuple(Cell(_name(fields[key], names), fields[key], tuple(members[key])) for key in order)
+
+
+def differing(configs: Sequence[dict[str, str]]) -> list[str]:
+    """The fields that are not equal in all configs, in the order of the table of fields."""
+    names = {name for config in configs for name in config}
+    order = {name: place for place, name in enumerate(FIELDS)}
+    return sorted(
+        (name for name in names if len({config.get(name) for config in configs}) > 1),
+        key=lambda name: (order.get(name, len(order)), name),
+    )
+
+
+def _key(config: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(config.items()))
+
+
+def _without_paths(config: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in config.items() if name not in _PATHS}
+
+
+def _without_place(config: dict[str, str]) -> dict[str, str]:
+    """Without the folder of the data set, unless it is the data set."""
+    place = () if config.get('data.name') == 'npz' else ('data.data_dir',)
+    return {name: value for name, value in config.items() if name not in place}
+
+
+def _follows_seed(runs: Sequence[Run], field: str) -> bool:
+    pairs = {(run.seed, _without_place(run.config).get(field)) for run in runs}
+    seeds, values = ({pair[side] for pair in pairs} for side in (0, 1))
+    return len(seeds) == len(values) == len(pairs) > 1
+
+
+def _rank(name: str, value: str | None) -> tuple[bool, float, str]:
+    """Defaults first, so that what nothing was done to precedes; then numbers by size."""
+    default = name in FIELDS and value == as_text(FIELDS[name].default)
+    number = math.nan if value is None else as_number(value)
+    return (not default, math.inf if math.isnan(number) else number, value or '')
+
+
+def as_number(text: str) -> float:
+    """The number that a text shows, or NaN."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _name(fields: dict[str, str], names: Sequence[str]) -> str:
+    return ', '.join(f'{name}={fields.get(name, ABSENT)}' for name in names) or 'all runs'
+
+
+def name_by_changes(cells: Sequence[Cell], baseline: int) -> tuple[Cell, ...]:
+    """The cells with short names: only what differs from the baseline, which is named so."""
+    if len(cells) == 1:
+        return tuple(cells)
+    base = cells[baseline].fields
+    names = (
+        _name(cell.fields, differing([base, cell.fields])) if place != baseline else 'baseline'
+        for place, cell in enumerate(cells)
+    )
+    return tuple(cell._replace(name=name) for cell, name in zip(cells, names, strict=True))
+
+
+def find_baseline(cells: Sequence[Cell], wanted: str | None) -> int:
+    """The place of the cell that the others are compared with.
+
+    Args:
+      cells: one at least.
+      wanted: `field=value,...`; None for the first cell that neither treats pairs nor removes nor
+        mixes samples, or else the first.
+
+    Raises:
+      UserError: a text that does not pick exactly one cell.
+    """
+    if wanted is None:
+        plain = _matching(cells, _PLAIN)
+        return plain[0] if plain else 0
+    values = dict(_parse(part, wanted) for part in wanted.split(','))
+    known = {name for cell in cells for name in cell.fields}
+    for name in values.keys() - known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+        hint = f'; the nearest is {near[0]}' if near else ''
+        raise UserError(f'--baseline={wanted}: no run has a field {name!r}{hint}')
+    found = _matching(cells, values)
+    if len(found) != 1:
+        listed = '; '.join(cells[i].name for i in found or range(len(cells)))
+        raise UserError(
+            f'--baseline={wanted}: picks {len(found)} cells, must pick one; '
+            f'{"it fits" if found else "there are"}: {listed}'
+        )
+    return found[0]
+
+
+def _matching(cells: Sequence[Cell], values: dict[str, str]) -> list[int]:
+    return [
+        place
+        for place, cell in enumerate(cells)
+        if all(cell.fields.get(name, ABSENT) == value for name, value in values.items())
+    ]
+
+
+def _parse(part: str, whole: str) -> tuple[str, str]:
+    name, equals, value = part.strip().partition('=')
+    if not equals:
+        raise UserError(f'--baseline={whole}: {part!r} is no field=value; separate them by commas')
+    number = as_number(value)
+    # As the configs are written: 0.10 and 1e-1 are 0.1.
+    return name, value if math.isnan(number) else as_text(number)
+
+
+def by_seed(cell: Cell, name: str) -> dict[int, float]:
+    """A numeric result of each seed that has it; runs of the same seed count once, by their mean.
+
+    They are no independent samples: on one machine the same seed gives the same numbers.
+    """
+    values = defaultdict(list)
+    for run in cell.runs:
+        if (number := run.number(name)) is not None:
+            values[run.seed].append(number)
+    return {seed: float(np.mean(values[seed])) for seed in sorted(values)}
+
+
+def curves(cell: Cell, name: str) -> tuple[list[int], np.ndarray]:
+    """A curve of the finished runs of a cell over the epochs that all of them have.
+
+    Returns:
+      The epochs, and the values `[seeds, epochs]`.
+    """
+    found = defaultdict(list)
+    for run in cell.runs:
+        if run.status == 'finished' and name in run.curves:
+            found[run.seed].append(run.curves[name])
+    every = [set(curve) for some in found.values() for curve in some]
+    epochs = sorted(set.intersection(*every)) if every else []
+    values = [
+        [np.mean([curve[epoch] for curve in found[seed]]) for epoch in epochs]
+        for seed in sorted(found)
+    ]
+    return epochs, np.array(values)
+
+
+def summarise(values: Sequence[float]) -> Summary | None:
+    """Mean, deviation and count; None of no values."""
+    if not values:
+        return None
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return Summary(float(np.mean(values)), std, len(values))
+
+
+def paired(values: dict[int, float], baseline: dict[int, float]) -> Difference | None:
+    """`values` less `baseline` over the seeds that both have; None if they share none."""
+    shared = values.keys() & baseline.keys()
+    found = summarise([values[seed] - baseline[seed] for seed in shared])
+    if found is None or found.std is None:
+        return found and Difference(found.mean, None, found.n)
+    reach = float(t.ppf((1 + _LEVEL) / 2, found.n - 1)) * found.std / math.sqrt(found.n)
+    return Difference(found.mean, (found.mean - reach, found.mean + reach), found.n)
