@@ -1,12 +1,18 @@
 """Strict arithmetic for every test: no silent promotion or broadcast, four devices."""
 
 import os
+import tempfile
 
 # Before JAX is imported. Several devices, since cross-device negatives are where contrastive code
 # goes wrong; and little optimisation, since nearly all of the time of a test is compilation.
 _FLAGS = '--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0'
 os.environ['XLA_FLAGS'] = f'{_FLAGS} {os.environ.get("XLA_FLAGS", "")}'
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+# Tests repeat each other's programs: keep those of one session, for all of its processes.
+if 'PYTEST_XDIST_WORKER' not in os.environ:
+    _compiled = tempfile.TemporaryDirectory(prefix='contrastive_jax-compiled-')
+    os.environ['JAX_COMPILATION_CACHE_DIR'] = _compiled.name
+    os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.2'
 
 import jax
 import jaxtyping
