@@ -12,7 +12,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from contrastive_jax import cli
+from contrastive_jax import cli, distributed
 from contrastive_jax.config import validate
 from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import construct
@@ -32,6 +32,12 @@ from contrastive_jax.workdir import RESULT, check_workdir, claim_workdir
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Config file, with :variant if wanted.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder that the run writes to, and resumes from.')
+_DISTRIBUTED = flags.DEFINE_bool(
+    'distributed', None, 'Join other processes; by itself under srun and on Cloud TPU.'
+)
+_COORDINATOR = flags.DEFINE_string('coordinator_address', None, 'HOST:PORT of process 0.')
+_PROCESSES = flags.DEFINE_integer('num_processes', None, 'How many processes there are.')
+_PROCESS = flags.DEFINE_integer('process_id', None, 'Number of this process, from 0.')
 flags.mark_flags_as_required(['config', 'workdir'])
 
 
@@ -46,7 +52,8 @@ def run(config: ConfigDict, workdir: Path) -> dict:
     began = time.perf_counter()
     validate(config)
     result_path = workdir / RESULT
-    check_workdir(workdir, config)
+    distributed.check_same(config.to_json(sort_keys=True), 'config')
+    distributed.by_writer(lambda: check_workdir(workdir, config))
     if result_path.exists():
         print(f'{workdir} is finished: nothing to do. Delete it or choose another --workdir.')
         return json.loads(result_path.read_text())
@@ -55,7 +62,8 @@ def run(config: ConfigDict, workdir: Path) -> dict:
     split = construction.split
     check_batch(config.batch_size, len(split.images), jax.device_count())
     _check_labels(config, dataset)
-    claim_workdir(workdir, config, construction)
+    distributed.check_same(construction.summary(dataset.classes)['kept_checksum'], 'images')
+    distributed.by_writer(lambda: claim_workdir(workdir, config, construction))
 
     pretrained = pretrain(config, split, workdir)
     accuracies = _probe_all(config, dataset, pretrained)
@@ -70,7 +78,7 @@ def run(config: ConfigDict, workdir: Path) -> dict:
         'versions': versions(),
         'git_commit': git_commit(),
     }
-    write_json(result_path, result)
+    distributed.by_writer(lambda: write_json(result_path, result))
     _print_table(accuracies, result, workdir)
     return result
 
@@ -167,5 +175,12 @@ def _print_table(accuracies: dict[str, Accuracies], result: dict, workdir: Path)
     print(f'\n{result["seconds"]:.0f} s{speed}; results in {workdir / RESULT}')
 
 
+def _main() -> None:
+    place = distributed.Place(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    distributed.start(_DISTRIBUTED.value, place)
+    with distributed.one_voice(), distributed.or_leave():
+        run(_CONFIG.value, Path(_WORKDIR.value))
+
+
 if __name__ == '__main__':
-    cli.run(lambda: run(_CONFIG.value, Path(_WORKDIR.value)))
+    cli.run(_main)

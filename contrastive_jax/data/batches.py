@@ -28,7 +28,7 @@ Item = TypeVar('Item')
 
 
 class Batch(NamedTuple):
-    """Images of one step, split over the devices.
+    """Images of one step, split over the devices of this process.
 
     Attributes:
       images: `[devices, b / devices, h, w, c]` uint8; `[devices, b / devices, 2, h, w, c]` where
@@ -71,15 +71,21 @@ def spread(batch: Batch, devices: int) -> Batch:
 
 
 def padded_batches(
-    images: np.ndarray | StoredImages, size: int
+    images: np.ndarray | StoredImages, size: int, rows: range | None = None
 ) -> Iterator[tuple[np.ndarray, int]]:
-    """All images in order, `size` at a time; the last is padded with its own first image.
+    """Images in order, `size` at a time; the last batch is padded with its own first image.
+
+    Args:
+      images: `[n, h, w, c]` uint8.
+      size: images in a batch.
+      rows: which of them, one after the other; None for all.
 
     Yields:
       `[size, h, w, c]` and how many of them are real.
     """
-    for start in range(0, len(images), size):
-        part = images[start : start + size]
+    rows = range(len(images)) if rows is None else rows
+    for start in range(rows.start, rows.stop, size):
+        part = images[start : min(start + size, rows.stop)]
         missing = size - len(part)
         yield np.concatenate([part, np.repeat(part[:1], missing, axis=0)]), len(part)
 

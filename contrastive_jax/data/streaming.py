@@ -32,6 +32,7 @@ class _Views:
       labels: `[n]`.
       seed: of order and crops.
       batch_size: b.
+      rows: those of each batch that are read here.
       steps: of the whole run.
       smallest: share of the area; None for the middle of the image, twice.
     """
@@ -40,20 +41,23 @@ class _Views:
     labels: np.ndarray
     seed: int
     batch_size: int
+    rows: range
     steps: int
     smallest: float | None
 
     def __len__(self) -> int:
-        return self.steps * self.batch_size
+        return self.steps * len(self.rows)
 
     def __getitem__(self, position) -> tuple[np.ndarray, np.integer]:
-        step, place = divmod(position, self.batch_size)
-        index = step_indices(self.seed, step, len(self.images), self.batch_size)[place]
+        step, place = divmod(position, len(self.rows))
+        row = self.rows[place]
+        index = step_indices(self.seed, step, len(self.images), self.batch_size)[row]
         label = self.labels[index]
         if self.smallest is None:
             return np.repeat(self.images[index : index + 1], 2, axis=0), label
         image = self.images.read(int(self.images.places[index]))
-        rng = np.random.default_rng([self.seed, 3, position])
+        # The place in the run, not in the part of it that this process reads.
+        rng = np.random.default_rng([self.seed, 3, step * self.batch_size + row])
         crops = [
             random_crop(image, rng, smallest=self.smallest, size=self.images.size) for _ in range(2)
         ]
@@ -69,6 +73,7 @@ def stream_views(
     steps: range,
     smallest: float | None,
     workers: int,
+    rows: slice = slice(None),
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """The batches of some steps, read ahead by worker processes.
 
@@ -80,16 +85,18 @@ def stream_views(
       steps: first to last; a run that goes on at step t gets what it would have got.
       smallest: share of the area that a crop has at least; None for no random crop.
       workers: processes; 0 for threads of this one.
+      rows: those of each batch to read, where other processes read the rest.
 
     Yields:
-      `[b, 2, s, s, c]` uint8, both views of each image, and labels `[b]` or None.
+      `[b, 2, s, s, c]` uint8, both views of each image, and labels `[b]` or None; of `rows` alone.
     """
     # Imported here: runs from memory do without it, and it takes a second.
     import grain
 
     known = np.full(len(images), -1, np.int32) if labels is None else labels
-    views = _Views(images, known, seed, batch_size, steps.stop, smallest)
-    dataset = grain.MapDataset.source(views)[steps.start * batch_size :].batch(batch_size)
+    own = range(batch_size)[rows]
+    views = _Views(images, known, seed, batch_size, own, steps.stop, smallest)
+    dataset = grain.MapDataset.source(views)[steps.start * len(own) :].batch(len(own))
     threads = max(1, math.ceil((os.cpu_count() or 1) / max(workers, 1)))
     batches = dataset.to_iter_dataset(
         grain.ReadOptions(num_threads=threads, prefetch_buffer_size=_READY * threads)

@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 from tqdm import tqdm
 
+from contrastive_jax import distributed
 from contrastive_jax.data.batches import padded_batches
 from contrastive_jax.data.stored import StoredImages
 
@@ -39,7 +40,7 @@ def extract_features(
     batch_size: int = 512,
     name: str = 'features',
 ) -> np.ndarray:
-    """Features of all images, in order.
+    """Features of all images, in order; each process encodes its part of them.
 
     Args:
       encode: what `encoder_function` returns.
@@ -50,8 +51,16 @@ def extract_features(
     Returns:
       `[n, k]` float32.
     """
-    size = min(batch_size, len(images))
+    n = len(images)
+    # With fewer images than processes, some encode one for its shape alone.
+    own = range(n)[distributed.own_rows(n)] or range(1)
+    size = min(batch_size, len(own))
     batches = tqdm(
-        padded_batches(images, size), name, total=-(-len(images) // size), disable=None, leave=False
+        padded_batches(images, size, own),
+        name,
+        total=-(-len(own) // size),
+        disable=None,
+        leave=False,
     )
-    return np.concatenate([np.asarray(encode(batch))[:real] for batch, real in batches])
+    features = [np.asarray(encode(batch))[:real] for batch, real in batches]
+    return distributed.gather_rows(np.concatenate(features), n)

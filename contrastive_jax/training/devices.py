@@ -1,6 +1,7 @@
 """How a step runs on many devices: the state on each of them, the batch split between them.
 
-The only module that maps over devices.
+The only module that maps over devices. A mapped step covers the devices of all processes, and takes
+and returns what lies on those of its own.
 """
 
 from collections.abc import Callable
@@ -29,7 +30,7 @@ def map_over_devices(step: Callable) -> Callable:
 
 
 def replicate(tree: Any) -> Any:
-    """Copies arrays to every device, as a mapped step returns its state.
+    """Copies arrays to every device of this process, as a mapped step returns its state.
 
     A state that lies on one device would compile the step twice: for itself, and for what comes
     back. The copy is the step's to donate; without one, the first device would share the original.
@@ -38,9 +39,9 @@ def replicate(tree: Any) -> Any:
 
 
 def split(tree: Any) -> Any:
-    """Spreads arrays `[devices, ...]` over the devices, one slice each."""
+    """Spreads arrays `[devices, ...]` over the devices of this process, one slice each."""
     return jax.device_put(tree, _sharding(PartitionSpec(AXIS)))
 
 
 def _sharding(spec: PartitionSpec) -> NamedSharding:
-    return NamedSharding(Mesh(np.array(jax.devices()), (AXIS,)), spec)
+    return NamedSharding(Mesh(np.array(jax.local_devices()), (AXIS,)), spec)

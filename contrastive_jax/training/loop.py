@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 from tqdm import tqdm
 
+from contrastive_jax import distributed
 from contrastive_jax.data.batches import Batch, make_batch, prefetch, spread, step_indices
 from contrastive_jax.data.sources import Split
 from contrastive_jax.data.stored import in_memory
@@ -69,8 +70,8 @@ def pretrain(config, split: Split, workdir: Path) -> Pretrained:
       split: the training images; labels, where known, serve for statistics alone.
       workdir: receives metrics and checkpoints.
     """
-    n, count = len(split.images), jax.device_count()
-    check_batch(config.batch_size, n, count)
+    n = len(split.images)
+    check_batch(config.batch_size, n, jax.device_count())
     steps_per_epoch = n // config.batch_size
     total = config.epochs * steps_per_epoch
     graphdef, initial, step_function, schedule = set_up(
@@ -80,19 +81,19 @@ def pretrain(config, split: Split, workdir: Path) -> Pretrained:
     with closing(Checkpoints(workdir)) as checkpoints:
         state = checkpoints.restore(devices.replicate(initial))
         start = int(state.step)
-        batches = _batches(config, split, range(start, total), count)
+        batches = _batches(config, split, range(start, total))
+        log = MetricsLog(workdir, start) if distributed.is_writer() else None
         with (
-            closing(
-                _Recorder(MetricsLog(workdir, start), config.batch_size, steps_per_epoch, schedule)
-            ) as recorder,
+            closing(_Recorder(log, config.batch_size, steps_per_epoch, schedule)) as recorder,
             tqdm(
                 prefetch(batches, devices.split),
                 'train',
                 total=total,
                 initial=start,
                 unit='step',
-                disable=None,
+                disable=None if log else True,
             ) as progress,
+            distributed.or_leave(),
         ):
             for step, batch in enumerate(progress, start + 1):
                 state, metrics = mapped_step(state, batch)
@@ -103,12 +104,13 @@ def pretrain(config, split: Split, workdir: Path) -> Pretrained:
     return Pretrained(graphdef, initial, state, recorder.pairs_per_second)
 
 
-def _batches(config, split: Split, steps: range, count: int) -> Iterator[Batch]:
-    """Batches of some steps, from memory or read from disk while others are trained on."""
+def _batches(config, split: Split, steps: range) -> Iterator[Batch]:
+    """This process's part of some batches, from memory or read from disk while others train."""
+    count, rows = jax.local_device_count(), distributed.own_rows(config.batch_size)
     if isinstance(split.images, np.ndarray):
         for step in steps:
             indices = step_indices(config.seed, step, len(split.images), config.batch_size)
-            yield make_batch(split, indices, count)
+            yield make_batch(split, indices[rows], count)
         return
     streamed = stream_views(
         split.images,
@@ -118,15 +120,19 @@ def _batches(config, split: Split, steps: range, count: int) -> Iterator[Batch]:
         steps=steps,
         smallest=config.augment.crop_scale if config.augment.crop else None,
         workers=config.data.workers,
+        rows=rows,
     )
     for batch in itertools.starmap(Batch, streamed):
         yield spread(batch, count)
 
 
 class _Recorder:
-    """Collects metrics on the device and writes them now and then, so that no step waits."""
+    """Collects metrics on the device and writes them now and then, so that no step waits.
 
-    def __init__(self, log: MetricsLog, batch_size: int, steps_per_epoch: int, schedule):
+    Without a log it only watches the pace.
+    """
+
+    def __init__(self, log: MetricsLog | None, batch_size: int, steps_per_epoch: int, schedule):
         self._log = log
         self._batch_size = batch_size
         self._steps_per_epoch = steps_per_epoch
@@ -150,7 +156,8 @@ class _Recorder:
 
     def close(self) -> None:
         self.write_all()
-        self._log.close()
+        if self._log:
+            self._log.close()
 
     @property
     def pairs_per_second(self) -> float | None:
@@ -170,7 +177,9 @@ class _Recorder:
             loss = numbers['loss']
             numbers['learning_rate'] = float(self._schedule(step - 1))
             numbers['pairs_per_second'] = self.pairs_per_second
-            self._log.write(step, (step - 1) // self._steps_per_epoch, numbers)
-        self._log.flush()
+            if self._log:
+                self._log.write(step, (step - 1) // self._steps_per_epoch, numbers)
+        if self._log:
+            self._log.flush()
         del self._pending[: len(entries)]
         return loss
