@@ -41,36 +41,42 @@ def make_files(folder: Path, data_dir: str, count: int) -> None:
         image.save(path, quality=_QUALITY)
 
 
-def decode(paths, size: int, place: int) -> int:
+def decode(size: int, path: Path, place: int) -> int:
     """What a worker cannot do without: one file, two crops."""
-    image = read_image(paths, 'RGB', place)
+    image = read_image((path,), 'RGB', 0)
     rng = np.random.default_rng(place)
     return sum(random_crop(image, rng, smallest=_SMALLEST, size=size).shape[0] for _ in range(2))
 
 
 def ceiling(paths, places, size: int, workers: int) -> float:
     """Files a second that the processes can decode and crop."""
+    items = [(paths[place], place) for place in places]
     with multiprocessing.get_context('spawn').Pool(workers) as pool:
-        pool.map(partial(decode, paths, size), places[: 8 * workers])  # they start and import
+        pool.starmap(partial(decode, size), items[: 8 * workers])  # they start and import
         began = time.perf_counter()
-        pool.map(partial(decode, paths, size), places, chunksize=64)
+        pool.starmap(partial(decode, size), items, chunksize=64)
         return len(places) / (time.perf_counter() - began)
 
 
 def loader(images, labels, options, steps: range) -> tuple[float, list[float]]:
-    """Images a second after the first batch, and MiB of this process at each tenth of the way."""
+    """Images a second, and MiB of this process and its workers at each tenth of the way.
+
+    The clock starts after as many batches as may have been read while the workers started.
+    """
     memory, began = [], None
+    ahead = 6 * max(1, options.workers)
     for number, (crops, _) in enumerate(_batches(images, labels, options, steps)):
-        if began is None:
+        if number == ahead:
             began = time.perf_counter()
         if number % max(1, len(steps) // 10) == 0:
             memory.append(_resident())
         del crops
-    return (len(steps) - 1) * options.batch / (time.perf_counter() - began), memory
+    return (len(steps) - 1 - ahead) * options.batch / (time.perf_counter() - began), memory
 
 
 def _resident() -> float:
-    pages = int(Path('/proc/self/statm').read_text().split()[1])
+    processes = ['self', *(str(child.pid) for child in multiprocessing.active_children())]
+    pages = sum(int(Path(f'/proc/{pid}/statm').read_text().split()[1]) for pid in processes)
     return pages * resource.getpagesize() / 2**20
 
 
@@ -93,13 +99,10 @@ def main() -> None:
     steps = len(images) // options.batch
     ratios = []
     for round_ in range(options.rounds):
-        # Each round other files, so that the disk's cache helps neither side more.
+        # A part of the files for the ceiling, an epoch for the loader: all are in the disk's cache.
         places = images.places[round_ :: options.rounds].tolist()
         limit = ceiling(paths, places, options.size, options.workers)
-        begin = round_ * steps // options.rounds
-        rate, memory = loader(
-            images, labels, options, range(begin, (round_ + 1) * steps // options.rounds)
-        )
+        rate, memory = loader(images, labels, options, range(round_ * steps, (round_ + 1) * steps))
         ratios.append(rate / limit)
         print(
             f'round {round_}: decoding {limit:.0f} files/s, loader {rate:.0f} images/s, ratio '

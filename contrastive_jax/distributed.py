@@ -129,9 +129,9 @@ def or_leave() -> Iterator[None]:
             raise
         reason = str(error).splitlines()[0]
         print(
-            f'error: process {jax.process_index()} of {jax.process_count()} cannot go on: {reason}. '
-            'Most likely another process has ended: see what it wrote. The same command, given to '
-            'all of them, resumes from the newest checkpoint',
+            f'error: process {jax.process_index()} of {jax.process_count()} cannot go on: '
+            f'{reason}. Most likely another process has ended: see what it wrote. The same command, '
+            'given to all of them, resumes from the newest checkpoint',
             file=sys.stderr,
             flush=True,
         )
@@ -167,7 +167,7 @@ def check_same(text: str, what: str) -> None:
 
 
 def own_rows(n: int) -> slice:
-    """The part of `n` rows that is this process's: all equally many, the last ones perhaps fewer."""
+    """The part of `n` rows that is this process's: equal ones, but the last may have fewer."""
     share = -(-n // jax.process_count())
     first = min(n, jax.process_index() * share)
     return slice(first, min(n, first + share))

@@ -22,14 +22,16 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """Commit of the checkout that runs, `-dirty` if it has changes; None outside a checkout."""
+    """Commit of the checkout that runs, `-dirty` if it has changes; None where it is not known."""
     command = ['git', 'describe', '--always', '--abbrev=40', '--dirty', '--match=']
     try:
         done = subprocess.run(
             command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError):
-        return None
+        # `git archive` writes its commit into this file.
+        archived = (Path(__file__).parent / 'COMMIT').read_text().strip()
+        return None if archived.startswith('$') else archived
     return done.stdout.strip()
 
 

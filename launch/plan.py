@@ -1,0 +1,168 @@
+"""From a grid to its runs: every cell with every seed, each named by its whole config."""
+
+import ast
+import difflib
+import hashlib
+import importlib
+import json
+import pkgutil
+import runpy
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from launch import grids
+from launch.grids import ScoresOf
+
+__all__ = ['GridError', 'Run', 'cells_of', 'override', 'plan']
+
+_NAME_DIGITS = 16
+
+
+class GridError(ValueError):
+    """Something the user can mend; printed as one line."""
+
+
+class Run(NamedTuple):
+    """One training, and what it takes.
+
+    Attributes:
+      cells: the cells that it is the run of; two may ask for the same.
+      seed: its seed.
+      folder: its workdir, named by the hash of its config.
+      commands: to be executed one after the other.
+      makes: files that are there once it is done.
+      needs: folder of the run that has to be done before, or None.
+    """
+
+    cells: tuple[str, ...]
+    seed: int
+    folder: Path
+    commands: tuple[tuple[str, ...], ...]
+    makes: tuple[Path, ...]
+    needs: Path | None
+
+    @property
+    def log(self) -> Path:
+        """Where its output goes."""
+        return self.folder.with_suffix('.log')
+
+    @property
+    def title(self) -> str:
+        """What a person calls it."""
+        return f'{" = ".join(self.cells)}, seed {self.seed}'
+
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+        return all(path.exists() for path in self.makes)
+
+
+def cells_of(grid: str) -> Mapping[str, Mapping[str, Any]]:
+    """The cells of a grid.
+
+    Raises:
+      GridError: no such grid; names the nearest.
+    """
+    names = sorted(module.name for module in pkgutil.iter_modules(grids.__path__))
+    if grid not in names:
+        near = difflib.get_close_matches(grid, names, n=1, cutoff=0.0)[0]
+        raise GridError(f'--grid={grid}: must be one of {", ".join(names)}; nearest is {near}')
+    return importlib.import_module(f'launch.grids.{grid}').CELLS
+
+
+def override(text: str) -> tuple[str, Any]:
+    """Path and value of a flag such as `--config.pairs.margin=0.1`."""
+    path, equals, value = text.removeprefix('--config.').partition('=')
+    if not (text.startswith('--config.') and equals):
+        raise GridError(f'{text}: after -- come config fields, as --config.FIELD=VALUE')
+    try:
+        return path, ast.literal_eval({'true': 'True', 'false': 'False'}.get(value, value))
+    except (ValueError, SyntaxError):
+        return path, value
+
+
+def plan(
+    cells: Mapping[str, Mapping[str, Any]],
+    config: str,
+    seeds: Sequence[int],
+    folder: Path,
+    extra: Mapping[str, Any],
+) -> list[Run]:
+    """The runs of a grid, those that others need before them.
+
+    Args:
+      cells: what `cells_of` returns.
+      config: config file, with `:variant` if wanted.
+      seeds: each cell is run with each of them.
+      folder: receives a workdir for each run.
+      extra: config fields that win over those of the cells.
+
+    Raises:
+      GridError: a config that cannot be read, or without a field that is set.
+    """
+    base = _load(config)
+    scored = {
+        value.cell
+        for fields in cells.values()
+        for value in fields.values()
+        if isinstance(value, ScoresOf)
+    }
+    runs: dict[Path, Run] = {}
+    for seed in seeds:
+        names = {}
+        for cell in sorted(cells, key=lambda cell: cell not in scored):
+            fields = {**cells[cell], **extra, 'seed': seed}
+            sources = {p: names[v.cell] for p, v in fields.items() if isinstance(v, ScoresOf)}
+            names[cell] = name = _name(base, fields | sources)
+            fields |= {path: str(folder / name / 'scores.npz') for path, name in sources.items()}
+            run = _run(cell, seed, folder / name, config, fields, scores=cell in scored)
+            if sources:
+                run = run._replace(needs=folder / next(iter(sources.values())))
+            same = runs.get(run.folder)
+            runs[run.folder] = run if same is None else same._replace(cells=(*same.cells, cell))
+    return list(runs.values())
+
+
+def _load(spec: str) -> ConfigDict:
+    path, _, variant = spec.partition(':')
+    try:
+        get_config = runpy.run_path(path)['get_config']
+        return get_config(variant) if variant else get_config()
+    except (OSError, KeyError, ValueError) as error:
+        raise GridError(f'--config={spec}: cannot be read ({error})') from error
+
+
+def _name(base: ConfigDict, fields: Mapping[str, Any]) -> str:
+    """Hash of the whole config; scores stand in it by the run that they are of, not by a path."""
+    config = ConfigDict(base.to_dict())
+    if unknown := fields.keys() - set(_paths(config)):
+        raise GridError(f'config.{", config.".join(sorted(unknown))}: no such field')
+    try:
+        config.update_from_flattened_dict(fields)
+    except (KeyError, TypeError) as error:
+        raise GridError(f'config: {error.args[0]}') from error
+    whole = json.dumps(config.to_dict(), sort_keys=True)
+    return hashlib.sha256(whole.encode()).hexdigest()[:_NAME_DIGITS]
+
+
+def _paths(config: ConfigDict, prefix: str = '') -> Iterator[str]:
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from _paths(value, f'{prefix}{name}.')
+        else:
+            yield prefix + name
+
+
+def _run(cell, seed, workdir, config, fields, *, scores: bool) -> Run:
+    """Flags whose values are the config's own are harmless, so all are given."""
+    flags = [f'--config.{path}={value}' for path, value in fields.items()]
+    start = (sys.executable, '-m')
+    train = (*start, 'contrastive_jax.main', f'--config={config}', f'--workdir={workdir}', *flags)
+    commands, makes = (train,), (workdir / 'result.json',)
+    if scores:
+        commands += ((*start, 'contrastive_jax.score', f'--workdir={workdir}'),)
+        makes += (workdir / 'scores.npz',)
+    return Run((cell,), seed, workdir, commands, makes, None)

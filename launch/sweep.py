@@ -1,0 +1,97 @@
+"""Runs a grid: every cell with every seed, here or on Slurm.
+
+    python -m launch.sweep --grid=table4 --config=configs/digits.py --seeds=5 --runs=runs/digits
+    python -m launch.sweep --grid=table4 --config=configs/cifar.py --seeds=3 --runs=runs/cifar \
+        --slurm=partition=gpu,gpus_per_node=1 -- --config.data.data_dir=DIR
+
+A run is named by the hash of its whole config, so none is done twice, and grids share what they
+have in common. The same command again goes on with what is left; a broken-off run resumes.
+Then: python -m contrastive_jax.report RUNS
+"""
+
+import argparse
+import shlex
+import sys
+from collections import deque
+from pathlib import Path
+
+from launch import local
+from launch.plan import GridError, Run, cells_of, override, plan
+
+_LAST_LINES = 5
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parses the command line, runs the grid and lists what failed; the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--grid', required=True, help='a file of launch/grids, without .py')
+    parser.add_argument('--config', required=True, help='config file, with :variant if wanted')
+    parser.add_argument('--seeds', type=_positive, default=5, help='how many, from 0 (default: 5)')
+    parser.add_argument('--runs', type=Path, required=True, help='folder of the workdirs')
+    parser.add_argument('--jobs', type=_positive, default=1, help='at a time, on this machine')
+    parser.add_argument(
+        '--slurm',
+        metavar='OPTION=VALUE,...',
+        nargs='?',
+        const='',
+        help='submit to Slurm, with options of sbatch such as partition=gpu,gpus_per_node=1',
+    )
+    parser.add_argument('--dry_run', action='store_true', help='print the commands alone')
+    parser.add_argument('extra', nargs='*', help='after --: --config.FIELD=VALUE for every cell')
+    options = parser.parse_args(arguments)
+    try:
+        extra = dict(override(text) for text in options.extra)
+        runs = plan(
+            cells_of(options.grid), options.config, range(options.seeds), options.runs, extra
+        )
+        if options.dry_run:
+            _print_commands(runs)
+            return 0
+        outcomes = _run_all(runs, options)
+    except GridError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    return _tell(outcomes, options.runs)
+
+
+def _run_all(runs: list[Run], options) -> list[local.Outcome]:
+    if options.slurm is None:
+        return local.run_all(runs, options.jobs)
+    try:
+        from launch import slurm
+    except ImportError as error:
+        raise GridError("--slurm: needs submitit; pip install -e '.[slurm]'") from error
+    pairs = [text.partition('=') for text in options.slurm.split(',') if text]
+    given = {f'slurm_{name}': int(v) if v.isdigit() else v for name, _, v in pairs}
+    return slurm.run_all(runs, options.runs, given)
+
+
+def _print_commands(runs: list[Run]) -> None:
+    for run in runs:
+        print(f'# {run.title}{" (done)" if run.done() else ""}')
+        for command in run.commands:
+            print(shlex.join(command))
+
+
+def _tell(outcomes: list[local.Outcome], folder: Path) -> int:
+    """Prints how many are done, and each failure with the end of its log."""
+    failed = [outcome for outcome in outcomes if outcome.reason]
+    print(f'{len(outcomes) - len(failed)} of {len(outcomes)} runs are done, in {folder}')
+    for run, reason in failed:
+        print(f'\nFAILED {run.title}: {reason}; log {run.log}')
+        if run.log.exists():
+            with run.log.open(errors='replace') as lines:
+                print(''.join(f'  {line}' for line in deque(lines, _LAST_LINES)), end='')
+    return 1 if failed else 0
+
+
+def _positive(text: str) -> int:
+    if not (text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from 1 up')
+    return int(text)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,152 @@
+import contextlib
+import fcntl
+import json
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from launch import sweep
+from launch.local import execute, run_all
+from launch.plan import Run
+
+ROOT = Path(__file__).parents[2]
+
+
+def _run(folder, name, *programs, needs=None, makes=True):
+    """A run whose commands are Python programs; the last is followed by one that makes its file."""
+    workdir = folder / name
+    last = f'import pathlib; p = pathlib.Path({str(workdir)!r}); p.mkdir(exist_ok=True); '
+    last += "(p / 'result.json').touch()"
+    texts = [*programs, last] if makes else programs
+    commands = tuple((sys.executable, '-c', text) for text in texts)
+    needed = folder / needs if needs else None
+    return Run((name,), 0, workdir, commands, (workdir / 'result.json',), needed)
+
+
+def test_what_is_done_is_not_done_again(tmp_path):
+    run = _run(tmp_path, 'a', "print('hello')")
+    assert run_all([run], 1)[0].reason == ''
+    assert run.log.read_text() == 'hello\n'
+    assert execute(run).reason == ''
+    assert run.log.read_text() == 'hello\n'
+
+
+def test_a_failure_stops_its_own_followers_alone(tmp_path):
+    runs = [
+        _run(tmp_path, 'bad', "print('line'); raise SystemExit(3)"),
+        _run(tmp_path, 'after bad', needs='bad'),
+        _run(tmp_path, 'after after bad', needs='after bad'),
+        _run(tmp_path, 'good'),
+        _run(tmp_path, 'after good', needs='good'),
+        _run(tmp_path, 'empty', 'pass', makes=False),
+    ]
+    reasons = {outcome.run.folder.name: outcome.reason for outcome in run_all(runs, 2)}
+    assert reasons == {
+        'bad': 'exit status 3',
+        'after bad': 'needs bad, seed 0, which failed',
+        'after after bad': 'needs after bad, seed 0, which failed',
+        'good': '',
+        'after good': '',
+        'empty': 'made no result.json',
+    }
+    assert not (tmp_path / 'after bad').exists()
+
+
+@pytest.mark.parametrize('jobs', [1, 3])
+def test_no_more_run_at_a_time_than_asked_for(jobs, tmp_path):
+    # Each writes when it began and ended; overlaps are counted from that.
+    stamp = 'import time; t = time.monotonic(); time.sleep(0.2); print(t, time.monotonic())'
+    runs = [_run(tmp_path, str(number), stamp) for number in range(5)]
+    run_all(runs, jobs)
+    spans = [tuple(map(float, run.log.read_text().split())) for run in runs]
+    most = max(sum(b < at <= e for b, e in spans) for _, at in spans)
+    assert 1 <= most <= jobs
+
+
+def test_a_follower_waits_even_for_one_that_is_slow(tmp_path):
+    runs = [
+        _run(tmp_path, 'slow', 'import time; time.sleep(0.5)'),
+        _run(
+            tmp_path,
+            'after',
+            f'assert open({str(tmp_path / "slow" / "result.json")!r})',
+            needs='slow',
+        ),
+    ]
+    assert [outcome.reason for outcome in run_all(runs, 2)] == ['', '']
+
+
+def test_two_launchers_do_not_share_a_workdir(tmp_path):
+    run = _run(tmp_path, 'a')
+    with run.folder.with_suffix('.lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert execute(run).reason == 'is being run by another process'
+    assert execute(run).reason == ''
+
+
+def test_what_a_killed_launcher_left_running_keeps_its_lock(tmp_path):
+    run = _run(tmp_path, 'a', "print('begun', flush=True); import time; time.sleep(3)")
+    imports = 'from launch.local import *; from launch.plan import *; from pathlib import *'
+    program = f'{imports}; execute({run!r})'
+    launcher = subprocess.Popen([sys.executable, '-c', program], cwd=ROOT)
+    while not (run.log.exists() and run.log.read_text()):
+        assert launcher.poll() is None
+        time.sleep(0.05)
+    launcher.kill()
+    launcher.wait()
+    assert execute(run).reason == 'is being run by another process'
+    while execute(run).reason:
+        time.sleep(0.2)
+    assert run.done()
+
+
+def test_a_sweep_trains_and_lists_what_failed(tmp_path, capsys):
+    config = tmp_path / 'config.py'
+    data = tmp_path / 'data.npz'
+    config.write_text(
+        'from tests.helpers import small_config, write_npz\n'
+        'from pathlib import Path\n\n\n'
+        'def get_config():\n'
+        f'    data = Path({str(data)!r})\n'
+        '    data.exists() or write_npz(data)\n'
+        "    return small_config(data__name='npz', data__data_dir=str(data))\n"
+    )
+    command = ['--grid=table1', f'--config={config}', '--seeds=1', f'--runs={tmp_path / "runs"}']
+    assert sweep.main([*command, '--dry_run']) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line for line in printed if line.startswith('#')] == [
+        '# baseline, seed 0',
+        '# removed, seed 0',
+    ]
+    assert shlex.split(printed[1])[1:3] == ['-m', 'contrastive_jax.main']
+    assert not (tmp_path / 'runs').exists()
+
+    assert sweep.main(command) == 0
+    assert '2 of 2 runs are done' in capsys.readouterr().out
+    results = sorted((tmp_path / 'runs').glob('*/result.json'))
+    selects = [
+        json.loads((p.parent / 'config.json').read_text())['pairs']['remove'] for p in results
+    ]
+    assert sorted(selects) == [False, True]
+    before = [path.stat().st_mtime_ns for path in results]
+    assert sweep.main(command) == 0
+    assert [path.stat().st_mtime_ns for path in results] == before
+
+    assert sweep.main([*command, '--', '--config.batch_size=4000']) == 1
+    told = capsys.readouterr().out
+    assert '0 of 2 runs are done' in told
+    assert told.count('FAILED') == 2
+    assert 'error: config.batch_size=4000: larger than the 40 training images' in told
+
+
+@pytest.mark.parametrize('wrong', ['--seeds=0', '--jobs=many', '--grid=tabel4'])
+def test_a_wrong_flag_ends_the_sweep(wrong, tmp_path, capsys):
+    command = ['--grid=table1', '--config=configs/digits.py', f'--runs={tmp_path}', wrong]
+    # argparse leaves the program by itself.
+    with contextlib.suppress(SystemExit):
+        assert sweep.main(command) == 1
+    assert wrong.partition('=')[2] in capsys.readouterr().err

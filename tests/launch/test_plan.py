@@ -1,0 +1,116 @@
+import importlib
+import json
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+from contrastive_jax import config as base
+from launch import grids
+from launch.plan import GridError, cells_of, override, plan
+
+ROOT = Path(__file__).parents[2]
+GRIDS = sorted(module.name for module in pkgutil.iter_modules(grids.__path__))
+DIGITS = str(ROOT / 'configs' / 'digits.py')
+
+
+def _plan(grid, tmp_path, *, config=DIGITS, seeds=(0,), **extra):
+    fields = {path.replace('__', '.'): value for path, value in extra.items()}
+    return plan(cells_of(grid), config, seeds, tmp_path, fields)
+
+
+def test_there_is_a_grid_for_every_table_and_figure():
+    assert {'fig1', 'fig2', 'fig4', *(f'table{n}' for n in range(1, 7))} <= set(GRIDS)
+    assert {'cor41', 'thm45', 'batch_size'} <= set(GRIDS)
+
+
+@pytest.mark.parametrize('name', ['digits', 'cifar', 'stl10'])
+@pytest.mark.parametrize('grid', GRIDS)
+def test_every_run_of_every_grid_has_a_valid_config_of_its_own(grid, name, tmp_path):
+    config = ROOT / 'configs' / f'{name}.py'
+    runs = _plan(grid, tmp_path, config=str(config), seeds=(0, 1))
+    assert sum(len(run.cells) for run in runs) == 2 * len(cells_of(grid))
+    assert len({run.folder for run in runs}) == len(runs)
+    whole = set()
+    for run in runs:
+        variant = importlib.import_module(f'configs.{name}').get_config()
+        flags = [flag for flag in run.commands[0] if flag.startswith('--config.')]
+        variant.update_from_flattened_dict(dict(override(flag) for flag in flags))
+        base.validate(variant)
+        assert variant.seed == run.seed
+        whole.add(json.dumps(variant.to_dict(), sort_keys=True))
+    assert len(whole) == len(runs)
+
+
+@pytest.mark.parametrize('grid', GRIDS)
+def test_the_first_cell_is_plain(grid):
+    assert next(iter(cells_of(grid).values()))['pairs.select'] == 'none'
+
+
+def test_grids_share_their_baseline(tmp_path):
+    first, second = (_plan(grid, tmp_path)[0] for grid in ('table2', 'table4'))
+    assert first == second
+
+
+def test_names_follow_every_field_and_nothing_else(tmp_path):
+    def names(folder=tmp_path, **extra):
+        return [run.folder.name for run in _plan('fig1', folder, **extra)]
+
+    plain = names()
+    assert plain == names(tmp_path / 'elsewhere')
+    for change in ({'epochs': 7}, {'probe__draws': 3}, {'data__data_dir': '/images'}):
+        assert not set(plain) & set(names(**change))
+
+
+def test_scores_come_from_the_run_of_the_same_seed(tmp_path):
+    runs = {run.folder: run for run in _plan('cor41', tmp_path, seeds=(0, 1))}
+    wanting = [run for run in runs.values() if run.needs]
+    assert len(wanting) == 2 * 10
+    for run in wanting:
+        before = runs[run.needs]
+        assert before.seed == run.seed
+        assert before.cells == ('full',)
+        assert before.makes == (before.folder / 'result.json', before.folder / 'scores.npz')
+        assert f'--config.removal.scores={before.folder / "scores.npz"}' in run.commands[0]
+        assert list(runs).index(run.needs) < list(runs).index(run.folder)
+
+
+def test_what_the_user_sets_wins(tmp_path):
+    run = _plan('table5', tmp_path, moco__queue_size=512)[0]
+    assert '--config.moco.queue_size=512' in run.commands[0]
+    assert '--config.moco.queue_size=4096' not in run.commands[0]
+
+
+def test_values_keep_their_types():
+    texts = ('--config.a.b=0.5', '--config.c=3', '--config.d=true', '--config.e=x y', '--config.f=')
+    assert dict(override(text) for text in texts) == {
+        'a.b': 0.5,
+        'c': 3,
+        'd': True,
+        'e': 'x y',
+        'f': '',
+    }
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda tmp: cells_of('tabel4'), 'nearest is table4'),
+        (lambda tmp: cells_of('../plan'), 'must be one of'),
+        (lambda tmp: override('epochs=3'), '--config.FIELD=VALUE'),
+        (lambda tmp: override('--config.epochs'), '--config.FIELD=VALUE'),
+        (lambda tmp: _plan('table4', tmp, epoch=3), 'epoch'),
+        (lambda tmp: _plan('table4', tmp, epochs='many'), 'config'),
+        (lambda tmp: _plan('table4', tmp, config='configs/none.py'), 'configs/none.py'),
+        (lambda tmp: _plan('table4', tmp, config=DIGITS + ':big'), 'big'),
+    ],
+)
+def test_mistakes_are_named(change, message, tmp_path):
+    with pytest.raises(GridError, match=message):
+        change(tmp_path)
+
+
+def test_a_config_that_two_fields_make_equal_is_run_once(tmp_path):
+    cells = {'a': {'epochs': 20}, 'b': {'epochs': 20}, 'c': {'epochs': 30}}
+    runs = plan(cells, DIGITS, [0], tmp_path, {})
+    assert [run.cells for run in runs] == [('a', 'b'), ('c',)]

@@ -1,0 +1,116 @@
+"""What Slurm starts, on a real Slurm of one node."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import write_npz
+from tests.launch.slurm_cluster import PROGRAMS, cluster
+
+ROOT = Path(__file__).parents[2]
+_MISSING = [name for name in PROGRAMS if shutil.which(name) is None]
+pytestmark = [
+    pytest.mark.skipif(
+        bool(_MISSING), reason=f'no {", ".join(_MISSING)} here: apt-get install slurm-wlm munge'
+    ),
+    pytest.mark.skipif(os.geteuid() != 0, reason='only root may start a Slurm'),
+    # One Slurm, and one worker of pytest that talks to it.
+    pytest.mark.xdist_group('slurm'),
+]
+
+
+@pytest.fixture(scope='module')
+def environ():
+    with cluster() as environ:
+        # Not what the tests themselves run with: jobs see one device a process.
+        yield environ | {'XLA_FLAGS': '', 'PYTHON': sys.executable}
+
+
+@pytest.fixture
+def config(tmp_path):
+    write_npz(tmp_path / 'data.npz')
+    file = tmp_path / 'config.py'
+    file.write_text(
+        'from tests.helpers import small_config\n\n\n'
+        'def get_config():\n'
+        '    return small_config(\n'
+        f"        data__name='npz', data__data_dir={str(tmp_path / 'data.npz')!r}, epochs=4,\n"
+        '        checkpoint_every=3)\n'
+    )
+    return file
+
+
+def _steps(workdir):
+    lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+    return [json.loads(line)['step'] for line in lines]
+
+
+def _queue(environ, form):
+    listed = subprocess.run(
+        ['squeue', '--noheader', f'--format={form}'], env=environ, capture_output=True, text=True
+    )
+    return listed.stdout.split()
+
+
+def test_the_batch_script_trains_in_two_processes(environ, config, tmp_path):
+    workdir = tmp_path / 'run'
+    done = subprocess.run(
+        [
+            *('sbatch', '--wait', '--ntasks=2', f'--output={tmp_path / "job.log"}'),
+            *('launch/train.sbatch', f'--config={config}', f'--workdir={workdir}'),
+        ],
+        env=environ,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    log = (tmp_path / 'job.log').read_text()
+    assert done.returncode == 0, done.stderr + log
+    # Gloo tells how many processes it has found.
+    assert 'Rank 1 is connected to 1 peer ranks' in log
+    assert sum('results in' in line for line in log.splitlines()) == 1
+    assert _steps(workdir) == list(range(1, 9))
+    assert (workdir / 'result.json').exists()
+
+
+def test_a_grid_survives_that_a_job_is_taken_away(environ, config, tmp_path):
+    runs = tmp_path / 'runs'
+    sweep = subprocess.Popen(
+        [
+            *(sys.executable, '-m', 'launch.sweep', '--grid=table1', f'--config={config}'),
+            *('--seeds=1', f'--runs={runs}', '--slurm=partition=all,cpus_per_task=1'),
+            *('--', '--config.epochs=400', '--config.checkpoint_every=20'),
+        ],
+        env=environ,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    taken = None
+    deadline = time.monotonic() + 200
+    while taken is None:
+        assert time.monotonic() < deadline
+        assert sweep.poll() is None, sweep.communicate()[0]
+        saved = [p for p in runs.glob('*/checkpoints/*') if p.name.isdigit()]
+        taken = saved[0].parents[1] if saved else None
+        time.sleep(0.1)
+    names = dict(text.split(':') for text in _queue(environ, '%j:%i'))
+    subprocess.run(['scontrol', 'requeue', names[taken.name]], env=environ, check=True)
+    out, _ = sweep.communicate(timeout=300)
+    assert sweep.returncode == 0, out
+    assert '2 of 2 runs are done' in out
+    for workdir in runs.glob('*/result.json'):
+        assert _steps(workdir.parent) == list(range(1, 801))
+    # It was begun twice: JAX has warned, or Slurm has counted.
+    history = subprocess.run(
+        ['scontrol', 'show', 'job', names[taken.name]], env=environ, capture_output=True, text=True
+    )
+    assert 'Restarts=1' in history.stdout

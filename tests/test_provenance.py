@@ -1,0 +1,28 @@
+import subprocess
+import sys
+from pathlib import Path
+
+from contrastive_jax.provenance import git_commit
+
+ROOT = Path(__file__).parents[1]
+
+
+def _git(*arguments):
+    done = subprocess.run(['git', *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_a_checkout_knows_its_commit():
+    assert git_commit().removesuffix('-dirty') == _git('rev-parse', 'HEAD')
+
+
+def test_an_archive_knows_its_commit(tmp_path):
+    _git('archive', f'--output={tmp_path / "code.tar"}', 'HEAD')
+    subprocess.run(['tar', '-xf', 'code.tar'], cwd=tmp_path, check=True)
+    program = 'from contrastive_jax import provenance as p; print(p.__file__, p.git_commit())'
+    done = subprocess.run(
+        [sys.executable, '-c', program], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    file, commit = done.stdout.split()
+    assert Path(file).is_relative_to(tmp_path)
+    assert commit == _git('rev-parse', 'HEAD')
