@@ -80,6 +80,16 @@ def test_workers_and_resuming_change_no_batch():
     assert not np.array_equal(again, whole[0])
 
 
+def test_processes_read_parts_of_the_same_batches():
+    images = StoredImages(_noise, np.arange(N), 'noise', SIZE)
+    whole = _stream(images)
+    parts = [_stream(images, rows=slice(first, first + 2)) for first in (0, 2, 4)]
+    for step, (crops, labels) in enumerate(whole):
+        found = [part[step] for part in parts]
+        np.testing.assert_array_equal(np.concatenate([views for views, _ in found]), crops)
+        np.testing.assert_array_equal(np.concatenate([classes for _, classes in found]), labels)
+
+
 def test_without_random_crops_both_views_are_the_middle(images):
     crops, _ = _stream(images, range(1), smallest=None)[0]
     np.testing.assert_array_equal(crops[:, 0], crops[:, 1])
