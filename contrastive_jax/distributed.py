@@ -130,8 +130,8 @@ def or_leave() -> Iterator[None]:
         reason = str(error).splitlines()[0]
         print(
             f'error: process {jax.process_index()} of {jax.process_count()} cannot go on: '
-            f'{reason}. Most likely another process has ended: see what it wrote. The same command, '
-            'given to all of them, resumes from the newest checkpoint',
+            f'{reason}. Most likely another process has ended: see what it wrote. The same '
+            'command, given to all of them, resumes from the newest checkpoint',
             file=sys.stderr,
             flush=True,
         )

@@ -53,7 +53,7 @@ def run_all(runs: Sequence[Run], folder: Path, options: Mapping[str, object]) ->
     ours = [run for run in runs if run.folder in jobs]
     with tqdm(total=len(ours), unit='run', disable=None) as progress:
         while ours:
-            # Not what submitit says: a job that was taken away has ended for it, and will run again.
+            # Not what submitit says: for it, a job that was taken away and runs again has ended.
             queued = _queued()
             ended = [run for run in ours if run.folder.name not in queued]
             outcomes += [Outcome(run, _reason(run, jobs[run.folder])) for run in ended]
