@@ -6,7 +6,7 @@
 
 A run is named by the hash of its whole config, so none is done twice, and grids share what they
 have in common. The same command again goes on with what is left; a broken-off run resumes.
-Then: python -m contrastive_jax.report RUNS
+Then, of one grid or of all: python -m contrastive_jax.report $(cat RUNS/table4.txt)
 """
 
 import argparse
@@ -49,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.dry_run:
             _print_commands(runs)
             return 0
+        _list(runs, options.runs / f'{options.grid}.txt')
         outcomes = _run_all(runs, options)
     except GridError as error:
         print(f'error: {error}', file=sys.stderr)
@@ -66,6 +67,14 @@ def _run_all(runs: list[Run], options) -> list[local.Outcome]:
     pairs = [text.partition('=') for text in options.slurm.split(',') if text]
     given = {f'slurm_{name}': int(v) if v.isdigit() else v for name, _, v in pairs}
     return slurm.run_all(runs, options.runs, given)
+
+
+def _list(runs: list[Run], path: Path) -> None:
+    """Adds the folders of a grid to the list that `report` can be given."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known = path.read_text().splitlines() if path.exists() else []
+    folders = dict.fromkeys([*known, *(str(run.folder) for run in runs)])
+    path.write_text(''.join(f'{folder}\n' for folder in folders))
 
 
 def _print_commands(runs: list[Run]) -> None:

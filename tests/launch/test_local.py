@@ -128,6 +128,8 @@ def test_a_sweep_trains_and_lists_what_failed(tmp_path, capsys):
     assert sweep.main(command) == 0
     assert '2 of 2 runs are done' in capsys.readouterr().out
     results = sorted((tmp_path / 'runs').glob('*/result.json'))
+    listed = (tmp_path / 'runs' / 'table1.txt').read_text().split()
+    assert sorted(listed) == [str(path.parent) for path in results]
     selects = [
         json.loads((p.parent / 'config.json').read_text())['pairs']['remove'] for p in results
     ]
