@@ -159,11 +159,15 @@ class TestEdges:
 
     def test_one_direction_scores_zero(self):
         # The cosines are one up to rounding, which is not difficulty.
-        lengths = np.random.default_rng(0).uniform(0.1, 10, size=(N, 1))
-        features = (features_of(1) * lengths).astype(np.float32)
-        found = sample_difficulty(features, pos_high=0.2, pos_low=0.5, center=False)
-        assert not np.array_equal(found.alpha, found.beta)
-        assert np.array_equal(found.score, np.zeros(N))
+        rounded = False
+        for seed in range(20):
+            rng = np.random.default_rng(seed)
+            lengths, direction = rng.uniform(0.1, 10, size=(N, 1)), rng.normal(size=(1, 7))
+            features = (lengths * direction).astype(np.float32)
+            found = sample_difficulty(features, pos_high=0.2, pos_low=0.5, center=False)
+            rounded |= not np.array_equal(found.alpha, found.beta)
+            assert np.array_equal(found.score, np.zeros(N))
+        assert rounded
 
     @pytest.mark.parametrize('center', [True, False])
     @pytest.mark.parametrize(('pos_high', 'pos_low'), [(0.1, 0.2), (0.0, 0.5), (0.5, 1.0)])
