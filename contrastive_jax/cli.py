@@ -1,5 +1,6 @@
 """What the commands share: flags in, one clear line out when something is wrong."""
 
+import errno
 import sys
 from collections.abc import Callable
 
@@ -7,8 +8,11 @@ from absl import app, flags, logging
 
 from contrastive_jax.config import check_field
 from contrastive_jax.errors import UserError
+from contrastive_jax.preemption import STATUS, Preempted
 
 __all__ = ['run']
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 def run(command: Callable[..., None], *, positional: bool = False) -> None:
@@ -31,6 +35,16 @@ def _guarded(command: Callable[[], None]) -> None:
         command()
     except UserError as error:
         sys.exit(f'error: {error}')
+    except Preempted as notice:
+        print(f'error: {notice}; the same command goes on from there', file=sys.stderr)
+        sys.exit(STATUS)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        sys.exit(
+            f'error: {error.filename or "the disk"}: {error.strerror}; make room, and the same '
+            'command goes on from the newest checkpoint'
+        )
 
 
 def _parse_flags(arguments: list[str], positional: bool) -> list[str]:

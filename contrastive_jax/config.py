@@ -67,6 +67,11 @@ FIELDS: dict[str, Field] = {
         'of the encoder; auto: bfloat16 on accelerators, float32 on a CPU',
     ),
     'checkpoint_every': Field(1000, _integer(1), 'steps between checkpoints'),
+    'on_nonfinite': Field(
+        'stop',
+        _one_of('stop', 'skip'),
+        'where loss or gradient are not finite: stop, or leave that update out and count it',
+    ),
     'data.name': Field('digits', _TEXT, 'digits, npz, folder, or a TFDS name such as cifar10'),
     'data.data_dir': Field(None, _PATH, 'TFDS data folder, the npz file, or the image folder'),
     'data.image_size': Field(

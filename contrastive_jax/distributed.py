@@ -18,12 +18,14 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from contrastive_jax import preemption
 from contrastive_jax.errors import UserError
 
 __all__ = [
     'Place',
     'by_writer',
     'check_same',
+    'first_said',
     'gather_rows',
     'is_writer',
     'one_voice',
@@ -38,8 +40,6 @@ _MESSAGE_BYTES = 2000
 _PATIENCE_SECONDS = 120
 # Until a process that says nothing counts as lost.
 _SILENCE_SECONDS = 30
-# Exit status of a process that cannot go on without the others (EX_TEMPFAIL: try again).
-_ALONE = 75
 _FLAGS = '--coordinator_address=HOST:PORT --num_processes=N --process_id=I'
 
 
@@ -135,10 +135,10 @@ def or_leave() -> Iterator[None]:
             file=sys.stderr,
             flush=True,
         )
-        os._exit(_ALONE)
+        os._exit(preemption.STATUS)
 
 
-def by_writer(action: Callable[[], None]) -> None:
+def by_writer(action: Callable[[], object]) -> None:
     """Lets the writer do something while all wait; its UserError is raised in every process."""
     message = ''
     if is_writer():
@@ -146,10 +146,21 @@ def by_writer(action: Callable[[], None]) -> None:
             action()
         except UserError as error:
             message = str(error)
-    if jax.process_count() > 1:
-        message = _broadcast(message)
+    message = first_said(message)
     if message:
         raise UserError(message)
+
+
+def first_said(message: str) -> str:
+    """What the first of all processes that has something to say says; empty if none has."""
+    if jax.process_count() == 1:
+        return message
+    code = np.zeros(_MESSAGE_BYTES, np.uint8)
+    text = np.frombuffer(message.encode()[:_MESSAGE_BYTES], np.uint8)
+    code[: len(text)] = text
+    everyone = multihost_utils.process_allgather(code)
+    said = everyone[everyone.any(axis=1)]
+    return bytes(said[0]).rstrip(b'\0').decode(errors='ignore') if len(said) else ''
 
 
 def check_same(text: str, what: str) -> None:
@@ -181,10 +192,3 @@ def gather_rows(rows: np.ndarray, n: int) -> np.ndarray:
     padded = np.zeros((share, *rows.shape[1:]), rows.dtype)
     padded[: len(rows)] = rows
     return np.asarray(multihost_utils.process_allgather(padded, tiled=True))[:n]
-
-
-def _broadcast(message: str) -> str:
-    code = np.zeros(_MESSAGE_BYTES, np.uint8)
-    text = np.frombuffer(message.encode()[:_MESSAGE_BYTES], np.uint8)
-    code[: len(text)] = text
-    return bytes(multihost_utils.broadcast_one_to_all(code)).rstrip(b'\0').decode(errors='ignore')

@@ -3,8 +3,8 @@
 python -m contrastive_jax.main --config=configs/digits.py --workdir=runs/digits
 """
 
-import json
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import jax
@@ -12,10 +12,10 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from contrastive_jax import cli, distributed
+from contrastive_jax import cli, distributed, preemption
 from contrastive_jax.config import validate
 from contrastive_jax.data import sources
-from contrastive_jax.data.constructions import construct
+from contrastive_jax.data.constructions import Construction, construct
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import (
     Accuracies,
@@ -25,10 +25,10 @@ from contrastive_jax.evaluation import (
     probe,
 )
 from contrastive_jax.evaluation.features import encoder_function
-from contrastive_jax.provenance import git_commit, versions
-from contrastive_jax.training.logs import write_json
+from contrastive_jax.files import read_json, write_sealed_json
+from contrastive_jax.provenance import git_commit, platform_flags, versions
 from contrastive_jax.training.loop import Pretrained, check_batch, pretrain
-from contrastive_jax.workdir import RESULT, check_workdir, claim_workdir
+from contrastive_jax.workdir import RESULT, check_workdir, claim_workdir, locked
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Config file, with :variant if wanted.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder that the run writes to, and resumes from.')
@@ -49,36 +49,62 @@ def run(config: ConfigDict, workdir: Path) -> dict:
     Raises:
       UserError: anything wrong with config, data or workdir; before compilation, nothing written.
     """
-    began = time.perf_counter()
     validate(config)
-    result_path = workdir / RESULT
     distributed.check_same(config.to_json(sort_keys=True), 'config')
     distributed.by_writer(lambda: check_workdir(workdir, config))
-    if result_path.exists():
-        print(f'{workdir} is finished: nothing to do. Delete it or choose another --workdir.')
-        return json.loads(result_path.read_text())
+    if (workdir / RESULT).exists():
+        return _finished(workdir)
+    began = time.perf_counter()
     dataset = sources.load(config.data)
     construction = construct(config, dataset.pretrain)
-    split = construction.split
-    check_batch(config.batch_size, len(split.images), jax.device_count())
+    check_batch(config.batch_size, len(construction.split.images), jax.device_count())
     _check_labels(config, dataset)
     distributed.check_same(construction.summary(dataset.classes)['kept_checksum'], 'images')
-    distributed.by_writer(lambda: claim_workdir(workdir, config, construction))
+    with ExitStack() as stack:
+        distributed.by_writer(lambda: stack.enter_context(locked(workdir)))
+        # Another process may have come and gone while this one read its data.
+        distributed.by_writer(lambda: check_workdir(workdir, config))
+        if (workdir / RESULT).exists():
+            return _finished(workdir)
+        distributed.by_writer(lambda: claim_workdir(workdir, config, construction))
+        return _train_and_probe(config, workdir, dataset, construction, began)
 
-    pretrained = pretrain(config, split, workdir)
+
+def _finished(workdir: Path) -> dict:
+    """What a finished run has found."""
+    try:
+        result = read_json(workdir / RESULT)
+    except UserError as error:
+        raise UserError(f'{error}; delete it, and the same command probes again') from error
+    print(f'{workdir} is finished: nothing to do. Delete it or choose another --workdir.')
+    return result
+
+
+def _train_and_probe(
+    config: ConfigDict,
+    workdir: Path,
+    dataset: sources.Dataset,
+    construction: Construction,
+    began: float,
+) -> dict:
+    split = construction.split
+    with preemption.noting() as told_to_stop:
+        pretrained = pretrain(config, split, workdir, told_to_stop)
     accuracies = _probe_all(config, dataset, pretrained)
     result = {
         **_flat(accuracies),
         **_by_class(accuracies, split.labels, dataset.classes),
         **construction.summary(dataset.classes),
         'skipped_images': dataset.skipped,
+        'skipped_updates': int(pretrained.final.skipped),
         'pairs_per_second': pretrained.pairs_per_second,
         'seconds': time.perf_counter() - began,
         'seed': config.seed,
         'versions': versions(),
+        'platform': platform_flags(),
         'git_commit': git_commit(),
     }
-    distributed.by_writer(lambda: write_json(result_path, result))
+    distributed.by_writer(lambda: write_sealed_json(workdir / RESULT, result))
     _print_table(accuracies, result, workdir)
     return result
 
@@ -172,13 +198,15 @@ def _print_table(accuracies: dict[str, Accuracies], result: dict, workdir: Path)
         )
     rate = result['pairs_per_second']
     speed = f', {rate:.0f} pairs/s' if rate else ''
+    if result['skipped_updates']:
+        print(f'\n{result["skipped_updates"]} updates left out: loss or gradient were not finite')
     print(f'\n{result["seconds"]:.0f} s{speed}; results in {workdir / RESULT}')
 
 
 def _main() -> None:
     place = distributed.Place(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     distributed.start(_DISTRIBUTED.value, place)
-    with distributed.one_voice(), distributed.or_leave():
+    with distributed.one_voice(), distributed.or_leave(), preemption.leaving():
         run(_CONFIG.value, Path(_WORKDIR.value))
 
 

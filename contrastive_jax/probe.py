@@ -15,7 +15,7 @@ from contrastive_jax.config import default
 from contrastive_jax.data.feature_files import read_splits
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import check_labels_per_class, probe
-from contrastive_jax.training.logs import write_json
+from contrastive_jax.files import write_json
 
 __all__ = ['run']
 

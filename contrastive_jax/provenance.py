@@ -1,6 +1,7 @@
 """What produced a result: versions, device, commit, data."""
 
 import hashlib
+import os
 import platform
 import subprocess
 from importlib import metadata
@@ -9,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-__all__ = ['array_checksum', 'git_commit', 'versions']
+__all__ = ['array_checksum', 'git_commit', 'platform_flags', 'versions']
 
 _PACKAGES = ('contrastive_jax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
@@ -19,6 +20,21 @@ def versions() -> dict[str, str]:
     found = {name: metadata.version(name) for name in _PACKAGES}
     device = jax.devices()[0].device_kind
     return {'python': platform.python_version(), **found, 'device': device}
+
+
+def platform_flags() -> dict[str, object]:
+    """What else decides what is computed: backend, devices, processes and flags of JAX and XLA."""
+    flags = {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if name.startswith(('JAX_', 'XLA_', 'LIBTPU_'))
+    }
+    return {
+        'backend': jax.default_backend(),
+        'devices': jax.device_count(),
+        'processes': jax.process_count(),
+        'environment': flags,
+    }
 
 
 def git_commit() -> str | None:

@@ -1,6 +1,5 @@
 """Reads a trained run back from its workdir."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from contrastive_jax.data.constructions import Construction, construct
 from contrastive_jax.data.stored import in_memory
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.features import encoder_function
+from contrastive_jax.files import read_json
 from contrastive_jax.models import pixel_moments
 from contrastive_jax.training.checkpoints import Checkpoints
 from contrastive_jax.training.setup import set_up
@@ -51,7 +51,7 @@ def load_run(workdir: Path) -> TrainedRun:
         raise UserError(f'--workdir={workdir}: holds no {CONFIG}; give the folder of a run')
     # A run of an earlier version did what the defaults of newer fields do.
     config = default()
-    config.update(ConfigDict(json.loads(path.read_text())))
+    config.update(ConfigDict(read_json(path)))
     validate(config)
     if not (workdir / 'checkpoints').is_dir():
         raise UserError(f'--workdir={workdir}: holds no checkpoint; train it first')
@@ -59,7 +59,7 @@ def load_run(workdir: Path) -> TrainedRun:
     construction = construct(config, dataset.pretrain)
     images = construction.split.images
     setup = set_up(config, pixel_moments(in_memory(images)), len(images) // config.batch_size)
-    checkpoints = Checkpoints(workdir)
+    checkpoints = Checkpoints(workdir, read_only=True)
     state = checkpoints.restore(jax.device_put(setup.initial, jax.devices()[0]))
     checkpoints.close()
     if int(state.step) == 0:

@@ -17,8 +17,8 @@ from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.data.stored import checksum as image_checksum
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import extract_features
+from contrastive_jax.files import write_json
 from contrastive_jax.runs import load_run
-from contrastive_jax.training.logs import write_json
 
 __all__ = ['Options', 'Samples', 'from_files', 'from_run', 'run']
 

@@ -1,17 +1,23 @@
 """The folder of a run: whose it is, what is in it, and that it stays one run's."""
 
-import json
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from absl import logging
 from ml_collections import ConfigDict
 
 from contrastive_jax.config import differences
 from contrastive_jax.data.constructions import Construction
 from contrastive_jax.errors import UserError
-from contrastive_jax.training.logs import write_json
+from contrastive_jax.files import read_arrays, read_json, write_sealed_json, write_whole
 
-__all__ = ['CONFIG', 'RESULT', 'check_workdir', 'claim_workdir']
+__all__ = ['CONFIG', 'RESULT', 'check_workdir', 'claim_workdir', 'locked']
 
 CONFIG, RESULT = 'config.json', 'result.json'
 _TRAINING_SET = 'training_set.npz'
@@ -21,8 +27,7 @@ _OWN = (RESULT, 'metrics.jsonl', 'checkpoints', _TRAINING_SET)
 
 def check_workdir(workdir: Path, config: ConfigDict) -> None:
     """Raises UserError unless the folder is this run's, or free to become it."""
-    path = workdir / CONFIG
-    if not path.exists():
+    if not (workdir / CONFIG).exists():
         found = [name for name in _OWN if (workdir / name).exists()]
         if found or (workdir.exists() and not workdir.is_dir()):
             raise UserError(
@@ -31,14 +36,48 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
             )
         return
     try:
-        changed = differences(json.loads(path.read_text()), config.to_dict())
-    except json.JSONDecodeError as error:
-        raise UserError(f'{path}: damaged ({error}); choose another --workdir') from error
+        changed = differences(read_json(workdir / CONFIG), config.to_dict())
+    except UserError as error:
+        raise UserError(f'{error}; restore it from a copy, or choose another --workdir') from error
     if changed:
         raise UserError(
             f'--workdir={workdir}: holds a run of another config ({"; ".join(changed)}); '
             'choose another folder, or the same config to resume'
         )
+
+
+@contextlib.contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+    """Keeps other processes from training in the folder; makes it where there is none.
+
+    The lock ends with the process, however that ends. `lock` says who has it.
+
+    Raises:
+      UserError: another process has it, or the folder cannot be written.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        file = (workdir / 'lock').open('a+')
+    except OSError as error:
+        raise UserError(f'--workdir={workdir}: cannot be written ({error.strerror})') from error
+    with file:
+        try:
+            # Of the process alone: what it starts and leaves behind does not hold it.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                logging.warning('%s: cannot be locked (%s); start one run only', workdir, error)
+            else:
+                file.seek(0)
+                holder = file.read().strip() or 'another process'
+                raise UserError(
+                    f'--workdir={workdir}: {holder} is training here; wait for it, or choose '
+                    'another folder'
+                ) from error
+        file.truncate(0)
+        file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
+        file.flush()
+        yield
 
 
 def claim_workdir(workdir: Path, config: ConfigDict, construction: Construction) -> None:
@@ -52,8 +91,12 @@ def claim_workdir(workdir: Path, config: ConfigDict, construction: Construction)
     path = workdir / _TRAINING_SET
     chosen = {name: getattr(construction, name) for name in ('kept', 'mixed', 'partners')}
     if (workdir / CONFIG).exists() and path.exists():
-        with np.load(path) as before:
-            changed = [name for name in chosen if not np.array_equal(before[name], chosen[name])]
+        try:
+            before = read_arrays(path)
+        except UserError as error:
+            raise UserError(f'{error}; delete it, and it is made again') from error
+        before = before if isinstance(before, dict) else {}
+        changed = [name for name in chosen if not np.array_equal(before.get(name), chosen[name])]
         if changed:
             raise UserError(
                 f'--workdir={workdir}: was begun with other images ({", ".join(changed)} differ); '
@@ -62,7 +105,7 @@ def claim_workdir(workdir: Path, config: ConfigDict, construction: Construction)
         return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        write_json(workdir / CONFIG, config.to_dict())
-        np.savez(path, **chosen)
+        write_sealed_json(workdir / CONFIG, config.to_dict())
+        write_whole(path, lambda file: np.savez(file, **chosen))
     except OSError as error:
         raise UserError(f'--workdir={workdir}: cannot be written ({error.strerror})') from error

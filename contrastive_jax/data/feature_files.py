@@ -3,12 +3,12 @@
 Axes: n samples, k features.
 """
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from contrastive_jax.errors import UserError
+from contrastive_jax.files import read_arrays
 
 __all__ = ['Features', 'read_features', 'read_splits']
 
@@ -86,11 +86,10 @@ def read_splits(path: str) -> tuple[Features, Features]:
 
 def _load(path: str, flag: str) -> np.ndarray | dict[str, np.ndarray]:
     try:
-        loaded = np.load(Path(path), allow_pickle=False)
-        return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
-    except (OSError, ValueError, EOFError) as error:
+        return read_arrays(path)
+    except UserError as error:
         raise UserError(
-            f'{flag}={path}: cannot be read ({error}); write it with numpy.save or numpy.savez'
+            f'{flag}={error}; write it with numpy.save or numpy.savez'
         ) from error
 
 

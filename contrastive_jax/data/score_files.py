@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from contrastive_jax.errors import UserError
+from contrastive_jax.files import read_arrays, write_whole
 
 __all__ = ['ScoreFile', 'read_scores', 'write_scores']
 
@@ -29,10 +30,12 @@ def write_scores(path: Path, scores: ScoreFile) -> None:
     """Writes `scores.npz`, and beside it the same columns as `.csv`."""
     index = np.arange(len(next(iter(scores.columns.values()))))
     columns = {'index': index, **scores.columns}
-    np.savez(path, checksum=np.array(scores.checksum or ''), **columns)
+    checksum = np.array(scores.checksum or '')
+    write_whole(path, lambda file: np.savez(file, checksum=checksum, **columns))
     rows = zip(*(_texts(column) for column in columns.values()), strict=True)
     lines = [','.join(columns), *map(','.join, rows)]
-    path.with_suffix('.csv').write_text('\n'.join(lines) + '\n')
+    text = '\n'.join(lines) + '\n'
+    write_whole(path.with_suffix('.csv'), lambda file: file.write(text.encode()))
 
 
 def _texts(column: np.ndarray) -> list[str]:
@@ -54,13 +57,13 @@ def read_scores(path: str, *, n: int, checksum: str, where: str) -> ScoreFile:
       UserError: a file that cannot be read, of other images, or with NaN.
     """
     try:
-        loaded = np.load(path, allow_pickle=False)
-        arrays = {'score': loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-    except (OSError, ValueError, EOFError) as error:
+        loaded = read_arrays(path)
+    except UserError as error:
         raise UserError(
-            f'{where}={path!r}: cannot be read ({error}); give the scores.npz that '
+            f'{where}={error}; give the scores.npz that '
             'python -m contrastive_jax.score writes, or an npy file of one number an image'
         ) from error
+    arrays = {'score': loaded} if isinstance(loaded, np.ndarray) else loaded
     theirs = str(arrays.pop('checksum', '')) or None
     if 'score' not in arrays:
         raise UserError(

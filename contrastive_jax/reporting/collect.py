@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from contrastive_jax.config import flatten
 from contrastive_jax.errors import UserError
+from contrastive_jax.files import read_json
 from contrastive_jax.workdir import CONFIG, RESULT
 
 __all__ = ['CURVES', 'MEASURES', 'Run', 'as_text', 'find_runs', 'is_number', 'read_run']
@@ -144,14 +145,11 @@ def _missing(name: str) -> str:
 def _load(path: Path) -> tuple[dict[str, Any], str]:
     """The flattened content of a JSON file, and what is wrong with it."""
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-        if not isinstance(content, dict):
-            raise ValueError('no JSON object')
-        return flatten(content), ''
+        return flatten(read_json(path)), ''
     except FileNotFoundError:
         return {}, _missing(path.name)
-    except (OSError, ValueError, RecursionError) as error:
-        return {}, as_text(f'{path.name} damaged: {error}')
+    except UserError as error:
+        return {}, as_text(str(error).removeprefix(f'{path.parent}{os.sep}'))
 
 
 def _read_metrics(path: Path) -> tuple[dict[str, dict[int, float]], str]:

@@ -1,31 +1,42 @@
 """What a run writes while it trains: `metrics.jsonl` and TensorBoard events."""
 
+import hashlib
 import json
-import math
+import os
+import time
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
 
-__all__ = ['MetricsLog', 'write_json']
+from contrastive_jax.files import plain, write_whole
+
+__all__ = ['METRICS', 'MetricsLog', 'checksum_of_steps', 'logged_steps']
+
+METRICS = 'metrics.jsonl'
 
 
-def write_json(path: Path, content: dict) -> None:
-    """Writes a file as a whole or not at all; numbers that are not finite become null."""
-    part = path.with_name(path.name + '.part')
-    part.write_text(json.dumps(_plain(content), indent=2, allow_nan=False) + '\n')
-    part.replace(path)
+def logged_steps(workdir: Path) -> int:
+    """Lines of the log, one for each step since the first."""
+    return len(_lines(workdir))
 
 
-def _plain(value):
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def checksum_of_steps(workdir: Path, steps: int) -> str:
+    """SHA-256 of the first lines of the log, 64 hexadecimal digits; of all if there are fewer."""
+    return hashlib.sha256(b''.join(_lines(workdir)[:steps])).hexdigest()
+
+
+def _lines(workdir: Path) -> list[bytes]:
+    path = workdir / METRICS
+    return path.read_bytes().splitlines(keepends=True) if path.exists() else []
 
 
 class MetricsLog:
-    """One JSON object a line, and the same numbers as TensorBoard scalars."""
+    """One JSON object a line, and the same numbers as TensorBoard scalars.
+
+    Everything is written by the thread that trains, so that it hears of a full disk.
+    """
 
     def __init__(self, workdir: Path, start: int):
         """Opens the log of a run that goes on at step `start`.
@@ -33,29 +44,45 @@ class MetricsLog:
         Lines of later steps, written after the checkpoint that the run resumes from, are dropped:
         the steps come again.
         """
-        path = workdir / 'metrics.jsonl'
-        if path.exists():
-            lines = path.read_text().splitlines(keepends=True)[:start]
-            part = path.with_name(path.name + '.part')
-            part.write_text(''.join(lines))
-            part.replace(path)
-        self._file = path.open('a')
-        self._board = SummaryWriter(str(workdir), purge_step=start)
+        kept = b''.join(_lines(workdir)[:start])
+        write_whole(workdir / METRICS, lambda file: file.write(kept))
+        self._file = (workdir / METRICS).open('ab')
+        self._digest = hashlib.sha256(kept)
+        # A run that resumes within a second must not write over the events of the first.
+        self._board = EventsWriter(str(workdir / 'events'), f'.{os.getpid()}')
+        # Tells TensorBoard to forget the steps that come again.
+        again = SessionLog(status=SessionLog.START)
+        self._board.write_event(Event(wall_time=time.time(), step=start, session_log=again))
 
     def write(self, step: int, epoch: int, metrics: dict[str, float | None]) -> None:
-        """Appends the numbers of one step; they are on disk after `flush`."""
-        line = _plain({'step': step, 'epoch': epoch, **metrics})
-        self._file.write(json.dumps(line, allow_nan=False) + '\n')
-        for name, value in metrics.items():
-            if value is not None:
-                self._board.add_scalar(name, value, step)
+        """Appends the numbers of one step; they are handed over by `flush`."""
+        entry = plain({'step': step, 'epoch': epoch, **metrics})
+        line = (json.dumps(entry, allow_nan=False) + '\n').encode()
+        self._file.write(line)
+        self._digest.update(line)
+        scalars = [
+            Summary.Value(tag=name, simple_value=value)
+            for name, value in metrics.items()
+            if value is not None
+        ]
+        self._board.write_event(
+            Event(wall_time=time.time(), step=step, summary=Summary(value=scalars))
+        )
 
     def flush(self) -> None:
         """Hands everything to the operating system."""
         self._file.flush()
         self._board.flush()
 
+    def checksum(self) -> str:
+        """Waits until everything is on disk; what `checksum_of_steps` then says of it."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._digest.hexdigest()
+
     def close(self) -> None:
         """Flushes and closes."""
-        self._file.close()
-        self._board.close()
+        try:
+            self._file.close()
+        finally:
+            self._board.close()

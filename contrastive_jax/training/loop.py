@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -19,11 +19,13 @@ from contrastive_jax.data.stored import in_memory
 from contrastive_jax.data.streaming import stream_views
 from contrastive_jax.errors import UserError
 from contrastive_jax.models import pixel_moments
+from contrastive_jax.preemption import Preempted
 from contrastive_jax.training import devices
 from contrastive_jax.training.checkpoints import Checkpoints
-from contrastive_jax.training.logs import MetricsLog
+from contrastive_jax.training.logs import MetricsLog, checksum_of_steps, logged_steps
 from contrastive_jax.training.setup import set_up
 from contrastive_jax.training.step import TrainState
+from contrastive_jax.training.watch import Watch
 
 __all__ = ['Pretrained', 'check_batch', 'pretrain']
 
@@ -62,13 +64,20 @@ def check_batch(batch_size: int, images: int, devices: int) -> None:
         )
 
 
-def pretrain(config, split: Split, workdir: Path) -> Pretrained:
+def pretrain(
+    config, split: Split, workdir: Path, told_to_stop: Callable[[int], bool] = lambda step: False
+) -> Pretrained:
     """Trains until the last epoch, from the newest checkpoint in `workdir` if there is one.
 
     Args:
       config: the whole config, validated.
       split: the training images; labels, where known, serve for statistics alone.
       workdir: receives metrics and checkpoints.
+      told_to_stop: of the steps taken; asked after each.
+
+    Raises:
+      Preempted: it was told to stop, and has saved.
+      UserError: no checkpoint is intact, or loss or gradient are not finite.
     """
     n = len(split.images)
     check_batch(config.batch_size, n, jax.device_count())
@@ -79,10 +88,14 @@ def pretrain(config, split: Split, workdir: Path) -> Pretrained:
     )
     mapped_step = devices.map_over_devices(step_function)
     with closing(Checkpoints(workdir)) as checkpoints:
-        state = checkpoints.restore(devices.replicate(initial))
+        state = checkpoints.restore(
+            devices.replicate(initial), lambda step: checksum_of_steps(workdir, step)
+        )
         start = int(state.step)
+        distributed.by_writer(lambda: _say_start(workdir, start, total, config.checkpoint_every))
         batches = _batches(config, split, range(start, total))
         log = MetricsLog(workdir, start) if distributed.is_writer() else None
+        watch = Watch(config, n, workdir)
         with (
             closing(_Recorder(log, config.batch_size, steps_per_epoch, schedule)) as recorder,
             tqdm(
@@ -98,10 +111,30 @@ def pretrain(config, split: Split, workdir: Path) -> Pretrained:
             for step, batch in enumerate(progress, start + 1):
                 state, metrics = mapped_step(state, batch)
                 recorder.add(step, metrics, progress)
-                if step % config.checkpoint_every == 0 or step == total:
+                watch.add(step, metrics)
+                stopping = told_to_stop(step)
+                if stopping or step % config.checkpoint_every == 0 or step == total:
                     recorder.write_all()
-                    checkpoints.save(state)
+                    watch.check_all()
+                    checkpoints.save(state, log.checksum() if log else '')
+                if stopping:
+                    raise Preempted(f'{workdir}: told to stop; saved at step {step} of {total}')
     return Pretrained(graphdef, initial, state, recorder.pairs_per_second)
+
+
+def _say_start(workdir: Path, start: int, total: int, checkpoint_every: int) -> None:
+    """Says where a run goes on; refuses to begin anew where checkpoints must have been lost."""
+    logged = logged_steps(workdir)
+    if start:
+        print(f'{workdir}: goes on after step {start} of {total}')
+    # A checkpoint may be in the making while the steps up to the next are logged.
+    elif logged > 2 * checkpoint_every:
+        raise UserError(
+            f'{workdir}: {logged} steps are logged, and there is no checkpoint; restore the folder '
+            'from a copy, or begin again in another --workdir'
+        )
+    elif logged:
+        print(f'{workdir}: begins again; {logged} steps were logged before the first checkpoint')
 
 
 def _batches(config, split: Split, steps: range) -> Iterator[Batch]:

@@ -50,5 +50,6 @@ def set_up(config, moments: Moments, steps_per_epoch: int, axis_name: str | None
         objective=make_objective(config),
         augmentation=config.augment,
         momentum_options=config.moco,
+        skip_nonfinite=config.on_nonfinite == 'skip',
     )
     return Setup(graphdef, initial, step, schedule)

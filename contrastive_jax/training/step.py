@@ -3,6 +3,7 @@
 Axes: b images of this device, m = 2b views, k features, d embedding.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from contrastive_jax.data.batches import Batch
 from contrastive_jax.models import Context, ContrastiveModel, Moments, compute_dtype
+from contrastive_jax.numerics import unit_rows
 from contrastive_jax.training import moco
 from contrastive_jax.training.augment import two_views
 from contrastive_jax.training.objective import Objective
@@ -35,6 +37,7 @@ class TrainState(NamedTuple):
       stats: batch statistics.
       opt_state: of the optimiser.
       key: root of the run's randomness; never changes.
+      skipped: updates left out because loss or gradient were not finite.
       momentum: second encoder and queue of MoCo; None for SimCLR.
     """
 
@@ -43,6 +46,7 @@ class TrainState(NamedTuple):
     stats: Any
     opt_state: Any
     key: Key[Array, '']
+    skipped: Int[Array, '']
     momentum: moco.Momentum | None = None
 
 
@@ -74,7 +78,9 @@ def init_state(
         build_key, run_key = jax.random.split(key)
         model = build(build_key)
         _, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
-        state = TrainState(jnp.int32(0), params, stats, optimizer.init(params), run_key)
+        state = TrainState(
+            jnp.int32(0), params, stats, optimizer.init(params), run_key, jnp.int32(0)
+        )
         if not config.moco.queue_size:
             return state
         momentum = moco.init_momentum(
@@ -102,6 +108,7 @@ def train_step(
     objective: Objective,
     augmentation,
     momentum_options=None,
+    skip_nonfinite: bool = False,
     axis_name: str | None = None,
 ) -> tuple[TrainState, Metrics]:
     """Augments, encodes, compares with the views of all devices or with a queue, and updates.
@@ -114,10 +121,12 @@ def train_step(
       objective: what `make_objective` returns.
       augmentation: the section `augment` of a config.
       momentum_options: the section `moco` of a config, where the state has a momentum encoder.
+      skip_nonfinite: leave an update out whose loss or gradient is not finite, and count it.
       axis_name: mapped axis; None on one device.
 
     Returns:
-      The next state, and `loss` with the metrics of the objective: the same on every device.
+      The next state, and metrics, the same on every device: `loss`, `gradient_norm`,
+      `embedding_std`, with `skip_nonfinite` also `skipped_updates`, and those of the objective.
     """
     b = len(batch.images)
     first = 0 if axis_name is None else lax.axis_index(axis_name) * b
@@ -135,6 +144,7 @@ def train_step(
         model = nnx.merge(graphdef, params, state.stats, copy=True)
         features, embeddings = model(views, train=True)
         loss, metrics = objective(features, embeddings, labels, **against, axis_name=axis_name)
+        metrics['embedding_std'] = _embedding_std(embeddings, axis_name)
         return loss, (metrics, nnx.state(model, nnx.BatchStat))
 
     gradient = jax.value_and_grad(loss_function, has_aux=True)
@@ -144,10 +154,28 @@ def train_step(
     with jax.numpy_dtype_promotion('standard'):  # Optax takes powers of floats to integer steps
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    new_state = state._replace(
-        step=state.step + 1, params=params, stats=stats, opt_state=opt_state, momentum=momentum
-    )
-    return new_state, {'loss': loss, **metrics}
+    metrics = {'loss': loss, 'gradient_norm': optax.tree.norm(grads), **metrics}
+    new = state._replace(params=params, stats=stats, opt_state=opt_state, momentum=momentum)
+    if skip_nonfinite:
+        finite = jnp.isfinite(loss) & jnp.isfinite(metrics['gradient_norm'])
+        new = jax.tree.map(partial(jnp.where, finite), new, state)
+        new = new._replace(skipped=state.skipped + jnp.where(finite, 0, 1))
+        metrics['skipped_updates'] = new.skipped.astype(jnp.float32)
+    return new._replace(step=state.step + 1), metrics
+
+
+def _embedding_std(embeddings: Float[Array, 'm d'], axis_name: str | None) -> Float[Array, '']:
+    """How far the directions of all embeddings are spread; 0 if they are one, and 1 at most.
+
+    `sqrt(d)` times the root mean square over dimensions of their standard deviation, which is
+    `sqrt(mean |u|^2 - |mean u|^2)` for unit rows u.
+    """
+    unit = unit_rows(lax.stop_gradient(embeddings))
+    squares = jnp.mean(jnp.sum(jnp.square(unit), axis=1))
+    mean = jnp.mean(unit, axis=0)
+    if axis_name is not None:
+        squares, mean = lax.pmean((squares, mean), axis_name)
+    return jnp.sqrt(jnp.maximum(squares - jnp.sum(jnp.square(mean)), 0))
 
 
 def _keys(state, graphdef, views, labels, options, key, axis_name):

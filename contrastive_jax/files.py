@@ -1,0 +1,128 @@
+"""Files that are there whole or not at all, and that cannot be damaged unnoticed.
+
+`SHA256SUMS` beside the files that a run relies on holds their checksums, as `sha256sum` writes and
+checks them. Zip files such as npz carry checksums of their own.
+"""
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from contrastive_jax.errors import UserError
+
+__all__ = [
+    'SUMS',
+    'plain',
+    'read_arrays',
+    'read_json',
+    'write_json',
+    'write_sealed_json',
+    'write_whole',
+]
+
+SUMS = 'SHA256SUMS'
+_SUM_LINE = re.compile(r'([0-9a-f]{64})  ([^/\n]+)')
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Writes a file under another name, and gives it its own once all of it is on disk.
+
+    Args:
+      path: where to; what was there before stays until then.
+      write: writes the content into an open file.
+    """
+    part = path.with_name(path.name + '.part')
+    try:
+        with part.open('wb') as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Writes a JSON file whole; numbers that are not finite become null."""
+    write_whole(path, lambda file: file.write(_encoded(content)))
+
+
+def write_sealed_json(path: Path, content: dict) -> None:
+    """Writes a JSON file whole, and its checksum beside it."""
+    text = _encoded(content)
+    sums = {**_sums(path.parent), path.name: hashlib.sha256(text).hexdigest()}
+    lines = ''.join(f'{digest}  {name}\n' for name, digest in sorted(sums.items()))
+    # The checksum first: a file without one would be believed.
+    write_whole(path.with_name(SUMS), lambda file: file.write(lines.encode()))
+    write_whole(path, lambda file: file.write(text))
+
+
+def read_json(path: Path) -> dict:
+    """Reads an object from a JSON file.
+
+    Raises:
+      FileNotFoundError: there is none.
+      UserError: it cannot be read, or is not what its checksum belongs to.
+    """
+    try:
+        data = path.read_bytes()
+        content = json.loads(data)
+        if not isinstance(content, dict):
+            raise ValueError('no JSON object')
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f'{path}: damaged ({error})') from error
+    known = _sums(path.parent).get(path.name)
+    if known not in (None, hashlib.sha256(data).hexdigest()):
+        raise UserError(f'{path}: damaged, or changed by hand: its checksum in {SUMS} is another')
+    return content
+
+
+def read_arrays(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
+    """Reads the array of an npy file, or all arrays of an npz file; nothing is unpickled.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
+    except Exception as error:  # Damaged zip files raise errors of a dozen kinds.
+        raise UserError(f'{path}: cannot be read ({type(error).__name__}: {error})') from error
+
+
+def plain(value):
+    """The same, with null for numbers that are not finite, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _encoded(content: dict) -> bytes:
+    return (json.dumps(plain(content), indent=2, allow_nan=False) + '\n').encode()
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """The checksums of a folder by file name; none where nobody has written any."""
+    path = folder / SUMS
+    try:
+        lines = path.read_bytes().decode(errors='replace').splitlines()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise UserError(f'{path}: cannot be read ({error.strerror})') from error
+    found = [_SUM_LINE.fullmatch(line) for line in lines]
+    if not found or None in found:
+        raise UserError(f'{path}: damaged; delete it if you trust the files beside it')
+    return {match[2]: match[1] for match in found if match}

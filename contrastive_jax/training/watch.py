@@ -1,0 +1,82 @@
+"""Notices numbers that go wrong while a run trains: what is not finite, and what collapses."""
+
+import math
+from collections import deque
+from pathlib import Path
+
+import jax
+from absl import logging
+
+from contrastive_jax import distributed
+from contrastive_jax.data.batches import step_indices
+from contrastive_jax.errors import UserError
+from contrastive_jax.files import write_json
+
+__all__ = ['Watch']
+
+# How many steps later their numbers are looked at: they are there then.
+_STEPS_LATE = 8
+# Standard deviation of the embeddings below which they count as one.
+_COLLAPSED = 0.01
+
+
+class Watch:
+    """Looks at the numbers of every step, a few steps late, so that no step waits for it.
+
+    All processes see the same numbers and look at the same steps, so that all of them stop at one.
+    """
+
+    def __init__(self, config, images: int, workdir: Path):
+        """Knows the config, the number of images, and where to leave what was wrong."""
+        self._config, self._images, self._workdir = config, images, workdir
+        self._unseen: deque[tuple[int, dict]] = deque()
+        self._collapsed = False
+
+    def add(self, step: int, metrics: dict) -> None:
+        """Takes the metrics of a step; looks at those of an earlier one.
+
+        Raises:
+          UserError: loss or gradient of that one are not finite, and `on_nonfinite` is `stop`.
+        """
+        watched = ('loss', 'gradient_norm', 'embedding_std')
+        self._unseen.append((step, {name: metrics[name] for name in watched}))
+        if len(self._unseen) > _STEPS_LATE:
+            self._check(*self._unseen.popleft())
+
+    def check_all(self) -> None:
+        """Looks at all steps that it has not looked at; raises as `add` does."""
+        while self._unseen:
+            self._check(*self._unseen.popleft())
+
+    def _check(self, step: int, metrics: dict) -> None:
+        numbers = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        if not (math.isfinite(numbers['loss']) and math.isfinite(numbers['gradient_norm'])):
+            self._nonfinite(step, numbers)
+        collapsed = numbers['embedding_std'] < _COLLAPSED
+        if collapsed and not self._collapsed and distributed.is_writer():
+            logging.warning(
+                'step %d: the embeddings have collapsed, all images give nearly the same one '
+                '(embedding_std=%.2g); lower config.optimizer.learning_rate, or lengthen '
+                'config.optimizer.warmup_epochs',
+                step,
+                numbers['embedding_std'],
+            )
+        self._collapsed = collapsed
+
+    def _nonfinite(self, step: int, numbers: dict[str, float]) -> None:
+        found = f'step {step}: loss={numbers["loss"]}, gradient_norm={numbers["gradient_norm"]}'
+        if self._config.on_nonfinite == 'skip':
+            logging.warning('%s; this update is left out', found)
+            return
+        indices = step_indices(
+            self._config.seed, step - 1, self._images, self._config.batch_size
+        ).tolist()
+        path = self._workdir / 'nonfinite.json'
+        texts = {name: str(value) for name, value in numbers.items()}
+        dump = {'step': step, **texts, 'indices': indices, 'config': self._config.to_dict()}
+        distributed.by_writer(lambda: write_json(path, dump))
+        raise UserError(
+            f'{found}: not finite; {path} has the config and the rows of the pre-training images '
+            'in this batch. Checkpoints are from before. In another --workdir, lower '
+            'config.optimizer.learning_rate, or set config.on_nonfinite=skip'
+        )
