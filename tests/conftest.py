@@ -23,3 +23,7 @@ jax.config.update('jax_numpy_dtype_promotion', 'strict')
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 # Shapes and types in signatures are promises: check them at every call.
 jaxtyping.install_import_hook('contrastive_jax', 'beartype.beartype')
+
+
+def pytest_addoption(parser):
+    parser.addoption('--kills', type=int, default=3, help='of each run in tests/faults')

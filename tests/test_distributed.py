@@ -13,12 +13,12 @@ import jax
 import numpy as np
 import pytest
 
-from contrastive_jax.distributed import Place, start, started_as_one_of_many
+from contrastive_jax.distributed import Place, started_as_one_of_many
+from contrastive_jax.distributed import start as join
 from contrastive_jax.errors import UserError
-from contrastive_jax.training.checkpoints import Checkpoints
 from tests.helpers import small_config, state_and_step, write_npz
+from tests.processes import finish, log_of, parameters, start
 
-ROOT = Path(__file__).parents[1]
 # Orbax and its event loop leave warnings of their own.
 pytestmark = pytest.mark.filterwarnings('ignore')
 SMALL = {
@@ -38,66 +38,13 @@ def _changes(tmp_path, **changes):
     return SMALL | {'data__data_dir': str(data)} | changes
 
 
-def _start(workdir, changes, *, processes=1, devices=1, differ=None):
-    """Starts one run; returns its processes, whose output goes beside the workdir.
-
-    With `differ`, processes other than the first have a config with these changes besides.
-    """
-    environ = os.environ | {
-        'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices} '
-        '--xla_backend_optimization_level=0',
-        'PYTHONPATH': str(ROOT),
-    }
-    command = [sys.executable, '-m', 'contrastive_jax.main', f'--workdir={workdir}']
-    with socket.socket() as free:
-        free.bind(('localhost', 0))
-        port = free.getsockname()[1]
-    started = []
-    for process in range(processes):
-        place = [f'--coordinator_address=localhost:{port}', f'--num_processes={processes}']
-        place.append(f'--process_id={process}')
-        config = workdir.with_suffix(f'.{process}.py')
-        own = changes | (differ or {} if process else {})
-        config.write_text(
-            'from tests.helpers import small_config\n\n\n'
-            f'def get_config():\n    return small_config(**{own!r})\n'
-        )
-        with workdir.with_suffix(f'.{process}.log').open('w') as log:
-            started.append(
-                subprocess.Popen(
-                    [*command, f'--config={config}', *(place if processes > 1 else [])],
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env=environ,
-                    cwd=ROOT,
-                )
-            )
-    return started
-
-
-def _finish(workdir, changes, **how):
-    for process, running in enumerate(_start(workdir, changes, **how)):
-        log = workdir.with_suffix(f'.{process}.log')
-        assert running.wait(300) == 0, log.read_text()
-
-
-def _parameters(workdir, changes):
-    """Parameters of the newest checkpoint, as one vector."""
-    initial, _ = state_and_step(small_config(**changes), channels=1, mapped=False)
-    checkpoints = Checkpoints(workdir)
-    state = checkpoints.restore(jax.device_put(initial, jax.devices()[0]))
-    checkpoints.close()
-    leaves = jax.tree.leaves((state.params, state.stats))
-    return int(state.step), np.concatenate([np.ravel(leaf) for leaf in leaves])
-
-
 def test_processes_and_devices_change_no_parameter(tmp_path):
     changes = _changes(tmp_path)
     ways = {'two_by_two': (2, 2), 'one_by_four': (1, 4), 'one_by_one': (1, 1)}
     found = {}
     for name, (processes, devices) in ways.items():
-        _finish(tmp_path / name, changes, processes=processes, devices=devices)
-        found[name] = _parameters(tmp_path / name, changes)
+        finish(tmp_path / name, changes, processes=processes, devices=devices)
+        found[name] = parameters(tmp_path / name, changes)
     for name, (step, parameters) in found.items():
         assert step == found['one_by_one'][0] == 8
         np.testing.assert_allclose(parameters, found['one_by_one'][1], atol=2e-5, err_msg=name)
@@ -118,25 +65,25 @@ def test_a_lost_process_stops_the_others_and_the_run_resumes(killed, tmp_path):
     # Slow learning: what differs between devices in the last bit must not grow.
     changes = _changes(tmp_path, epochs=150, checkpoint_every=10, optimizer__learning_rate=0.05)
     workdir = tmp_path / 'run'
-    started = _start(workdir, changes, processes=2, devices=2)
+    started = start(workdir, changes, processes=2, devices=2)
     deadline = time.monotonic() + 200
     while not any(path.name.isdigit() for path in workdir.glob('checkpoints/*')):
-        assert time.monotonic() < deadline, workdir.with_suffix('.0.log').read_text()
+        assert time.monotonic() < deadline, log_of(workdir).read_text()
         assert all(running.poll() is None for running in started)
         time.sleep(0.05)
     started[killed].send_signal(signal.SIGKILL)
     assert started[killed].wait() == -signal.SIGKILL
     assert started[1 - killed].wait(200) not in (0, None)
-    log = workdir.with_suffix(f'.{1 - killed}.log').read_text()
+    log = log_of(workdir, 1 - killed).read_text()
     assert 'another process' in log or 'another task died' in log, log
     assert not (workdir / 'result.json').exists()
 
     # With other devices, from the checkpoint.
-    _finish(workdir, changes, processes=1, devices=4)
-    _finish(tmp_path / 'unbroken', changes)
-    step, resumed = _parameters(workdir, changes)
+    finish(workdir, changes, processes=1, devices=4)
+    finish(tmp_path / 'unbroken', changes)
+    step, resumed = parameters(workdir, changes)
     assert step == 300
-    unbroken = _parameters(tmp_path / 'unbroken', changes)[1]
+    unbroken = parameters(tmp_path / 'unbroken', changes)[1]
     np.testing.assert_allclose(resumed, unbroken, atol=1e-3)
     lines = (workdir / 'metrics.jsonl').read_text().splitlines()
     assert [json.loads(line)['step'] for line in lines] == list(range(1, 301))
@@ -144,7 +91,7 @@ def test_a_lost_process_stops_the_others_and_the_run_resumes(killed, tmp_path):
 
 def test_processes_of_different_configs_do_not_begin(tmp_path):
     changes = _changes(tmp_path)
-    started = _start(tmp_path / 'run', changes, processes=2, differ={'seed': 1})
+    started = start(tmp_path / 'run', changes, processes=2, differ={'seed': 1})
     assert [running.wait(200) for running in started] == [1, 1]
     for process in range(2):
         log = (tmp_path / f'run.{process}.log').read_text()
@@ -161,7 +108,7 @@ def test_slurm_steps_are_many_and_batch_scripts_are_one():
 
 def test_half_a_place_is_refused():
     with pytest.raises(UserError, match='num_processes'):
-        start(None, Place('localhost:1', None, 0))
+        join(None, Place('localhost:1', None, 0))
     with pytest.raises(UserError, match='process_id'):
-        start(True, Place('localhost:1', 2, 2))
-    assert start(False, Place()) is None
+        join(True, Place('localhost:1', 2, 2))
+    assert join(False, Place()) is None

@@ -1,0 +1,99 @@
+"""Runs as a user starts them, each in a process of its own, or in several."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from contrastive_jax.training.checkpoints import Checkpoints
+from tests.helpers import small_config, state_and_step
+
+ROOT = Path(__file__).parents[1]
+# Of what a run leaves, these hold times.
+_TIMES = {'pairs_per_second', 'seconds'}
+
+
+def start(workdir, changes, *, processes=1, devices=1, differ=None, dying=()):
+    """Starts one run; returns its processes, whose output goes beside the workdir.
+
+    Args:
+      workdir: of the run.
+      changes: of `small_config`.
+      processes: how many; each is the first of a group of its own.
+      devices: of each process.
+      differ: further changes for processes other than the first.
+      dying: what the first process is to die of, the arguments of `tests.faults.dying`.
+    """
+    environ = os.environ | {
+        'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices} '
+        '--xla_backend_optimization_level=0',
+        'PYTHONPATH': str(ROOT),
+    }
+    with socket.socket() as free:
+        free.bind(('localhost', 0))
+        port = free.getsockname()[1]
+    started = []
+    for process in range(processes):
+        place = [f'--coordinator_address=localhost:{port}', f'--num_processes={processes}']
+        place.append(f'--process_id={process}')
+        config = workdir.with_suffix(f'.{process}.py')
+        own = changes | (differ or {} if process else {})
+        config.write_text(
+            'from tests.helpers import small_config\n\n\n'
+            f'def get_config():\n    return small_config(**{own!r})\n'
+        )
+        module = ['tests.faults.dying', *dying] if dying and not process else ['contrastive_jax.main']
+        command = [sys.executable, '-m', *module, f'--workdir={workdir}', f'--config={config}']
+        with log_of(workdir, process).open('a') as log:
+            started.append(
+                subprocess.Popen(
+                    [*command, *(place if processes > 1 else [])],
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=environ,
+                    cwd=ROOT,
+                    start_new_session=True,
+                )
+            )
+    return started
+
+
+def log_of(workdir, process=0):
+    """What a process of the run has written, this time and before."""
+    return workdir.with_suffix(f'.{process}.log')
+
+
+def finish(workdir, changes, **how):
+    """Runs to the end."""
+    for process, running in enumerate(start(workdir, changes, **how)):
+        assert running.wait(300) == 0, log_of(workdir, process).read_text()
+
+
+def parameters(workdir, changes, channels=1):
+    """Steps, parameters and statistics of the newest checkpoint, the latter as one vector."""
+    initial, _ = state_and_step(small_config(**changes), channels=channels, mapped=False)
+    checkpoints = Checkpoints(workdir, read_only=True)
+    state = checkpoints.restore(jax.device_put(initial, jax.devices()[0]))
+    checkpoints.close()
+    leaves = jax.tree.leaves((state.params, state.stats))
+    return int(state.step), np.concatenate([np.ravel(leaf) for leaf in leaves])
+
+
+def metrics(workdir):
+    """The lines of the log, without times."""
+    lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+    return [_timeless(json.loads(line)) for line in lines]
+
+
+def result(workdir):
+    """The result, without times."""
+    return _timeless(json.loads((workdir / 'result.json').read_text()))
+
+
+def _timeless(content):
+    return {name: value for name, value in content.items() if name not in _TIMES}
