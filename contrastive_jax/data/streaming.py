@@ -8,7 +8,10 @@ Axes: n images, b images a step, s s pixels of a crop, c channels.
 
 import dataclasses
 import math
+import multiprocessing
+import multiprocessing.connection
 import os
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -106,6 +109,18 @@ def stream_views(
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
         options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=_READY)
-        batches = batches.mp_prefetch(options)
+        batches = batches.mp_prefetch(options, worker_init_fn=_end_with_parent)
     for crops, classes in batches:
         yield crops, None if labels is None else classes
+
+
+def _end_with_parent(worker: int, workers: int) -> None:
+    """Ends a worker process when the run has been killed, which it would not notice by itself."""
+    del worker, workers
+    parent = multiprocessing.parent_process()
+
+    def follow():
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True, name='follow-parent').start()
