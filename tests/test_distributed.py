@@ -45,9 +45,9 @@ def test_processes_and_devices_change_no_parameter(tmp_path):
     for name, (processes, devices) in ways.items():
         finish(tmp_path / name, changes, processes=processes, devices=devices)
         found[name] = parameters(tmp_path / name, changes)
-    for name, (step, parameters) in found.items():
+    for name, (step, values) in found.items():
         assert step == found['one_by_one'][0] == 8
-        np.testing.assert_allclose(parameters, found['one_by_one'][1], atol=2e-5, err_msg=name)
+        np.testing.assert_allclose(values, found['one_by_one'][1], atol=2e-5, err_msg=name)
     initial, _ = state_and_step(small_config(**changes), channels=1, mapped=False)
     before = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(initial.params)])
     assert np.abs(found['one_by_one'][1][: len(before)] - before).max() > 0.01

@@ -254,9 +254,9 @@ def test_representations_without_training_and_origins(runs):
     ('result', 'status', 'words'),
     [
         (False, 'unfinished', 'no result.json; 4 steps, 2 epochs'),
-        ('{"linear_accuracy": 0.9', 'damaged', 'result.json damaged: Expecting'),
-        ('[1]', 'damaged', 'result.json damaged: no JSON object'),
-        ('[' * 100000, 'damaged', 'result.json damaged'),
+        ('{"linear_accuracy": 0.9', 'damaged', 'result.json: damaged (Expecting'),
+        ('[1]', 'damaged', 'result.json: damaged (no JSON object'),
+        ('[' * 100000, 'damaged', 'result.json: damaged'),
         ({'linear_accuracy': 'high'}, 'damaged', 'linear_accuracy is no number'),
         ('{"linear_accuracy": NaN}', 'damaged', 'linear_accuracy is no number'),
     ],
