@@ -60,7 +60,15 @@ def _parse_flags(arguments: list[str], positional: bool) -> list[str]:
         if 'config' in flags.FLAGS and flags.FLAGS.config is not None:
             flags.FLAGS.config.keys()
     # UserError, absl's own, and what ml_collections raises for fields, values and files.
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+    except (
+        flags.Error,
+        AttributeError,
+        KeyError,
+        OverflowError,
+        TypeError,
+        ValueError,
+        OSError,
+    ) as error:
         sys.exit(f'error: {_one_line(error)}')
     return rest
 

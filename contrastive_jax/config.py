@@ -35,26 +35,32 @@ def _is_number(value) -> bool:
 
 def _integer(least: int) -> Rule:
     return Rule(
-        f'an integer of at least {least}',
-        lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= least,
+        f'an integer of at least {least}, and below 2**31',
+        lambda v: isinstance(v, int) and not isinstance(v, bool) and least <= v < 2**31,
     )
 
 
-def _number(least: int | float, most: int | float = float('inf')) -> Rule:
-    words = f'a number in [{least}, {most}]' if most < float('inf') else f'a number >= {least}'
-    return Rule(words, lambda v: _is_number(v) and least <= v <= most and v < float('inf'))
+# Beyond these a number or its square is 0 or infinite in float32, and so would be the loss.
+_LEAST, _MOST = 1e-18, 1e18
 
 
-_POSITIVE = Rule('a number above 0', lambda v: _is_number(v) and 0 < v < float('inf'))
+def _number(least: int | float, most: int | float = _MOST) -> Rule:
+    words = f'a number in [{least}, {most}]' if most < _MOST else f'a number >= {least}'
+    return Rule(words, lambda v: _is_number(v) and least <= v <= most)
+
+
+_POSITIVE = Rule(
+    f'a number above 0, from {_LEAST} to {_MOST}', lambda v: _is_number(v) and _LEAST <= v <= _MOST
+)
 _SHARE = _number(0, 1)
 _PART = Rule('a number in [0, 1)', lambda v: _is_number(v) and 0 <= v < 1)
 _BOOL = Rule('True or False', lambda v: isinstance(v, bool))
-_TEXT = Rule('a text', lambda v: isinstance(v, str) and bool(v))
-_PATH = Rule('a path, or None', lambda v: v is None or (isinstance(v, str) and bool(v)))
+_TEXT = Rule('a text', lambda v: isinstance(v, str) and v != '' and v.isprintable())
+_PATH = Rule('a path, or None', lambda v: v is None or _TEXT.holds(v))
 
 
 def _one_of(*values: str) -> Rule:
-    return Rule(f'one of {", ".join(values)}', lambda v: v in values)
+    return Rule(f'one of {", ".join(values)}', lambda v: isinstance(v, str) and v in values)
 
 
 FIELDS: dict[str, Field] = {
@@ -152,6 +158,13 @@ FIELDS: dict[str, Field] = {
 }
 
 
+# Switches that say how something is done, and the number that says whether it is.
+_NEEDS = {
+    'mixed.drop': 'mixed.ratio',
+    'mixed.match_contrast': 'mixed.ratio',
+    'moco.symmetric': 'moco.queue_size',
+    'moco.shuffle': 'moco.queue_size',
+}
 # Losses that take a selection of pairs.
 _TREATED = ('nt_xent', 'spectral')
 
@@ -182,8 +195,9 @@ def validate(config: ConfigDict) -> None:
         if path not in values:
             raise UserError(f'config.{path}: missing; start the config from config.default()')
         if not field.rule.holds(values[path]):
-            near = difflib.get_close_matches(str(values[path]), field.rule.allowed.split(', '), n=1)
-            hint = f'; did you mean {near[0].removeprefix("one of ")}?' if near else ''
+            names = field.rule.allowed.removeprefix('one of ').split(', ')
+            near = difflib.get_close_matches(str(values[path]), names, n=1)
+            hint = f'; did you mean {near[0]}?' if near else ''
             raise UserError(f'config.{path}={values[path]!r}: must be {field.rule.allowed}{hint}')
     _validate_pairs(config.pairs)
     if config.pairs.select != 'none' and config.loss.name not in _TREATED:
@@ -198,6 +212,12 @@ def validate(config: ConfigDict) -> None:
             'scores; train a run, score it with python -m contrastive_jax.score --workdir=RUN, '
             'and give RUN/scores.npz'
         )
+    for path, needed in _NEEDS.items():
+        if values[path] and not values[needed]:
+            raise UserError(
+                f'config.{path}=True: does nothing while config.{needed}={values[needed]}; set '
+                'that above 0, or leave this False'
+            )
     if config.mixed.drop and config.mixed.ratio == 1:
         raise UserError(
             'config.mixed.drop=True: with config.mixed.ratio=1 no image is left; choose less than 1'
@@ -272,6 +292,6 @@ def flatten(config, prefix: str = '') -> dict[str, Any]:
     """The values of a config, or of any nested dict, by their paths such as `pairs.margin`."""
     flat = {}
     for name, value in config.items():
-        path = prefix + name
+        path = f'{prefix}{name}'
         flat |= flatten(value, path + '.') if hasattr(value, 'items') else {path: value}
     return flat

@@ -47,7 +47,9 @@ def start(workdir, changes, *, processes=1, devices=1, differ=None, dying=()):
             'from tests.helpers import small_config\n\n\n'
             f'def get_config():\n    return small_config(**{own!r})\n'
         )
-        module = ['tests.faults.dying', *dying] if dying and not process else ['contrastive_jax.main']
+        module = (
+            ['tests.faults.dying', *dying] if dying and not process else ['contrastive_jax.main']
+        )
         command = [sys.executable, '-m', *module, f'--workdir={workdir}', f'--config={config}']
         with log_of(workdir, process).open('a') as log:
             started.append(

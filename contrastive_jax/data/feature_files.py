@@ -88,9 +88,7 @@ def _load(path: str, flag: str) -> np.ndarray | dict[str, np.ndarray]:
     try:
         return read_arrays(path)
     except UserError as error:
-        raise UserError(
-            f'{flag}={error}; write it with numpy.save or numpy.savez'
-        ) from error
+        raise UserError(f'{flag}={error}; write it with numpy.save or numpy.savez') from error
 
 
 def _check_rows(rows: np.ndarray | dict, where: str) -> np.ndarray:
