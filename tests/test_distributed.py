@@ -1,13 +1,8 @@
 """One run in several processes, started as a user starts it."""
 
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
