@@ -57,9 +57,10 @@ class Checkpoints:
         refused: dict[int, str] = {}
         for step in sorted(self._present(), reverse=True):
             # One process may see what the others do not, and all must do the same.
-            saved, reason = {}, distributed.first_said(self._objection(step, log_checksum))
+            known = self._known(step)
+            saved, reason = {}, distributed.first_said(_objection(step, known, log_checksum))
             if not reason:
-                saved, reason = self._read(step, like)
+                saved, reason = self._read(step, like, known)
                 reason = distributed.first_said(reason)
             if not reason:
                 self._set_aside(refused)
@@ -100,23 +101,13 @@ class Checkpoints:
             return []
         return [int(path.name) for path in self._folder.iterdir() if path.name.isdigit()]
 
-    def _objection(self, step: int, log_checksum: Callable[[int], str] | None) -> str:
-        """Why the state of a step cannot be used, as far as can be told without reading it."""
-        known = self._known(step)
-        if not known.keys() >= {_STATE, _LOG}:
-            return 'has no checksums'
-        # The writer alone has a log.
-        if log_checksum and distributed.is_writer() and log_checksum(step) != known[_LOG]:
-            return 'does not follow from the log, which is damaged or too short'
-        return ''
-
-    def _read(self, step: int, like: Any) -> tuple[dict, str]:
+    def _read(self, step: int, like: Any, known: Mapping[str, str]) -> tuple[dict, str]:
         """What is saved of a step, and why it cannot be used."""
         try:
             saved = _local(self._manager.restore(step, args=ocp.args.StandardRestore(like)))
         except Exception as error:  # Whatever a damaged file makes Orbax and TensorStore raise.
             return {}, f'cannot be read ({type(error).__name__})'
-        intact = _checksum(saved) == self._known(step)[_STATE]
+        intact = _checksum(saved) == known[_STATE]
         return saved, '' if intact else 'is damaged: its checksum is another'
 
     def _known(self, step: int) -> Mapping[str, str]:
@@ -141,6 +132,18 @@ class Checkpoints:
 
         distributed.by_writer(move)
         self._manager.reload()
+
+
+def _objection(
+    step: int, known: Mapping[str, str], log_checksum: Callable[[int], str] | None
+) -> str:
+    """Why the state of a step cannot be used, as far as its checksums tell without reading it."""
+    if not known.keys() >= {_STATE, _LOG}:
+        return 'has no checksums'
+    # The writer alone has a log.
+    if log_checksum and distributed.is_writer() and log_checksum(step) != known[_LOG]:
+        return 'does not follow from the log, which is damaged or too short'
+    return ''
 
 
 def _unused(path: Path) -> Path:
