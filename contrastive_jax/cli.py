@@ -1,6 +1,7 @@
 """What the commands share: flags in, one clear line out when something is wrong."""
 
 import errno
+import os
 import sys
 from collections.abc import Callable
 
@@ -31,6 +32,8 @@ def run(command: Callable[..., None], *, positional: bool = False) -> None:
 def _guarded(command: Callable[[], None]) -> None:
     # Libraries log every step that they take at the level of information.
     logging.set_verbosity(logging.WARNING)
+    # Orbax logs every error that it raises too, with its traceback.
+    logging.get_absl_handler().addFilter(lambda record: 'orbax' not in record.pathname)
     try:
         command()
     except UserError as error:
@@ -38,13 +41,23 @@ def _guarded(command: Callable[[], None]) -> None:
     except Preempted as notice:
         print(f'error: {notice}; the same command goes on from there', file=sys.stderr)
         sys.exit(STATUS)
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
+    except Exception as error:
+        if not _is_lack_of_room(error):
             raise
-        sys.exit(
-            f'error: {error.filename or "the disk"}: {error.strerror}; make room, and the same '
-            'command goes on from the newest checkpoint'
+        print(
+            f'error: {getattr(error, "filename", None) or "the disk"}: no space left; make room, '
+            'and the same command goes on from the newest checkpoint',
+            file=sys.stderr,
+            flush=True,
         )
+        # Not by way of Python's own end, where writers that have not heard of it yet would abort.
+        os._exit(1)
+
+
+def _is_lack_of_room(error: Exception) -> bool:
+    """Whether the disk was full, by Python's error or by those of TensorStore, which is a text."""
+    full = os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT)
+    return getattr(error, 'errno', None) in _NO_ROOM or any(text in str(error) for text in full)
 
 
 def _parse_flags(arguments: list[str], positional: bool) -> list[str]:

@@ -95,6 +95,9 @@ def prefetch(
 ) -> Iterator[Item]:
     """Prepares items ahead in a thread, so that the device never waits for the host.
 
+    Close it where it is not read to its end: a thread that still moves items to a device while
+    Python ends aborts the process.
+
     Args:
       items: what to prepare; runs in the thread.
       place: moves an item to the devices; runs in the thread.
@@ -122,7 +125,8 @@ def prefetch(
         except BaseException as error:
             put((end, error))
 
-    threading.Thread(target=work, daemon=True, name='prefetch').start()
+    worker = threading.Thread(target=work, daemon=True, name='prefetch')
+    worker.start()
     try:
         while True:
             item, error = ready.get()
@@ -133,3 +137,5 @@ def prefetch(
             yield item
     finally:
         stop.set()
+        # Reading may hang, and must not keep a run from ending.
+        worker.join(timeout=10)

@@ -1,6 +1,9 @@
 """Checkpoints of the training state, by Orbax; each is checked when it is read."""
 
+import errno
 import hashlib
+import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,8 @@ from contrastive_jax.training.step import TrainState
 __all__ = ['Checkpoints']
 
 _KEPT = 2
+# Bytes left free beside a checkpoint: for its small files, for logs and for the result.
+_SPARE = 2**20
 _STATE, _LOG = 'state_sha256', 'log_sha256'
 
 
@@ -80,10 +85,14 @@ class Checkpoints:
         Args:
           state: of the run.
           log_checksum: of the log up to the step of the state.
+
+        Raises:
+          OSError: there is not enough room for it.
         """
         step = int(state.step)
         if step != self._manager.latest_step():
             saved = _saved_part(state)
+            self._check_room(sum(leaf.nbytes for leaf in jax.tree.leaves(saved)))
             self._manager.save(
                 step,
                 args=ocp.args.StandardSave(_global(saved)),
@@ -94,6 +103,12 @@ class Checkpoints:
         """Waits until all is on disk."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+    def _check_room(self, size: int) -> None:
+        """Raises OSError before Orbax begins what would not fit, which it does not take well."""
+        # Twice: the one before may still be in the writing.
+        if shutil.disk_usage(self._folder).free < 2 * size + _SPARE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._folder))
 
     def _present(self) -> list[int]:
         """Steps of the checkpoints, those that Orbax does not take for one too."""

@@ -98,8 +98,9 @@ def pretrain(
         watch = Watch(config, n, workdir)
         with (
             closing(_Recorder(log, config.batch_size, steps_per_epoch, schedule)) as recorder,
+            closing(prefetch(batches, devices.split)) as prefetched,
             tqdm(
-                prefetch(batches, devices.split),
+                prefetched,
                 'train',
                 total=total,
                 initial=start,

@@ -2,7 +2,7 @@
 
 python -m tests.faults.dying PLACE COUNT [flags of contrastive_jax.main]
 
-Dies the COUNT-th time that it comes to PLACE, one of PLACES.
+Dies the COUNT-th time that it comes to PLACE, one of PLACES; at `slow_data` it only takes its time.
 """
 
 import os
@@ -10,8 +10,10 @@ import runpy
 import signal
 import sys
 import threading
+import time
 
 from contrastive_jax import evaluation, files, workdir
+from contrastive_jax.data import sources
 from contrastive_jax.training import checkpoints, devices, logs
 
 PLACES = ('checkpoint', 'log', 'compile', 'step', 'probe', 'seal', 'result')
@@ -71,6 +73,13 @@ def _plan(place: str, count: int) -> None:
             return _at(1 if place == 'compile' else count, function, dying)
 
         devices.map_over_devices = map_over_devices
+    elif place == 'slow_data':
+
+        def slowly(config):
+            print('reading', flush=True)
+            time.sleep(100)
+
+        sources.load = slowly
     elif place == 'probe':
         evaluation.probe = _at(count, evaluation.probe, lambda *_, **__: _die())
     else:
