@@ -69,14 +69,21 @@ def test_a_run_told_to_stop_saves_and_goes_on(processes, tmp_path):
     assert metrics(broken)[:both] == metrics(unbroken)[:both]
 
 
-def test_a_second_signal_ends_it_at_once(tmp_path, monkeypatch):
+def test_a_second_signal_ends_it_at_once():
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(preemption.Preempted), preemption.noting() as told:
-        assert not told(1)
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert told(2)
-        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    signal.signal(signal.SIGTERM, before)
+
+    def stopped():
+        with preemption.noting() as told:
+            assert not told(1)
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert told(2)
+            assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+    try:
+        with pytest.raises(preemption.Preempted):
+            stopped()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_run_with_nothing_to_save_ends_with_the_same_status(tmp_path):

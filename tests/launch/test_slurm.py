@@ -81,6 +81,37 @@ def test_the_batch_script_trains_in_two_processes(environ, config, tmp_path):
     assert (workdir / 'result.json').exists()
 
 
+@pytest.mark.slow
+def test_the_batch_script_goes_on_after_it_was_told_to_stop(environ, config, tmp_path):
+    workdir = tmp_path / 'run'
+    flags = [f'--config={config}', f'--workdir={workdir}', '--config.epochs=3000']
+    submitted = subprocess.run(
+        [
+            *('sbatch', '--parsable', '--ntasks=2', f'--output={tmp_path / "job.log"}'),
+            *('launch/train.sbatch', *flags, '--config.checkpoint_every=100000'),
+        ],
+        env=environ,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    job = submitted.stdout.strip()
+    deadline = time.monotonic() + 200
+    while not (workdir / 'metrics.jsonl').exists() or not _steps(workdir):
+        assert time.monotonic() < deadline, (tmp_path / 'job.log').read_text()
+        time.sleep(0.1)
+    # To the processes, as the time limit does.
+    subprocess.run(['scancel', '--signal=TERM', job], env=environ, check=True)
+    while not (workdir / 'result.json').exists():
+        assert time.monotonic() < deadline + 200, (tmp_path / 'job.log').read_text()
+        time.sleep(0.5)
+    log = (tmp_path / 'job.log').read_text()
+    assert 'told to stop; saved at step' in log
+    assert 'goes on after step' in log
+    assert _steps(workdir) == list(range(1, 6001))
+
+
 def test_a_grid_survives_that_a_job_is_taken_away(environ, config, tmp_path):
     runs = tmp_path / 'runs'
     sweep = subprocess.Popen(
