@@ -39,8 +39,10 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
       write: writes the content into an open file.
     """
     part = path.with_name(path.name + '.part')
+    # Left over, or a link to somewhere else.
+    part.unlink(missing_ok=True)
     try:
-        with part.open('wb') as file:
+        with part.open('xb') as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())

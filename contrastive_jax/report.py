@@ -5,6 +5,7 @@ python -m contrastive_jax.report runs/simclr runs/margin --out=report --baseline
 """
 
 import csv
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def run(folders: Sequence[str], out: Path, baseline: str | None = None) -> None:
 
 
 def _check_out(out: Path) -> None:
-    found = [name for name in _FILES if (out / name).exists()]
+    found = [name for name in _FILES if os.path.lexists(out / name)]
     if found:
         raise UserError(
             f'--out={out}: holds {", ".join(found)} already; delete them, or give another --out'

@@ -4,6 +4,7 @@ python -m contrastive_jax.score --workdir=runs/digits
 python -m contrastive_jax.score --features=features.npy --labels=labels.npy --out=scores
 """
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,7 +136,7 @@ def run(samples: Samples, options: Options, out: Path) -> dict:
 
 
 def _check_out(out: Path) -> None:
-    found = [name for name in _FILES if (out / name).exists()]
+    found = [name for name in _FILES if os.path.lexists(out / name)]
     if found:
         raise UserError(
             f'--out={out}: holds {", ".join(found)} already; delete them, or give another --out'

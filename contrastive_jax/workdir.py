@@ -57,7 +57,9 @@ def locked(workdir: Path) -> Iterator[None]:
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        file = (workdir / 'lock').open('a+')
+        # Not through a link, for what is there is written over.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        file = os.fdopen(os.open(workdir / 'lock', flags, 0o666), 'r+')
     except OSError as error:
         raise UserError(f'--workdir={workdir}: cannot be written ({error.strerror})') from error
     with file:
@@ -74,7 +76,8 @@ def locked(workdir: Path) -> Iterator[None]:
                     f'--workdir={workdir}: {holder} is training here; wait for it, or choose '
                     'another folder'
                 ) from error
-        file.truncate(0)
+        file.seek(0)
+        file.truncate()
         file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
         file.flush()
         yield
