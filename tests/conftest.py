@@ -17,12 +17,18 @@ if 'PYTEST_XDIST_WORKER' not in os.environ:
 import jax
 import jaxtyping
 import matplotlib
+from hypothesis import settings
 
 matplotlib.use('Agg')
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 # Shapes and types in signatures are promises: check them at every call.
 jaxtyping.install_import_hook('contrastive_jax', 'beartype.beartype')
+
+# The same examples at every run; by hand: `pytest tests/fuzz --hypothesis-profile=thorough`.
+settings.register_profile('quick', max_examples=25, derandomize=True, deadline=None, database=None)
+settings.register_profile('thorough', max_examples=1000, deadline=None, database=None)
+settings.load_profile('quick')
 
 
 def pytest_addoption(parser):

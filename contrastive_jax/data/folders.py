@@ -123,14 +123,23 @@ def _labelled(root: Path, where: str) -> tuple[Files, tuple[str, ...]]:
 def _annotated(root: Path, classes: tuple[str, ...], where: str) -> Files:
     """Files whose classes are in a table beside them: file name, class, and what is not needed."""
     table = root / _ANNOTATIONS
-    rows = [line.split('\t')[:2] for line in table.read_text().splitlines() if line]
+    lines = table.read_bytes().decode(errors='replace').splitlines()
+    rows = [line.split('\t')[:2] for line in lines if line]
     unknown = [row for row in rows if len(row) < 2 or row[1] not in classes]
     if unknown:
         raise UserError(
             f'{where}: {table} has the line {unknown[0]}, whose class train has not; unpack again'
         )
+    images = {path.name: path for path in _images(root / 'images')}
+    strange = [name for name, _ in rows if name not in images]
+    if strange or not rows or len(dict(rows)) < len(rows):
+        problem = f'names {strange[0]!r}, which images/ has not' if strange else 'lists nothing'
+        raise UserError(
+            f'{where}: {table} {problem if strange or not rows else "names an image twice"}; '
+            'unpack again'
+        )
     rows.sort()
-    paths = tuple(root / 'images' / name for name, _ in rows)
+    paths = tuple(images[name] for name, _ in rows)
     return Files(paths, np.array([classes.index(name) for _, name in rows], np.int32))
 
 
@@ -166,9 +175,8 @@ def _open(path: Path) -> Image.Image:
             # A palette may hold transparency that only RGBA can take over.
             image = image.convert('RGBA') if image.mode in ('P', 'PA', 'LA') else image
             return image.convert('RGB')
-    # Pillow raises these for damaged files, beside OSError.
-    except (SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise OSError(str(error)) from error
+    except Exception as error:  # Damaged files make Pillow raise errors of a dozen kinds.
+        raise OSError(f'{type(error).__name__}: {error}') from error
 
 
 def read_image(paths: tuple[Path, ...], mode: str, place: int) -> Image.Image:
@@ -221,7 +229,7 @@ def look(files: Files, where: str, *, skip_broken: bool) -> Looked:
                 grey &= image.mode in _GREY
                 sizes.setdefault(image.size, path)
             good.append(place)
-        except (OSError, SyntaxError, ValueError):
+        except Exception:  # As in `_open`.
             broken.append(path)
     check_broken(broken, skip_broken)
     if not good:

@@ -24,6 +24,9 @@ __all__ = ['Dataset', 'Split', 'load']
 # Images read at a time.
 _CHUNK = 1000
 
+# Classes that an npz file may have: a label beyond is a mistake, and each class costs a name.
+_MOST_CLASSES = 1_000_000
+
 _PREPARE = (
     'python -c "import tensorflow_datasets as tfds; '
     "tfds.builder('{name}', data_dir='DIR').download_and_prepare(file_format='array_record')\""
@@ -162,10 +165,12 @@ def _npz(config) -> Dataset:
 def _integers(labels: np.ndarray | None, path: Path, split: str) -> np.ndarray | None:
     if labels is None:
         return None
-    if not np.issubdtype(labels.dtype, np.integer) or (labels.size and labels.min() < 0):
+    whole = np.issubdtype(labels.dtype, np.integer)
+    if not whole or np.any(labels < 0) or np.any(labels >= _MOST_CLASSES):
+        ends = f' from {labels.min()} to {labels.max()}' if whole else ''
         raise UserError(
-            f'config.data.data_dir={str(path)!r}: {split}_labels are {labels.dtype}; '
-            'need integers from 0'
+            f'config.data.data_dir={str(path)!r}: {split}_labels are {labels.dtype}{ends}; '
+            f'need integers from 0 to {_MOST_CLASSES - 1}'
         )
     return labels.astype(np.int32)
 
