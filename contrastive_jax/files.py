@@ -96,8 +96,10 @@ def read_arrays(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
       UserError: it cannot be read.
     """
     try:
-        loaded = np.load(path, allow_pickle=False)
-        return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
+        # Opened here, since NumPy leaves a damaged zip file open.
+        with open(path, 'rb') as file:
+            loaded = np.load(file, allow_pickle=False)
+            return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
     except Exception as error:  # Damaged zip files raise errors of a dozen kinds.
         raise UserError(f'{path}: cannot be read ({type(error).__name__}: {error})') from error
 

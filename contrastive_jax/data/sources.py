@@ -18,6 +18,7 @@ from tqdm import tqdm
 from contrastive_jax.data import folders
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.errors import UserError
+from contrastive_jax.files import read_arrays
 
 __all__ = ['Dataset', 'Split', 'load']
 
@@ -138,13 +139,12 @@ def _npz(config) -> Dataset:
             'is an npz file with train_images, train_labels, test_images, test_labels'
         )
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-    except Exception as error:
+        loaded = read_arrays(path)
+    except UserError as error:
         raise UserError(
-            f'config.data.data_dir={config.data_dir!r}: cannot be read ({error}); '
-            'write it with numpy.savez_compressed'
+            f'config.data.data_dir={error}; write it with numpy.savez_compressed'
         ) from error
+    arrays = {} if isinstance(loaded, np.ndarray) else loaded
     missing = {'train_images', 'test_images'} - arrays.keys()
     if missing:
         raise UserError(
