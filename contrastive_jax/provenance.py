@@ -13,6 +13,7 @@ import numpy as np
 __all__ = ['array_checksum', 'git_commit', 'platform_flags', 'versions']
 
 _PACKAGES = ('contrastive_jax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+_LINUX = platform.system() == 'Linux'
 
 
 def versions() -> dict[str, str]:
@@ -23,7 +24,7 @@ def versions() -> dict[str, str]:
 
 
 def platform_flags() -> dict[str, object]:
-    """What else decides what is computed: backend, devices, processes and flags of JAX and XLA."""
+    """What else decides the last bits: backend, devices, processor, cores, flags of JAX and XLA."""
     flags = {
         name: value
         for name, value in sorted(os.environ.items())
@@ -33,8 +34,17 @@ def platform_flags() -> dict[str, object]:
         'backend': jax.default_backend(),
         'devices': jax.device_count(),
         'processes': jax.process_count(),
+        'processor': _processor(),
+        'cores': len(os.sched_getaffinity(0)) if _LINUX else os.cpu_count(),
         'environment': flags,
     }
+
+
+def _processor() -> str:
+    """The name of the processor: XLA compiles for its instructions, and divides by its cores."""
+    lines = Path('/proc/cpuinfo').read_text().splitlines() if _LINUX else []
+    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def git_commit() -> str | None:

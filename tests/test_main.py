@@ -70,6 +70,19 @@ def test_a_run_writes_what_is_promised(config, tmp_path, capsys):
     assert 'raw pixels' in printed
 
 
+def test_the_same_run_twice_writes_the_same_bytes_but_for_times(config, tmp_path):
+    texts = []
+    for name in ('first', 'second'):
+        main.run(config, tmp_path / name)
+        lines = (tmp_path / name / 'result.json').read_text().splitlines()
+        texts.append(
+            [line for line in lines if '"seconds"' not in line and '_per_second' not in line]
+        )
+    assert texts[0] == texts[1]
+    assert _metrics(tmp_path / 'first') == _metrics(tmp_path / 'second')
+    assert any('"processor"' in line for line in texts[0])
+
+
 def test_a_finished_run_is_left_alone(config, tmp_path, capsys):
     workdir = tmp_path / 'run'
     workdir.mkdir()
