@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 __all__ = ['array_checksum', 'git_commit', 'platform_flags', 'versions']
 
 _PACKAGES = ('contrastive_jax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
-_LINUX = platform.system() == 'Linux'
+_LINUX = sys.platform == 'linux'
 
 
 def versions() -> dict[str, str]:
