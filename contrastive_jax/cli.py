@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from absl import app, flags, logging
 
+from contrastive_jax import compilation
 from contrastive_jax.config import check_field
 from contrastive_jax.errors import UserError
 from contrastive_jax.preemption import STATUS, Preempted
@@ -30,6 +31,7 @@ def run(command: Callable[..., None], *, positional: bool = False) -> None:
 
 
 def _guarded(command: Callable[[], None]) -> None:
+    compilation.prepare()
     # Libraries log every step that they take at the level of information.
     logging.set_verbosity(logging.WARNING)
     # Orbax logs every error that it raises too, with its traceback.

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-__all__ = ['array_checksum', 'git_commit', 'platform_flags', 'versions']
+__all__ = ['array_checksum', 'git_commit', 'platform_flags', 'processor', 'versions']
 
 _PACKAGES = ('contrastive_jax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 _LINUX = sys.platform == 'linux'
@@ -35,13 +35,13 @@ def platform_flags() -> dict[str, object]:
         'backend': jax.default_backend(),
         'devices': jax.device_count(),
         'processes': jax.process_count(),
-        'processor': _processor(),
+        'processor': processor(),
         'cores': len(os.sched_getaffinity(0)) if _LINUX else os.cpu_count(),
         'environment': flags,
     }
 
 
-def _processor() -> str:
+def processor() -> str:
     """The name of the processor: XLA compiles for its instructions, and divides by its cores."""
     lines = Path('/proc/cpuinfo').read_text().splitlines() if _LINUX else []
     names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
