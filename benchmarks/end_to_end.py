@@ -22,7 +22,6 @@ import jax
 import numpy as np
 
 from benchmarks import measure
-from contrastive_jax import compilation
 from contrastive_jax import config as base
 from contrastive_jax.data import sources
 from contrastive_jax.data.batches import make_batch, prefetch, step_indices
@@ -44,7 +43,6 @@ def _config(width: int, batch: int):
 
 def serve(images: str, width: int, batch: int) -> None:
     """Our side: for each line, so many steps; prints the seconds, as `peer/simclr.py` does."""
-    compilation.prepare()
     config, pixels = _config(width, batch), np.load(images)
     split = sources.Split(pixels, None)
     setup = set_up(config, pixel_moments(pixels), len(pixels) // batch, devices.AXIS)

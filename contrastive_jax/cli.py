@@ -31,7 +31,7 @@ def run(command: Callable[..., None], *, positional: bool = False) -> None:
 
 
 def _guarded(command: Callable[[], None]) -> None:
-    compilation.prepare()
+    compilation.keep_programs()
     # Libraries log every step that they take at the level of information.
     logging.set_verbosity(logging.WARNING)
     # Orbax logs every error that it raises too, with its traceback.

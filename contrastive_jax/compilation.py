@@ -1,4 +1,4 @@
-"""How XLA compiles for a command: programs kept on disk, and flags that make CPUs faster.
+"""How XLA compiles: programs kept on disk, and what makes a training step faster on CPUs.
 
 Here and nowhere else; each is left alone where the environment says something of its own.
 """
@@ -12,31 +12,34 @@ from absl import logging
 
 from contrastive_jax.provenance import processor
 
-__all__ = ['prepare']
+__all__ = ['keep_programs', 'step_options']
 
 # Element-wise chains and reductions in XLA's newer CPU library: docs/results/performance.md.
-_FUSION = '--xla_cpu_experimental_ynn_fusion_type'
+_FUSION = 'xla_cpu_experimental_ynn_fusion_type'
 _FUSIONS = 'LIBRARY_FUSION_TYPE_ELTWISE,LIBRARY_FUSION_TYPE_REDUCE'
-# XLA ends a process that gives it a flag it does not know, and this one is experimental.
+# It is experimental: a version may not know it, and then refuses to compile.
 _KNOWN_IN = ('0.10.',)
 
 
-def prepare() -> None:
-    """Sets flags and the cache of compiled programs; before anything asks JAX for its devices.
+def step_options() -> dict[str, str]:
+    """Options of the compiler for a training step.
 
-    - `XLA_FLAGS` with a fusion type of its own is left as it is.
-    - `JAX_COMPILATION_CACHE_DIR` names another folder than
-      `$XDG_CACHE_HOME/contrastive_jax/compiled` (`~/.cache` for the first where it is not set), and
-      `JAX_ENABLE_COMPILATION_CACHE=0` goes without.
+    For the step alone: linear algebra elsewhere has layouts that these fusions refuse (JAX 0.10).
+    `XLA_FLAGS` with a fusion type of its own goes first.
     """
-    given = os.environ.get('XLA_FLAGS', '')
-    if _FUSION not in given and jax.__version__.startswith(_KNOWN_IN):
-        os.environ['XLA_FLAGS'] = f'{given} {_FUSION}={_FUSIONS}'.strip()
-    if not jax.config.jax_compilation_cache_dir and jax.config.jax_enable_compilation_cache:
-        _keep_programs()
+    given = _FUSION in os.environ.get('XLA_FLAGS', '')
+    known = jax.__version__.startswith(_KNOWN_IN) and jax.default_backend() == 'cpu'
+    return {_FUSION: _FUSIONS} if known and not given else {}
 
 
-def _keep_programs() -> None:
+def keep_programs() -> None:
+    """Has compiled programs kept on disk, for the next start; before anything is compiled.
+
+    In `$XDG_CACHE_HOME/contrastive_jax/compiled`, `~/.cache` for the first where it is not set.
+    `JAX_COMPILATION_CACHE_DIR` names another folder, `JAX_ENABLE_COMPILATION_CACHE=0` goes without.
+    """
+    if jax.config.jax_compilation_cache_dir or not jax.config.jax_enable_compilation_cache:
+        return
     home = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
     # A home shared by machines: a program compiled for one processor may not run on another.
     kind = hashlib.sha256(processor().encode()).hexdigest()[:8]

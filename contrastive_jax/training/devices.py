@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from contrastive_jax.compilation import step_options
+
 __all__ = ['AXIS', 'map_over_devices', 'replicate', 'split']
 
 AXIS = 'devices'
@@ -20,13 +22,16 @@ AXIS = 'devices'
 
 def map_over_devices(step: Callable) -> Callable:
     """Maps `step(state, batch)` over all devices; the state that goes in is donated."""
-    return jax.pmap(
+    mapped = jax.pmap(
         partial(step, axis_name=AXIS),
         axis_name=AXIS,
         in_axes=(None, 0),
         out_axes=None,
         donate_argnums=0,
     )
+    # `pmap` takes no options of the compiler, and `jit` no arrays of one process among many.
+    options = step_options() if jax.process_count() == 1 else {}
+    return jax.jit(mapped, donate_argnums=0, compiler_options=options) if options else mapped
 
 
 def replicate(tree: Any) -> Any:
