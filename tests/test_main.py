@@ -1,7 +1,9 @@
 import json
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import jax
@@ -81,6 +83,19 @@ def test_the_same_run_twice_writes_the_same_bytes_but_for_times(config, tmp_path
     assert texts[0] == texts[1]
     assert _metrics(tmp_path / 'first') == _metrics(tmp_path / 'second')
     assert any('"processor"' in line for line in texts[0])
+
+
+def test_a_whole_run_compiles_its_step_once(config, tmp_path, caplog):
+    jax.clear_caches()
+    with jax.log_compiles(True):
+        main.run(config, tmp_path / 'run')
+    names = re.findall(r'^Compiling jit\((\S+)\) with', '\n'.join(caplog.messages), re.MULTILINE)
+    count = Counter(names)
+    assert count['train_step'] == 1
+    # Two splits of images, by the trained and the untrained encoder.
+    assert count['encode'] <= 4
+    # The rest are a few of the probes, and slices and copies of milliseconds.
+    assert len(names) <= 90
 
 
 def test_a_finished_run_is_left_alone(config, tmp_path, capsys):
