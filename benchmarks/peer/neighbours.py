@@ -1,0 +1,47 @@
+"""Exact neighbours by cosine, so many times for each line read; prints the seconds.
+
+python benchmarks/peer/neighbours.py FEATURES.npy faiss|scikit-learn COUNT
+"""
+
+import sys
+import time
+
+import numpy as np
+
+
+def _search(kind, rows, count):
+    """A function of no arguments: the `count` largest cosines of each row, itself not counted."""
+    if kind == 'faiss':
+        import faiss
+
+        def search():
+            index = faiss.IndexFlatIP(rows.shape[1])
+            index.add(rows)
+            return index.search(rows, count + 1)[0][:, 1:]
+
+        return search
+    from sklearn.neighbors import NearestNeighbors
+
+    def search():
+        found = NearestNeighbors(algorithm='brute', metric='euclidean').fit(rows)
+        return found.kneighbors(rows, count + 1)[0][:, 1:]
+
+    return search
+
+
+def main():
+    """Searches on request."""
+    features, kind, count = sys.argv[1:]
+    rows = np.load(features)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    search = _search(kind, rows, int(count))
+    print('ready', flush=True)
+    for line in sys.stdin:
+        began = time.perf_counter()
+        for _ in range(int(line)):
+            found = search()
+        print(time.perf_counter() - began, found[0, 0], flush=True)
+
+
+if __name__ == '__main__':
+    main()
