@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 _TIMES = {'pairs_per_second', 'seconds'}
 
 
-def start(workdir, changes, *, processes=1, devices=1, differ=None, dying=()):
+def start(workdir, changes, *, processes=1, devices=1, differ=None, dying=(), lost=0):
     """Starts one run; returns its processes, whose output goes beside the workdir.
 
     Args:
@@ -27,7 +27,8 @@ def start(workdir, changes, *, processes=1, devices=1, differ=None, dying=()):
       processes: how many; each is the first of a group of its own.
       devices: of each process.
       differ: further changes for processes other than the first.
-      dying: what the first process is to die of, the arguments of `tests.faults.dying`.
+      dying: what a process is to die of, the arguments of `tests.faults.dying`.
+      lost: the process that is to die.
     """
     environ = os.environ | {
         'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices} '
@@ -47,9 +48,8 @@ def start(workdir, changes, *, processes=1, devices=1, differ=None, dying=()):
             'from tests.helpers import small_config\n\n\n'
             f'def get_config():\n    return small_config(**{own!r})\n'
         )
-        module = (
-            ['tests.faults.dying', *dying] if dying and not process else ['contrastive_jax.main']
-        )
+        dies = dying and process == lost
+        module = ['tests.faults.dying', *dying] if dies else ['contrastive_jax.main']
         command = [sys.executable, '-m', *module, f'--workdir={workdir}', f'--config={config}']
         with log_of(workdir, process).open('a') as log:
             started.append(

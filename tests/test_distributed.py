@@ -1,8 +1,8 @@
 """One run in several processes, started as a user starts it."""
 
 import json
+import re
 import signal
-import time
 
 import jax
 import numpy as np
@@ -55,33 +55,29 @@ def test_processes_and_devices_change_no_parameter(tmp_path):
     assert [json.loads(line)['step'] for line in lines] == list(range(1, 9))
 
 
-@pytest.mark.parametrize('killed', [pytest.param(0, marks=pytest.mark.slow), 1])
-def test_a_lost_process_stops_the_others_and_the_run_resumes(killed, tmp_path):
-    # Slow learning: what differs between devices in the last bit must not grow.
-    changes = _changes(tmp_path, epochs=150, checkpoint_every=10, optimizer__learning_rate=0.05)
+@pytest.mark.parametrize('lost', [pytest.param(0, marks=pytest.mark.slow), 1])
+def test_a_lost_process_stops_the_others_and_the_run_resumes(lost, tmp_path):
+    # Few steps: what differs between devices in the last bit grows, and flips a selected pair.
+    changes = _changes(tmp_path, checkpoint_every=1)
     workdir = tmp_path / 'run'
-    started = start(workdir, changes, processes=2, devices=2)
-    deadline = time.monotonic() + 200
-    while not any(path.name.isdigit() for path in workdir.glob('checkpoints/*')):
-        assert time.monotonic() < deadline, log_of(workdir).read_text()
-        assert all(running.poll() is None for running in started)
-        time.sleep(0.05)
-    started[killed].send_signal(signal.SIGKILL)
-    assert started[killed].wait() == -signal.SIGKILL
-    assert started[1 - killed].wait(200) not in (0, None)
-    log = log_of(workdir, 1 - killed).read_text()
+    dying = ('step', '6')
+    started = start(workdir, changes, processes=2, devices=2, dying=dying, lost=lost)
+    assert started[lost].wait(300) == -signal.SIGKILL
+    assert started[1 - lost].wait(200) not in (0, None)
+    log = log_of(workdir, 1 - lost).read_text()
     assert 'another process' in log or 'another task died' in log, log
     assert not (workdir / 'result.json').exists()
 
     # With other devices, from the checkpoint.
     finish(workdir, changes, processes=1, devices=4)
+    assert re.search(r'goes on after step [345] of 8', log_of(workdir).read_text())
     finish(tmp_path / 'unbroken', changes)
     step, resumed = parameters(workdir, changes)
-    assert step == 300
+    assert step == 8
     unbroken = parameters(tmp_path / 'unbroken', changes)[1]
-    np.testing.assert_allclose(resumed, unbroken, atol=1e-3)
+    np.testing.assert_allclose(resumed, unbroken, atol=2e-5)
     lines = (workdir / 'metrics.jsonl').read_text().splitlines()
-    assert [json.loads(line)['step'] for line in lines] == list(range(1, 301))
+    assert [json.loads(line)['step'] for line in lines] == list(range(1, 9))
 
 
 def test_processes_of_different_configs_do_not_begin(tmp_path):

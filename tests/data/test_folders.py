@@ -216,7 +216,10 @@ def _break(kind, path):
 
 
 @pytest.mark.filterwarnings('ignore')
-@pytest.mark.parametrize('kind', ['text', 'empty', 'png', 'jpeg'])
+@pytest.mark.parametrize(
+    'kind',
+    [*(pytest.param(kind, marks=pytest.mark.slow) for kind in ('text', 'empty', 'png')), 'jpeg'],
+)
 def test_a_broken_image_fails_or_is_counted(tmp_path, kind):
     _classes(tmp_path / 'data' / 'train')
     _classes(tmp_path / 'data' / 'test', 4)

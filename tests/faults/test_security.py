@@ -4,6 +4,7 @@ import ast
 import pickle
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -140,7 +141,7 @@ def test_a_printed_command_is_quoted(tmp_path):
     evil = "a b; touch executed; $(touch executed) `touch executed` '"
     printed = subprocess.run(
         [
-            *('python', '-m', 'launch.sweep', '--grid=table1', '--config=configs/digits.py'),
+            *(sys.executable, '-m', 'launch.sweep', '--grid=table1', '--config=configs/digits.py'),
             *('--seeds=1', '--runs', str(tmp_path / evil), '--dry_run', '--'),
             f'--config.data.data_dir={evil}',
         ],

@@ -187,7 +187,7 @@ def _small_variant(name):
 
 
 # To compile a ResNet takes ten seconds: most are traced alone.
-_STEPPED = ('digits', 'imagenet')
+_STEPPED = ('digits',)
 
 
 @pytest.mark.parametrize('name', [name for name in VARIANTS if name not in _STEPPED])
