@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict, config_dict
 
+from contrastive_jax.data.noise import LEVELS
 from contrastive_jax.errors import UserError
+from contrastive_jax.models import DENOISERS, SIZES
 
 __all__ = ['FIELDS', 'check_field', 'default', 'differences', 'flatten', 'validate']
 
@@ -63,6 +65,8 @@ def _one_of(*values: str) -> Rule:
     return Rule(f'one of {", ".join(values)}', lambda v: isinstance(v, str) and v in values)
 
 
+_ENCODERS = ('conv', 'resnet18', 'resnet34', 'resnet50')
+
 FIELDS: dict[str, Field] = {
     'seed': Field(0, _integer(0), 'root of all randomness'),
     'epochs': Field(100, _integer(1), 'passes over the pre-training images'),
@@ -111,8 +115,14 @@ FIELDS: dict[str, Field] = {
     'augment.greyscale': Field(0.2, _SHARE, 'probability of greyscale'),
     'augment.blur': Field(0.5, _SHARE, 'probability of a Gaussian blur'),
     'augment.blur_sigma': Field(2.0, _number(0.1), 'largest standard deviation, pixels; least 0.1'),
-    'model.name': Field('resnet18', _one_of('conv', 'resnet18', 'resnet34', 'resnet50'), 'encoder'),
-    'model.width': Field(64, _integer(1), 'channels of the first stage'),
+    'model.name': Field(
+        'resnet18',
+        _one_of(*_ENCODERS, *DENOISERS),
+        'encoder; or a denoiser, which is then trained for that',
+    ),
+    'model.width': Field(64, _integer(1), 'channels of the first stage, of an encoder'),
+    'model.size': Field('small', _one_of(*SIZES), 'of the transformer of a denoiser'),
+    'model.patch': Field(4, _integer(1), 'side of the squares that a denoiser sees, pixels'),
     'model.stem': Field(
         'cifar',
         _one_of('cifar', 'imagenet'),
@@ -134,6 +144,20 @@ FIELDS: dict[str, Field] = {
     'loss.tau_plus': Field(0.1, _number(0, 0.99), 'class prior, of debiased and hard_negative'),
     'loss.beta': Field(1.0, _number(0), 'concentration, of hard_negative'),
     'loss.weight_temperature': Field(0.0, _number(0), 'of decoupled: DCLW, 0.5 there; 0 for DCL'),
+    'denoise.level': Field(
+        99, _integer(0), 'of the noise trained with, of 1,000; diffusion: three times the levels'
+    ),
+    'denoise.steps': Field(2, _integer(1), 'of thinking while an energy is trained, at most'),
+    'denoise.least_steps': Field(
+        2, _integer(1), 'drawn for each batch from here to the most; with loss=last'
+    ),
+    'denoise.step_size': Field(47.0, _POSITIVE, 'of thinking at first, for each token; learned'),
+    'denoise.step_size_spread': Field(
+        1.0, _number(1), 'factor by which that of an image is drawn larger or smaller at most'
+    ),
+    'denoise.langevin': Field(0.0, _number(0), 'standard deviation of the noise of a step'),
+    'denoise.detach': Field(True, _BOOL, 'no gradient through earlier steps; False: the unroll'),
+    'denoise.loss': Field('all', _one_of('all', 'last'), 'states of thinking that count'),
     'moco.queue_size': Field(0, _integer(0), 'keys kept as negatives; 0 for SimCLR'),
     'moco.momentum': Field(0.99, _PART, 'of the second encoder'),
     'moco.symmetric': Field(False, _BOOL, 'each view asks for the other, not the first alone'),
@@ -206,6 +230,7 @@ def validate(config: ConfigDict) -> None:
             f'treats no pairs; choose none, or a loss of {", ".join(_TREATED)}'
         )
     _validate_moco(config)
+    _validate_denoise(config)
     if config.removal.ratio and config.removal.method != 'random' and not config.removal.scores:
         raise UserError(
             f'config.removal.scores=None: config.removal.method={config.removal.method!r} needs '
@@ -248,6 +273,34 @@ def _validate_moco(config: ConfigDict) -> None:
         raise UserError(
             'config.moco.shuffle=True: does nothing where batch norm is over all devices; set '
             'config.model.sync_batch_norm=False, or leave it'
+        )
+
+
+def _validate_denoise(config: ConfigDict) -> None:
+    name, options = config.model.name, config.denoise
+    if name not in DENOISERS:
+        return
+    if config.pairs.select != 'none' or config.moco.queue_size:
+        raise UserError(
+            f'config.model.name={name!r}: a denoiser compares no pairs; set '
+            'config.pairs.select=none and config.moco.queue_size=0, or choose an encoder of '
+            f'{", ".join(_ENCODERS)}'
+        )
+    if 3 * (options.level + 1) > LEVELS:
+        raise UserError(
+            f'config.denoise.level={options.level}: must be below {LEVELS // 3}, since diffusion '
+            f'is trained with three times as many of {LEVELS} levels'
+        )
+    if options.least_steps > options.steps:
+        raise UserError(
+            f'config.denoise.least_steps={options.least_steps}: must not exceed '
+            f'config.denoise.steps={options.steps}'
+        )
+    if options.least_steps < options.steps and options.loss == 'all':
+        raise UserError(
+            f'config.denoise.least_steps={options.least_steps}: does nothing with '
+            f'config.denoise.loss=all; set it to config.denoise.steps={options.steps}, or '
+            'loss=last'
         )
 
 

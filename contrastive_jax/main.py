@@ -21,11 +21,13 @@ from contrastive_jax.evaluation import (
     Accuracies,
     by_group,
     check_labels_per_class,
+    denoising_quality,
     extract_features,
     probe,
 )
 from contrastive_jax.evaluation.features import encoder_function
 from contrastive_jax.files import read_json, write_sealed_json
+from contrastive_jax.models import DENOISERS
 from contrastive_jax.provenance import git_commit, platform_flags, versions
 from contrastive_jax.training.loop import Pretrained, check_batch, pretrain
 from contrastive_jax.workdir import RESULT, check_workdir, claim_workdir, locked
@@ -93,6 +95,7 @@ def _train_and_probe(
     accuracies = _probe_all(config, dataset, pretrained)
     result = {
         **_flat(accuracies),
+        **_denoising(config, dataset, pretrained),
         **_by_class(accuracies, split.labels, dataset.classes),
         **construction.summary(dataset.classes),
         'skipped_images': dataset.skipped,
@@ -148,6 +151,19 @@ def _probe_all(
     }
 
 
+def _denoising(config: ConfigDict, dataset: sources.Dataset, pretrained: Pretrained) -> dict:
+    """What a denoiser makes of test images; nothing for an encoder."""
+    if config.model.name not in DENOISERS:
+        return {}
+    graphdef, final = pretrained.graphdef, pretrained.final
+    images = dataset.test.images
+    return {
+        'denoising': denoising_quality(
+            graphdef, final.params, final.stats, images, config.denoise, config.seed
+        )
+    }
+
+
 def _flat(accuracies: dict[str, Accuracies]) -> dict[str, float | None]:
     """Names every number; without labels the promised ones are null.
 
@@ -196,11 +212,20 @@ def _print_table(accuracies: dict[str, Accuracies], result: dict, workdir: Path)
             f'{title:18} {100 * values.linear:7.2f} {few:>13} '
             f'{100 * values.knn:7.2f} {100 * values.knn20:7.2f}'
         )
+    if 'denoising' in result:
+        _print_denoising(result['denoising'])
     rate = result['pairs_per_second']
     speed = f', {rate:.0f} pairs/s' if rate else ''
     if result['skipped_updates']:
         print(f'\n{result["skipped_updates"]} updates left out: loss or gradient were not finite')
     print(f'\n{result["seconds"]:.0f} s{speed}; results in {workdir / RESULT}')
+
+
+def _print_denoising(found: dict) -> None:
+    counts = found['evaluations']
+    print(f'\n{"PSNR, dB; evaluations":24}' + ''.join(f'{count:>7}' for count in counts))
+    for kind, values in found['psnr'].items():
+        print(f'{kind:24}' + ''.join(f'{value:7.2f}' for value in values))
 
 
 def _main() -> None:

@@ -1,6 +1,14 @@
-"""What an encoder is worth: features, linear probes, nearest neighbours."""
+"""What an encoder or a denoiser is worth: features, probes, nearest neighbours, PSNR."""
 
+from contrastive_jax.evaluation.denoising import denoising_quality
 from contrastive_jax.evaluation.features import extract_features
 from contrastive_jax.evaluation.probe import Accuracies, by_group, check_labels_per_class, probe
 
-__all__ = ['Accuracies', 'by_group', 'check_labels_per_class', 'extract_features', 'probe']
+__all__ = [
+    'Accuracies',
+    'by_group',
+    'check_labels_per_class',
+    'denoising_quality',
+    'extract_features',
+    'probe',
+]

@@ -14,10 +14,12 @@ from contrastive_jax.objectives.queue import (
     queue_band,
     queue_different_class_share,
 )
+from contrastive_jax.objectives.thinking import Thought, think, thinking_loss
 
 __all__ = [
     'DifficultBand',
     'QueueBand',
+    'Thought',
     'debiased',
     'decoupled',
     'different_class_share',
@@ -30,4 +32,6 @@ __all__ = [
     'queue_different_class_share',
     'spectral',
     'supervised',
+    'think',
+    'thinking_loss',
 ]

@@ -7,10 +7,13 @@ from typing import NamedTuple
 import optax
 from flax import nnx
 
-from contrastive_jax.models import Moments
+from contrastive_jax.models import DENOISERS, Moments
+from contrastive_jax.training.contrast import contrast
+from contrastive_jax.training.denoising import denoise
 from contrastive_jax.training.objective import make_objective
 from contrastive_jax.training.optimizer import make_optimizer, make_schedule
 from contrastive_jax.training.step import TrainState, init_state, train_step
+from contrastive_jax.training.task import Task
 
 __all__ = ['Setup', 'set_up']
 
@@ -32,7 +35,7 @@ class Setup(NamedTuple):
 
 
 def set_up(config, moments: Moments, steps_per_epoch: int, axis_name: str | None = None) -> Setup:
-    """Builds model, optimiser and objective.
+    """Builds model, optimiser and task.
 
     Args:
       config: the whole config.
@@ -47,9 +50,20 @@ def set_up(config, moments: Moments, steps_per_epoch: int, axis_name: str | None
         train_step,
         graphdef=graphdef,
         optimizer=optimizer,
-        objective=make_objective(config),
-        augmentation=config.augment,
-        momentum_options=config.moco,
+        task=_task(config, graphdef),
         skip_nonfinite=config.on_nonfinite == 'skip',
     )
     return Setup(graphdef, initial, step, schedule)
+
+
+def _task(config, graphdef: nnx.GraphDef) -> Task:
+    """What the model of a config is trained for."""
+    if config.model.name in DENOISERS:
+        return partial(denoise, options=config.denoise)
+    return partial(
+        contrast,
+        graphdef=graphdef,
+        objective=make_objective(config),
+        augmentation=config.augment,
+        momentum_options=config.moco,
+    )

@@ -16,6 +16,7 @@ __all__ = ['Watch']
 
 # How many steps later their numbers are looked at: they are there then.
 _STEPS_LATE = 8
+_WATCHED = ('loss', 'gradient_norm', 'embedding_std', 'nonfinite_inner_step')
 # Standard deviation of the embeddings below which they count as one.
 _COLLAPSED = 0.01
 
@@ -38,8 +39,7 @@ class Watch:
         Raises:
           UserError: loss or gradient of that one are not finite, and `on_nonfinite` is `stop`.
         """
-        watched = ('loss', 'gradient_norm', 'embedding_std')
-        self._unseen.append((step, {name: metrics[name] for name in watched}))
+        self._unseen.append((step, {name: metrics[name] for name in _WATCHED if name in metrics}))
         if len(self._unseen) > _STEPS_LATE:
             self._check(*self._unseen.popleft())
 
@@ -52,7 +52,8 @@ class Watch:
         numbers = {name: float(value) for name, value in jax.device_get(metrics).items()}
         if not (math.isfinite(numbers['loss']) and math.isfinite(numbers['gradient_norm'])):
             self._nonfinite(step, numbers)
-        collapsed = numbers['embedding_std'] < _COLLAPSED
+        # A denoiser has no embeddings.
+        collapsed = numbers.get('embedding_std', 1.0) < _COLLAPSED
         if collapsed and not self._collapsed and distributed.is_writer():
             logging.warning(
                 'step %d: the embeddings have collapsed, all images give nearly the same one '
@@ -65,6 +66,8 @@ class Watch:
 
     def _nonfinite(self, step: int, numbers: dict[str, float]) -> None:
         found = f'step {step}: loss={numbers["loss"]}, gradient_norm={numbers["gradient_norm"]}'
+        if numbers.get('nonfinite_inner_step', -1) >= 0:
+            found += f', inner step {int(numbers["nonfinite_inner_step"])} of thinking the first'
         if self._config.on_nonfinite == 'skip':
             logging.warning('%s; this update is left out', found)
             return

@@ -1,0 +1,86 @@
+"""What is done to images that a denoiser has to undo; images here are in [-1, 1].
+
+Axes: b images, h w pixels, c channels.
+"""
+
+import numpy as np
+from jaxtyping import Float
+from scipy.ndimage import gaussian_filter
+
+__all__ = ['CORRUPTIONS', 'LEVELS', 'corrupt', 'signal_and_noise', 'to_signed']
+
+# Steps of the noise schedule, of which `denoise.level` is one.
+LEVELS = 1000
+_FIRST, _LAST = 1e-4, 0.02
+
+_SALT = 0.15
+_UNIFORM = 0.6
+_BLUR = 0.7
+
+
+def signal_and_noise(level=None) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of image and noise at a level of the schedule, or at all of them, `[LEVELS]`.
+
+        x_t = sqrt(abar_t) x + sqrt(1 - abar_t) e,  abar_t = prod_u<=t (1 - beta_u)
+
+    with beta from 1e-4 to 0.02, evenly.
+
+    Source: Ho et al. 2020, Section 4.
+    """
+    left = np.cumprod(1 - np.linspace(_FIRST, _LAST, LEVELS))
+    weights = np.sqrt(left).astype(np.float32), np.sqrt(1 - left).astype(np.float32)
+    return weights if level is None else tuple(weight[level] for weight in weights)
+
+
+def to_signed(images):
+    """Images of bytes as float32 in [-1, 1]."""
+    return images.astype(np.float32) / 127.5 - 1
+
+
+def _gaussian(level, images, rng):
+    signal, noise = signal_and_noise(level)
+    return signal * images + noise * rng.normal(size=images.shape)
+
+
+def _salt(images, rng):
+    """Each pixel black or white with a probability of 0.15."""
+    extreme = np.sign(rng.random(images.shape) - 0.5)
+    return np.where(rng.random(images.shape) < _SALT, extreme, images)
+
+
+def _uniform(images, rng):
+    return images + rng.uniform(-_UNIFORM, _UNIFORM, images.shape)
+
+
+def _blur(images, rng):
+    return gaussian_filter(images, (0, _BLUR, _BLUR, 0))
+
+
+CORRUPTIONS = {
+    **{
+        f'gaussian {level}': lambda images, rng, level=level: _gaussian(level, images, rng)
+        for level in (49, 99, 199, 299)
+    },
+    'salt and pepper': _salt,
+    'uniform': _uniform,
+    'blur': _blur,
+}
+
+
+def corrupt(
+    images: Float[np.ndarray, 'b h w c'], kind: str, seed: int
+) -> Float[np.ndarray, 'b h w c']:
+    """Corrupts images in one of the `CORRUPTIONS`.
+
+    Gaussian noise of a level of the schedule (the image is scaled as well), pixels turned black or
+    white with probability 0.15, noise evenly from -0.6 to 0.6, blur of 0.7 pixels.
+
+    Args:
+      images: `[b, h, w, c]` in [-1, 1].
+      kind: a name of `CORRUPTIONS`.
+      seed: of the noise.
+
+    Returns:
+      `[b, h, w, c]` float32, which may leave [-1, 1].
+    """
+    return CORRUPTIONS[kind](images, np.random.default_rng(seed)).astype(np.float32)

@@ -1,0 +1,203 @@
+"""What a denoiser makes of corrupted images, by how often it is evaluated.
+
+Axes: b images, s numbers of evaluations, h w pixels, c channels.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Float
+from scipy.stats import rankdata
+from tqdm import tqdm
+
+from contrastive_jax.data.batches import padded_batches
+from contrastive_jax.data.noise import CORRUPTIONS, corrupt, signal_and_noise, to_signed
+from contrastive_jax.models.denoisers import Diffusion, FeedForward
+from contrastive_jax.objectives import think
+
+__all__ = ['EVALUATIONS', 'denoising_quality', 'psnr']
+
+# How often a network is asked; 0 is the corrupted image as it came, or the first guess.
+EVALUATIONS = (0, 1, 2, 3, 4, 6, 8, 12, 16)
+# First guesses, of which some number is compared.
+_GUESSES = (2, 5, 10)
+_BATCH = 256
+_MOST_IMAGES = 1000
+_SEED = 0
+
+
+def psnr(found: Float[np.ndarray, '*b h w c'], clean: Float[np.ndarray, '*b h w c']) -> float:
+    """Peak signal-to-noise ratio in dB of images in [-1, 1], cut to that range.
+
+        10 log10(4 / mean (found - clean)^2)
+
+    The mean is over all images: it is not that of their ratios.
+    """
+    errors = np.square(np.clip(found, -1, 1) - clean)
+    return float(10 * np.log10(4 / max(np.mean(errors), 1e-12)))
+
+
+def denoising_quality(
+    graphdef: nnx.GraphDef, params, stats, images: np.ndarray, options, seed: int
+) -> dict:
+    """PSNR after each number of `EVALUATIONS`, for each corruption.
+
+    A feed-forward network is applied to its own output again. An energy is descended in as many
+    steps, which need a gradient each: about three passes of the network. Diffusion takes
+    deterministic steps (DDIM) from the level that it is told: the one trained at, or, in rows named
+    so, the true one.
+
+    Args:
+      graphdef: static description of the denoiser.
+      params: its parameters.
+      stats: its batch statistics; it has none.
+      images: `[n, h, w, c]` uint8; the first 1,000 are taken.
+      options: the section `denoise` of a config.
+      seed: of the guesses; the corruptions are always the same.
+
+    Returns:
+      `evaluations`; `psnr` by corruption, a number for each of them; `flops`, for an image and an
+      evaluation, as the compiler counts them; of a conditioned energy also `guesses`.
+    """
+    clean = to_signed(np.asarray(images[:_MOST_IMAGES]))
+    key = jax.random.key(seed)
+
+    # The parameters are arguments: as constants they would be compiled in.
+    @partial(jax.jit, static_argnames='level')
+    def run(params, noisy, key, level):
+        model = nnx.merge(graphdef, params, stats)
+        return _states(model, noisy, key, level)
+
+    found = {}
+    for kind in tqdm(CORRUPTIONS, 'denoise', disable=None, leave=False):
+        noisy = corrupt(clean, kind, _SEED)
+        levels = {kind: options.level}
+        if _is(graphdef, params, stats, Diffusion) and kind.startswith('gaussian'):
+            levels[f'{kind}, told'] = int(kind.split()[1])
+        for name, level in levels.items():
+            states = _over_batches(lambda x, level=level: run(params, x, key, level), noisy)
+            found[name] = [psnr(state, clean) for state in states]
+    model = nnx.merge(graphdef, params, stats)
+    result = {
+        'evaluations': list(EVALUATIONS),
+        'psnr': found,
+        'flops': _flops(graphdef, params, stats, clean[:_BATCH]),
+    }
+    if getattr(model, 'conditioned', False):
+        result['guesses'] = _guesses(graphdef, params, stats, clean, options, key)
+    return result
+
+
+def _is(graphdef, params, stats, kind) -> bool:
+    return isinstance(nnx.merge(graphdef, params, stats), kind)
+
+
+def _over_batches(function: Callable, noisy: np.ndarray) -> np.ndarray:
+    """Applies a function of `[b, ...]` to `[s, b, ...]` to all images, `[s, n, ...]`."""
+    parts = [
+        np.asarray(function(part))[:, :real]
+        for part, real in padded_batches(noisy, min(_BATCH, len(noisy)))
+    ]
+    return np.concatenate(parts, axis=1)
+
+
+def _states(model, noisy: Float[Array, 'b h w c'], key, level: int) -> Float[Array, 's b h w c']:
+    """What the network has made of the images after each number of evaluations."""
+    places = jnp.asarray(EVALUATIONS)
+    if isinstance(model, Diffusion):
+        return jnp.stack([_ddim(model, noisy, level, count) for count in EVALUATIONS])
+    if isinstance(model, FeedForward):
+
+        def again(state, _):
+            after = model(state)
+            return after, after
+
+        _, states = lax.scan(again, noisy, length=max(EVALUATIONS))
+        return jnp.concatenate([noisy[None], states])[places]
+    guess = jax.random.normal(key, noisy.shape) if model.conditioned else noisy
+    return _think(model, noisy, guess, max(EVALUATIONS)).trajectory[places]
+
+
+def _think(model, noisy, guess, steps: int):
+    return think(
+        lambda candidate: model.energy(candidate, noisy),
+        guess,
+        steps=steps,
+        step_size=model.step_size(noisy)[0],
+    )
+
+
+def _ddim(model: Diffusion, noisy, level: int, count: int) -> Float[Array, 'b h w c']:
+    """Deterministic denoising in `count` steps, evenly from a level to none; Song et al. 2021."""
+    levels = np.round(np.linspace(level, 0, count + 1)).astype(int)[:-1] if count else []
+    signals, noises = signal_and_noise()
+    image = noisy
+    for place, here in enumerate(levels):
+        eps = model(image, jnp.full(len(image), here, jnp.int32))
+        clean = (image - noises[here] * eps) / signals[here]
+        if place + 1 == count:
+            return clean
+        there = levels[place + 1]
+        image = signals[there] * clean + noises[there] * eps
+    return image
+
+
+def _flops(graphdef, params, stats, images: np.ndarray) -> float | None:
+    """Of one evaluation of one image; None where the compiler does not tell."""
+
+    def once(params, images):
+        model = nnx.merge(graphdef, params, stats)
+        if isinstance(model, Diffusion):
+            return model(images, jnp.zeros(len(images), jnp.int32))
+        if isinstance(model, FeedForward):
+            return model(images)
+        return jax.grad(lambda candidate: jnp.sum(model.energy(candidate, images)))(images)
+
+    costs = jax.jit(once).lower(params, images).compile().cost_analysis() or {}
+    return costs['flops'] / len(images) if 'flops' in costs else None
+
+
+def _guesses(graphdef, params, stats, clean, options, key) -> dict:
+    """Of several first guesses: the one of the lowest energy, their mean, the best, and any."""
+
+    @jax.jit
+    def run(params, noisy, key):
+        model = nnx.merge(graphdef, params, stats)
+        guess = jax.random.normal(key, noisy.shape)
+        thought = _think(model, noisy, guess, options.steps)
+        return thought.trajectory[-1], thought.energies[-1]
+
+    return {
+        kind: _compare(partial(run, params), corrupt(clean, kind, _SEED), clean, key)
+        for kind in (f'gaussian {options.level}', 'gaussian 199')
+        if kind in CORRUPTIONS
+    }
+
+
+def _compare(run: Callable, noisy, clean, key) -> dict:
+    tries = [
+        [run(part, jax.random.fold_in(key, place)) for place in range(max(_GUESSES))]
+        for part in (noisy[start : start + _BATCH] for start in range(0, len(noisy), _BATCH))
+    ]
+    images = np.concatenate([np.stack([np.asarray(x) for x, _ in part]) for part in tries], axis=1)
+    energies = np.concatenate([np.stack([np.asarray(e) for _, e in part]) for part in tries], 1)
+    errors = np.mean(np.square(np.clip(images, -1, 1) - clean), axis=(2, 3, 4))
+    everyone = np.arange(len(clean))
+    result = {'any': psnr(images[0], clean)}
+    for count in _GUESSES:
+        lowest, best = energies[:count].argmin(0), errors[:count].argmin(0)
+        result |= {
+            f'lowest energy of {count}': psnr(images[lowest, everyone], clean),
+            f'mean of {count}': psnr(images[:count].mean(0), clean),
+            f'best of {count}': psnr(images[best, everyone], clean),
+        }
+    ranks = rankdata(energies, axis=0), rankdata(errors, axis=0)
+    ranks = [rank - rank.mean(0) for rank in ranks]
+    spread = np.sqrt(np.sum(ranks[0] ** 2, 0) * np.sum(ranks[1] ** 2, 0))
+    result['rank_correlation'] = float(np.mean(np.sum(ranks[0] * ranks[1], 0) / spread))
+    return result

@@ -1,0 +1,110 @@
+"""The task of a denoiser: noise on the images of a batch, and what the network made of it.
+
+Axes: b images of this device, h w pixels, c channels.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jaxtyping import Array, Float, Key
+
+from contrastive_jax.data.batches import Batch
+from contrastive_jax.data.noise import signal_and_noise, to_signed
+from contrastive_jax.models.denoisers import Diffusion, EnergyDenoiser, FeedForward
+from contrastive_jax.objectives import think, thinking_loss
+from contrastive_jax.training.task import Outcome, Place
+
+__all__ = ['denoise']
+
+# What the keys of an image serve for; and that of the batch.
+_NOISE, _LEVEL, _GUESS, _SIZE, _LANGEVIN = range(5)
+_STEPS = 2**31 - 2
+
+
+def denoise(model, state, batch: Batch, place: Place, *, options) -> Outcome:
+    """Loss of a denoiser on one batch.
+
+    An energy is descended from the noisy image, or, conditioned, from noise, and trained by
+    `thinking_loss`; a feed-forward network by the same distance. Diffusion is trained by the
+    squared error of the noise, at all levels up to three times the others': those it is tested on.
+
+    Args:
+      model: a denoiser.
+      state: of the run, not needed.
+      batch: images uint8 `[b, h, w, c]`.
+      place: key and devices.
+      options: the section `denoise` of a config.
+    """
+    clean = to_signed(batch.images)
+    draw = partial(_draws, place.keys(len(clean)))
+    eps = draw(_NOISE, lambda key: jax.random.normal(key, clean.shape[1:]))
+    if isinstance(model, Diffusion):
+        loss, metrics = _diffusion(model, clean, eps, draw, options, place.axis_name)
+        return Outcome(loss, metrics)
+    signal, noise = signal_and_noise(options.level)
+    noisy = signal * clean + noise * eps
+    if isinstance(model, FeedForward):
+        states = jnp.stack([noisy, model(noisy)])
+        return Outcome(*thinking_loss(states, clean, axis_name=place.axis_name))
+    return Outcome(*_energy(model, clean, noisy, draw, place, options))
+
+
+def _energy(
+    model: EnergyDenoiser,
+    clean: Float[Array, 'b h w c'],
+    noisy: Float[Array, 'b h w c'],
+    draw,
+    place: Place,
+    options,
+):
+    guess = noisy
+    if model.conditioned:
+        guess = draw(_GUESS, lambda key: jax.random.normal(key, noisy.shape[1:]))
+    size, clipped = model.step_size(noisy)
+    spread = options.step_size_spread
+    if spread > 1:
+        uniform = partial(jax.random.uniform, minval=1 / spread, maxval=spread)
+        factor = draw(_SIZE, uniform)
+        size = size * factor
+    thought = think(
+        lambda candidate: model.energy(candidate, noisy),
+        guess,
+        steps=options.steps,
+        step_size=size,
+        noise=options.langevin,
+        key=draw(_LANGEVIN, lambda key: key),
+        detach=options.detach,
+    )
+    last = None
+    if options.loss == 'last':
+        key = jax.random.fold_in(place.key, _STEPS)
+        last = jax.random.randint(key, (), options.least_steps, options.steps + 1)
+    loss, metrics = thinking_loss(thought.trajectory, clean, last=last, axis_name=place.axis_name)
+    drop, bad = jnp.mean(thought.energies[0] - thought.energies[-2]), thought.nonfinite
+    if place.axis_name is not None:
+        drop, bad = lax.pmean(drop, place.axis_name), lax.pmax(bad, place.axis_name)
+    metrics |= {
+        'energy_drop': drop,
+        'step_size': jnp.mean(model.step_size(noisy)[0]),
+        'step_size_clipped': clipped,
+        'nonfinite_inner_step': bad.astype(jnp.float32),
+    }
+    return loss, metrics
+
+
+def _diffusion(model: Diffusion, clean, eps, draw, options, axis_name):
+    levels = draw(_LEVEL, lambda key: jax.random.randint(key, (), 0, 3 * (options.level + 1)))
+    weights = (jnp.asarray(weight)[levels] for weight in signal_and_noise())
+    signal, noise = (weight[:, None, None, None] for weight in weights)
+    error = model(signal * clean + noise * eps, levels) - eps
+    loss = jnp.mean(optax.losses.l2_loss(error))
+    loss = loss if axis_name is None else lax.pmean(loss, axis_name)
+    return loss, {}
+
+
+def _draws(keys: Key[Array, ' b'], use: int, of_key):
+    """What a function draws from the key of each image for one use."""
+    return jax.vmap(lambda key: of_key(jax.random.fold_in(key, use)))(keys)
