@@ -27,10 +27,10 @@ def get_config(variant: str = 'digits'):
         config.optimizer.warmup_epochs = 1.0
         return config
     config.data.name = 'digits'
-    config.epochs = 300
+    config.epochs = 60
     config.model.patch = 2
     config.optimizer.learning_rate = 2e-3
-    config.optimizer.warmup_epochs = 15.0
+    config.optimizer.warmup_epochs = 6.0
     if variant == 'small':
         config.epochs = 2
         config.optimizer.warmup_epochs = 1.0

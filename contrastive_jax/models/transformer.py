@@ -27,7 +27,7 @@ class Size(NamedTuple):
     width: int
 
 
-SIZES = {'small': Size(3, 4, 64), 'base': Size(6, 6, 192)}
+SIZES = {'small': Size(2, 4, 48), 'base': Size(6, 6, 192)}
 # Numbers that modulate a block: scale, shift and gate of both its halves.
 _PER_BLOCK = 6
 _RATIO = 4
@@ -97,10 +97,8 @@ class Transformer(nnx.Module):
         """
         self.segments, self.dtype = segments, ctx.dtype
         self.embed = _linear(ctx)(token_dim, size.width)
-        self.segment = None
-        if ordered:
-            normal = nnx.initializers.normal(0.02)
-            self.segment = nnx.Param(normal(ctx.rngs.params(), (segments, 1, size.width)))
+        shape, normal = (segments, 1, size.width), nnx.initializers.normal(0.02)
+        self.segment = nnx.Param(normal(ctx.rngs.params(), shape)) if ordered else None
         self.blocks = nnx.List(_Block(size, segments=segments, ctx=ctx) for _ in range(size.depth))
         count = (_PER_BLOCK * size.depth + 2) * size.width
         zeros = nnx.initializers.zeros

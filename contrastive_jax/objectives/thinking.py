@@ -42,13 +42,13 @@ def think(
     noise: Number = 0.0,
     key: Key[Array, ' b'] | None = None,
     detach: bool = False,
+    remat: bool = True,
 ) -> Thought:
     """Lets a guess descend the energy.
 
         y_i+1 = z_i - a grad E(z_i),  z_i = y_i + noise e_i,  e_i normal
 
-    The energy of a sample must not depend on the others, so that one gradient serves them all. Each
-    step is computed again in the backward pass, so memory does not grow with what a step keeps.
+    The energy of a sample must not depend on the others, so that one gradient serves them all.
 
     Args:
       energy_fn: energies `[b]` of states `[b, ...]`.
@@ -59,6 +59,8 @@ def think(
       key: of each sample `[b]`, with noise.
       detach: no gradient passes from a state to the one before it; each step still passes one to
         the parameters of the energy. False for the whole unroll.
+      remat: compute each step again in the backward pass, so that only the states are kept; False
+        is faster by that, and keeps all that every step needs.
 
     Raises:
       ValueError: a negative number of steps, or noise without a key.
@@ -84,8 +86,9 @@ def think(
         after = start - size * slope
         return after, (after, energies, jnp.all(jnp.isfinite(slope)))
 
-    # In a scan nothing is merged across iterations, so the barriers against that only cost.
-    descend = jax.checkpoint(descend, prevent_cse=False)
+    if remat:
+        # In a scan nothing is merged across iterations, so the barriers against that only cost.
+        descend = jax.checkpoint(descend, prevent_cse=False)
     last, (states, energies, finite) = lax.scan(descend, candidate, jnp.arange(steps))
     return Thought(
         jnp.concatenate([candidate[None], states]),

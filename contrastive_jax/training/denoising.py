@@ -22,6 +22,8 @@ __all__ = ['denoise']
 # What the keys of an image serve for; and that of the batch.
 _NOISE, _LEVEL, _GUESS, _SIZE, _LANGEVIN = range(5)
 _STEPS = 2**31 - 2
+# Steps of thinking up to which what they need is kept for the backward pass.
+_KEPT_STEPS = 3
 
 
 def denoise(model, state, batch: Batch, place: Place, *, options) -> Outcome:
@@ -77,6 +79,7 @@ def _energy(
         noise=options.langevin,
         key=draw(_LANGEVIN, lambda key: key),
         detach=options.detach,
+        remat=options.steps > _KEPT_STEPS,
     )
     last = None
     if options.loss == 'last':

@@ -1,0 +1,20 @@
+"""Denoising by thinking beside one pass, the same pass again, and diffusion: docs/ebt.md.
+
+For --config=configs/ebt_denoise.py, and its variants.
+"""
+
+_S2 = {
+    'denoise.steps': 3,
+    'denoise.least_steps': 2,
+    'denoise.loss': 'last',
+    'denoise.step_size_spread': 2.0,
+}
+
+CELLS = {
+    'feed-forward': {'model.name': 'feedforward'},
+    'diffusion': {'model.name': 'diffusion'},
+    'energy, S1': {'model.name': 'energy', 'denoise.steps': 1, 'denoise.least_steps': 1},
+    'energy, S2': {'model.name': 'energy'} | _S2,
+    'conditioned, S2': {'model.name': 'energy_conditioned'} | _S2,
+    'conditioned, unroll': {'model.name': 'energy_conditioned', 'denoise.detach': False} | _S2,
+}
