@@ -17,6 +17,7 @@ VARIANTS = {
     'tiny_imagenet': ('', 'small'),
     'imagenet': ('', 'small'),
     'folder': ('', 'small'),
+    'ebt_denoise': ('digits', 'cifar10', 'small'),
 }
 
 
@@ -99,6 +100,19 @@ BAD = [
     ({'data.stream': 'yes'}, 'data.stream', 'True or False'),
     ({'data.workers': -1}, 'data.workers', 'at least 0'),
     ({'long_tail.factor': 0.5}, 'long_tail.factor', '>= 1'),
+    ({'model.name': 'energy', 'pairs.select': 'difficult'}, 'model.name', 'compares no pairs'),
+    ({'model.name': 'diffusion', 'moco.queue_size': 512}, 'model.name', 'compares no pairs'),
+    ({'model.name': 'energy', 'denoise.level': 333}, 'denoise.level', 'below 333'),
+    ({'model.name': 'energy', 'denoise.least_steps': 3}, 'denoise.least_steps', 'not exceed'),
+    ({'model.name': 'energy', 'denoise.steps': 3}, 'denoise.least_steps', 'does nothing'),
+    ({'model.name': 'enrgy'}, 'model.name', 'did you mean energy'),
+    ({'model.size': 'large'}, 'model.size', 'one of small, base'),
+    ({'model.patch': 0}, 'model.patch', 'at least 1'),
+    ({'denoise.step_size': 0.0}, 'denoise.step_size', 'above 0'),
+    ({'denoise.step_size_spread': 0.5}, 'denoise.step_size_spread', '>= 1'),
+    ({'denoise.langevin': -1.0}, 'denoise.langevin', '>= 0'),
+    ({'denoise.loss': 'first'}, 'denoise.loss', 'one of all, last'),
+    ({'denoise.steps': 0}, 'denoise.steps', 'at least 1'),
     ({'mixed.ratio': 1.5}, 'mixed.ratio', r'in \[0, 1\]'),
     ({'mixed.weight': -0.1}, 'mixed.weight', r'in \[0, 1\]'),
     ({'mixed.ratio': 1.0, 'mixed.drop': True}, 'mixed.drop', 'no image is left'),

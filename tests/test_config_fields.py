@@ -60,6 +60,9 @@ def _trace_all():
     queue = {'moco__queue_size': 32, 'optimizer__name': 'lars'}
     for changes in (augment | difficult, queue | difficult, {'model__name': 'resnet18'}):
         _trace(small_config(**changes))
+    for name in ('energy', 'feedforward'):
+        with jax.numpy_rank_promotion('allow'):
+            _trace(small_config(model__name=name, denoise__loss='last'))
     for loss in ('spectral', 'debiased', 'hard_negative', 'decoupled'):
         _trace(small_config(loss__name=loss))
 

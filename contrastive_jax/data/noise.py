@@ -18,8 +18,8 @@ _UNIFORM = 0.6
 _BLUR = 0.7
 
 
-def signal_and_noise(level=None) -> tuple[np.ndarray, np.ndarray]:
-    """Weights of image and noise at a level of the schedule, or at all of them, `[LEVELS]`.
+def signal_and_noise() -> tuple[Float[np.ndarray, ' t'], Float[np.ndarray, ' t']]:
+    """Weights of image and noise at each level of the schedule, `[LEVELS]`.
 
         x_t = sqrt(abar_t) x + sqrt(1 - abar_t) e,  abar_t = prod_u<=t (1 - beta_u)
 
@@ -28,8 +28,7 @@ def signal_and_noise(level=None) -> tuple[np.ndarray, np.ndarray]:
     Source: Ho et al. 2020, Section 4.
     """
     left = np.cumprod(1 - np.linspace(_FIRST, _LAST, LEVELS))
-    weights = np.sqrt(left).astype(np.float32), np.sqrt(1 - left).astype(np.float32)
-    return weights if level is None else tuple(weight[level] for weight in weights)
+    return np.sqrt(left).astype(np.float32), np.sqrt(1 - left).astype(np.float32)
 
 
 def to_signed(images):
@@ -38,8 +37,8 @@ def to_signed(images):
 
 
 def _gaussian(level, images, rng):
-    signal, noise = signal_and_noise(level)
-    return signal * images + noise * rng.normal(size=images.shape)
+    signal, noise = signal_and_noise()
+    return signal[level] * images + noise[level] * rng.normal(size=images.shape)
 
 
 def _salt(images, rng):

@@ -110,7 +110,7 @@ def _states(model, noisy: Float[Array, 'b h w c'], key, level: int) -> Float[Arr
     """What the network has made of the images after each number of evaluations."""
     places = jnp.asarray(EVALUATIONS)
     if isinstance(model, Diffusion):
-        return jnp.stack([_ddim(model, noisy, level, count) for count in EVALUATIONS])
+        return _ddim(model, noisy, level)
     if isinstance(model, FeedForward):
 
         def again(state, _):
@@ -132,19 +132,34 @@ def _think(model, noisy, guess, steps: int):
     )
 
 
-def _ddim(model: Diffusion, noisy, level: int, count: int) -> Float[Array, 'b h w c']:
-    """Deterministic denoising in `count` steps, evenly from a level to none; Song et al. 2021."""
-    levels = np.round(np.linspace(level, 0, count + 1)).astype(int)[:-1] if count else []
-    signals, noises = signal_and_noise()
-    image = noisy
-    for place, here in enumerate(levels):
-        eps = model(image, jnp.full(len(image), here, jnp.int32))
-        clean = (image - noises[here] * eps) / signals[here]
-        if place + 1 == count:
-            return clean
-        there = levels[place + 1]
-        image = signals[there] * clean + noises[there] * eps
-    return image
+def _ddim(model: Diffusion, noisy, level: int) -> Float[Array, 's b h w c']:
+    """Deterministic denoising, evenly from a level to none, in each number of evaluations.
+
+    Source: Song et al. 2021.
+    """
+    counts, most = jnp.asarray(EVALUATIONS, jnp.int32), max(EVALUATIONS)
+    # What a step needs, for each number of them in turn: one program for all.
+    plans = np.stack([np.resize(_levels(level, count), most) for count in EVALUATIONS])
+    signals, noises = map(jnp.asarray, signal_and_noise())
+
+    def denoise(plan):
+        count, levels = plan
+
+        def step(place, image):
+            here, last = levels[place], place + 1 == count
+            eps = model(image, jnp.full(len(image), here, jnp.int32))
+            clean = (image - noises[here] * eps) / signals[here]
+            there = levels[jnp.minimum(place + 1, most - 1)]
+            return jnp.where(last, clean, signals[there] * clean + noises[there] * eps)
+
+        return lax.fori_loop(0, count, step, noisy)
+
+    return lax.map(denoise, (counts, jnp.asarray(plans)))
+
+
+def _levels(level: int, count: int) -> np.ndarray:
+    """Levels that so many evaluations are made at, the highest first."""
+    return np.round(np.linspace(level, 0, count + 1)).astype(np.int32)[: max(count, 1)]
 
 
 def _flops(graphdef, params, stats, images: np.ndarray) -> float | None:
@@ -199,5 +214,8 @@ def _compare(run: Callable, noisy, clean, key) -> dict:
     ranks = rankdata(energies, axis=0), rankdata(errors, axis=0)
     ranks = [rank - rank.mean(0) for rank in ranks]
     spread = np.sqrt(np.sum(ranks[0] ** 2, 0) * np.sum(ranks[1] ** 2, 0))
-    result['rank_correlation'] = float(np.mean(np.sum(ranks[0] * ranks[1], 0) / spread))
+    # Of energies that are all alike it is 0.
+    result['rank_correlation'] = float(
+        np.mean(np.sum(ranks[0] * ranks[1], 0) / np.where(spread, spread, 1))
+    )
     return result

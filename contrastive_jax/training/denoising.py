@@ -46,7 +46,7 @@ def denoise(model, state, batch: Batch, place: Place, *, options) -> Outcome:
     if isinstance(model, Diffusion):
         loss, metrics = _diffusion(model, clean, eps, draw, options, place.axis_name)
         return Outcome(loss, metrics)
-    signal, noise = signal_and_noise(options.level)
+    signal, noise = (float(weights[options.level]) for weights in signal_and_noise())
     noisy = signal * clean + noise * eps
     if isinstance(model, FeedForward):
         states = jnp.stack([noisy, model(noisy)])

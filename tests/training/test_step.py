@@ -181,7 +181,7 @@ def test_the_mapped_step_donates_its_state_and_compiles_once():
 
 def _small_variant(name):
     config = load_config(name, 'small')
-    channels, size = (1, 8) if name == 'digits' else (3, 32)
+    channels, size = (1, 8) if config.data.name == 'digits' else (3, 32)
     state, step = state_and_step(config, channels, mapped=False)
     return state, step, random_batch(0, 8, channels, size)
 
