@@ -113,7 +113,7 @@ class Report:
     def add(self, **row) -> None:
         """Adds a row; a name above each column, again where the columns change."""
         cells = {name: _cell(value) for name, value in row.items()}
-        widths = [max(len(name), 22 if isinstance(row[name], Ratio | str) else 9) for name in row]
+        widths = [max(len(name), 20 if isinstance(row[name], Ratio | str) else 9) for name in row]
         if self._columns != list(row):
             self._columns = list(row)
             print(*(f'{name:>{width}}' for name, width in zip(row, widths, strict=True)))
