@@ -58,10 +58,9 @@ def noise(batch: int, shape: tuple[int, int, int], classes: int = 10) -> Batch:
     return Batch(images, rng.integers(0, classes, batch, dtype=np.int32))
 
 
-def compiled(function: Callable, *arguments, **options):
+def compiled(function: Callable, *arguments):
     """A function compiled as the training step is."""
-    jitted = jax.jit(function, compiler_options=step_options(), **options)
-    return jitted.lower(*arguments).compile()
+    return jax.jit(function, compiler_options=step_options()).lower(*arguments).compile()
 
 
 def features_of(setup) -> int:
@@ -71,13 +70,23 @@ def features_of(setup) -> int:
 
 
 class Step:
-    """A training step that goes on from its own last state."""
+    """A training step that goes on from its own last state.
+
+    Attributes:
+      program: it, compiled.
+      flops: of one step.
+      features: of the encoder.
+    """
 
     def __init__(self, config, batch: Batch):
         """Compiles it."""
         setup = set_up(config, moments(batch.images.shape[-1]), STEPS_PER_EPOCH)
         self._state, self._batch = setup.initial, jax.device_put(batch)
-        self.program = compiled(setup.step, self._state, self._batch, donate_argnums=0)
+        jitted = jax.jit(setup.step, donate_argnums=0, compiler_options=step_options())
+        lowered = jitted.lower(self._state, self._batch)
+        # Counted before XLA compiles: what it then hands to a library may count as nothing.
+        self.flops = lowered.cost_analysis()['flops']
+        self.program = lowered.compile()
         self.features = features_of(setup)
 
     def __call__(self):
@@ -102,10 +111,7 @@ def objective(config, batch: Batch, features: int) -> Callable[[], object]:
 
 
 def parts(config, batch: Batch) -> dict[str, Callable[[], object]]:
-    """The parts of a step by name, each a program of its own.
-
-    Together they need not take what the step takes, in which XLA fuses across their borders.
-    """
+    """The parts of a step by name, each a program of its own."""
     schedule = make_schedule(config, STEPS_PER_EPOCH)
     optimizer = make_optimizer(config, schedule)
     setup = set_up(config, moments(batch.images.shape[-1]), STEPS_PER_EPOCH)
@@ -114,13 +120,13 @@ def parts(config, batch: Batch) -> dict[str, Callable[[], object]]:
     augment = compiled(lambda key, images: two_views(key, images, config.augment), key, images)
     views = augment(key, images)
 
-    # The sum of what the loss would see: its gradient costs nothing of its own.
-    def encode(params, stats, views):
+    def encode(params, views):
         model = nnx.merge(setup.graphdef, params, stats, copy=True)
+        # The gradient of a sum costs nothing of its own, as that of a loss would.
         return jnp.sum(model(views, train=True)[1]), nnx.state(model, nnx.BatchStat)
 
-    encoder = compiled(jax.value_and_grad(encode, has_aux=True), params, stats, views)
-    grads = encoder(params, stats, views)[1]
+    encoder = compiled(jax.value_and_grad(encode, has_aux=True), params, views)
+    grads = encoder(params, views)[1]
 
     def update(grads, opt_state, params):
         with jax.numpy_dtype_promotion('standard'):
@@ -131,7 +137,7 @@ def parts(config, batch: Batch) -> dict[str, Callable[[], object]]:
     width = features_of(setup)
     return {
         'augmentation': lambda: augment(key, images),
-        'encoder': lambda: encoder(params, stats, views),
+        'encoder': lambda: encoder(params, views),
         'loss': objective(treat(config, 'none'), batch, width),
         'loss and selection': objective(treat(config, 'difficult'), batch, width),
         'optimiser': lambda: updated(grads, setup.initial.opt_state, params),
