@@ -28,8 +28,8 @@ from contrastive_jax.objectives import difficult_band, nt_xent
 
 _PEER = Path(__file__).parent / 'peer' / 'losses.py'
 _LIGHTLY = 'lightly'
-# A turn of a small batch takes so many calls that it takes as long as one of this many images.
-_LONG_ENOUGH = 1024
+# A turn of a small batch takes as many calls as make it as long as one of so many images.
+_LONG_ENOUGH, _MOST_CALLS = 1024, 64
 
 
 def treated(embeddings, features, block_size: int):
@@ -94,7 +94,7 @@ def _rows(images: int, options):
     }
     runs = {name: need <= options.most_gib * 2**30 for name, need in memory.items()}
     data = [jax.random.normal(jax.random.key(seed), shape.shape) for seed in (0, 1)]
-    calls = max(1, (_LONG_ENOUGH // images) ** 2)
+    calls = min(max(1, _LONG_ENOUGH // images) ** 2, _MOST_CALLS)
     timers = {
         name: measure.timed(partial(program, *data), calls)
         for name, program in programs.items()
