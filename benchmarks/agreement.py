@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.detector import represent, train
-from benchmarks.selection import load
+from benchmarks.steps import load
 from contrastive_jax import graph
 from contrastive_jax.data import sources
 
@@ -60,7 +60,7 @@ def main() -> None:
     band = {'pos_high': options.pos_high, 'pos_low': options.pos_low}
     found: dict[str, dict[str, list[float]]] = {}
     for seed in options.seeds:
-        config = load(*options.config.partition(':')[::2])
+        config = load(options.config)
         config.seed = seed
         split = sources.load(config.data).train
         pixels = split.images.reshape(len(split.images), -1) / 255.0

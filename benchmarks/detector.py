@@ -18,7 +18,7 @@ from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
-from benchmarks.selection import load
+from benchmarks.steps import load
 from contrastive_jax import graph
 from contrastive_jax.data import sources
 from contrastive_jax.data.batches import make_batch, step_indices
@@ -145,7 +145,7 @@ def main() -> None:
     values: dict[str, dict[str, list[float]]] = {}
     for seed in options.seeds:
         for kind in ('plain', 'matched'):
-            config = load(*options.config.partition(':')[::2])
+            config = load(options.config)
             if options.data_dir:
                 config.data.data_dir = options.data_dir
             config.seed = seed

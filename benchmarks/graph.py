@@ -1,97 +1,130 @@
-"""Cost of `sample_difficulty` beside a bare blocked product of the features, kept nowhere.
+"""Scores of a whole data set beside a bare product of its features, and beside exact neighbours.
 
-    python -m benchmarks.graph --sizes 5000 10000 20000 50000 --blocks 32
+    python -m benchmarks.graph --sizes 10000 20000 --peer .venv-peer/bin/python --json out.json
 
-Both run in one process, one after the other, round after round; the table holds medians and the
-median ratio of a round, with its range. Run it on a quiet machine.
+The bare product is blocked like `sample_difficulty`, and kept nowhere. Each peer finds the
+`ceil(pos_low (n - 1))` largest cosines of every row, which is what thresholds and means of the
+bands need: faiss's flat index, and scikit-learn's brute force. And SAS's graph cut of one class
+beside a plain lazy greedy.
 
 Axes: n samples, k features.
 """
 
-import argparse
 import functools
-import json
+import heapq
+import math
 import statistics
-import time
+import tempfile
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from contrastive_jax.graph import sample_difficulty
+from benchmarks import measure
+from benchmarks.sides import started
+from contrastive_jax.graph import sample_difficulty, subsets
 from contrastive_jax.numerics import cosines, map_anchors
 
+_PEER = Path(__file__).parent / 'peer' / 'neighbours.py'
+_HIGH, _LOW = 0.1, 0.2
+_OURS = 'sample_difficulty'
+_KEPT = 0.2
 
-@functools.partial(jax.jit, static_argnames='block_size')
-def bare_product(features, block_size):
+
+@jax.jit
+def bare_product(features):
     """`features @ features.T` block by block, of which one number a row is looked at."""
 
     def row(anchor):
         # Without the barrier only the one number would be computed.
         return lax.optimization_barrier(cosines(features, anchor))[0]
 
-    return map_anchors(row, features, block_size)
+    return map_anchors(row, features, len(features))
 
 
-def seconds(function):
-    """Wall-clock time of one call, its result ready."""
-    start = time.perf_counter()
-    jax.block_until_ready(function())
-    return time.perf_counter() - start
+def lazy_greedy(contribution, count: int) -> list[int]:
+    """The graph cut of SAS by a heap of bounds: a gain only falls, so most are never computed."""
+    sums, kept = contribution.sum(axis=1), []
+    bounds = [(-gain, -place, 0) for place, gain in enumerate(sums)]
+    heapq.heapify(bounds)
+    while len(kept) < count:
+        _, place, seen = heapq.heappop(bounds)
+        if seen == len(kept):
+            kept.append(-place)
+            continue
+        gain = sums[-place] - 2 * contribution[-place, kept].sum()
+        heapq.heappush(bounds, (-gain, place, len(kept)))
+    return kept
 
 
-def measure(n, k, block_size, rounds):
-    """One row of the table."""
+def features_of(n: int, k: int) -> np.ndarray:
+    """Ten classes that overlap, `[n, k]` float32."""
     rng = np.random.default_rng(0)
-    centres = rng.normal(size=(10, k))
-    # Ten classes that overlap.
-    noise = rng.normal(size=(n, k), scale=1.5)
-    features = jnp.asarray(centres[rng.integers(10, size=n)] + noise, jnp.float32)
-    product = functools.partial(bare_product, features, block_size)
-    difficulty = functools.partial(
-        sample_difficulty, features, pos_high=0.1, pos_low=0.2, block_size=block_size
-    )
-    jax.block_until_ready((product(), difficulty()))
-    times = [(seconds(product), seconds(difficulty)) for _ in range(rounds)]
-    ratios = [ours / bare for bare, ours in times]
-    return {
-        'n': n,
-        'k': k,
-        'block': block_size,
-        'bare_seconds': statistics.median(bare for bare, _ in times),
-        'difficulty_seconds': statistics.median(ours for _, ours in times),
-        'ratio': statistics.median(ratios),
-        'ratio_min': min(ratios),
-        'ratio_max': max(ratios),
-    }
+    centres = rng.normal(size=(10, k)).astype(np.float32)
+    rows = rng.standard_normal((n, k), np.float32)
+    rows *= 1.5
+    rows += centres[rng.integers(10, size=n)]
+    return rows
 
 
-def main():
-    """Prints the table, row by row, and writes it if asked."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--sizes', type=int, nargs='+', default=[5000, 10000, 20000, 50000])
-    parser.add_argument('--blocks', type=int, nargs='+', default=[32])
+def main(arguments: list[str] | None = None) -> None:
+    """Parses the options, measures and prints."""
+    parser = measure.options(__doc__)
+    parser.add_argument('--sizes', type=int, nargs='*', default=[10_000, 20_000])
     parser.add_argument('--features', type=int, default=512)
-    parser.add_argument('--rounds', type=int, default=3)
-    parser.add_argument('--json', help='file to write the rows to, with versions and device')
-    arguments = parser.parse_args()
+    parser.add_argument('--sas', type=int, nargs='*', default=[5000], help='samples of a class')
+    parser.add_argument('--peer', help='Python of the environment of peer/setup.sh')
+    options = parser.parse_args(arguments)
+    report = measure.Report('graph', options.json)
+    for n in options.sizes:
+        _report(report, n, _difficulty_times(n, options), of=_OURS)
+    for n in options.sas:
+        _report(report, n, _sas_times(n, options), of='sas')
 
-    print('       n      k  block   bare s  difficulty s   ratio (range)')
-    rows = []
-    for n in arguments.sizes:
-        for block in arguments.blocks:
-            row = measure(n, arguments.features, block, arguments.rounds)
-            rows.append(row)
-            print(
-                '{n:8d} {k:6d} {block:6d} {bare_seconds:8.2f} {difficulty_seconds:13.2f} '
-                '{ratio:7.2f} ({ratio_min:.2f} to {ratio_max:.2f})'.format(**row),
-                flush=True,
-            )
-    if arguments.json:
-        with open(arguments.json, 'w') as file:
-            device = jax.devices()[0].device_kind
-            json.dump({'jax': jax.__version__, 'device': device, 'rows': rows}, file, indent=2)
+
+def _report(report, n, times, *, of):
+    for name, taken in times.items():
+        seconds, over = statistics.median(taken), measure.ratio(taken, times[of])
+        report.add(n=n, side=name, seconds=seconds, over_ours=over)
+
+
+def _difficulty_times(n: int, options) -> dict[str, list[float]]:
+    rows = features_of(n, options.features)
+    with tempfile.TemporaryDirectory() as folder:
+        file = str(Path(folder) / 'features.npy')
+        np.save(file, rows)
+        features = jnp.asarray(rows)
+        score = functools.partial(sample_difficulty, features, pos_high=_HIGH, pos_low=_LOW)
+        timers = {
+            _OURS: measure.timed(score),
+            'bare product': measure.timed(lambda: bare_product(features)),
+        }
+        count = str(math.ceil(_LOW * (n - 1)))
+        commands = {
+            kind: [options.peer, str(_PEER), file, kind, count]
+            for kind in (('faiss', 'scikit-learn') if options.peer else ())
+        }
+        with started(commands) as sides:
+            timers |= {name: side.seconds for name, side in sides.items()}
+            return measure.alternate(timers, options.rounds)
+
+
+def _sas_times(n: int, options) -> dict[str, list[float]]:
+    rows, one_class = features_of(n, options.features).astype(np.float64), np.zeros(n, np.int64)
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    def ours():
+        return subsets.sas(rows, one_class, _KEPT, objective='graph_cut')
+
+    def lazy():
+        return lazy_greedy(np.maximum(unit @ unit.T, 0), int(_KEPT * n))
+
+    agree = np.array_equal(ours(), sorted(lazy()))
+    print(f'SAS: both keep the same {int(_KEPT * n)} of {n}: {agree}')
+    timers = {'sas': measure.timed(ours), 'lazy greedy': measure.timed(lazy)}
+    return measure.alternate(timers, options.rounds)
 
 
 if __name__ == '__main__':

@@ -1,5 +1,6 @@
 """What the benchmarks share: turns taken in one run, the machine's ceiling, tables and JSON."""
 
+import argparse
 import json
 import statistics
 import time
@@ -12,7 +13,9 @@ import jax.numpy as jnp
 
 from contrastive_jax.provenance import git_commit, platform_flags, versions
 
-__all__ = ['Ratio', 'alternate', 'ceiling', 'ratio', 'seconds', 'write']
+__all__ = ['Ratio', 'Report', 'alternate', 'ceiling', 'options', 'ratio', 'timed']
+
+Timer = Callable[[], float]
 
 
 class Ratio(NamedTuple):
@@ -27,26 +30,38 @@ class Ratio(NamedTuple):
         return f'{self.median:.3f} ({self.low:.3f}-{self.high:.3f})'
 
 
-def seconds(function: Callable[[], object]) -> float:
-    """Wall-clock time of one call, its result ready."""
-    began = time.perf_counter()
-    jax.block_until_ready(function())
-    return time.perf_counter() - began
+def options(doc: str, *, rounds: int = 5) -> argparse.ArgumentParser:
+    """A parser with what every benchmark takes; `doc` is the docstring of its module."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument('--rounds', type=int, default=rounds, help='after one that warms up')
+    parser.add_argument('--json', help='file to write')
+    return parser
 
 
-def alternate(
-    sides: dict[str, Callable[[], object]], rounds: int, timer: Callable = seconds
-) -> dict[str, list[float]]:
+def timed(function: Callable[[], object], calls: int = 1) -> Timer:
+    """A timer of one call, its result ready; the mean of several where one is too short."""
+
+    def seconds():
+        began = time.perf_counter()
+        for _ in range(calls):
+            result = function()
+        jax.block_until_ready(result)
+        return (time.perf_counter() - began) / calls
+
+    return seconds
+
+
+def alternate(timers: dict[str, Timer], rounds: int) -> dict[str, list[float]]:
     """Times each side once a round, in turn, after a round that is not counted.
 
     On a machine that others use as well, only times of the same minute compare.
     """
-    times: dict[str, list[float]] = {name: [] for name in sides}
+    times: dict[str, list[float]] = {name: [] for name in timers}
     for round_ in range(rounds + 1):
-        for name, side in sides.items():
-            taken = timer(side)
+        for name, timer in timers.items():
+            seconds = timer()
             if round_:  # the first compiles, or warms up
-                times[name].append(taken)
+                times[name].append(seconds)
     return times
 
 
@@ -60,31 +75,56 @@ def ceiling(rounds: int = 5, dtype=jnp.float32) -> dict[str, float]:
     """What the machine can do now: a large matrix product, and a copy of a large array.
 
     Returns:
-      `flops` a second of a product of two 4096 x 4096 matrices (2048 on a CPU), and `bytes` a
+      `flops` a second of a product of two 8192 x 8192 matrices (2048 on a CPU), and `bytes` a
       second, read and written, of adding one to 256 MiB; medians.
     """
-    n = 2048 if jax.default_backend() == 'cpu' else 4096
+    n = 2048 if jax.default_backend() == 'cpu' else 8192
     square = jnp.ones((n, n), dtype)
     long = jnp.ones(2**26, jnp.float32)
     product, add = jax.jit(jnp.matmul), jax.jit(lambda x: x + 1)
-    times = alternate(
-        {'product': lambda: product(square, square), 'copy': lambda: add(long)}, rounds
-    )
+    sides = {'product': timed(lambda: product(square, square)), 'copy': timed(lambda: add(long))}
+    times = alternate(sides, rounds)
     return {
         'flops': 2 * n**3 / statistics.median(times['product']),
         'bytes': 2 * long.nbytes / statistics.median(times['copy']),
     }
 
 
-def write(path: str | None, command: str, rows: list[dict], top: dict[str, float]) -> None:
-    """Writes rows, ceiling and what produced them as JSON, if a path is given."""
-    if path:
-        content = {
+class Report:
+    """The table of a benchmark: prints each row as it comes, and writes all of them as JSON.
+
+    The file is whole after every row, so that what was measured outlives a run that is cut off.
+    """
+
+    def __init__(self, command: str, path: str | None, dtype=jnp.float32):
+        """Measures the ceiling and prints it."""
+        self._path, self._columns = path, None
+        top = ceiling(dtype=dtype)
+        print(f'ceiling: {top["flops"] / 1e9:.0f} GFLOP/s, {top["bytes"] / 1e9:.1f} GB/s')
+        self.content = {
             'benchmark': command,
             'git_commit': git_commit(),
             'versions': versions(),
             'platform': platform_flags(),
             'ceiling': top,
-            'rows': rows,
+            'rows': [],
         }
-        Path(path).write_text(json.dumps(content, indent=2) + '\n')
+
+    def add(self, **row) -> None:
+        """Adds a row; a name above each column, again where the columns change."""
+        cells = {name: _cell(value) for name, value in row.items()}
+        widths = [max(len(name), 20 if isinstance(row[name], Ratio | str) else 9) for name in row]
+        if self._columns != list(row):
+            self._columns = list(row)
+            print(*(f'{name:>{width}}' for name, width in zip(row, widths, strict=True)))
+        line = (f'{cell:>{width}}' for cell, width in zip(cells.values(), widths, strict=True))
+        print(*line, flush=True)
+        self.content['rows'].append(row)
+        if self._path:
+            Path(self._path).write_text(json.dumps(self.content, indent=2) + '\n')
+
+
+def _cell(value) -> str:
+    if value is None:
+        return '-'
+    return f'{value:.4g}' if isinstance(value, float) else str(value)

@@ -1,67 +1,56 @@
 """What the treatment of difficult pairs adds to a step of a config: selected against plain NT-Xent.
 
-    python -m benchmarks.selection --config configs/digits.py --rounds 5
+    python -m benchmarks.selection --config configs/cifar.py:small --shape 32 32 3 \
+        --batch 256 1024 4096 --json out.json
 
-One device, images of noise; steps of both kinds in turn, medians, as a ratio.
+One device, images of noise; steps of both kinds in turn, as a ratio. The noise of a step may be
+larger than what selection costs. So selection and loss are timed by themselves as well, value and
+gradient, with the treatment and without: `added` is their difference over the plain step.
 """
 
-import argparse
-import importlib.util
-import time
+import statistics
 
-import jax
-import numpy as np
-
-from contrastive_jax.data.batches import Batch
-from contrastive_jax.models import Moments
-from contrastive_jax.training.setup import set_up
+from benchmarks import measure, steps
 
 
-def load(path: str, variant: str):
-    """The config of a file, as the command line reads it."""
-    spec = importlib.util.spec_from_file_location('config', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(variant) if variant else module.get_config()
-
-
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Parses the options, measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = measure.options(__doc__)
     parser.add_argument('--config', default='configs/digits.py', help='file, with :variant')
     parser.add_argument('--shape', type=int, nargs=3, default=[8, 8, 1])
-    parser.add_argument('--rounds', type=int, default=5)
-    options = parser.parse_args()
-    rng = np.random.default_rng(0)
-    states, steps, times = {}, {}, {}
-    for select in ('none', 'difficult'):
-        config = load(*options.config.partition(':')[::2])
-        config.pairs.update(
-            select=select,
-            margin=0.1 if select == 'difficult' else 0.0,
-            temperature_scale=0.8 if select == 'difficult' else 1.0,
+    parser.add_argument('--batch', type=int, nargs='+', default=[256, 1024, 4096])
+    options = parser.parse_args(arguments)
+    report = measure.Report('selection', options.json)
+    for size in options.batch:
+        config = steps.load(options.config)
+        config.batch_size = size
+        batch = steps.noise(size, options.shape)
+        times = measure.alternate(_timers(config, batch), options.rounds)
+        added = [
+            (selected - plain) / step
+            for selected, plain, step in zip(
+                times['treated loss'], times['plain loss'], times['plain step'], strict=True
+            )
+        ]
+        report.add(
+            config=options.config,
+            batch=size,
+            plain_seconds=statistics.median(times['plain step']),
+            ratio=measure.ratio(times['treated step'], times['plain step']),
+            loss_seconds=statistics.median(times['plain loss']),
+            treated_loss_seconds=statistics.median(times['treated loss']),
+            added=measure.Ratio(statistics.median(added), min(added), max(added)),
         )
-        channels = options.shape[-1]
-        moments = Moments((0.5,) * channels, (0.25,) * channels)
-        setup = set_up(config, moments, steps_per_epoch=10)
-        states[select], times[select] = setup.initial, []
-        steps[select] = jax.jit(setup.step, donate_argnums=0)
-    images = rng.integers(0, 256, (config.batch_size, *options.shape), dtype=np.uint8)
-    batch = jax.device_put(Batch(images, rng.integers(0, 10, len(images), dtype=np.int32)))
-    for round_ in range(options.rounds + 1):
-        for select, step in steps.items():
-            began = time.perf_counter()
-            states[select], metrics = step(states[select], batch)
-            jax.block_until_ready((states[select], metrics))
-            if round_:  # the first compiles
-                times[select].append(time.perf_counter() - began)
-    plain, selected = (np.array(times[select]) for select in ('none', 'difficult'))
-    ratios = selected / plain
-    print(
-        f'{options.config}, batch {config.batch_size}: plain {np.median(plain):.3f} s, selected '
-        f'{np.median(selected):.3f} s; ratio median {np.median(ratios):.3f}, '
-        f'{ratios.min():.3f} to {ratios.max():.3f} over {options.rounds} rounds'
-    )
+
+
+def _timers(config, batch):
+    timers = {}
+    for name, select in (('plain', 'none'), ('treated', 'difficult')):
+        chosen = steps.treat(config, select)
+        step = steps.Step(chosen, batch)
+        timers[f'{name} step'] = measure.timed(step)
+        timers[f'{name} loss'] = measure.timed(steps.objective(chosen, batch, step.features))
+    return timers
 
 
 if __name__ == '__main__':

@@ -4,9 +4,9 @@ python benchmarks/peer/neighbours.py FEATURES.npy faiss|scikit-learn COUNT
 """
 
 import sys
-import time
 
 import numpy as np
+from turns import serve
 
 
 def _search(kind, rows, count):
@@ -34,13 +34,7 @@ def main():
     features, kind, count = sys.argv[1:]
     rows = np.load(features)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    search = _search(kind, rows, int(count))
-    print('ready', flush=True)
-    for line in sys.stdin:
-        began = time.perf_counter()
-        for _ in range(int(line)):
-            found = search()
-        print(time.perf_counter() - began, found[0, 0], flush=True)
+    serve(_search(kind, rows, int(count)), lambda found: found[0, 0])
 
 
 if __name__ == '__main__':

@@ -7,7 +7,7 @@ python3 -m venv "$venv"
 pip=("$venv/bin/pip" install -q)
 "${pip[@]}" torch==2.13.0 'numpy<3' pillow tqdm scikit-learn faiss-cpu
 # Their requirements would bring other builds of torch, and what only their command lines need.
-"${pip[@]}" --no-deps torchvision==0.28.0 lightly==1.6 lightly-utils
+"${pip[@]}" --no-deps torchvision==0.28.0 lightly==1.6 lightly-utils kornia kornia_rs
 "${pip[@]}" aenum pydantic python-dateutil requests six hydra-core pytorch-lightning
 # With a build for CPUs torchvision has no operators of its own, and importing it fails where it
 # registers substitutes for them.

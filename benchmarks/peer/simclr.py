@@ -1,14 +1,15 @@
 """lightly's SimCLR on PyTorch: trains so many steps for each line it reads, and says how long.
 
-    python benchmarks/peer/simclr.py --images images.npy --width 16 --batch 256 --workers 0
+    python benchmarks/peer/simclr.py --images images.npy --width 16 --batch 256 --workers 0 [--gpu]
 
 Needs the environment of `setup.sh`, and nothing of this package. Same network, augmentation, batch
-and optimiser as `benchmarks/end_to_end.py`, of lightly's parts where it has them.
+and optimiser as `benchmarks/end_to_end.py`, of lightly's parts where it has them. With `--gpu`:
+channels last, bfloat16 by autocast, `torch.compile`, and kornia's augmentation of images that stay
+on the device; where kornia is missing, lightly's in so many workers.
 """
 
 import argparse
-import sys
-import time
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from lightly.models.modules import SimCLRProjectionHead
 from lightly.transforms import SimCLRTransform
 from PIL import Image
 from torch import nn
+from turns import serve
 
 
 class Block(nn.Module):
@@ -74,6 +76,42 @@ class Pairs(torch.utils.data.Dataset):
         return self.transform(self.images[place])
 
 
+def host_views(images, options):
+    """Batches of both views, by lightly's augmentation, in worker processes."""
+    loader = torch.utils.data.DataLoader(
+        Pairs(images),
+        options.batch,
+        shuffle=True,
+        drop_last=True,
+        num_workers=options.workers,
+        persistent_workers=options.workers > 0,
+        pin_memory=options.gpu,
+    )
+    while True:
+        for views in loader:
+            yield torch.cat(views)
+
+
+def device_views(images, options, device):
+    """Batches of both views, by kornia, of images on the device."""
+    from kornia import augmentation as k
+
+    augment = nn.Sequential(
+        k.RandomResizedCrop((32, 32), scale=(0.08, 1.0)),
+        k.RandomHorizontalFlip(),
+        k.ColorJitter(0.8, 0.8, 0.8, 0.2, p=0.8),
+        k.RandomGrayscale(p=0.2),
+        k.RandomGaussianBlur((5, 5), (0.1, 2.0), p=0.5),
+    )
+    pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
+    while True:
+        order = torch.randperm(len(pixels), device=device)
+        for places in order[: len(order) // options.batch * options.batch].split(options.batch):
+            with torch.no_grad():
+                views = augment(pixels[places].repeat(2, 1, 1, 1) / 255)
+            yield views
+
+
 def main():
     """Trains on request."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -81,45 +119,33 @@ def main():
     parser.add_argument('--width', type=int, required=True)
     parser.add_argument('--batch', type=int, required=True)
     parser.add_argument('--workers', type=int, default=0)
-    parser.add_argument('--channels_last', action='store_true')
+    parser.add_argument('--gpu', action='store_true')
     options = parser.parse_args()
     torch.manual_seed(0)
+    device = torch.device('cuda' if options.gpu else 'cpu')
+    layout = torch.channels_last if options.gpu else torch.contiguous_format
     features = 8 * options.width
     model = nn.Sequential(resnet18(options.width), SimCLRProjectionHead(features, 512, 128))
-    if options.channels_last:
-        model = model.to(memory_format=torch.channels_last)
+    model = model.to(device, memory_format=layout)
+    network = torch.compile(model) if options.gpu else model
     loss_of = NTXentLoss(temperature=0.5)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.06, momentum=0.9, weight_decay=5e-4)
-    loader = torch.utils.data.DataLoader(
-        Pairs(np.load(options.images)),
-        options.batch,
-        shuffle=True,
-        drop_last=True,
-        num_workers=options.workers,
-        persistent_workers=options.workers > 0,
-    )
+    images = np.load(options.images)
+    on_device = options.gpu and find_spec('kornia')
+    source = device_views(images, options, device) if on_device else host_views(images, options)
 
-    def batches():
-        while True:
-            yield from loader
-
-    source = batches()
-    print('ready', flush=True)
-    for line in sys.stdin:
-        began = time.perf_counter()
-        for _ in range(int(line)):
-            first, second = next(source)
-            if options.channels_last:
-                first, second = (
-                    view.contiguous(memory_format=torch.channels_last) for view in (first, second)
-                )
+    def work():
+        views = next(source).to(device, memory_format=layout, non_blocking=True)
+        with torch.autocast(device.type, torch.bfloat16, enabled=options.gpu):
             # One pass over both views, as on the other side: half the calls of two.
-            embeddings = model(torch.cat([first, second]))
-            loss = loss_of(*embeddings.chunk(2))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        print(time.perf_counter() - began, loss.item(), flush=True)
+            embeddings = network(views)
+        loss = loss_of(*embeddings.float().chunk(2))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    serve(work, lambda loss: loss.item())
 
 
 if __name__ == '__main__':

@@ -27,7 +27,7 @@ from contrastive_jax.training.setup import set_up
 from contrastive_jax.training.step import TrainState
 from contrastive_jax.training.watch import Watch
 
-__all__ = ['Pretrained', 'check_batch', 'pretrain']
+__all__ = ['Pretrained', 'Recorder', 'check_batch', 'pretrain']
 
 # Seconds between two times that metrics are fetched from the device and written.
 _LOG_SECONDS = 1.0
@@ -97,7 +97,7 @@ def pretrain(
         log = MetricsLog(workdir, start) if distributed.is_writer() else None
         watch = Watch(config, n, workdir)
         with (
-            closing(_Recorder(log, config.batch_size, steps_per_epoch, schedule)) as recorder,
+            closing(Recorder(log, config.batch_size, steps_per_epoch, schedule)) as recorder,
             closing(prefetch(batches, devices.split)) as prefetched,
             tqdm(
                 prefetched,
@@ -160,13 +160,14 @@ def _batches(config, split: Split, steps: range) -> Iterator[Batch]:
         yield spread(batch, count)
 
 
-class _Recorder:
+class Recorder:
     """Collects metrics on the device and writes them now and then, so that no step waits.
 
     Without a log it only watches the pace.
     """
 
     def __init__(self, log: MetricsLog | None, batch_size: int, steps_per_epoch: int, schedule):
+        """Knows the log, and what turns steps into epochs, pairs and learning rates."""
         self._log = log
         self._batch_size = batch_size
         self._steps_per_epoch = steps_per_epoch
@@ -177,6 +178,7 @@ class _Recorder:
         self._last: tuple[int, float] | None = None
 
     def add(self, step: int, metrics: dict, progress: tqdm) -> None:
+        """Takes the metrics of a step; about once a second writes those that are there."""
         self._pending.append((step, metrics))
         if self._first is None:
             jax.block_until_ready(metrics)
@@ -186,15 +188,18 @@ class _Recorder:
             progress.set_postfix_str(f'loss {loss:.3f}, {self.pairs_per_second or 0:.0f} pairs/s')
 
     def write_all(self) -> None:
+        """Waits for all steps, and writes them."""
         self._write(self._pending)
 
     def close(self) -> None:
+        """Writes what is left, and closes the log."""
         self.write_all()
         if self._log:
             self._log.close()
 
     @property
     def pairs_per_second(self) -> float | None:
+        """Since the first step was done; None before a second one is."""
         if self._first is None or self._last[0] == self._first[0]:
             return None
         (first, began), (last, ended) = self._first, self._last

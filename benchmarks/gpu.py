@@ -1,0 +1,101 @@
+"""All that is asked of a GPU, in under eight minutes: `docs/gpu.md`.
+
+    python -m benchmarks.gpu --peer .venv-peer/bin/python --json gpu.json
+
+Each part is a command of its own with a limit on its time; what one has measured by then is kept.
+The limits together are eight minutes. `--toy` is for trying it without a GPU.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Part(NamedTuple):
+    """A benchmark, its arguments, those of the toy, and the seconds that it may take."""
+
+    module: str
+    arguments: str
+    toy: str
+    limit: float
+    beside_peer: bool = False
+
+
+PARTS = {
+    'shares': Part(
+        'shares',
+        '--config configs/cifar.py --batch 512 1024',
+        '--config configs/digits.py --shape 8 8 1 --batch 16 --rounds 1',
+        105,
+    ),
+    'end to end': Part(
+        'end_to_end',
+        '--width 64 64 --batch 512 1024 --steps 20',
+        '--width 4 --batch 16 --steps 1 --rounds 1',
+        210,
+        beside_peer=True,
+    ),
+    'loss': Part(
+        'loss',
+        '--images 1024 4096 16384 65536 --most_gib 20',
+        '--images 16 --rounds 1',
+        50,
+        beside_peer=True,
+    ),
+    'graph': Part('graph', '--sizes 50000 --sas', '--sizes 64 --sas --rounds 1', 25),
+    'large graph': Part(
+        'graph', '--sizes 1000000 --sas --rounds 1', '--sizes 96 --sas --rounds 1', 90
+    ),
+}
+
+
+def run(command: list[str], limit: float) -> bool:
+    """Runs a command for so many seconds at most; says whether it ended well by itself."""
+    # Both sides of a comparison must fit into the memory of the device.
+    environment = {**os.environ, 'XLA_PYTHON_CLIENT_PREALLOCATE': 'false'}
+    with subprocess.Popen(command, env=environment) as process:
+        try:
+            return process.wait(limit) == 0
+        except subprocess.TimeoutExpired:
+            # Interrupted, it ends the processes that it has started.
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(5)
+            process.kill()
+            return False
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the parts, and writes what they wrote as one file."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--peer', help='Python of the environment of peer/setup.sh')
+    parser.add_argument('--json', help='file to write')
+    parser.add_argument('--toy', action='store_true')
+    options = parser.parse_args(arguments)
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, part in PARTS.items():
+            file = Path(folder) / f'{name}.json'
+            command = [sys.executable, '-m', f'benchmarks.{part.module}', '--json', str(file)]
+            command += (part.toy if options.toy else part.arguments).split()
+            if options.peer and part.beside_peer:
+                command += ['--peer', options.peer]
+            print(f'\n{name}: at most {part.limit:.0f} s', flush=True)
+            ended = run(command, part.limit)
+            found[name] = json.loads(file.read_text()) if file.exists() else {}
+            found[name]['ended'] = ended
+            if not ended:
+                print(f'{name}: cut off, or failed')
+    if options.json:
+        Path(options.json).write_text(json.dumps(found, indent=2) + '\n')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,113 @@
+"""What logging of every step costs: the training loop with metrics log, watch and bar, and bare.
+
+    python -m benchmarks.recording --steps 40 --json out.json
+
+Both loops run in turn, so many steps each. The noise of a step may be larger than the cost. So both
+also run with a step that only returns metrics, and `added` is the difference of these two, all
+that the host does, over the real step.
+"""
+
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from statistics import median
+
+import jax
+from tqdm import tqdm
+
+from benchmarks import measure, steps
+from contrastive_jax.data.batches import spread
+from contrastive_jax.training import devices
+from contrastive_jax.training.logs import MetricsLog
+from contrastive_jax.training.loop import Recorder
+from contrastive_jax.training.setup import set_up
+from contrastive_jax.training.watch import Watch
+
+# Of the step that does nothing: so many that opening the log does not count.
+_HOST_STEPS = 1000
+
+
+class Loops:
+    """The loop of `training.loop`, with what it records and without."""
+
+    def __init__(self, config, batch):
+        """Takes one step, for metrics."""
+        setup = set_up(
+            config, steps.moments(batch.images.shape[-1]), steps.STEPS_PER_EPOCH, devices.AXIS
+        )
+        self._config, self._schedule = config, setup.schedule
+        self._step = devices.map_over_devices(setup.step)
+        self._batch = devices.split(spread(batch, jax.device_count()))
+        self._state, self._metrics = self._step(devices.replicate(setup.initial), self._batch)
+
+    def train(self):
+        """A step; its metrics need not be ready."""
+        self._state, metrics = self._step(self._state, self._batch)
+        return metrics
+
+    def nothing(self):
+        """Metrics of an old step."""
+        return self._metrics
+
+    def bare(self, work, count: int) -> None:
+        """So many steps."""
+        for _ in range(count):
+            metrics = work()
+        jax.block_until_ready(metrics)
+
+    def recorded(self, work, count: int) -> None:
+        """So many steps, each logged, watched and shown."""
+        images = steps.STEPS_PER_EPOCH * self._config.batch_size
+        with tempfile.TemporaryDirectory() as folder:
+            workdir = Path(folder)
+            watch = Watch(self._config, images, workdir)
+            log = MetricsLog(workdir, 0)
+            recorder = Recorder(log, self._config.batch_size, steps.STEPS_PER_EPOCH, self._schedule)
+            with closing(recorder), tqdm(range(count), 'train', disable=False) as progress:
+                for step in progress:
+                    metrics = work()
+                    recorder.add(step + 1, metrics, progress)
+                    watch.add(step + 1, metrics)
+                recorder.write_all()
+                watch.check_all()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parses the options, measures and prints."""
+    parser = measure.options(__doc__)
+    parser.add_argument('--config', default='configs/digits.py', help='file, with :variant')
+    parser.add_argument('--shape', type=int, nargs=3, default=[8, 8, 1])
+    parser.add_argument('--steps', type=int, default=40, help='a turn')
+    options = parser.parse_args(arguments)
+    report = measure.Report('recording', options.json)
+    config = steps.load(options.config)
+    loops = Loops(config, steps.noise(config.batch_size, options.shape))
+    count = options.steps
+    times = measure.alternate(
+        {
+            'bare': measure.timed(lambda: loops.bare(loops.train, count)),
+            'recorded': measure.timed(lambda: loops.recorded(loops.train, count)),
+            'host, bare': measure.timed(lambda: loops.bare(loops.nothing, _HOST_STEPS)),
+            'host, recorded': measure.timed(lambda: loops.recorded(loops.nothing, _HOST_STEPS)),
+        },
+        options.rounds,
+    )
+    each = {
+        name: [seconds / (_HOST_STEPS if 'host' in name else count) for seconds in taken]
+        for name, taken in times.items()
+    }
+    host = [
+        recorded - bare
+        for recorded, bare in zip(each['host, recorded'], each['host, bare'], strict=True)
+    ]
+    report.add(
+        config=options.config,
+        step_seconds=median(each['bare']),
+        recorded_over_bare=measure.ratio(times['recorded'], times['bare']),
+        host_seconds=median(host),
+        added=measure.ratio(host, each['bare']),
+    )
+
+
+if __name__ == '__main__':
+    main()

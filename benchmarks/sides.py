@@ -1,0 +1,64 @@
+"""Processes that are measured one after the other: each stands still while another works.
+
+What they do is `peer/turns.py`.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+
+__all__ = ['Side', 'started']
+
+
+class Side:
+    """A process that works when asked to, and stands still otherwise."""
+
+    def __init__(self, command: list[str], environment: dict[str, str] | None = None):
+        """Starts it, waits until it is ready, and stops it."""
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            process_group=0,
+            env={**os.environ, **(environment or {})},
+        )
+        self.shown = ''
+        if self.process.stdout.readline() != 'ready\n':
+            self.close()
+            raise SystemExit(f'{" ".join(command)} does not start')
+        self._signal(signal.SIGSTOP)
+
+    def seconds(self, calls: int = 1) -> float:
+        """Of one call, the mean of so many; the last one's result is left in `shown`."""
+        self._signal(signal.SIGCONT)
+        self.process.stdin.write(f'{calls}\n')
+        self.process.stdin.flush()
+        seconds, self.shown = self.process.stdout.readline().split(maxsplit=1)
+        self._signal(signal.SIGSTOP)
+        return float(seconds) / calls
+
+    def close(self) -> None:
+        """Ends it."""
+        self._signal(signal.SIGKILL)
+        self.process.wait()
+
+    def _signal(self, number) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+
+@contextlib.contextmanager
+def started(
+    commands: dict[str, list[str]], environments: dict[str, dict[str, str]] | None = None
+) -> Iterator[dict[str, Side]]:
+    """Starts the processes by name, and ends them."""
+    with contextlib.ExitStack() as stack:
+        yield {
+            name: stack.enter_context(
+                contextlib.closing(Side(command, (environments or {}).get(name)))
+            )
+            for name, command in commands.items()
+        }

@@ -1,0 +1,144 @@
+"""The step of a config, and its parts, as the benchmarks call them: images of noise, one device.
+
+Axes: b images, m = 2b views, k features, d embedding.
+"""
+
+import importlib.util
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from contrastive_jax.compilation import step_options
+from contrastive_jax.data.batches import Batch
+from contrastive_jax.models import Moments
+from contrastive_jax.training.augment import two_views
+from contrastive_jax.training.objective import make_objective
+from contrastive_jax.training.optimizer import make_optimizer, make_schedule
+from contrastive_jax.training.setup import set_up
+
+__all__ = ['STEPS_PER_EPOCH', 'Step', 'load', 'moments', 'noise', 'objective', 'parts', 'treat']
+
+STEPS_PER_EPOCH = 10
+
+
+def load(name: str):
+    """The config of `FILE` or `FILE:VARIANT`, as the command line reads it."""
+    path, _, variant = name.partition(':')
+    spec = importlib.util.spec_from_file_location('config', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(variant) if variant else module.get_config()
+
+
+def treat(config, select: str):
+    """The config with the combined treatment of the pairs that `select` names, or with none."""
+    config = config.copy_and_resolve_references()
+    treated = select != 'none'
+    config.pairs.update(
+        select=select,
+        margin=0.1 if treated else 0.0,
+        temperature_scale=0.8 if treated else 1.0,
+    )
+    return config
+
+
+def moments(channels: int) -> Moments:
+    """Of images of noise."""
+    return Moments((0.5,) * channels, (0.25,) * channels)
+
+
+def noise(batch: int, shape: tuple[int, int, int], classes: int = 10) -> Batch:
+    """Images of noise `[b, h, w, c]`, and labels."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (batch, *shape), dtype=np.uint8)
+    return Batch(images, rng.integers(0, classes, batch, dtype=np.int32))
+
+
+def compiled(function: Callable, *arguments):
+    """A function compiled as the training step is."""
+    return jax.jit(function, compiler_options=step_options()).lower(*arguments).compile()
+
+
+def features_of(setup) -> int:
+    """How many features the encoder has."""
+    model = nnx.merge(setup.graphdef, setup.initial.params, setup.initial.stats, copy=True)
+    return model.encoder.num_features
+
+
+class Step:
+    """A training step that goes on from its own last state.
+
+    Attributes:
+      program: it, compiled.
+      flops: of one step.
+      features: of the encoder.
+    """
+
+    def __init__(self, config, batch: Batch):
+        """Compiles it."""
+        setup = set_up(config, moments(batch.images.shape[-1]), STEPS_PER_EPOCH)
+        self._state, self._batch = setup.initial, jax.device_put(batch)
+        jitted = jax.jit(setup.step, donate_argnums=0, compiler_options=step_options())
+        lowered = jitted.lower(self._state, self._batch)
+        # Counted before XLA compiles: what it then hands to a library may count as nothing.
+        self.flops = lowered.cost_analysis()['flops']
+        self.program = lowered.compile()
+        self.features = features_of(setup)
+
+    def __call__(self):
+        """Takes a step; returns its metrics."""
+        self._state, metrics = self.program(self._state, self._batch)
+        return metrics
+
+
+def objective(config, batch: Batch, features: int) -> Callable[[], object]:
+    """Selection and loss alone, with the gradient to the embeddings, of rows of noise."""
+    function, labels = make_objective(config), jnp.tile(batch.labels, 2)
+
+    def loss(embeddings, rows):
+        return function(rows, embeddings, labels)
+
+    embeddings, rows = (
+        jax.random.normal(jax.random.key(size), (2 * len(batch.images), size))
+        for size in (config.model.projector_dim, features)
+    )
+    program = compiled(jax.value_and_grad(loss, has_aux=True), embeddings, rows)
+    return lambda: program(embeddings, rows)
+
+
+def parts(config, batch: Batch) -> dict[str, Callable[[], object]]:
+    """The parts of a step by name, each a program of its own."""
+    schedule = make_schedule(config, STEPS_PER_EPOCH)
+    optimizer = make_optimizer(config, schedule)
+    setup = set_up(config, moments(batch.images.shape[-1]), STEPS_PER_EPOCH)
+    params, stats = setup.initial.params, setup.initial.stats
+    images, key = jax.device_put(batch.images), jax.random.key(0)
+    augment = compiled(lambda key, images: two_views(key, images, config.augment), key, images)
+    views = augment(key, images)
+
+    def encode(params, views):
+        model = nnx.merge(setup.graphdef, params, stats, copy=True)
+        # The gradient of a sum costs nothing of its own, as that of a loss would.
+        return jnp.sum(model(views, train=True)[1]), nnx.state(model, nnx.BatchStat)
+
+    encoder = compiled(jax.value_and_grad(encode, has_aux=True), params, views)
+    grads = encoder(params, views)[1]
+
+    def update(grads, opt_state, params):
+        with jax.numpy_dtype_promotion('standard'):
+            updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    updated = compiled(update, grads, setup.initial.opt_state, params)
+    width = features_of(setup)
+    return {
+        'augmentation': lambda: augment(key, images),
+        'encoder': lambda: encoder(params, views),
+        'loss': objective(treat(config, 'none'), batch, width),
+        'loss and selection': objective(treat(config, 'difficult'), batch, width),
+        'optimiser': lambda: updated(grads, setup.initial.opt_state, params),
+    }

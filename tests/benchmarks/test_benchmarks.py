@@ -1,0 +1,69 @@
+"""Benchmarks run at toy size and write what they print; no figure is looked at."""
+
+import importlib
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks import gpu, measure, steps
+from benchmarks.graph import features_of, lazy_greedy
+from contrastive_jax.graph import subsets
+
+TOYS = {
+    'shares': '--config configs/digits.py --shape 4 4 1 --batch 8',
+    'growth': '--shape 4 4 1 --batch 8 --classes --size --devices',
+    'recording': '--shape 4 4 1 --steps 2',
+    'loss': '--images 4',
+    'graph': '--sizes 24 --sas 20 --features 4',
+}
+
+
+@pytest.fixture
+def small_models(monkeypatch):
+    """Digits with a network of a few channels: what a benchmark compiles is its time."""
+    load = steps.load
+
+    def small(name):
+        config = load(name)
+        config.batch_size = 8
+        config.model.update(width=4, projector_width=8, projector_dim=4)
+        config.optimizer.name = 'sgd'
+        config.augment.update(crop=False, jitter=0.0)
+        return config
+
+    monkeypatch.setattr(steps, 'load', small)
+
+
+@pytest.fixture(autouse=True)
+def no_ceiling(monkeypatch):
+    monkeypatch.setattr(measure, 'ceiling', lambda **options: {'flops': 1.0, 'bytes': 1.0})
+
+
+@pytest.mark.parametrize('name', TOYS)
+def test_a_benchmark_writes_a_row_for_each_size(name, small_models, monkeypatch, tmp_path):
+    module = importlib.import_module(f'benchmarks.{name}')
+    monkeypatch.setattr(module, '_HOST_STEPS', 2, raising=False)
+    file = tmp_path / 'rows.json'
+    module.main([*TOYS[name].split(), '--rounds', '1', '--json', str(file)])
+    found = json.loads(file.read_text())
+    assert found['rows']
+    assert found['versions']
+
+
+def test_a_part_that_takes_too_long_is_cut_off():
+    assert gpu.run([sys.executable, '-c', ''], 30)
+    assert not gpu.run([sys.executable, '-c', 'import time; time.sleep(60)'], 0.2)
+
+
+def test_the_parts_together_take_at_most_eight_minutes():
+    assert sum(part.limit for part in gpu.PARTS.values()) <= 8 * 60
+
+
+def test_the_lazy_greedy_keeps_what_sas_keeps():
+    rows = features_of(60, 8).astype(np.float64)
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    kept = lazy_greedy(np.maximum(unit @ unit.T, 0), 12)
+    ours = subsets.sas(rows, np.zeros(60, np.int64), 0.2, objective='graph_cut')
+    assert sorted(kept) == ours.tolist()
