@@ -110,6 +110,7 @@ BAD = [
     ({'model.patch': 0}, 'model.patch', 'at least 1'),
     ({'denoise.step_size': 0.0}, 'denoise.step_size', 'above 0'),
     ({'denoise.step_size_spread': 0.5}, 'denoise.step_size_spread', '>= 1'),
+    ({'denoise.detach': 'no'}, 'denoise.detach', 'True or False'),
     ({'denoise.langevin': -1.0}, 'denoise.langevin', '>= 0'),
     ({'denoise.loss': 'first'}, 'denoise.loss', 'one of all, last'),
     ({'denoise.steps': 0}, 'denoise.steps', 'at least 1'),

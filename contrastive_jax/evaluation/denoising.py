@@ -66,23 +66,22 @@ def denoising_quality(
     """
     clean = to_signed(np.asarray(images[:_MOST_IMAGES]))
     key = jax.random.key(seed)
+    model = nnx.merge(graphdef, params, stats)
 
     # The parameters are arguments: as constants they would be compiled in.
     @partial(jax.jit, static_argnames='level')
     def run(params, noisy, key, level):
-        model = nnx.merge(graphdef, params, stats)
-        return _states(model, noisy, key, level)
+        return _states(nnx.merge(graphdef, params, stats), noisy, key, level)
 
     found = {}
     for kind in tqdm(CORRUPTIONS, 'denoise', disable=None, leave=False):
         noisy = corrupt(clean, kind, _SEED)
         levels = {kind: options.level}
-        if _is(graphdef, params, stats, Diffusion) and kind.startswith('gaussian'):
+        if isinstance(model, Diffusion) and kind.startswith('gaussian'):
             levels[f'{kind}, told'] = int(kind.split()[1])
         for name, level in levels.items():
             states = _over_batches(lambda x, level=level: run(params, x, key, level), noisy)
             found[name] = [psnr(state, clean) for state in states]
-    model = nnx.merge(graphdef, params, stats)
     result = {
         'evaluations': list(EVALUATIONS),
         'psnr': found,
@@ -91,10 +90,6 @@ def denoising_quality(
     if getattr(model, 'conditioned', False):
         result['guesses'] = _guesses(graphdef, params, stats, clean, options, key)
     return result
-
-
-def _is(graphdef, params, stats, kind) -> bool:
-    return isinstance(nnx.merge(graphdef, params, stats), kind)
 
 
 def _over_batches(function: Callable, noisy: np.ndarray) -> np.ndarray:

@@ -7,9 +7,10 @@ import pytest
 
 from contrastive_jax.data.noise import CORRUPTIONS, corrupt, signal_and_noise, to_signed
 from contrastive_jax.evaluation import denoising
-from contrastive_jax.models import DENOISERS
+from contrastive_jax.models import DENOISERS, Moments
 from contrastive_jax.models.transformer import SIZES, Size
 from contrastive_jax.training.devices import map_over_devices, replicate
+from contrastive_jax.training.setup import set_up
 from tests.helpers import random_batch, small_config, split_over, state_and_step
 
 S2 = {
@@ -47,7 +48,12 @@ def _train(config, devices, steps=2):
 
 @pytest.mark.parametrize(
     ('name', 'changes'),
-    [('energy_conditioned', S2), ('diffusion', {})],
+    [
+        ('energy_conditioned', S2),
+        pytest.param('diffusion', {}, marks=pytest.mark.slow),
+        pytest.param('energy', {'denoise__detach': False}, marks=pytest.mark.slow),
+        pytest.param('feedforward', {}, marks=pytest.mark.slow),
+    ],
 )
 def test_four_devices_equal_one(name, changes):
     # Adam divides by what may be zero but for rounding.
@@ -67,7 +73,10 @@ def test_an_energy_of_nothing_leaves_the_noisy_image():
     assert metrics['nonfinite_inner_step'] == -1
 
 
-@pytest.mark.parametrize('name', [name for name in DENOISERS if name != 'energy_conditioned'])
+@pytest.mark.parametrize(
+    'name',
+    ['energy', *(pytest.param(n, marks=pytest.mark.slow) for n in ('feedforward', 'diffusion'))],
+)
 def test_the_loss_falls_on_one_batch(name):
     # Patches of no more numbers than the network is wide.
     state, step = state_and_step(_config(name, model__patch=2), channels=1, mapped=False)
@@ -100,19 +109,14 @@ def test_corruptions_change_images_the_same_way_each_time(kind):
     assert np.abs(once - images).mean() > 0.01
 
 
-def _model(name, **changes):
-    config = _config(name, **changes)
-    from contrastive_jax.models import Moments
-    from contrastive_jax.training.setup import set_up
-
-    setup = set_up(config, Moments((0.5,), (0.25,)), 10)
-    return config, setup.graphdef, setup.initial
-
-
-@pytest.mark.parametrize('name', DENOISERS)
+@pytest.mark.parametrize(
+    'name', [pytest.param(n, marks=pytest.mark.slow) if n == 'energy' else n for n in DENOISERS]
+)
 def test_quality_of_an_untrained_denoiser(name):
     """It changes nothing, so that the corrupted image is as good as before; diffusion scales it."""
-    config, graphdef, state = _model(name)
+    config = _config(name)
+    setup = set_up(config, Moments((0.5,), (0.25,)), 10)
+    graphdef, state = setup.graphdef, setup.initial
     images = random_batch(0, 6, channels=1).images
     found = denoising.denoising_quality(
         graphdef, state.params, state.stats, images, config.denoise, seed=0

@@ -118,3 +118,11 @@ def test_the_standard_deviation_is_that_of_directions_apart():
     batch = split_over(4, random_batch(0, config.batch_size))
     _, collapsed = map_over_devices(step)(replicate(flat), batch)
     assert float(collapsed['embedding_std']) < 0.01 < float(usual['embedding_std'])
+
+
+def test_an_inner_step_that_is_not_finite_is_named(tmp_path):
+    watch = Watch(small_config(model__name='energy'), 40, tmp_path)
+    nan = np.float32('nan')
+    watch.add(5, {'loss': nan, 'gradient_norm': nan, 'nonfinite_inner_step': np.float32(2)})
+    with pytest.raises(UserError, match='step 5: .*inner step 2 of thinking'):
+        watch.check_all()

@@ -1,0 +1,153 @@
+"""Tables and a figure of the denoisers, from the runs of a grid: PSNR by evaluations and by FLOPs.
+
+    python -m launch.sweep --grid=ebt_denoise --config=configs/ebt_denoise.py --seeds=3 --runs=runs
+    python -m benchmarks.denoising $(cat runs/ebt_denoise.txt) --out=docs/results/ebt
+
+Mean and standard deviation over the seeds; runs that are not finished are named.
+"""
+
+import argparse
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from contrastive_jax.config import flatten
+from contrastive_jax.errors import UserError
+from contrastive_jax.files import read_json
+
+__all__ = ['main']
+
+_DRAWN = ('gaussian 99', 'gaussian 199', 'salt and pepper', 'uniform', 'blur')
+
+
+def _name(config: dict) -> str:
+    """What tells the runs of the grid apart."""
+    name = config['model.name']
+    if name in ('feedforward', 'diffusion'):
+        return {'feedforward': 'feed-forward'}.get(name, name)
+    who = 'conditioned energy' if name == 'energy_conditioned' else 'energy'
+    how = 'S1' if config['denoise.loss'] == 'all' else 'S2'
+    return f'{who}, {how if config["denoise.detach"] else "unroll"}'
+
+
+def _gather(folders: Sequence[str]) -> dict[str, list[dict]]:
+    """What the finished runs found, by the kind of denoiser."""
+    found = defaultdict(list)
+    for folder in map(Path, folders):
+        try:
+            config = flatten(read_json(folder / 'config.json'))
+            result = read_json(folder / 'result.json')
+        except (FileNotFoundError, UserError) as error:
+            print(f'left out: {error}')
+            continue
+        row = {**result['denoising'], 'seed': config['seed']}
+        row['probe'] = {name: value for name, value in result.items() if 'accuracy' in name}
+        found[_name(config)].append(row)
+    return dict(found)
+
+
+def _spread(values: list[float], digits: int = 2) -> str:
+    mean = statistics.mean(values)
+    deviation = f' ± {statistics.stdev(values):.{digits}f}' if len(values) > 1 else ''
+    return f'{mean:.{digits}f}{deviation}'
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ['---'] * len(head), *rows]
+    return '\n'.join('| ' + ' | '.join(map(str, line)) + ' |' for line in lines) + '\n'
+
+
+def _psnr_table(found: dict[str, list[dict]], kind: str) -> str:
+    counts = next(iter(found.values()))[0]['evaluations']
+    rows = []
+    for name, runs in found.items():
+        for suffix in ('', ', told'):
+            series = [run['psnr'][kind + suffix] for run in runs if kind + suffix in run['psnr']]
+            if series:
+                cells = [_spread([s[place] for s in series]) for place in range(len(counts))]
+                rows.append([name + suffix, *cells])
+    return _table([f'{kind}; evaluations', *counts], rows)
+
+
+def _guess_table(found: dict[str, list[dict]], kind: str) -> str:
+    runs = {name: [r['guesses'][kind] for r in rows] for name, rows in found.items()}
+    names = list(next(iter(runs.values()))[0])
+    rows = [
+        [name, *(_spread([run[column] for run in found_], 2) for column in names)]
+        for name, found_ in runs.items()
+    ]
+    return _table([kind, *names], rows)
+
+
+def _cost_table(found: dict[str, list[dict]]) -> str:
+    rows = [
+        [
+            name,
+            len(runs),
+            f'{runs[0]["flops"] / 1e6:.1f}' if runs[0]['flops'] else '',
+            *(
+                _spread([100 * run['probe'][measure] for run in runs])
+                for measure in ('linear_accuracy', 'few_label_accuracy', 'knn_accuracy')
+            ),
+        ]
+        for name, runs in found.items()
+    ]
+    head = ['', 'runs', 'MFLOP an evaluation', 'linear %', 'few labels %', 'kNN %']
+    return _table(head, rows)
+
+
+def _figure(found: dict[str, list[dict]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot as plt
+
+    kinds = [kind for kind in _DRAWN if kind in next(iter(found.values()))[0]['psnr']]
+    figure, axes = plt.subplots(2, len(kinds), figsize=(3.2 * len(kinds), 6), layout='constrained')
+    for column, kind in enumerate(kinds):
+        for row, by_flops in enumerate((False, True)):
+            axis = axes[row][column]
+            for name, runs in found.items():
+                series = [run['psnr'][kind] for run in runs]
+                means = [statistics.mean(values) for values in zip(*series, strict=True)]
+                at = runs[0]['evaluations']
+                if by_flops:
+                    at = [count * (runs[0]['flops'] or float('nan')) / 1e6 for count in at]
+                axis.plot(at, means, marker='.', label=name)
+            axis.set_xlabel('MFLOP an image' if by_flops else 'evaluations')
+            axis.set_title(kind, fontsize=10)
+            if by_flops:
+                axis.set_xscale('log')
+    axes[0][0].set_ylabel('PSNR, dB')
+    axes[1][0].set_ylabel('PSNR, dB')
+    axes[0][0].legend(fontsize=7)
+    figure.savefig(path, dpi=90)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parses the options, gathers, writes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('runs', nargs='+', help='workdirs')
+    parser.add_argument('--out', required=True, help='folder for denoising.md and denoising.png')
+    options = parser.parse_args(arguments)
+    found = _gather(options.runs)
+    if not found:
+        raise SystemExit('no finished run among them')
+    out = Path(options.out)
+    out.mkdir(parents=True, exist_ok=True)
+    kinds = [kind for kind in next(iter(found.values()))[0]['psnr'] if ', told' not in kind]
+    parts = [_cost_table(found), *(_psnr_table(found, kind) for kind in kinds)]
+    guessed = {name: runs for name, runs in found.items() if 'guesses' in runs[0]}
+    if guessed:
+        parts += [
+            _guess_table(guessed, kind) for kind in next(iter(guessed.values()))[0]['guesses']
+        ]
+    text = '\n'.join(parts)
+    (out / 'denoising.md').write_text(text)
+    print(text)
+    _figure(found, out / 'denoising.png')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,119 @@
+"""How validation loss falls with data: an energy beside a feed-forward denoiser of equal size.
+
+    python -m benchmarks.scaling --subsets 84 168 337 674 1347 --seeds 3 --out docs/results/ebt
+
+Each is trained for as many steps on so many of the digits, then measured on the test images at the
+trained noise after the number of evaluations that it was trained with. Fits
+`log error = log A - b log n` and draws the seeds again for intervals.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.steps import load
+from contrastive_jax.data import sources
+from contrastive_jax.evaluation import denoising_quality
+from contrastive_jax.training.loop import pretrain
+
+__all__ = ['main', 'slope']
+
+_KINDS = {
+    'feed-forward': {'model.name': 'feedforward'},
+    'energy': {'model.name': 'energy', 'denoise.steps': 1, 'denoise.least_steps': 1},
+}
+_RESAMPLES = 2000
+
+
+def slope(sizes: np.ndarray, errors: np.ndarray) -> float:
+    """b of `error = A n^-b` by least squares of the logarithms; `errors` is `[seeds, sizes]`."""
+    x = np.log(sizes) - np.mean(np.log(sizes))
+    y = np.log(errors).mean(axis=0)
+    return float(-np.sum(x * (y - y.mean())) / np.sum(x * x))
+
+
+def _train(kind: str, count: int, seed: int, steps: int) -> tuple[float, float]:
+    """Mean squared error on the test images, and FLOPs of an image through training."""
+    config = load('configs/ebt_denoise.py')
+    config.update_from_flattened_dict(_KINDS[kind])
+    config.seed, config.batch_size = seed, min(config.batch_size, count)
+    config.epochs = max(1, round(steps / (count // config.batch_size)))
+    config.optimizer.warmup_epochs = config.epochs / 10
+    data = sources.load(config.data)
+    chosen = np.random.default_rng([seed, count]).permutation(len(data.train.images))[:count]
+    split = sources.Split(data.train.images[np.sort(chosen)], None)
+    with tempfile.TemporaryDirectory() as folder:
+        graphdef, _, final, _ = pretrain(config, split, Path(folder))
+    found = denoising_quality(
+        graphdef, final.params, final.stats, data.test.images, config.denoise, seed
+    )
+    decibels = found['psnr'][f'gaussian {config.denoise.level}'][1]
+    return 4 * 10 ** (-decibels / 10), found['flops']
+
+
+def main() -> None:
+    """Parses the options, trains, fits, prints and draws."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--subsets', type=int, nargs='+', default=[84, 168, 337, 674, 1347])
+    parser.add_argument('--seeds', type=int, default=3)
+    parser.add_argument('--steps', type=int, default=600)
+    parser.add_argument('--out', required=True, help='folder for scaling.json and scaling.png')
+    options = parser.parse_args()
+    sizes = np.array(options.subsets, float)
+    errors = {kind: np.zeros((options.seeds, len(sizes))) for kind in _KINDS}
+    flops = {}
+    todo = [(k, s, p) for s in range(options.seeds) for p in range(len(sizes)) for k in _KINDS]
+    for kind, seed, place in tqdm(todo, 'scaling', disable=None):
+        count = options.subsets[place]
+        errors[kind][seed, place], flops[kind] = _train(kind, count, seed, options.steps)
+    rng = np.random.default_rng(0)
+    draws = rng.integers(options.seeds, size=(_RESAMPLES, options.seeds))
+    slopes = {kind: slope(sizes, found) for kind, found in errors.items()}
+    again = {kind: [slope(sizes, e[d]) for d in draws] for kind, e in errors.items()}
+    ratios = np.array(again['energy']) / np.array(again['feed-forward'])
+    result = {
+        'subsets': options.subsets,
+        'steps': options.steps,
+        'errors': {kind: found.tolist() for kind, found in errors.items()},
+        'flops': flops,
+        'slopes': slopes,
+        'slope_intervals': {k: np.quantile(v, [0.025, 0.975]).tolist() for k, v in again.items()},
+        'energy_over_feed_forward': slopes['energy'] / slopes['feed-forward'],
+        'ratio_interval': np.quantile(ratios, [0.025, 0.975]).tolist(),
+    }
+    out = Path(options.out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / 'scaling.json').write_text(json.dumps(result, indent=2) + '\n')
+    print(json.dumps(result, indent=2))
+    _draw(result, out / 'scaling.png')
+
+
+def _draw(result: dict, path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), layout='constrained', sharey=True)
+    sizes = np.array(result['subsets'], float)
+    for kind, found in result['errors'].items():
+        found = np.array(found)
+        # Training asks for the gradient of an evaluation: some three times its cost.
+        cost = 3 * result['flops'][kind] / 1e6
+        for axis, at in zip(axes, (sizes, sizes * cost), strict=True):
+            low, high = found.mean(0) - found.min(0), found.max(0) - found.mean(0)
+            name = f'{kind}, slope {result["slopes"][kind]:.3f}'
+            axis.errorbar(at, found.mean(0), (low, high), marker='o', capsize=3, label=name)
+    for axis, name in zip(axes, ('training images', 'MFLOP of a pass over them'), strict=True):
+        axis.set(xscale='log', yscale='log', xlabel=name)
+    axes[0].set_ylabel('mean squared error, test')
+    axes[0].legend(fontsize=8)
+    figure.savefig(path, dpi=90)
+
+
+if __name__ == '__main__':
+    main()
