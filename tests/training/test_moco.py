@@ -118,6 +118,7 @@ def test_difficult_pairs_are_those_of_the_queue():
     assert history[0]['different_class_share'] == 1
 
 
+@pytest.mark.slow
 def test_a_treatment_of_nothing_is_plain():
     plain, _ = _train(small_config(**OPTIONS), devices=1)
     zero, _ = _train(small_config(**OPTIONS, pairs__select='difficult'), devices=1)
@@ -171,6 +172,7 @@ def test_each_device_gets_its_own_rows_back():
     np.testing.assert_array_equal(jax.pmap(own, axis_name=AXIS)(rows), rows)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings('ignore')
 def test_a_resumed_run_is_the_unbroken_one(tmp_path, monkeypatch):
     config = small_config(**OPTIONS, **DIFFICULT, epochs=4, checkpoint_every=3)

@@ -39,7 +39,7 @@ def _train(config, devices, steps=3):
     return jax.device_get(state), history
 
 
-@pytest.mark.parametrize('arm', ['plain', 'combined'])
+@pytest.mark.parametrize('arm', [pytest.param('plain', marks=pytest.mark.slow), 'combined'])
 def test_four_devices_equal_one(arm):
     assert jax.device_count() == 4
     config = small_config(**ARMS[arm])

@@ -87,6 +87,7 @@ def test_a_run_stops_at_what_is_not_finite_and_keeps_the_batch(config, tmp_path)
         main.run(config, workdir)
 
 
+@pytest.mark.slow
 def test_a_run_that_skips_says_how_often(config, tmp_path, caplog):
     config.on_nonfinite = 'skip'
     with caplog.at_level(logging.WARNING):
@@ -124,5 +125,5 @@ def test_an_inner_step_that_is_not_finite_is_named(tmp_path):
     watch = Watch(small_config(model__name='energy'), 40, tmp_path)
     nan = np.float32('nan')
     watch.add(5, {'loss': nan, 'gradient_norm': nan, 'nonfinite_inner_step': np.float32(2)})
-    with pytest.raises(UserError, match='step 5: .*inner step 2 of thinking'):
+    with pytest.raises(UserError, match=r'step 5: .*inner step 2 of thinking'):
         watch.check_all()
