@@ -90,7 +90,7 @@ def _restored(workdir, changes):
         return checkpoints.restore(initial, lambda step: checksum_of_steps(workdir, step))
 
 
-# Of these four the last two find what the first two do.
+# What a cut or zeroed file shows, a flipped or deleted one shows too.
 @pytest.mark.parametrize(
     'damage',
     [pytest.param(d, marks=pytest.mark.slow) if d in ('truncate', 'zero') else d for d in DAMAGE],
