@@ -123,9 +123,7 @@ def run(workdir: Path, out: Path, *, steps: int, seed: int, controls: bool = Tru
         'temperature': temperature,
         'step_sizes_clipped': verifiers[compare.SYSTEM_2].clipped,
         'losses': {name: fitted.losses for name, fitted in verifiers.items()},
-        'cost_of_a_pair': infer.cost(
-            verifiers[compare.SYSTEM_2], prepared.bank.clean, _THINKING
-        ),
+        'cost_of_a_pair': infer.cost(verifiers[compare.SYSTEM_2], prepared.bank.clean, _THINKING),
         **tables,
     }
     out.mkdir(parents=True, exist_ok=True)

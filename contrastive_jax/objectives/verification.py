@@ -30,7 +30,7 @@ def pair_nce(
 
     Args:
       energies: `[b, m]`, F; column 0 is the positive.
-      log_inclusion: `[m]` or `[b, m]`, log q; 0 for the positive, and everywhere for the plain loss.
+      log_inclusion: `[m]` or `[b, m]`, log q; 0 for the positive. All 0 for the plain loss.
 
     Returns:
       The mean over anchors.

@@ -18,7 +18,7 @@ from contrastive_jax.verification.models import Encoded
 from contrastive_jax.verification.pairs import Pairs, band_pairs, nearest_pairs
 from contrastive_jax.verification.rerank import k_reciprocal
 
-__all__ = ['SYSTEM_2', 'STEPS', 'Split', 'choose_weight', 'compare', 'make_split']
+__all__ = ['STEPS', 'SYSTEM_2', 'Split', 'choose_weight', 'compare', 'make_split']
 
 SYSTEM_2 = 'system 2'
 STEPS = (0, 1, 2, 4, 8)

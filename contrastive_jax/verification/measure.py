@@ -6,7 +6,7 @@ pairs of one anchor, which are not independent, stay together.
 Axes: m anchors, s partners of each.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -143,6 +143,6 @@ def gain_by_fraction(
     return found
 
 
-def _auc(scores: Sequence[float], truth: Sequence[bool]) -> float | None:
-    both = len(set(np.asarray(truth).tolist())) == 2
+def _auc(scores: np.ndarray, truth: np.ndarray) -> float | None:
+    both = truth.any() and not truth.all()
     return float(roc_auc_score(truth, scores)) if both else None

@@ -28,9 +28,9 @@ def energy_scores(
 
         score_i = (gamma_i - tau mean_j E_ij - beta_i) / (alpha_i - beta_i)
 
-    F = -cos / tau + E, so `cos - tau E` is the cosine that System 2 puts in the place of System 1's.
-    With E = 0 this is `graph.sample_difficulty`, before it is cut to [0, 1]; outside the band the
-    cosines stay as they are.
+    F = -cos / tau + E, so System 2 puts `cos - tau E` in the place of the cosine. With E = 0 this
+    is `graph.sample_difficulty`, before it is cut to [0, 1]; outside the band the cosines stay as
+    they are.
 
     Args:
       features: `[n, k]` of the encoder.
