@@ -4,12 +4,14 @@ Axes: b images, n of a data set, h w pixels, c channels, k features, t tokens of
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
 from contrastive_jax.data.batches import padded_batches
@@ -68,19 +70,26 @@ def encode_all(
       key: of the augmentation.
     """
 
-    @jax.jit
-    def run(encoder, batch, places):
-        pictures = batch.astype(jnp.float32) / 255
-        if options is not None:
-            keys = jax.vmap(lambda place: jax.random.fold_in(key, place))(places)
-            pictures = jax.vmap(lambda key, image: augment(key, image, options))(keys, pictures)
-        return encode(encoder, pictures)
-
+    options = None if options is None else FrozenConfigDict(options)
+    key = jax.random.key(0) if key is None else key
     size, parts = min(_BATCH, len(images)), []
     for number, (batch, real) in enumerate(padded_batches(images, size)):
         places = number * size + jnp.arange(size)
-        parts.append(jax.tree.map(lambda x, real=real: x[:real], run(encoder, batch, places)))
+        parts.append(
+            jax.tree.map(
+                lambda x, real=real: x[:real], _encode(encoder, batch, key, places, options)
+            )
+        )
     return jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
+
+
+@partial(jax.jit, static_argnames='options')
+def _encode(encoder: Encoder, batch, key, places, options: FrozenConfigDict | None) -> Encoded:
+    pictures = batch.astype(jnp.float32) / 255
+    if options is not None:
+        keys = jax.vmap(lambda place: jax.random.fold_in(key, place))(places)
+        pictures = jax.vmap(lambda key, image: augment(key, image, options))(keys, pictures)
+    return encode(encoder, pictures)
 
 
 def make_bank(

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, UInt8
+from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
 from contrastive_jax.data.stored import StoredImages
@@ -125,17 +126,17 @@ def fit(
     graphdef, params = make_verifier(options.network, key, one, options.temperature)
     hard = min(_HARD, pairs.partners.shape[1])
     inclusion = [1, *[hard / pairs.of] * hard, *[_RANDOM / (len(images) - 1)] * _RANDOM]
-    optimizer = _optimizer(options.steps)
-    step = _make_step(
-        graphdef, optimizer, np.log(np.float32(inclusion)), augmentation, options.thinking
-    )
+    optimizer, augmentation = _optimizer(options.steps), FrozenConfigDict(augmentation)
+    step = _make_step(graphdef, optimizer, np.log(np.float32(inclusion)), options.thinking)
     state, rng = (params, optimizer.init(params)), np.random.default_rng([options.seed, 2])
     unseen, kept, clipped = [], [], 0
     name = f'{options.network}{"" if options.thinking else ", no thinking"}'
     for number in tqdm(range(options.steps), name, disable=None, leave=False):
         drawn = draw(rng, pairs, len(images))
         batch = _pictures(images, drawn)
-        state, metrics = step(state, encoder, batch, jax.random.fold_in(key, number))
+        view_key, think_key = jax.random.split(jax.random.fold_in(key, number))
+        encoded, mixing = _views(view_key, encoder, batch, augmentation)
+        state, metrics = step(state, encoded, mixing, think_key)
         unseen.append(metrics)
         if len(unseen) == _LOOK or number + 1 == options.steps:
             seen = _checked(unseen, number + 1)
@@ -164,16 +165,14 @@ def _optimizer(steps: int) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(1.0), decay)
 
 
-def _make_step(graphdef, optimizer, log_inclusion, augmentation, thinking: bool):
+def _make_step(graphdef, optimizer, log_inclusion, thinking: bool):
     @partial(jax.jit, donate_argnums=0)
-    def step(state, encoder, images, key):
+    def step(state, encoded, mixing, key):
         params, opt_state = state
 
         def loss_function(params):
             model = nnx.merge(graphdef, params)
-            return _loss(
-                model, encoder, images, key, jnp.asarray(log_inclusion), augmentation, thinking
-            )
+            return _loss(model, encoded, mixing, key, jnp.asarray(log_inclusion), thinking)
 
         (loss, metrics), grads = jax.value_and_grad(loss_function, has_aux=True)(params)
         with jax.numpy_dtype_promotion('standard'):  # Optax takes powers of floats to integers
@@ -184,17 +183,8 @@ def _make_step(graphdef, optimizer, log_inclusion, augmentation, thinking: bool)
     return step
 
 
-def _loss(model: Verifier, encoder, images, key, log_inclusion, augmentation, thinking: bool):
-    b, m = images.shape[:2]
-    view_key, mix_key, think_key = jax.random.split(key, 3)
-    views = _views(view_key, images, augmentation)
-    anchors, partners = views[:, 0], views[:, 1:]
-    mixing = jax.random.uniform(mix_key, (b,))
-    share = mixing[:, None, None, None]
-    mixed = share * partners[:, 0] + (1 - share) * partners[:, 1]
-    everyone = jnp.concatenate([anchors[:, None], partners, mixed[:, None]], axis=1)
-    encoded = encode(encoder, everyone.reshape(-1, *everyone.shape[2:]))
-    encoded = jax.tree.map(lambda x: x.reshape(b, m + 2, *x.shape[1:]), encoded)
+def _loss(model: Verifier, encoded: Encoded, mixing, key, log_inclusion, thinking: bool):
+    b, m = encoded.unit.shape[0], encoded.unit.shape[1] - 2
     first = jax.tree.map(lambda x: jnp.repeat(x[:, 0], m + 1, axis=0), encoded)
     second = jax.tree.map(lambda x: x[:, 1:].reshape(-1, *x.shape[2:]), encoded)
     residuals = model.residual(first, second).reshape(b, m + 1)
@@ -203,7 +193,7 @@ def _loss(model: Verifier, encoder, images, key, log_inclusion, augmentation, th
     metrics = {'clipped': jnp.float32(0), 'nonfinite_inner_step': jnp.float32(-1)}
     if thinking:
         sides = [jax.tree.map(lambda x, place=place: x[:, place], encoded) for place in range(3)]
-        thought['thinking'], metrics = _think(model, *sides, think_key)
+        thought['thinking'], metrics = _think(model, *sides, key)
     loss, terms = verification_loss(
         energies[:, :m],
         residuals[:, :m],
@@ -216,17 +206,34 @@ def _loss(model: Verifier, encoder, images, key, log_inclusion, augmentation, th
     return loss, metrics | terms
 
 
+# Apart from the step, for the encoder is frozen: compiled once for all verifiers.
+@partial(jax.jit, static_argnames='augmentation')
 def _views(
-    key: Key[Array, ''], images: UInt8[Array, 'b m h w c'], augmentation
-) -> Float[Array, 'b m+1 h w c']:
-    """One augmentation of each image, and of the anchors a second one, in second place."""
+    key: Key[Array, ''],
+    encoder: Encoder,
+    images: UInt8[Array, 'b m h w c'],
+    augmentation: FrozenConfigDict,
+) -> tuple[Encoded, Float[Array, ' b']]:
+    """Encodes one augmentation of each image, a second one of the anchors, and a mixture.
+
+    Returns:
+      `[b, m + 2, ...]`: the anchor, its positive, the negatives, and the positive mixed with the
+      first negative in pixels; and the share of the positive in that, `[b]`.
+    """
+    view_key, mix_key = jax.random.split(key)
     pictures = images.astype(jnp.float32) / 255
     pictures = jnp.concatenate([pictures[:, :1], pictures], axis=1)
     b, m = pictures.shape[:2]
-    keys = jax.random.split(key, b * m)
+    keys = jax.random.split(view_key, b * m)
     flat = pictures.reshape(b * m, *pictures.shape[2:])
     views = jax.vmap(lambda key, image: augment(key, image, augmentation))(keys, flat)
-    return views.reshape(pictures.shape)
+    views = views.reshape(pictures.shape)
+    mixing = jax.random.uniform(mix_key, (b,))
+    share = mixing[:, None, None, None]
+    mixed = share * views[:, 1] + (1 - share) * views[:, 2]
+    everyone = jnp.concatenate([views, mixed[:, None]], axis=1)
+    encoded = encode(encoder, everyone.reshape(-1, *everyone.shape[2:]))
+    return jax.tree.map(lambda x: x.reshape(b, m + 1, *x.shape[1:]), encoded), mixing
 
 
 def _think(model: Verifier, anchor: Encoded, positive: Encoded, negative: Encoded, key):
