@@ -69,4 +69,6 @@ def _mutual(order: Int[np.ndarray, 'n n'], k: int) -> np.ndarray:
     """Who is among each other's `k` nearest, oneself included."""
     near = np.zeros(order.shape, bool)
     np.put_along_axis(near, order[:, : k + 1], True, axis=1)
+    # Of many copies an image need not be its own nearest.
+    np.fill_diagonal(near, True)
     return near & near.T
