@@ -16,14 +16,33 @@ from sklearn.metrics import roc_auc_score
 from contrastive_jax import compilation, graph, verify
 from contrastive_jax.evaluation import extract_features
 from contrastive_jax.files import read_arrays, read_json
-from contrastive_jax.runs import load_run
+from contrastive_jax.runs import TrainedRun, load_run
 
 Values = dict[str, list[float]]
 
 
-def detection(workdir: Path) -> dict[str, float]:
+def in_band(run: TrainedRun, workdir: Path) -> dict[str, float]:
+    """ROC-AUC for same class of the pairs whose energies are written, without mixed images."""
+    found = read_arrays(workdir / 'verify' / 'energies.npz')
+    left = ~np.isin(found['i'], run.construction.mixed) & ~np.isin(
+        found['j'], run.construction.mixed
+    )
+    labels = run.construction.whole.labels
+    same = (labels[found['i']] == labels[found['j']])[left]
+    scores = {
+        'cosine': found['cosine'],
+        'system 2': -found['F'],
+        'system 2, with G of 2 steps': -found['F'] - found['G_2'],
+        'G of 2 steps alone': -found['G_2'],
+        'd of 2 steps alone': -found['d_2'],
+    }
+    aucs = {name: float(roc_auc_score(same, score[left])) for name, score in scores.items()}
+    gain = aucs['system 2'] - aucs['cosine']
+    return {'share of the same class': float(same.mean()), **aucs, 'gain of system 2': gain}
+
+
+def detection(run: TrainedRun, workdir: Path) -> dict[str, float]:
     """ROC-AUC of every score for the mixed images of a run."""
-    run = load_run(workdir)
     whole = run.construction.whole
     mixed = np.isin(np.arange(len(whole.images)), run.construction.mixed)
     features = extract_features(run.encode, whole.images)
@@ -99,11 +118,14 @@ def main() -> None:
             verify.run(workdir, out, steps=options.steps, seed=seed, controls=not mixed)
         if mixed:
             kind = 'matched' if config['mixed']['match_contrast'] else 'plain'
-            mixtures.setdefault(kind, []).append(detection(workdir))
+            run = load_run(workdir)
+            mixtures.setdefault(f'mixed images, {kind}', []).append(detection(run, workdir))
+            title = f'same class in the band, {kind}, all images that are not mixed'
+            mixtures.setdefault(title, []).append(in_band(run, workdir))
         else:
             plain.append(tables(workdir))
     for kind, rows in mixtures.items():
-        _print(f'mixed images, {kind}: ROC-AUC', _gathered(rows))
+        _print(f'{kind}: ROC-AUC', _gathered(rows))
     for title in plain[0] if plain else ():
         _print(title, _gathered([found[title] for found in plain]))
 

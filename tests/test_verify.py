@@ -6,7 +6,7 @@ import pytest
 from contrastive_jax import main, verify
 from contrastive_jax.data.score_files import read_scores
 from contrastive_jax.errors import UserError
-from contrastive_jax.runs import load_run
+from contrastive_jax.runs import TrainedRun, load_run
 from tests.helpers import small_config, write_npz
 
 pytestmark = pytest.mark.filterwarnings('ignore')
@@ -27,6 +27,7 @@ def out(workdir, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_everything_is_written(out):
     for name in verify._FILES:
         assert (out / name).stat().st_size > 0
@@ -41,6 +42,7 @@ def test_everything_is_written(out):
     assert flops == sorted(flops)
 
 
+@pytest.mark.slow
 def test_energies_are_those_of_band_pairs(out):
     found = np.load(out / 'energies.npz')
     assert len(found['i']) == len(found['j']) == len(found['F'])
@@ -48,6 +50,7 @@ def test_energies_are_those_of_band_pairs(out):
     assert np.all(found['d_2'] >= 0)
 
 
+@pytest.mark.slow
 def test_the_scores_serve_to_remove_samples(workdir, out, tmp_path):
     config = load_run(workdir).config
     config.removal.update(method='file', ratio=0.25, scores=str(out / 'scores.npz'))
@@ -56,6 +59,7 @@ def test_the_scores_serve_to_remove_samples(workdir, out, tmp_path):
         read_scores(str(out / 'scores.npz'), n=40, checksum='x', where='config.removal.scores')
 
 
+@pytest.mark.slow
 def test_nothing_is_overwritten(workdir, out):
     before = (out / 'energies.npz').read_bytes()
     with pytest.raises(UserError, match=r'holds energies\.npz.*another --out'):
@@ -63,16 +67,9 @@ def test_nothing_is_overwritten(workdir, out):
     assert (out / 'energies.npz').read_bytes() == before
 
 
-def test_a_denoiser_is_refused(tmp_path):
-    data = str(write_npz(tmp_path / 'data.npz', labels=False))
-    main.run(
-        small_config(
-            data__name='npz',
-            data__data_dir=data,
-            model__name='feedforward',
-            epochs=1,
-        ),
-        tmp_path / 'run',
-    )
-    with pytest.raises(UserError, match='holds a denoiser'):
-        verify.run(tmp_path / 'run', tmp_path / 'out', steps=1, seed=0)
+def test_a_denoiser_is_refused(tmp_path, monkeypatch):
+    config = small_config(model__name='feedforward')
+    denoiser = TrainedRun(config, None, None, None, None, 1)
+    monkeypatch.setattr(verify, 'load_run', lambda workdir: denoiser)
+    with pytest.raises(UserError, match=r'holds a denoiser \(feedforward\)'):
+        verify.run(tmp_path, tmp_path / 'out', steps=1, seed=0)
