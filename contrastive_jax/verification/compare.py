@@ -130,7 +130,7 @@ def _scores(
 
 
 def _by_steps(energies: Energies, truth: np.ndarray, weight: float) -> list[dict]:
-    """AUC against steps of thinking: F with G, and G and d by themselves."""
+    """AUC against steps of thinking: F with G (by 1 where its weight is 0), G and d alone."""
     rows = []
     for steps in STEPS:
         scores = {
