@@ -122,6 +122,10 @@ def cost(fitted: Fitted, encoded: Encoded, steps: int) -> dict[str, dict[str, fl
         f'energy and {steps} steps': energy(steps),
     }
     found = {name: _cost(*program) for name, program in programs.items()}
+    thinking, plain = found[f'energy and {steps} steps'], found['energy']
+    if thinking['flops'] is not None:
+        # The compiler counts the body of a loop once, however often it runs.
+        thinking['flops'] += (steps - 1) * (thinking['flops'] - plain['flops'])
     for row in found.values():
         row['time_ratio'] = row['seconds'] / found['cosine']['seconds']
     return found
