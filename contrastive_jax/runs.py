@@ -12,9 +12,9 @@ from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import Construction, construct
 from contrastive_jax.data.stored import in_memory
 from contrastive_jax.errors import UserError
-from contrastive_jax.evaluation.features import encoder_function
+from contrastive_jax.evaluation.features import encoder_function, token_function
 from contrastive_jax.files import read_json
-from contrastive_jax.models import pixel_moments
+from contrastive_jax.models import DENOISERS, pixel_moments
 from contrastive_jax.training.checkpoints import Checkpoints
 from contrastive_jax.training.setup import set_up
 from contrastive_jax.workdir import CONFIG
@@ -30,6 +30,7 @@ class TrainedRun(NamedTuple):
       dataset: as its source gives it.
       construction: what it was trained on.
       encode: from uint8 images to features.
+      tokens: what `token_function` returns; None of a denoiser, which has none.
       step: of the checkpoint that `encode` was read from.
     """
 
@@ -37,6 +38,7 @@ class TrainedRun(NamedTuple):
     dataset: sources.Dataset
     construction: Construction
     encode: Callable
+    tokens: Callable | None
     step: int
 
 
@@ -65,4 +67,7 @@ def load_run(workdir: Path) -> TrainedRun:
     if int(state.step) == 0:
         raise UserError(f'--workdir={workdir}: holds no checkpoint; train it first')
     encode = encoder_function(setup.graphdef, state.params, state.stats)
-    return TrainedRun(config, dataset, construction, encode, int(state.step))
+    tokens = None
+    if config.model.name not in DENOISERS:
+        tokens = token_function(setup.graphdef, state.params, state.stats)
+    return TrainedRun(config, dataset, construction, encode, tokens, int(state.step))

@@ -105,7 +105,7 @@ def plan(
     """
     base = _load(config)
     scored = {
-        value.cell
+        value
         for fields in cells.values()
         for value in fields.values()
         if isinstance(value, ScoresOf)
@@ -113,14 +113,19 @@ def plan(
     runs: dict[Path, Run] = {}
     for seed in seeds:
         names = {}
-        for cell in sorted(cells, key=lambda cell: cell not in scored):
+        by = {cell: sorted(s.by for s in scored if s.cell == cell) for cell in cells}
+        for cell in sorted(cells, key=lambda cell: not by[cell]):
             fields = {**cells[cell], **extra, 'seed': seed}
-            sources = {p: names[v.cell] for p, v in fields.items() if isinstance(v, ScoresOf)}
+            sources = {
+                p: str(_scores_folder(names[v.cell], v.by))
+                for p, v in fields.items()
+                if isinstance(v, ScoresOf)
+            }
             names[cell] = name = _name(base, fields | sources)
             fields |= {path: str(folder / name / 'scores.npz') for path, name in sources.items()}
-            run = _run(cell, seed, folder / name, config, fields, scores=cell in scored)
+            run = _run(cell, seed, folder / name, config, fields, by[cell])
             if sources:
-                run = run._replace(needs=folder / next(iter(sources.values())))
+                run = run._replace(needs=folder / Path(next(iter(sources.values()))).parts[0])
             same = runs.get(run.folder)
             runs[run.folder] = run if same is None else same._replace(cells=(*same.cells, cell))
     return list(runs.values())
@@ -156,13 +161,18 @@ def _paths(config: ConfigDict, prefix: str = '') -> Iterator[str]:
             yield prefix + name
 
 
-def _run(cell, seed, workdir, config, fields, *, scores: bool) -> Run:
+def _scores_folder(workdir: str | Path, by: str) -> Path:
+    """Where a command that scores a run leaves what it finds."""
+    return Path(workdir) / 'verify' if by == 'verify' else Path(workdir)
+
+
+def _run(cell, seed, workdir, config, fields, scored_by: Sequence[str]) -> Run:
     """Flags whose values are the config's own are harmless, so all are given."""
     flags = [f'--config.{path}={value}' for path, value in fields.items()]
     start = (sys.executable, '-m')
     train = (*start, 'contrastive_jax.main', f'--config={config}', f'--workdir={workdir}', *flags)
     commands, makes = (train,), (workdir / 'result.json',)
-    if scores:
-        commands += ((*start, 'contrastive_jax.score', f'--workdir={workdir}'),)
-        makes += (workdir / 'scores.npz',)
+    for by in scored_by:
+        commands += ((*start, f'contrastive_jax.{by}', f'--workdir={workdir}'),)
+        makes += (_scores_folder(workdir, by) / 'scores.npz',)
     return Run((cell,), seed, workdir, commands, makes, None)

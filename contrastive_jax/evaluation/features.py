@@ -1,6 +1,6 @@
 """Features of a whole split from a frozen encoder.
 
-Axes: n images, h w pixels, c channels, k features.
+Axes: n images, h w pixels, c channels, k features, t tokens of p numbers.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from contrastive_jax import distributed
 from contrastive_jax.data.batches import padded_batches
 from contrastive_jax.data.stored import StoredImages
 
-__all__ = ['encoder_function', 'extract_features']
+__all__ = ['encoder_function', 'extract_features', 'token_function']
 
 
 def encoder_function(graphdef: nnx.GraphDef, params: Any, stats: Any) -> Callable:
@@ -31,6 +31,20 @@ def encoder_function(graphdef: nnx.GraphDef, params: Any, stats: Any) -> Callabl
         return model.encode(images.astype(jnp.float32) / 255, train=False)
 
     return lambda images: encode(params, stats, images)
+
+
+def token_function(graphdef: nnx.GraphDef, params: Any, stats: Any) -> Callable:
+    """From images `[b, h, w, c]` in [0, 1] to features `[b, k]` and tokens `[b, t, p]`.
+
+    A pytree with the frozen weights as leaves: a jitted function takes it as an argument, so that
+    they are not compiled in.
+    """
+
+    def both(params, stats, images):
+        model = nnx.merge(graphdef, params, stats, copy=True)
+        return model.features_and_tokens(images)
+
+    return jax.tree_util.Partial(both, params, stats)
 
 
 def extract_features(

@@ -1,6 +1,6 @@
 """The model that pre-training fits: an encoder, and a projector whose output the loss sees.
 
-Axes: b images, h w pixels, c channels, k features, d embedding.
+Axes: b images, h w pixels, c channels, k features, t tokens of p numbers, d embedding.
 """
 
 import jax.numpy as jnp
@@ -66,8 +66,24 @@ class ContrastiveModel(nnx.Module):
         Returns:
           `[b, k]` float32.
         """
+        return self.encoder(self._normalized(images), train)
+
+    def features_and_tokens(
+        self, images: Float[Array, 'b h w c']
+    ) -> tuple[Float[Array, 'b k'], Float[Array, 'b t p']]:
+        """Features as `encode` in evaluation, and tokens of the grid before its last stage.
+
+        Args:
+          images: `[b, h, w, c]` in [0, 1].
+
+        Returns:
+          `[b, k]`, and `[b, t, p]` of a square grid of at most 4 x 4, both float32.
+        """
+        return self.encoder.features_and_tokens(self._normalized(images))
+
+    def _normalized(self, images):
         mean, std = (jnp.asarray(moment, jnp.float32) for moment in self.moments)
-        return self.encoder((images - mean[None, None, None]) / std[None, None, None], train)
+        return (images - mean[None, None, None]) / std[None, None, None]
 
     def __call__(
         self, images: Float[Array, 'b h w c'], *, train: bool

@@ -1,6 +1,6 @@
 """Encoders: images in, feature vectors out.
 
-Axes: b images, h w pixels, c channels, k features.
+Axes: b images, h w pixels, c channels, k features, t tokens of p numbers.
 """
 
 import math
@@ -14,6 +14,7 @@ __all__ = ['ConvNet', 'ResNet']
 
 # He et al. 2016: blocks a stage, and whether a block is a bottleneck.
 _DEPTHS = {18: ((2, 2, 2, 2), False), 34: ((3, 4, 6, 3), False), 50: ((3, 4, 6, 3), True)}
+_TOKEN_SIDE = 4
 
 
 def _he_normal(key, shape, dtype=jnp.float32):
@@ -115,20 +116,39 @@ class ResNet(nnx.Module):
                 )
                 channels_in = stage_width * (4 if bottleneck else 1)
         self.blocks = nnx.List(layers)
-        self.num_features = channels_in
+        self.last_stage = blocks[-1]
+        self.num_features, self.token_dim = channels_in, channels_in // 2
 
     def grid(self, images: Float[Array, 'b h w c'], train: bool) -> Float[Array, 'b gh gw k']:
         """Returns the last feature maps, before pooling."""
-        x = nnx.relu(self.stem(images, train))
-        if self.pool:
-            x = nnx.max_pool(x, (3, 3), (2, 2), padding=[(1, 1), (1, 1)])
-        for block in self.blocks:
+        x = self._penultimate(images, train)
+        for block in self.blocks[-self.last_stage :]:
             x = block(x, train)
         return x
 
+    def features_and_tokens(
+        self, images: Float[Array, 'b h w c']
+    ) -> tuple[Float[Array, 'b k'], Float[Array, 'b t p']]:
+        """Features, and the grid before the last stage as at most 16 tokens; nothing is learnt."""
+        x = grid = self._penultimate(images, train=False)
+        for block in self.blocks[-self.last_stage :]:
+            x = block(x, train=False)
+        return self._pooled(x), _tokens(grid)
+
+    def _penultimate(self, images, train: bool):
+        x = nnx.relu(self.stem(images, train))
+        if self.pool:
+            x = nnx.max_pool(x, (3, 3), (2, 2), padding=[(1, 1), (1, 1)])
+        for block in self.blocks[: -self.last_stage]:
+            x = block(x, train)
+        return x
+
+    def _pooled(self, x):
+        return jnp.mean(x.astype(jnp.float32), axis=(1, 2))
+
     def __call__(self, images: Float[Array, 'b h w c'], train: bool) -> Float[Array, 'b k']:
         """Returns the features after global average pooling, `[b, k]` float32."""
-        return jnp.mean(self.grid(images, train).astype(jnp.float32), axis=(1, 2))
+        return self._pooled(self.grid(images, train))
 
 
 class ConvNet(nnx.Module):
@@ -147,17 +167,43 @@ class ConvNet(nnx.Module):
             _ConvNorm(widths[i], widths[i + 1], 3, stride=1 if i == 0 else 2, ctx=ctx)
             for i in range(3)
         )
-        self.num_features = 4 * widths[-1]
+        self.num_features, self.token_dim = 4 * widths[-1], widths[-2]
 
     def __call__(self, images: Float[Array, 'b h w c'], train: bool) -> Float[Array, 'b k']:
         """Returns the features of a 2 x 2 average pooling, `[b, k]` float32."""
+        return self._pooled(self._last(self._penultimate(images, train), train))
+
+    def features_and_tokens(
+        self, images: Float[Array, 'b h w c']
+    ) -> tuple[Float[Array, 'b k'], Float[Array, 'b t p']]:
+        """Features, and the grid before the last layer as at most 16 tokens; nothing is learnt."""
+        grid = self._penultimate(images, train=False)
+        return self._pooled(self._last(grid, train=False)), _tokens(grid)
+
+    def _penultimate(self, images, train: bool):
         x = images
-        for layer in self.layers:
+        for layer in self.layers[:-1]:
             x = nnx.relu(layer(x, train))
-        grid = jax.image.resize(
-            x.astype(jnp.float32), (x.shape[0], 2, 2, x.shape[3]), 'linear', antialias=True
-        )
+        return x
+
+    def _last(self, grid, train: bool):
+        return nnx.relu(self.layers[-1](grid, train))
+
+    def _pooled(self, x):
+        grid = _resized(x, 2)
         return grid.reshape(len(grid), -1)
+
+
+def _resized(x, side: int):
+    """Average-pools feature maps to a square of `side`, in float32."""
+    shape = (x.shape[0], side, side, x.shape[3])
+    return jax.image.resize(x.astype(jnp.float32), shape, 'linear', antialias=True)
+
+
+def _tokens(grid):
+    """Feature maps `[b, h, w, p]` as tokens `[b, t, p]` of a square grid, at most 4 x 4."""
+    tokens = _resized(grid, min(*grid.shape[1:3], _TOKEN_SIDE))
+    return tokens.reshape(len(tokens), -1, tokens.shape[-1])
 
 
 def batch_norm(features: int, *, ctx, scale_init=nnx.initializers.ones) -> nnx.BatchNorm:

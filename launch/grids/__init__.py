@@ -11,9 +11,15 @@ __all__ = ['PLAIN', 'ScoresOf', 'treated']
 
 
 class ScoresOf(NamedTuple):
-    """In place of a path: the `scores.npz` of the run of another cell with the same seed."""
+    """In place of a path: the `scores.npz` of the run of another cell with the same seed.
+
+    Attributes:
+      cell: whose run.
+      by: the command that scores it, `score` or `verify`.
+    """
 
     cell: str
+    by: str = 'score'
 
 
 def treated(

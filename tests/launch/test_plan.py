@@ -114,3 +114,16 @@ def test_a_config_that_two_fields_make_equal_is_run_once(tmp_path):
     cells = {'a': {'epochs': 20}, 'b': {'epochs': 20}, 'c': {'epochs': 30}}
     runs = plan(cells, DIGITS, [0], tmp_path, {})
     assert [run.cells for run in runs] == [('a', 'b'), ('c',)]
+
+
+def test_a_run_is_scored_by_every_command_that_is_asked_for(tmp_path):
+    runs = {run.cells[0]: run for run in _plan('verifier', tmp_path)}
+    full, second, first = (runs[name] for name in ('full', 'system 2', 'difficulty'))
+    assert [command[2] for command in full.commands] == [
+        f'contrastive_jax.{name}' for name in ('main', 'score', 'verify')
+    ]
+    folder = full.folder
+    assert full.makes[1:] == (folder / 'scores.npz', folder / 'verify' / 'scores.npz')
+    assert second.needs == first.needs == folder
+    assert f'--config.removal.scores={folder / "verify" / "scores.npz"}' in second.commands[0]
+    assert f'--config.removal.scores={folder / "scores.npz"}' in first.commands[0]

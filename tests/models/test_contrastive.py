@@ -89,3 +89,25 @@ def test_moments_are_those_of_the_pixels():
     np.testing.assert_allclose(moments.mean, (images / 255).mean(axis=(0, 1, 2)), rtol=1e-12)
     np.testing.assert_allclose(moments.std, (images / 255).std(axis=(0, 1, 2)), rtol=1e-12)
     assert pixel_moments(np.zeros((2, 4, 4, 1), np.uint8)).std == (1.0,)
+
+
+@pytest.mark.parametrize(
+    ('name', 'size', 'shape'),
+    [('conv', 8, (2, 16, 8)), ('conv', 32, (2, 16, 8)), ('resnet18', 32, (2, 16, 16))],
+)
+def test_tokens_are_the_grid_before_the_last_stage(name, size, shape):
+    model = _model(name, width=4)
+    images = jnp.ones((2, size, size, 3))
+    features, tokens = jax.eval_shape(model.features_and_tokens, images)
+    assert tokens.shape == shape
+    assert tokens.shape[-1] == model.encoder.token_dim
+    assert features.shape == (2, model.encoder.num_features)
+
+
+def test_with_tokens_come_the_features_of_evaluation():
+    model = _model('conv', width=4)
+    images = jax.random.uniform(jax.random.key(0), (3, 8, 8, 3))
+    features, tokens = model.features_and_tokens(images)
+    np.testing.assert_array_equal(features, model.encode(images, train=False))
+    last = model.encoder.layers[-1](tokens.reshape(3, 4, 4, 8), False)
+    np.testing.assert_allclose(nnx.relu(last).reshape(3, -1), features, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,134 @@
+"""What System 2 finds, over seeds: the tables of `verify`, and mixed images beside System 1.
+
+    python -m launch.sweep --grid=mixtures --config=configs/digits.py --seeds=3 --runs=runs/mixtures
+    python -m benchmarks.verifier --steps=1000 RUN RUN RUN ...
+
+Runs without a folder `verify` are verified first; those of mixed images without controls, for their
+scores alone. ROC-AUC is signed: high = mixed, as each score says, never turned round afterwards.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from contrastive_jax import compilation, graph, verify
+from contrastive_jax.evaluation import extract_features
+from contrastive_jax.files import read_arrays, read_json
+from contrastive_jax.runs import TrainedRun, load_run
+
+Values = dict[str, list[float]]
+
+
+def in_band(run: TrainedRun, workdir: Path) -> dict[str, float]:
+    """ROC-AUC for same class of the pairs whose energies are written, without mixed images."""
+    found = read_arrays(workdir / 'verify' / 'energies.npz')
+    left = ~np.isin(found['i'], run.construction.mixed) & ~np.isin(
+        found['j'], run.construction.mixed
+    )
+    labels = run.construction.whole.labels
+    same = (labels[found['i']] == labels[found['j']])[left]
+    scores = {
+        'cosine': found['cosine'],
+        'system 2': -found['F'],
+        'system 2, with G of 2 steps': -found['F'] - found['G_2'],
+        'G of 2 steps alone': -found['G_2'],
+        'd of 2 steps alone': -found['d_2'],
+    }
+    aucs = {name: float(roc_auc_score(same, score[left])) for name, score in scores.items()}
+    gain = aucs['system 2'] - aucs['cosine']
+    return {'share of the same class': float(same.mean()), **aucs, 'gain of system 2': gain}
+
+
+def detection(run: TrainedRun, workdir: Path) -> dict[str, float]:
+    """ROC-AUC of every score for the mixed images of a run."""
+    whole = run.construction.whole
+    mixed = np.isin(np.arange(len(whole.images)), run.construction.mixed)
+    features = extract_features(run.encode, whole.images)
+    band = {name: run.config.pairs[name] for name in ('pos_high', 'pos_low')}
+    first = np.asarray(graph.sample_difficulty(features, **band).score)
+    isolation = np.asarray(graph.isolation(features))
+    found = read_arrays(workdir / 'verify' / 'scores.npz')
+    scores = {
+        'System 1: difficulty': first,
+        'System 1: isolation': isolation,
+        'System 1: boundary': graph.scores.boundary(first, isolation),
+        'System 2: score': found['score'],
+        'System 2: score and isolation': graph.scores.boundary(found['score'], isolation),
+        'System 2: compatibility': found['compatibility'],
+        'System 2: energy gain': found['energy_gain'],
+        'System 2: motion': found['motion'],
+    }
+    return {name: float(roc_auc_score(mixed, score)) for name, score in scores.items()}
+
+
+def tables(workdir: Path) -> dict[str, dict[str, float]]:
+    """In-band numbers of a run, by table and row."""
+    summary = read_json(workdir / 'verify' / 'verify.json')
+    found: dict[str, dict[str, float]] = {}
+    for split in ('train', 'test'):
+        part = summary[split]
+        for kind in ('class', 'instance'):
+            for measure in ('auc', 'gain', 'ap'):
+                rows = {name: row[measure] for name, row in part[kind].items()}
+                found[f'{split}, same {kind}: {measure}'] = rows
+            for name in ('F and G', 'G', 'd'):
+                steps = {str(row['steps']): row[name] for row in part[f'{kind}_by_steps']}
+                found[f'{split}, same {kind}: AUC of {name} by steps'] = steps
+        found[f'{split}: Recall@1'] = part['recall_at_1']
+        found[f'{split}: calibration error'] = part['calibration_error']
+        found[f'{split}: AUC by fraction rescored'] = {
+            str(row['fraction']): row['auc'] for row in part['by_fraction']
+        }
+        for number, row in enumerate(part['by_margin']):
+            gain = row['system 2'] - row['cosine']
+            found.setdefault(f'{split}: gain by margin, nearest first', {})[str(number)] = gain
+    for measure in ('flops', 'time_ratio'):
+        rows = {name: row[measure] for name, row in summary['cost_of_a_pair'].items()}
+        found[f'cost of a pair: {measure}'] = rows
+    return found
+
+
+def _gathered(rows: list[dict[str, float]]) -> Values:
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def _print(title: str, values: Values) -> None:
+    print(f'\n{title} (n = {len(next(iter(values.values())))})')
+    for name, found in values.items():
+        deviation = np.std(found, ddof=len(found) > 1)
+        print(f'  {name:40} {np.mean(found):10.3f} ± {deviation:.3f}')
+
+
+def main() -> None:
+    """Parses the options, verifies what is not verified yet, and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('runs', type=Path, nargs='+')
+    parser.add_argument('--steps', type=int, default=1000)
+    options = parser.parse_args()
+    compilation.keep_programs()
+    mixtures: dict[str, list] = {}
+    plain: list[dict[str, dict[str, float]]] = []
+    for workdir in options.runs:
+        config = read_json(workdir / 'config.json')
+        out, mixed = workdir / 'verify', config['mixed']['ratio'] > 0
+        if not (out / 'verify.json').exists():
+            seed = config['seed']
+            verify.run(workdir, out, steps=options.steps, seed=seed, controls=not mixed)
+        if mixed:
+            kind = 'matched' if config['mixed']['match_contrast'] else 'plain'
+            run = load_run(workdir)
+            mixtures.setdefault(f'mixed images, {kind}', []).append(detection(run, workdir))
+            title = f'same class in the band, {kind}, all images that are not mixed'
+            mixtures.setdefault(title, []).append(in_band(run, workdir))
+        else:
+            plain.append(tables(workdir))
+    for kind, rows in mixtures.items():
+        _print(f'{kind}: ROC-AUC', _gathered(rows))
+    for title in plain[0] if plain else ():
+        _print(title, _gathered([found[title] for found in plain]))
+
+
+if __name__ == '__main__':
+    main()

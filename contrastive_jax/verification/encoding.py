@@ -1,0 +1,110 @@
+"""Images through the frozen encoder, as they are and augmented.
+
+Axes: b images, n of a data set, h w pixels, c channels, k features, t tokens of p numbers.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from ml_collections import FrozenConfigDict
+from tqdm import tqdm
+
+from contrastive_jax.data.batches import padded_batches
+from contrastive_jax.data.stored import StoredImages
+from contrastive_jax.numerics import unit_rows
+from contrastive_jax.training.augment import augment
+from contrastive_jax.verification.models import Encoded
+
+__all__ = ['Bank', 'Encoder', 'encode', 'encode_all', 'make_bank']
+
+_BATCH = 512
+_EPSILON = 1e-6
+
+
+class Encoder(NamedTuple):
+    """What `encode` needs.
+
+    Attributes:
+      tokens: what `evaluation.features.token_function` returns.
+      mean: `[k]` of the features of the training images.
+    """
+
+    tokens: Callable
+    mean: Float[Array, ' k']
+
+
+class Bank(NamedTuple):
+    """A data set, encoded once.
+
+    Attributes:
+      clean: of `[n]` images as they are.
+      views: of each of some augmentations of them.
+    """
+
+    clean: Encoded
+    views: tuple[Encoded, ...]
+
+
+def encode(encoder: Encoder, images: Float[Array, 'b h w c']) -> Encoded:
+    """Centred directions, and tokens brought to mean 0 and variance 1 each; float32."""
+    features, tokens = encoder.tokens(images)
+    tokens = tokens - jnp.mean(tokens, axis=-1, keepdims=True)
+    scale = jax.lax.rsqrt(jnp.mean(jnp.square(tokens), axis=-1, keepdims=True) + _EPSILON)
+    return Encoded(unit_rows(features - encoder.mean[None]), tokens * scale)
+
+
+def encode_all(
+    encoder: Encoder, images: np.ndarray | StoredImages, options=None, key=None
+) -> Encoded:
+    """Encodes uint8 images `[n, h, w, c]`, a batch at a time.
+
+    Args:
+      encoder: the frozen one.
+      images: in memory or on disk.
+      options: the section `augment` of a config, to augment each once; None for not at all.
+      key: of the augmentation.
+    """
+
+    options = None if options is None else FrozenConfigDict(options)
+    key = jax.random.key(0) if key is None else key
+    size, parts = min(_BATCH, len(images)), []
+    for number, (batch, real) in enumerate(padded_batches(images, size)):
+        places = number * size + jnp.arange(size)
+        parts.append(
+            jax.tree.map(
+                lambda x, real=real: x[:real], _encode(encoder, batch, key, places, options)
+            )
+        )
+    return jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
+
+
+@partial(jax.jit, static_argnames='options')
+def _encode(encoder: Encoder, batch, key, places, options: FrozenConfigDict | None) -> Encoded:
+    pictures = batch.astype(jnp.float32) / 255
+    if options is not None:
+        keys = jax.vmap(lambda place: jax.random.fold_in(key, place))(places)
+        pictures = jax.vmap(lambda key, image: augment(key, image, options))(keys, pictures)
+    return encode(encoder, pictures)
+
+
+def make_bank(
+    encoder: Encoder, images: np.ndarray | StoredImages, options, key, *, views: int
+) -> Bank:
+    """Encodes images as they are, and some augmentations of them.
+
+    Args:
+      encoder: the frozen one.
+      images: uint8 `[n, h, w, c]`.
+      options: the section `augment` of a config.
+      key: of the augmentations.
+      views: how many.
+    """
+    keys = jax.random.split(key, views)
+    rows = tqdm(keys, 'encode', disable=None, leave=False)
+    seen = tuple(encode_all(encoder, images, options, view) for view in rows)
+    return Bank(encode_all(encoder, images), seen)

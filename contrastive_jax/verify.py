@@ -1,0 +1,217 @@
+"""Looks again at the difficult pairs of a run with an Energy-Based Transformer: System 2.
+
+python -m contrastive_jax.verify --workdir=runs/digits
+
+Trains a verifier on the tokens of the frozen encoder, without labels, and says what it adds.
+"""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from absl import flags
+
+from contrastive_jax import cli
+from contrastive_jax.data.score_files import ScoreFile, write_scores
+from contrastive_jax.data.stored import checksum
+from contrastive_jax.errors import UserError
+from contrastive_jax.evaluation import extract_features
+from contrastive_jax.files import write_json, write_whole
+from contrastive_jax.runs import TrainedRun, load_run
+from contrastive_jax.verification import compare, infer
+from contrastive_jax.verification.encoding import Bank, Encoder, make_bank
+from contrastive_jax.verification.fit import Fitted, Options, fit
+from contrastive_jax.verification.pairs import Pairs, band_pairs
+from contrastive_jax.verification.scores import energy_scores
+
+__all__ = ['run']
+
+_FILES = ('energies.npz', 'verify.json', 'verify.png', 'scores.npz', 'scores.csv')
+_VIEWS = 4
+_THINKING = 2
+# Partners of an image: to draw negatives from, and those whose energies are written.
+_DRAWN, _WRITTEN = 64, 16
+_ANCHORS = 256
+# Whether L_opt is part of the loss; every one has the same steps, negatives and other terms.
+_CONTROLS = {
+    'transformer without thinking': ('transformer', False),
+    'bi-encoder': ('bi-encoder', False),
+    'perceptron': ('perceptron', False),
+}
+
+
+class Prepared(NamedTuple):
+    """A run, encoded.
+
+    Attributes:
+      run: as it was trained.
+      features: `[n, k]` of its images.
+      encoder: frozen.
+      bank: of its images.
+      band: percentiles of its difficult band.
+    """
+
+    run: TrainedRun
+    features: np.ndarray
+    encoder: Encoder
+    bank: Bank
+    band: dict
+
+
+def prepare(workdir: Path, seed: int) -> Prepared:
+    """Reads a run and encodes the images that it was trained on, mixed as it mixed them.
+
+    Raises:
+      UserError: a folder without a trained encoder, or an empty band.
+    """
+    trained = load_run(workdir)
+    if trained.tokens is None:
+        raise UserError(
+            f'--workdir={workdir}: holds a denoiser ({trained.config.model.name}), and pairs are '
+            'verified on an encoder; give the folder of a contrastive run'
+        )
+    images = trained.construction.whole.images
+    features = extract_features(trained.encode, images)
+    encoder = Encoder(trained.tokens, jax.numpy.asarray(features.mean(axis=0)))
+    band = {name: trained.config.pairs[name] for name in ('pos_high', 'pos_low')}
+    bank = make_bank(encoder, images, trained.config.augment, jax.random.key(seed), views=_VIEWS)
+    return Prepared(trained, features, encoder, bank, band)
+
+
+def run(workdir: Path, out: Path, *, steps: int, seed: int, controls: bool = True) -> dict:
+    """Trains the verifier, measures and writes everything, and returns the tables.
+
+    Args:
+      workdir: of the run.
+      out: folder to write to.
+      steps: of training, of each verifier.
+      seed: of all draws.
+      controls: whether to train the controls and to measure; otherwise only scores are made.
+
+    Raises:
+      UserError: files of an earlier call, a folder without a trained encoder, an empty band,
+        numbers that are not finite.
+    """
+    _check_out(out)
+    prepared = prepare(workdir, seed)
+    images = prepared.run.construction.whole.images
+    unit = np.asarray(prepared.bank.clean.unit)
+    everyone = np.arange(len(unit))
+    try:
+        drawn = band_pairs(unit, everyone, **prepared.band, count=_DRAWN)
+    except ValueError as error:
+        raise UserError(f'--workdir={workdir}: {error}') from error
+    temperature = prepared.run.config.loss.temperature
+
+    def train(network: str, thinking: bool) -> Fitted:
+        options = Options(network, thinking, steps, seed, temperature)
+        return fit(prepared.encoder, images, drawn, prepared.run.config.augment, options)
+
+    verifiers = {compare.SYSTEM_2: train('transformer', True)}
+    pairs = band_pairs(unit, everyone, **prepared.band, count=_WRITTEN)
+    columns, arrays = _energies(prepared, verifiers[compare.SYSTEM_2], pairs, temperature)
+    tables: dict = {}
+    if controls:
+        verifiers |= {name: train(*how) for name, how in _CONTROLS.items()}
+        tables = _tables(prepared, verifiers, seed)
+    summary = {
+        'steps': steps,
+        'seed': seed,
+        **prepared.band,
+        'temperature': temperature,
+        'step_sizes_clipped': verifiers[compare.SYSTEM_2].clipped,
+        'losses': {name: fitted.losses for name, fitted in verifiers.items()},
+        'cost_of_a_pair': infer.cost(verifiers[compare.SYSTEM_2], prepared.bank.clean, _THINKING),
+        **tables,
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / 'energies.npz', lambda file: np.savez(file, **arrays))
+    write_scores(out / 'scores.npz', ScoreFile(columns, checksum(images)))
+    if controls and 'class' in tables['train']:
+        # Imported here, for it takes a second.
+        from contrastive_jax.verification import figures
+
+        figures.overview(summary).savefig(out / 'verify.png', dpi=100)
+    # Last: with it, everything is there.
+    write_json(out / 'verify.json', summary)
+    return summary
+
+
+def _check_out(out: Path) -> None:
+    found = [name for name in _FILES if os.path.lexists(out / name)]
+    if found:
+        raise UserError(
+            f'--out={out}: holds {", ".join(found)} already; delete them, or give another --out'
+        )
+
+
+def _energies(
+    prepared: Prepared, fitted: Fitted, pairs: Pairs, temperature: float
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Scores of all images, and the energies of their pairs that they come from."""
+    clean, shape = prepared.bank.clean, pairs.partners.shape
+    i, j = np.repeat(pairs.anchors, shape[1]), pairs.partners.ravel()
+    found = infer.pair_energies(fitted, clean, clean, i, j, steps=_THINKING)
+    gain, motion = found.gain[-1], found.motion[-1]
+    residual = found.energy + pairs.cosine.ravel() / temperature
+    # sigmoid(c - F), written so that no large energy overflows.
+    probability = np.exp(-np.logaddexp(0, found.energy - float(fitted.params['offset'][...])))
+    columns = energy_scores(
+        prepared.features,
+        *(x.reshape(shape) for x in (residual, probability, gain, motion)),
+        **prepared.band,
+        temperature=temperature,
+    )
+    arrays = {'i': i, 'j': j, 'cosine': pairs.cosine.ravel(), 'F': found.energy}
+    return columns, arrays | {f'G_{_THINKING}': gain, f'd_{_THINKING}': motion}
+
+
+def _tables(prepared: Prepared, verifiers: dict[str, Fitted], seed: int) -> dict:
+    """On the images trained on; and on test images, with all that was chosen on the others."""
+    labels, test = prepared.run.construction.whole.labels, prepared.run.dataset.test
+    train = compare.make_split(prepared.bank, labels, _ANCHORS, prepared.band, _WRITTEN)
+    weight, instances = compare.choose_weight(train, verifiers[compare.SYSTEM_2])
+    tables = {'train': compare.compare(train, verifiers, weight, instances, None)}
+    key = jax.random.fold_in(jax.random.key(seed), 1)
+    augmentation = prepared.run.config.augment
+    bank = make_bank(prepared.encoder, test.images, augmentation, key, views=_VIEWS)
+    held_out = compare.make_split(bank, test.labels, _ANCHORS, prepared.band, _WRITTEN)
+    calibration = tables['train']['calibration']
+    tables['test'] = compare.compare(held_out, verifiers, weight, None, calibration)
+    return tables
+
+
+def _print(summary: dict, out: Path) -> None:
+    for split in ('train', 'test'):
+        for kind in ('class', 'instance'):
+            table = summary[split].get(kind)
+            if not table:
+                continue
+            print(f'\n{split} images, same {kind}: {"AUC":>13} {"gain, 95 %":>24} {"AP":>8}')
+            for name, row in table.items():
+                low, high = row['gain_interval']
+                gain = f'{row["gain"]:+.3f} [{low:+.3f}, {high:+.3f}]'
+                print(f'{name:32} {row["auc"]:7.3f} {gain:>25} {row["ap"]:8.3f}')
+    print(f'\n{"cost of a pair":24} {"FLOPs":>10} {"time / cosine":>14}')
+    for name, row in summary['cost_of_a_pair'].items():
+        print(f'{name:24} {row["flops"] or float("nan"):10.0f} {row["time_ratio"]:14.1f}')
+    names = ', '.join(name for name in _FILES if (out / name).exists())
+    print(f'written to {out}: {names}')
+
+
+def main(values: flags.FlagValues) -> None:
+    """Runs with what the command line says."""
+    workdir = Path(values.workdir)
+    out = Path(values.out) if values.out else workdir / 'verify'
+    _print(run(workdir, out, steps=values.steps, seed=values.seed), out)
+
+
+if __name__ == '__main__':
+    flags.DEFINE_string('workdir', None, 'Trained run.')
+    flags.DEFINE_string('out', None, 'Folder to write to; WORKDIR/verify by default.')
+    flags.DEFINE_integer('steps', 1000, 'Of training, of each verifier.', lower_bound=1)
+    flags.DEFINE_integer('seed', 0, 'Of all draws.', lower_bound=0)
+    flags.mark_flag_as_required('workdir')
+    cli.run(lambda: main(flags.FLAGS))

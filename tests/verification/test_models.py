@@ -1,0 +1,88 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from contrastive_jax.errors import UserError
+from contrastive_jax.numerics import unit_rows
+from contrastive_jax.verification import fit, infer
+from contrastive_jax.verification.models import NETWORKS, Encoded, make_verifier
+from contrastive_jax.verification.pairs import Pairs
+from tests.objectives.checks import normal
+
+
+def _encoded(seed):
+    return Encoded(unit_rows(jnp.asarray(normal(seed, 3, 6))), jnp.asarray(normal(seed, 3, 4, 5)))
+
+
+A, B = _encoded(0), _encoded(1)
+
+
+def _verifier(name, seed=None):
+    graphdef, params = make_verifier(name, jax.random.key(0), A, 0.5)
+    if seed is not None:
+        leaves, tree = jax.tree.flatten(params)
+        rng = np.random.default_rng(seed)
+        moved = [leaf + 0.3 * rng.standard_normal(leaf.shape).astype(np.float32) for leaf in leaves]
+        params = jax.tree.unflatten(tree, moved)
+    return nnx.merge(graphdef, params)
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_at_first_the_ranking_is_the_cosines(name):
+    verifier = _verifier(name)
+    np.testing.assert_array_equal(verifier.residual(A, B), np.zeros(3))
+    cosine = np.sum(np.asarray(A.unit) * np.asarray(B.unit), axis=1)
+    np.testing.assert_allclose(verifier.cosine_energy(A, B), -2 * cosine, rtol=1e-5)
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_the_order_of_a_pair_does_not_matter(name):
+    verifier = _verifier(name, seed=2)
+    there, back = verifier.residual(A, B), verifier.residual(B, A)
+    assert np.std(there) > 1e-3
+    np.testing.assert_allclose(there, back, rtol=2e-5, atol=1e-6)
+
+
+def test_thinking_lowers_the_energy_and_none_changes_nothing():
+    verifier = _verifier('transformer', seed=3)
+    graphdef, params, _ = nnx.split(verifier, nnx.Param, ...)
+    # So flat that no step goes too far.
+    head = params['network']['transformer']['head']
+    head[...] = 0.0003 * head[...]
+    fitted = fit.Fitted(graphdef, params, {}, 0)
+    i, j = np.array([0, 1, 2]), np.array([2, 0, 1])
+    found = infer.pair_energies(fitted, A, B, i, j, steps=2)
+    assert np.all(found.gain[0] == 0)
+    assert np.all(found.motion[0] == 0)
+    assert np.all(np.diff(found.gain, axis=0) > 0)
+    assert np.all(found.motion[1:] > 0)
+    plain = infer.pair_energies(fitted, A, B, i, j)
+    np.testing.assert_allclose(plain.energy, found.energy, rtol=1e-5, atol=1e-6)
+
+
+def test_negatives_are_others_those_of_the_band_first():
+    rng = np.random.default_rng(0)
+    partners = np.stack([(np.arange(30) + shift) % 30 for shift in range(1, 9)], axis=1)
+    pairs = Pairs(np.arange(30), partners, np.zeros((30, 8), np.float32), 8)
+    drawn = fit.draw(rng, pairs, 30)
+    assert len(set(drawn.anchors.tolist())) == len(drawn.anchors) == 16
+    hard = drawn.negatives[:, :4]
+    assert np.all(np.isin((hard - drawn.anchors[:, None]) % 30, np.arange(1, 9)))
+    assert all(len(set(row)) == 4 for row in hard.tolist())
+    assert not np.any(drawn.negatives == drawn.anchors[:, None])
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'loss': np.nan}, 'step 12: loss=nan'),
+        ({'nonfinite_inner_step': 1.0}, 'step 12.*inner step 1 of thinking'),
+    ],
+)
+def test_what_is_not_finite_is_named_with_its_step(change, message):
+    good = {'loss': 1.0, 'gradient_norm': 1.0, 'nonfinite_inner_step': -1.0}
+    assert len(fit._checked([good] * 3, 12)) == 3
+    with pytest.raises(UserError, match=message):
+        fit._checked([good, good, good | change], 12)

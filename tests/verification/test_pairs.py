@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from contrastive_jax.graph import sample_difficulty
+from contrastive_jax.graph._inputs import directions
+from contrastive_jax.verification import measure
+from contrastive_jax.verification.pairs import band_pairs, nearest_pairs
+from contrastive_jax.verification.rerank import k_reciprocal
+from contrastive_jax.verification.scores import energy_scores
+
+UNIT = directions(np.random.default_rng(0).standard_normal((41, 6))).astype(np.float32)
+
+
+def test_the_whole_band_is_that_of_the_graph():
+    pairs = band_pairs(UNIT, np.arange(41), pos_high=0.1, pos_low=0.3, count=99)
+    found = sample_difficulty(UNIT, pos_high=0.1, pos_low=0.3, center=False)
+    # A threshold belongs to what is above it: high to the top, low to the band.
+    assert pairs.of == pairs.partners.shape[1] == 8
+    np.testing.assert_allclose(pairs.cosine.mean(axis=1), found.gamma, rtol=1e-5, atol=1e-6)
+
+
+def test_partners_are_others_spread_evenly_by_rank():
+    whole = band_pairs(UNIT, np.array([3, 7]), pos_high=0.1, pos_low=0.5, count=16)
+    some = band_pairs(UNIT, np.array([3, 7]), pos_high=0.1, pos_low=0.5, count=4)
+    np.testing.assert_array_equal(some.partners, whole.partners[:, [2, 6, 10, 14]])
+    assert some.of == 16
+    cosines = np.sum(UNIT[some.anchors][:, None] * UNIT[some.partners], axis=-1)
+    np.testing.assert_allclose(cosines, some.cosine, rtol=1e-5, atol=1e-6)
+    nearest = nearest_pairs(UNIT, np.arange(41), 3)
+    assert not np.any(nearest.partners == np.arange(41)[:, None])
+    assert np.all(np.diff(nearest.cosine, axis=1) <= 0)
+
+
+@pytest.mark.parametrize(('high', 'low', 'message'), [(0.2, 0.2, 'widen'), (0.3, 0.2, 'pos_high')])
+def test_an_empty_band_is_refused(high, low, message):
+    with pytest.raises(ValueError, match=message):
+        band_pairs(UNIT, np.arange(3), pos_high=high, pos_low=low, count=4)
+
+
+def test_without_residual_the_score_is_system_1s():
+    nothing = np.zeros((41, 4))
+    band = {'pos_high': 0.1, 'pos_low': 0.3}
+    options = band | {'temperature': 0.5}
+    found = energy_scores(UNIT, nothing, nothing, nothing, nothing, **options)
+    first = sample_difficulty(UNIT, **band)
+    np.testing.assert_allclose(found['score'], first.score, rtol=1e-4, atol=1e-5)
+    harder = energy_scores(UNIT, nothing - 1, nothing, nothing, nothing, **options)
+    np.testing.assert_allclose(
+        harder['score'] - found['score'], 0.5 / (first.alpha - first.beta), rtol=1e-4
+    )
+
+
+def test_k_reciprocal_prefers_shared_neighbours():
+    rng = np.random.default_rng(1)
+    centres = np.repeat(np.eye(2), 15, axis=0)
+    unit = directions(centres + 0.3 * rng.standard_normal((30, 2)))
+    i, j = np.triu_indices(30, 1)
+    same = (i < 15) == (j < 15)
+    found = k_reciprocal(unit, i, j, k1=10, k2=3)
+    np.testing.assert_allclose(found, k_reciprocal(unit, j, i, k1=10, k2=3), rtol=1e-6)
+    assert roc_auc_score(same, found) >= roc_auc_score(same, np.sum(unit[i] * unit[j], axis=1))
+    itself = k_reciprocal(unit, i[:1], i[:1], k1=10, k2=3)
+    np.testing.assert_allclose(itself, 0, atol=1e-6)
+
+
+def test_the_table_measures_and_compares():
+    rng = np.random.default_rng(2)
+    truth = rng.random((50, 6)) < 0.3
+    noise = rng.standard_normal((50, 6))
+    found = measure.table({'cosine': noise, 'good': noise + 3 * truth}, truth)
+    assert found['cosine']['gain'] == 0
+    assert found['cosine']['gain_interval'] == [0, 0]
+    row = found['good']
+    assert row['auc'] == roc_auc_score(truth.ravel(), (noise + 3 * truth).ravel())
+    assert row['auc_interval'][0] < row['auc'] < row['auc_interval'][1]
+    assert 0 < row['gain_interval'][0] < row['gain'] < row['gain_interval'][1]
+    assert measure.table({'cosine': noise}, np.ones_like(truth)) == {}
+
+
+def test_calibration_is_measured_in_bins():
+    assert measure.calibration_error(np.full((2, 5), 0.25), np.zeros((2, 5), bool)) == 0.25
+    truth = np.arange(8).reshape(2, 4) % 4 == 0
+    assert measure.calibration_error(np.full((2, 4), 0.25), truth) == 0
+
+
+def test_logistic_calibration_finds_the_shares():
+    scores = np.array([[0.0, 1.0]] * 40)
+    truth = np.stack([np.arange(40) % 4 == 0, np.arange(40) % 4 > 0], axis=1)
+    slope, intercept = measure.calibrated(scores, truth)
+    np.testing.assert_allclose(intercept, -np.log(3), rtol=1e-2)
+    np.testing.assert_allclose(slope, 2 * np.log(3), rtol=1e-2)
+
+
+def test_all_rescored_is_system_2_and_none_is_system_1():
+    rng = np.random.default_rng(3)
+    truth = rng.random((40, 5)) < 0.5
+    first, second = rng.random((40, 5)), rng.random((40, 5))
+    rows = measure.gain_by_fraction(second, first, first, truth, 0.5)
+    aucs = {row['fraction']: row['auc'] for row in rows}
+    assert aucs[0.0] == roc_auc_score(truth.ravel(), first.ravel())
+    assert aucs[1.0] == roc_auc_score(truth.ravel(), second.ravel())
+    bins = measure.gain_by_margin(second, first, truth, 0.5)
+    edges = [row['margin'] for row in bins]
+    assert edges == sorted(edges)
+    assert measure.recall_at_1({'x': truth.astype(float)}, truth)['x'] == truth.any(1).mean()
