@@ -4,7 +4,6 @@ python -m contrastive_jax.score --workdir=runs/digits
 python -m contrastive_jax.score --features=features.npy --labels=labels.npy --out=scores
 """
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,7 +109,7 @@ def run(samples: Samples, options: Options, out: Path) -> dict:
     Raises:
       UserError: files of an earlier scoring, features without a direction, bands out of order.
     """
-    _check_out(out)
+    cli.check_out(out, _FILES)
     band = {'pos_high': options.pos_high, 'pos_low': options.pos_low}
     try:
         columns = _score(samples, band, options.latent_classes)
@@ -133,14 +132,6 @@ def run(samples: Samples, options: Options, out: Path) -> dict:
     _draw(out, samples, columns['score'], band)
     _print(summary, columns['score'], out)
     return summary
-
-
-def _check_out(out: Path) -> None:
-    found = [name for name in _FILES if os.path.lexists(out / name)]
-    if found:
-        raise UserError(
-            f'--out={out}: holds {", ".join(found)} already; delete them, or give another --out'
-        )
 
 
 def _score(samples: Samples, band: dict, latent_classes: str) -> dict[str, np.ndarray]:
@@ -258,7 +249,7 @@ def main(values: flags.FlagValues) -> None:
         raise UserError('--workdir, --features: give one of them')
     if values.features is None:
         out = Path(values.out or values.workdir)
-        _check_out(out)
+        cli.check_out(out, _FILES)
         samples, options = from_run(Path(values.workdir))
     elif values.out is None:
         raise UserError('--out: missing; with --features there is no workdir to write to')

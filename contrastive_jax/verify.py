@@ -5,7 +5,6 @@ python -m contrastive_jax.verify --workdir=runs/digits
 Trains a verifier on the tokens of the frozen encoder, without labels, and says what it adds.
 """
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,7 +93,7 @@ def run(workdir: Path, out: Path, *, steps: int, seed: int, controls: bool = Tru
       UserError: files of an earlier call, a folder without a trained encoder, an empty band,
         numbers that are not finite.
     """
-    _check_out(out)
+    cli.check_out(out, _FILES)
     prepared = prepare(workdir, seed)
     images = prepared.run.construction.whole.images
     unit = np.asarray(prepared.bank.clean.unit)
@@ -137,14 +136,6 @@ def run(workdir: Path, out: Path, *, steps: int, seed: int, controls: bool = Tru
     # Last: with it, everything is there.
     write_json(out / 'verify.json', summary)
     return summary
-
-
-def _check_out(out: Path) -> None:
-    found = [name for name in _FILES if os.path.lexists(out / name)]
-    if found:
-        raise UserError(
-            f'--out={out}: holds {", ".join(found)} already; delete them, or give another --out'
-        )
 
 
 def _energies(
