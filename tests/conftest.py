@@ -26,7 +26,7 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 jaxtyping.install_import_hook('contrastive_jax', 'beartype.beartype')
 
 # The same examples at every run; by hand: `pytest tests/fuzz --hypothesis-profile=thorough`.
-settings.register_profile('quick', max_examples=25, derandomize=True, deadline=None, database=None)
+settings.register_profile('quick', max_examples=12, derandomize=True, deadline=None, database=None)
 settings.register_profile('thorough', max_examples=1000, deadline=None, database=None)
 settings.load_profile('quick')
 

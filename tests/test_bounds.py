@@ -46,6 +46,7 @@ def test_the_command_prints_and_draws(tmp_path):
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings('ignore')
 def test_a_trained_run_is_measured(tmp_path):
     config = small_config(

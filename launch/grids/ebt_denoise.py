@@ -3,6 +3,8 @@
 For --config=configs/ebt_denoise.py, and its variants.
 """
 
+from launch.grids import PLAIN
+
 _S2 = {
     'denoise.steps': 3,
     'denoise.least_steps': 2,
@@ -10,7 +12,7 @@ _S2 = {
     'denoise.step_size_spread': 2.0,
 }
 
-CELLS = {
+_CELLS = {
     'feed-forward': {'model.name': 'feedforward'},
     'diffusion': {'model.name': 'diffusion'},
     'energy, S1': {'model.name': 'energy', 'denoise.steps': 1, 'denoise.least_steps': 1},
@@ -18,3 +20,6 @@ CELLS = {
     'conditioned, S2': {'model.name': 'energy_conditioned'} | _S2,
     'conditioned, unroll': {'model.name': 'energy_conditioned', 'denoise.detach': False} | _S2,
 }
+
+# No denoiser compares pairs, whatever the config says.
+CELLS = {name: PLAIN | fields for name, fields in _CELLS.items()}

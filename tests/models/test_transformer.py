@@ -66,6 +66,7 @@ def test_samples_are_alone_in_energy_and_in_thinking():
         np.testing.assert_allclose(thought.energies[:, :1], alone.energies, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_it_is_smooth_twice():
     """Second derivatives along a line agree with differences of first ones."""
     model = energy_of()

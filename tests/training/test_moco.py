@@ -127,6 +127,7 @@ def test_a_treatment_of_nothing_is_plain():
     )
 
 
+@pytest.mark.slow
 def test_symmetric_asks_with_both_views():
     changes = OPTIONS | {'moco__queue_size': 64}
     one, _ = _train(small_config(**changes), devices=1, steps=2)
@@ -157,6 +158,7 @@ def test_shuffled_keys_return_to_their_queries():
     np.testing.assert_allclose(mixed.embeddings, plain.embeddings, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_shuffling_changes_the_statistics_of_a_device():
     changes = OPTIONS | {'model__sync_batch_norm': False}
     _, plain = _train(small_config(**changes), devices=4, steps=1)
