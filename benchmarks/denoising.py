@@ -114,11 +114,14 @@ def _figure(found: dict[str, list[dict]], path: Path) -> None:
                 at = runs[0]['evaluations']
                 if by_flops:
                     at = [count * (runs[0]['flops'] or float('nan')) / 1e6 for count in at]
-                axis.plot(at, means, marker='.', label=name)
+                # No logarithm of nothing.
+                first = 1 if by_flops else 0
+                axis.plot(at[first:], means[first:], marker='.', label=name)
             axis.set_xlabel('MFLOP an image' if by_flops else 'evaluations')
             axis.set_title(kind, fontsize=10)
             if by_flops:
-                axis.set_xscale('log')
+                axis.set_xscale('log', base=4)
+                axis.xaxis.set_major_formatter('{x:.0f}')
     axes[0][0].set_ylabel('PSNR, dB')
     axes[1][0].set_ylabel('PSNR, dB')
     axes[0][0].legend(fontsize=7)

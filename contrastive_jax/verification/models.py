@@ -19,6 +19,9 @@ __all__ = ['NETWORKS', 'Encoded', 'Verifier', 'make_verifier']
 # Smaller than the sizes of a denoiser: every anchor is seen with many partners.
 _SIZE = Size(2, 2, 32)
 _HIDDEN = 64
+# Of thinking at first, for each token. With the 47 of a denoiser, steps that move tokens by their
+# own size take energies of hundredths; the contrastive terms want them of the size of cos / tau.
+_STEP_SIZE = 3.0
 # The cosine of a pair that may be either, before anything is learned.
 _UNDECIDED = 0.5
 
@@ -39,7 +42,9 @@ class _PairTransformer(nnx.Module):
     """Energy of the tokens of both images together; symmetric in them."""
 
     def __init__(self, token_dim: int, features: int, ctx: Context):
-        self.transformer = EnergyTransformer(token_dim, _SIZE, segments=2, ctx=ctx)
+        self.transformer = EnergyTransformer(
+            token_dim, _SIZE, segments=2, step_size=_STEP_SIZE, ctx=ctx
+        )
 
     def __call__(self, first: Encoded, second: Encoded):
         return self.transformer(first.tokens, second.tokens)

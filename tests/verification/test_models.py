@@ -86,3 +86,32 @@ def test_what_is_not_finite_is_named_with_its_step(change, message):
     assert len(fit._checked([good] * 3, 12)) == 3
     with pytest.raises(UserError, match=message):
         fit._checked([good, good, good | change], 12)
+
+
+def _batch(anchors=4, partners=4):
+    """Anchors, each with a positive that is nearly itself, negatives, and a mixture."""
+    tokens = normal(7, anchors, partners + 2, 4, 5)
+    unit = normal(8, anchors, partners + 2, 6)
+    for array in (tokens, unit):
+        array[:, 1] = array[:, 0] + 0.1 * array[:, 1]
+        array[:, -1] = (array[:, 1] + array[:, 2]) / 2
+    mixing = jnp.full(anchors, 0.5)
+    return Encoded(unit_rows(jnp.asarray(unit)), jnp.asarray(tokens)), mixing
+
+
+@pytest.mark.parametrize(
+    ('name', 'thinking', 'steps'),
+    [('perceptron', False, 60), pytest.param('transformer', True, 200, marks=pytest.mark.slow)],
+)
+def test_training_finds_the_positives(name, thinking, steps):
+    encoded, mixing = _batch()
+    graphdef, params = make_verifier(name, jax.random.key(0), A, 0.5)
+    optimizer = fit._optimizer(steps)
+    step = fit._make_step(graphdef, optimizer, np.zeros(4, np.float32), thinking)
+    state, losses = (params, optimizer.init(params)), []
+    for number in range(steps):
+        state, metrics = step(state, encoded, mixing, jax.random.key(number))
+        losses.append(float(metrics['nce']))
+    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+    assert int(metrics['nonfinite_inner_step']) == -1
+    assert (float(metrics['thinking']) > 0) == thinking
