@@ -286,6 +286,11 @@ def _validate_denoise(config: ConfigDict) -> None:
             'config.pairs.select=none and config.moco.queue_size=0, or choose an encoder of '
             f'{", ".join(_ENCODERS)}'
         )
+    if config.data.stream:
+        raise UserError(
+            f'config.data.stream=True: reads crops for views, and config.model.name={name!r} '
+            'denoises whole images; leave it at False'
+        )
     if 3 * (options.level + 1) > LEVELS:
         raise UserError(
             f'config.denoise.level={options.level}: must be below {LEVELS // 3}, since diffusion '

@@ -61,6 +61,7 @@ def run(config: ConfigDict, workdir: Path) -> dict:
     construction = construct(config, dataset.pretrain)
     check_batch(config.batch_size, len(construction.split.images), jax.device_count())
     _check_labels(config, dataset)
+    _check_patch(config, dataset)
     distributed.check_same(construction.summary(dataset.classes)['kept_checksum'], 'images')
     with ExitStack() as stack:
         distributed.by_writer(lambda: stack.enter_context(locked(workdir)))
@@ -121,6 +122,16 @@ def _check_labels(config: ConfigDict, dataset: sources.Dataset) -> None:
     if dataset.train.labels is not None:
         wanted = config.probe.labels_per_class
         check_labels_per_class(dataset.train.labels, wanted, 'config.probe.labels_per_class')
+
+
+def _check_patch(config: ConfigDict, dataset: sources.Dataset) -> None:
+    height, width = dataset.train.images.shape[1:3]
+    side = config.model.patch
+    if config.model.name in DENOISERS and (height != width or height % side):
+        raise UserError(
+            f'config.model.patch={side}: images of {height} x {width} pixels cannot be cut into '
+            'such squares; choose a divisor of the side, and square images'
+        )
 
 
 def _probe_all(

@@ -102,6 +102,7 @@ BAD = [
     ({'long_tail.factor': 0.5}, 'long_tail.factor', '>= 1'),
     ({'model.name': 'energy', 'pairs.select': 'difficult'}, 'model.name', 'compares no pairs'),
     ({'model.name': 'diffusion', 'moco.queue_size': 512}, 'model.name', 'compares no pairs'),
+    ({'model.name': 'energy', 'data.stream': True}, 'data.stream', 'whole images'),
     ({'model.name': 'energy', 'denoise.level': 333}, 'denoise.level', 'below 333'),
     ({'model.name': 'energy', 'denoise.least_steps': 3}, 'denoise.least_steps', 'not exceed'),
     ({'model.name': 'energy', 'denoise.steps': 3}, 'denoise.least_steps', 'does nothing'),

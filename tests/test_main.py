@@ -85,6 +85,14 @@ def test_the_same_run_twice_writes_the_same_bytes_but_for_times(config, tmp_path
     assert any('"processor"' in line for line in texts[0])
 
 
+def test_a_patch_that_does_not_divide_the_image_is_refused(config, tmp_path):
+    config.pairs.update(select='none', remove=False, margin=0.0, temperature_scale=1.0)
+    config.model.update(name='energy', patch=3)
+    with pytest.raises(UserError, match=r'config\.model\.patch=3: images of 8 x 8'):
+        main.run(config, tmp_path / 'run')
+    assert not (tmp_path / 'run').exists()
+
+
 def test_a_whole_run_compiles_its_step_once(config, tmp_path, caplog):
     config.model.width = 5  # as no other test has it, so that nothing is compiled yet
     with jax.log_compiles(True):

@@ -66,16 +66,14 @@ def _energy(
     if model.conditioned:
         guess = draw(_GUESS, lambda key: jax.random.normal(key, noisy.shape[1:]))
     size, clipped = model.step_size(noisy)
-    spread = options.step_size_spread
+    spread, factor = options.step_size_spread, 1.0
     if spread > 1:
-        uniform = partial(jax.random.uniform, minval=1 / spread, maxval=spread)
-        factor = draw(_SIZE, uniform)
-        size = size * factor
+        factor = draw(_SIZE, partial(jax.random.uniform, minval=1 / spread, maxval=spread))
     thought = think(
         lambda candidate: model.energy(candidate, noisy),
         guess,
         steps=options.steps,
-        step_size=size,
+        step_size=size * factor,
         noise=options.langevin,
         key=draw(_LANGEVIN, lambda key: key),
         detach=options.detach,
@@ -86,12 +84,12 @@ def _energy(
         key = jax.random.fold_in(place.key, _STEPS)
         last = jax.random.randint(key, (), options.least_steps, options.steps + 1)
     loss, metrics = thinking_loss(thought.trajectory, clean, last=last, axis_name=place.axis_name)
-    drop, bad = jnp.mean(thought.energies[0] - thought.energies[-2]), thought.nonfinite
+    drop, bad = jnp.mean(thought.energies[0] - thought.energies[-1]), thought.nonfinite
     if place.axis_name is not None:
         drop, bad = lax.pmean(drop, place.axis_name), lax.pmax(bad, place.axis_name)
     metrics |= {
         'energy_drop': drop,
-        'step_size': jnp.mean(model.step_size(noisy)[0]),
+        'step_size': size,
         'step_size_clipped': clipped,
         'nonfinite_inner_step': bad.astype(jnp.float32),
     }
