@@ -21,7 +21,7 @@ from contrastive_jax.files import write_json, write_whole
 from contrastive_jax.runs import TrainedRun, load_run
 from contrastive_jax.verification import compare, infer
 from contrastive_jax.verification.encoding import Bank, Encoder, make_bank
-from contrastive_jax.verification.fit import Fitted, Options, fit
+from contrastive_jax.verification.fit import Fitted, Kind, Options, fit
 from contrastive_jax.verification.pairs import Pairs, band_pairs
 from contrastive_jax.verification.scores import energy_scores
 
@@ -33,11 +33,12 @@ _THINKING = 2
 # Partners of an image: to draw negatives from, and those whose energies are written.
 _DRAWN, _WRITTEN = 64, 16
 _ANCHORS = 256
-# Whether L_opt is part of the loss; every one has the same steps, negatives and other terms.
+# Every one has the same steps, pairs, views and terms but L_opt.
+_VERIFIER = {compare.SYSTEM_2: Kind('transformer', thinking=True)}
 _CONTROLS = {
-    'transformer without thinking': ('transformer', False),
-    'bi-encoder': ('bi-encoder', False),
-    'perceptron': ('perceptron', False),
+    'transformer without thinking': Kind('transformer', thinking=False),
+    'bi-encoder': Kind('bi-encoder', thinking=False),
+    'perceptron': Kind('perceptron', thinking=False),
 }
 
 
@@ -104,17 +105,17 @@ def run(workdir: Path, out: Path, *, steps: int, seed: int, controls: bool = Tru
         raise UserError(f'--workdir={workdir}: {error}') from error
     temperature = prepared.run.config.loss.temperature
 
-    def train(network: str, thinking: bool) -> Fitted:
-        options = Options(network, thinking, steps, seed, temperature)
-        return fit(prepared.encoder, images, drawn, prepared.run.config.augment, options)
-
-    verifiers = {compare.SYSTEM_2: train('transformer', True)}
+    verifiers = fit(
+        prepared.encoder,
+        images,
+        drawn,
+        prepared.run.config.augment,
+        _VERIFIER | _CONTROLS if controls else _VERIFIER,
+        Options(steps, seed, temperature),
+    )
     pairs = band_pairs(unit, everyone, **prepared.band, count=_WRITTEN)
     columns, arrays = _energies(prepared, verifiers[compare.SYSTEM_2], pairs, temperature)
-    tables: dict = {}
-    if controls:
-        verifiers |= {name: train(*how) for name, how in _CONTROLS.items()}
-        tables = _tables(prepared, verifiers, seed)
+    tables = _tables(prepared, verifiers, seed) if controls else {}
     summary = {
         'steps': steps,
         'seed': seed,

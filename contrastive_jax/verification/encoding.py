@@ -1,6 +1,7 @@
 """Images through the frozen encoder, as they are and augmented.
 
-Axes: b images, n of a data set, h w pixels, c channels, k features, t tokens of p numbers.
+Axes: b images or rows of m of them, n of a data set, h w pixels, c channels, k features,
+t tokens of p numbers.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key, UInt8
 from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
@@ -20,7 +21,7 @@ from contrastive_jax.numerics import unit_rows
 from contrastive_jax.training.augment import augment
 from contrastive_jax.verification.models import Encoded
 
-__all__ = ['Bank', 'Encoder', 'encode', 'encode_all', 'make_bank']
+__all__ = ['Bank', 'Encoder', 'encode', 'encode_all', 'encode_views', 'make_bank']
 
 _BATCH = 512
 _EPSILON = 1e-6
@@ -90,6 +91,41 @@ def _encode(encoder: Encoder, batch, key, places, options: FrozenConfigDict | No
         keys = jax.vmap(lambda place: jax.random.fold_in(key, place))(places)
         pictures = jax.vmap(lambda key, image: augment(key, image, options))(keys, pictures)
     return encode(encoder, pictures)
+
+
+@partial(jax.jit, static_argnames='augmentation')
+def encode_views(
+    key: Key[Array, ''],
+    encoder: Encoder,
+    images: UInt8[Array, 'b m h w c'],
+    augmentation: FrozenConfigDict,
+) -> tuple[Encoded, Float[Array, ' b']]:
+    """Encodes one augmentation of each image, a second one of the anchors, and a mixture.
+
+    Args:
+      key: of the augmentations and mixtures.
+      encoder: the frozen one.
+      images: `[b, m, h, w, c]`, of each row the anchor and its negatives.
+      augmentation: the section `augment` of a config.
+
+    Returns:
+      `[b, m + 2, ...]`: the anchor, its positive, the negatives, and the positive mixed with the
+      first negative in pixels; and the share of the positive in that, `[b]`.
+    """
+    view_key, mix_key = jax.random.split(key)
+    pictures = images.astype(jnp.float32) / 255
+    pictures = jnp.concatenate([pictures[:, :1], pictures], axis=1)
+    b, m = pictures.shape[:2]
+    keys = jax.random.split(view_key, b * m)
+    flat = pictures.reshape(b * m, *pictures.shape[2:])
+    views = jax.vmap(lambda key, image: augment(key, image, augmentation))(keys, flat)
+    views = views.reshape(pictures.shape)
+    mixing = jax.random.uniform(mix_key, (b,))
+    share = mixing[:, None, None, None]
+    mixed = share * views[:, 1] + (1 - share) * views[:, 2]
+    everyone = jnp.concatenate([views, mixed[:, None]], axis=1)
+    encoded = encode(encoder, everyone.reshape(-1, *everyone.shape[2:]))
+    return jax.tree.map(lambda x: x.reshape(b, m + 1, *x.shape[1:]), encoded), mixing
 
 
 def make_bank(

@@ -4,6 +4,7 @@ Axes: b anchors of a step, m partners of each (the positive first), h w pixels, 
 """
 
 import math
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -12,47 +13,46 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Int, UInt8
 from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.errors import UserError
-from contrastive_jax.objectives import (
-    think,
-    thinking_loss,
-    thinking_start,
-    verification_loss,
-)
-from contrastive_jax.training.augment import augment
-from contrastive_jax.verification.encoding import Encoder, encode
-from contrastive_jax.verification.models import Encoded, Verifier, make_verifier
+from contrastive_jax.verification.encoding import Encoder, encode, encode_views
+from contrastive_jax.verification.loss import pair_loss
+from contrastive_jax.verification.models import make_verifier
 from contrastive_jax.verification.pairs import Pairs
 
-__all__ = ['Fitted', 'Options', 'draw', 'fit']
+__all__ = ['Fitted', 'Kind', 'Options', 'draw', 'fit']
 
 _BATCH, _HARD, _RANDOM = 16, 4, 2
-# Of thinking in training, drawn for each step; S2 of the reference code.
-_STEPS = (2, 3)
-_MOST_KEPT = 0.9
 _LEARNING_RATE, _WEIGHT_DECAY, _WARMUP = 1e-3, 1e-4, 0.1
 # Steps after which their numbers are looked at.
 _LOOK = 50
 
 
-class Options(NamedTuple):
-    """How a verifier is trained.
+class Kind(NamedTuple):
+    """What a verifier is.
 
     Attributes:
       network: of `models.NETWORKS`.
-      thinking: whether L_opt is part of the loss.
+      thinking: whether L_opt is part of its loss.
+    """
+
+    network: str
+    thinking: bool
+
+
+class Options(NamedTuple):
+    """How verifiers are trained.
+
+    Attributes:
       steps: of the optimiser.
       seed: of parameters, batches and augmentations.
       temperature: tau.
     """
 
-    network: str
-    thinking: bool
     steps: int
     seed: int
     temperature: float
@@ -104,9 +104,10 @@ def fit(
     images: np.ndarray | StoredImages,
     pairs: Pairs,
     augmentation,
+    kinds: Mapping[str, Kind],
     options: Options,
-) -> Fitted:
-    """Trains a verifier by `objectives.verification_loss`.
+) -> dict[str, Fitted]:
+    """Trains verifiers by `objectives.verification_loss`, all on the same views of the same pairs.
 
     Every image of a pair is augmented anew. A positive is another augmentation of the anchor; were
     it the only augmented one of its partners, that would give it away.
@@ -116,35 +117,44 @@ def fit(
       images: uint8 `[n, h, w, c]`.
       pairs: of the band; hard negatives are drawn from them.
       augmentation: the section `augment` of a config.
+      kinds: the verifiers, by name.
       options: how.
 
+    Returns:
+      The verifiers by name.
+
     Raises:
-      UserError: loss or gradient are not finite, named with step and inner step.
+      UserError: loss or gradient are not finite, named with verifier, step and inner step.
     """
     key = jax.random.key(options.seed)
     one = jax.eval_shape(encode, encoder, jnp.zeros((1, *images.shape[1:])))
-    graphdef, params = make_verifier(options.network, key, one, options.temperature)
     hard = min(_HARD, pairs.partners.shape[1])
     inclusion = [1, *[hard / pairs.of] * hard, *[_RANDOM / (len(images) - 1)] * _RANDOM]
-    optimizer, augmentation = _optimizer(options.steps), FrozenConfigDict(augmentation)
-    step = _make_step(graphdef, optimizer, np.log(np.float32(inclusion)), options.thinking)
-    state, rng = (params, optimizer.init(params)), np.random.default_rng([options.seed, 2])
-    unseen, kept, clipped = [], [], 0
-    name = f'{options.network}{"" if options.thinking else ", no thinking"}'
-    for number in tqdm(range(options.steps), name, disable=None, leave=False):
-        drawn = draw(rng, pairs, len(images))
-        batch = _pictures(images, drawn)
-        view_key, think_key = jax.random.split(jax.random.fold_in(key, number))
-        encoded, mixing = _views(view_key, encoder, batch, augmentation)
-        state, metrics = step(state, encoded, mixing, think_key)
+    log_inclusion, optimizer = np.log(np.float32(inclusion)), _optimizer(options.steps)
+    graphdefs, states, updates = {}, {}, {}
+    for name, kind in kinds.items():
+        graphdefs[name], params = make_verifier(kind.network, key, one, options.temperature)
+        states[name] = params, optimizer.init(params)
+        updates[name] = _make_update(graphdefs[name], kind.thinking, optimizer, log_inclusion)
+    step = _make_step(updates, augmentation)
+    rng = np.random.default_rng([options.seed, 2])
+    unseen, kept = [], []
+    for number in tqdm(range(options.steps), 'verifiers', disable=None, leave=False):
+        batch = _pictures(images, draw(rng, pairs, len(images)))
+        states, metrics = step(states, encoder, batch, jax.random.fold_in(key, number))
         unseen.append(metrics)
         if len(unseen) == _LOOK or number + 1 == options.steps:
-            seen = _checked(unseen, number + 1)
-            clipped += sum(int(metrics['clipped']) for metrics in seen)
-            kept, unseen = kept + seen, []
-    kept = kept[-max(1, options.steps // 10) :]
-    losses = {name: float(np.mean([metrics[name] for metrics in kept])) for name in kept[0]}
-    return Fitted(graphdef, state[0], losses, clipped)
+            kept, unseen = kept + _checked(unseen, number + 1), []
+    return {
+        name: _fitted(graphdefs[name], states[name][0], [metrics[name] for metrics in kept])
+        for name in kinds
+    }
+
+
+def _fitted(graphdef, params, seen: list[dict]) -> Fitted:
+    last = seen[-max(1, len(seen) // 10) :]
+    losses = {name: float(np.mean([metrics[name] for metrics in last])) for name in last[0]}
+    return Fitted(graphdef, params, losses, sum(int(metrics['clipped']) for metrics in seen))
 
 
 def _pictures(images, drawn: Draw) -> UInt8[np.ndarray, 'b m h w c']:
@@ -165,14 +175,21 @@ def _optimizer(steps: int) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(1.0), decay)
 
 
-def _make_step(graphdef, optimizer, log_inclusion, thinking: bool):
-    @partial(jax.jit, donate_argnums=0)
-    def step(state, encoded, mixing, key):
+def _make_update(graphdef, thinking: bool, optimizer, log_inclusion):
+    """A step of one verifier."""
+
+    def update(state, encoded, mixing, key):
         params, opt_state = state
 
         def loss_function(params):
-            model = nnx.merge(graphdef, params)
-            return _loss(model, encoded, mixing, key, jnp.asarray(log_inclusion), thinking)
+            return pair_loss(
+                nnx.merge(graphdef, params),
+                encoded,
+                mixing,
+                key,
+                log_inclusion=jnp.asarray(log_inclusion),
+                thinking=thinking,
+            )
 
         (loss, metrics), grads = jax.value_and_grad(loss_function, has_aux=True)(params)
         with jax.numpy_dtype_promotion('standard'):  # Optax takes powers of floats to integers
@@ -180,109 +197,43 @@ def _make_step(graphdef, optimizer, log_inclusion, thinking: bool):
         metrics |= {'loss': loss, 'gradient_norm': optax.tree.norm(grads)}
         return (optax.apply_updates(params, updates), opt_state), metrics
 
+    return update
+
+
+def _make_step(updates, augmentation):
+    """One program for all verifiers, so that images are augmented and encoded once for all."""
+    augmentation = FrozenConfigDict(augmentation)
+
+    @partial(jax.jit, donate_argnums=0)
+    def step(states, encoder, images, key):
+        view_key, think_key = jax.random.split(key)
+        encoded, mixing = encode_views(view_key, encoder, images, augmentation)
+        done = {
+            name: update(states[name], encoded, mixing, think_key)
+            for name, update in updates.items()
+        }
+        return tuple({name: pair[place] for name, pair in done.items()} for place in range(2))
+
     return step
 
 
-def _loss(model: Verifier, encoded: Encoded, mixing, key, log_inclusion, thinking: bool):
-    b, m = encoded.unit.shape[0], encoded.unit.shape[1] - 2
-    first = jax.tree.map(lambda x: jnp.repeat(x[:, 0], m + 1, axis=0), encoded)
-    second = jax.tree.map(lambda x: x[:, 1:].reshape(-1, *x.shape[2:]), encoded)
-    residuals = model.residual(first, second).reshape(b, m + 1)
-    energies = model.cosine_energy(first, second).reshape(b, m + 1) + residuals
-    thought = {'thinking': jnp.float32(0)}
-    metrics = {'clipped': jnp.float32(0), 'nonfinite_inner_step': jnp.float32(-1)}
-    if thinking:
-        sides = [jax.tree.map(lambda x, place=place: x[:, place], encoded) for place in range(3)]
-        thought['thinking'], metrics = _think(model, *sides, key)
-    loss, terms = verification_loss(
-        energies[:, :m],
-        residuals[:, :m],
-        energies[:, m],
-        log_inclusion=log_inclusion,
-        mixing=mixing,
-        offset=model.offset[...],
-        **thought,
-    )
-    return loss, metrics | terms
-
-
-# Apart from the step, for the encoder is frozen: compiled once for all verifiers.
-@partial(jax.jit, static_argnames='augmentation')
-def _views(
-    key: Key[Array, ''],
-    encoder: Encoder,
-    images: UInt8[Array, 'b m h w c'],
-    augmentation: FrozenConfigDict,
-) -> tuple[Encoded, Float[Array, ' b']]:
-    """Encodes one augmentation of each image, a second one of the anchors, and a mixture.
-
-    Returns:
-      `[b, m + 2, ...]`: the anchor, its positive, the negatives, and the positive mixed with the
-      first negative in pixels; and the share of the positive in that, `[b]`.
-    """
-    view_key, mix_key = jax.random.split(key)
-    pictures = images.astype(jnp.float32) / 255
-    pictures = jnp.concatenate([pictures[:, :1], pictures], axis=1)
-    b, m = pictures.shape[:2]
-    keys = jax.random.split(view_key, b * m)
-    flat = pictures.reshape(b * m, *pictures.shape[2:])
-    views = jax.vmap(lambda key, image: augment(key, image, augmentation))(keys, flat)
-    views = views.reshape(pictures.shape)
-    mixing = jax.random.uniform(mix_key, (b,))
-    share = mixing[:, None, None, None]
-    mixed = share * views[:, 1] + (1 - share) * views[:, 2]
-    everyone = jnp.concatenate([views, mixed[:, None]], axis=1)
-    encoded = encode(encoder, everyone.reshape(-1, *everyone.shape[2:]))
-    return jax.tree.map(lambda x: x.reshape(b, m + 1, *x.shape[1:]), encoded), mixing
-
-
-def _think(model: Verifier, anchor: Encoded, positive: Encoded, negative: Encoded, key):
-    """L_opt: from tokens that are partly those of a negative, or noise, back to the positive's."""
-    b, t = positive.tokens.shape[:2]
-    noise_key, kind_key, share_key, size_key, steps_key = jax.random.split(key, 5)
-    noise = jax.random.normal(noise_key, positive.tokens.shape)
-    is_noise = jax.random.bernoulli(kind_key, 0.5, (b, 1, 1))
-    start = thinking_start(
-        positive.tokens,
-        jnp.where(is_noise, noise, negative.tokens),
-        jax.random.uniform(share_key, (b,), maxval=_MOST_KEPT),
-    )
-    size, clipped = model.network.step_size(t)
-    thought = think(
-        lambda tokens: model.residual(anchor, positive._replace(tokens=tokens)),
-        start,
-        steps=max(_STEPS),
-        step_size=size * jax.random.uniform(size_key, (b,), minval=0.5, maxval=2.0),
-        detach=True,
-    )
-    last = jax.random.randint(steps_key, (), min(_STEPS), max(_STEPS) + 1)
-    target = jax.lax.stop_gradient(positive.tokens)
-    loss, metrics = thinking_loss(thought.trajectory, target, last=last)
-    return loss, metrics | {
-        'step_size': size,
-        'clipped': clipped,
-        'nonfinite_inner_step': thought.nonfinite.astype(jnp.float32),
-    }
-
-
 def _checked(unseen: list[dict], last: int) -> list[dict]:
-    """The numbers of the steps up to `last`.
+    """The numbers of the steps up to `last`, by verifier.
 
     Raises:
       UserError: one of them is not finite.
     """
-    seen = [
-        {name: float(value) for name, value in metrics.items()}
-        for metrics in jax.device_get(unseen)
-    ]
-    for step, metrics in enumerate(seen, last - len(seen) + 1):
-        inner = int(metrics['nonfinite_inner_step'])
-        finite = math.isfinite(metrics['loss']) and math.isfinite(metrics['gradient_norm'])
-        if inner >= 0 or not finite:
-            where = f', inner step {inner} of thinking the first' if inner >= 0 else ''
-            raise UserError(
-                f'--steps: step {step}: loss={metrics["loss"]}, '
-                f'gradient_norm={metrics["gradient_norm"]}{where}: not finite; nothing is written. '
-                'Try another --seed or fewer --steps, and look at the features of the run'
-            )
+    seen = jax.tree.map(float, jax.device_get(unseen))
+    for step, verifiers in enumerate(seen, last - len(seen) + 1):
+        for name, metrics in verifiers.items():
+            inner = int(metrics['nonfinite_inner_step'])
+            finite = math.isfinite(metrics['loss']) and math.isfinite(metrics['gradient_norm'])
+            if inner >= 0 or not finite:
+                where = f', inner step {inner} of thinking the first' if inner >= 0 else ''
+                raise UserError(
+                    f'--steps: {name}, step {step}: loss={metrics["loss"]}, '
+                    f'gradient_norm={metrics["gradient_norm"]}{where}: not finite; nothing is '
+                    'written. Try another --seed or fewer --steps, and look at the features of '
+                    'the run'
+                )
     return seen

@@ -77,15 +77,16 @@ def test_negatives_are_others_those_of_the_band_first():
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'loss': np.nan}, 'step 12: loss=nan'),
-        ({'nonfinite_inner_step': 1.0}, 'step 12.*inner step 1 of thinking'),
+        ({'loss': np.nan}, 'perceptron, step 12: loss=nan'),
+        ({'nonfinite_inner_step': 1.0}, 'perceptron, step 12.*inner step 1 of thinking'),
     ],
 )
 def test_what_is_not_finite_is_named_with_its_step(change, message):
     good = {'loss': 1.0, 'gradient_norm': 1.0, 'nonfinite_inner_step': -1.0}
-    assert len(fit._checked([good] * 3, 12)) == 3
+    fine = {'transformer': good, 'perceptron': good}
+    assert len(fit._checked([fine] * 3, 12)) == 3
     with pytest.raises(UserError, match=message):
-        fit._checked([good, good, good | change], 12)
+        fit._checked([fine, fine, fine | {'perceptron': good | change}], 12)
 
 
 def _batch(anchors=4, partners=4):
@@ -107,7 +108,7 @@ def test_training_finds_the_positives(name, thinking, steps):
     encoded, mixing = _batch()
     graphdef, params = make_verifier(name, jax.random.key(0), A, 0.5)
     optimizer = fit._optimizer(steps)
-    step = fit._make_step(graphdef, optimizer, np.zeros(4, np.float32), thinking)
+    step = jax.jit(fit._make_update(graphdef, thinking, optimizer, np.zeros(4, np.float32)))
     state, losses = (params, optimizer.init(params)), []
     for number in range(steps):
         state, metrics = step(state, encoded, mixing, jax.random.key(number))
