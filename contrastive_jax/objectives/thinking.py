@@ -42,6 +42,7 @@ def think(
     noise: Number = 0.0,
     key: Key[Array, ' b'] | None = None,
     detach: bool = False,
+    last: int | Int[Array, ''] | None = None,
     remat: bool = True,
 ) -> Thought:
     """Lets a guess descend the energy.
@@ -59,13 +60,15 @@ def think(
       key: of each sample `[b]`, with noise.
       detach: no gradient passes from a state to the one before it; each step still passes one to
         the parameters of the energy. False for the whole unroll.
+      last: the one state, from 1, that passes a gradient, and that of its own step alone: what
+        `detach` and a loss of this state come to, without the backward pass of all other steps.
       remat: compute each step again in the backward pass, so that only the states are kept; False
         is faster by that, and keeps all that every step needs.
 
     Raises:
       ValueError: a negative number of steps, or noise without a key.
 
-    Source: Algorithm 1 there; with `detach` the reference code's S1, and S2 for the last state.
+    Source: Algorithm 1 there; the reference code's S1 with `detach`, its S2 with `last`.
     """
     if steps < 0:
         raise ValueError(f'steps={steps}: must be at least 0')
@@ -89,12 +92,19 @@ def think(
     if remat:
         # In a scan nothing is merged across iterations, so the barriers against that only cost.
         descend = jax.checkpoint(descend, prevent_cse=False)
-    last, (states, energies, finite) = lax.scan(descend, candidate, jnp.arange(steps))
-    return Thought(
+    end, (states, energies, finite) = lax.scan(descend, candidate, jnp.arange(steps))
+    thought = Thought(
         jnp.concatenate([candidate[None], states]),
-        jnp.concatenate([energies, energy_fn(last)[None]]),
+        jnp.concatenate([energies, energy_fn(end)[None]]),
         jnp.where(jnp.all(finite), -1, jnp.argmin(finite)) if steps else jnp.int32(-1),
     )
+    if last is None:
+        return thought
+    # Without gradient so far, which the compiler then leaves out; the step that counts, again.
+    thought = lax.stop_gradient(thought)
+    before = lax.dynamic_index_in_dim(thought.trajectory, last - 1, keepdims=False)
+    after, _ = descend(before, last - 1)
+    return thought._replace(trajectory=thought.trajectory.at[last].set(after))
 
 
 def thinking_loss(

@@ -69,6 +69,10 @@ def _energy(
     spread, factor = options.step_size_spread, 1.0
     if spread > 1:
         factor = draw(_SIZE, partial(jax.random.uniform, minval=1 / spread, maxval=spread))
+    last = None
+    if options.loss == 'last':
+        key = jax.random.fold_in(place.key, _STEPS)
+        last = jax.random.randint(key, (), options.least_steps, options.steps + 1)
     thought = think(
         lambda candidate: model.energy(candidate, noisy),
         guess,
@@ -77,12 +81,9 @@ def _energy(
         noise=options.langevin,
         key=draw(_LANGEVIN, lambda key: key),
         detach=options.detach,
+        last=last if options.detach else None,
         remat=options.steps > _KEPT_STEPS,
     )
-    last = None
-    if options.loss == 'last':
-        key = jax.random.fold_in(place.key, _STEPS)
-        last = jax.random.randint(key, (), options.least_steps, options.steps + 1)
     loss, metrics = thinking_loss(thought.trajectory, clean, last=last, axis_name=place.axis_name)
     drop, bad = jnp.mean(thought.energies[0] - thought.energies[-1]), thought.nonfinite
     if place.axis_name is not None:

@@ -76,14 +76,14 @@ def _think(model: Verifier, anchor: Encoded, positive: Encoded, negative: Encode
         jax.random.uniform(share_key, (b,), maxval=_MOST_KEPT),
     )
     size, clipped = model.network.step_size(t)
+    last = jax.random.randint(steps_key, (), min(_STEPS), max(_STEPS) + 1)
     thought = think(
         lambda tokens: model.residual(anchor, positive._replace(tokens=tokens)),
         start,
         steps=max(_STEPS),
         step_size=size * jax.random.uniform(size_key, (b,), minval=0.5, maxval=2.0),
-        detach=True,
+        last=last,
     )
-    last = jax.random.randint(steps_key, (), min(_STEPS), max(_STEPS) + 1)
     target = jax.lax.stop_gradient(positive.tokens)
     loss, metrics = thinking_loss(thought.trajectory, target, last=last)
     return loss, metrics | {
