@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 
 __all__ = ['Side', 'started']
@@ -54,8 +55,11 @@ class Side:
 def started(
     commands: dict[str, list[str]], environments: dict[str, dict[str, str]] | None = None
 ) -> Iterator[dict[str, Side]]:
-    """Starts the processes by name, and ends them."""
+    """Starts the processes by name, and ends them, also when this one is told to end."""
     with contextlib.ExitStack() as stack:
+        # By default Python ends without leaving any `with`, and the others would stand still.
+        before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+        stack.callback(signal.signal, signal.SIGTERM, before)
         yield {
             name: stack.enter_context(
                 contextlib.closing(Side(command, (environments or {}).get(name)))

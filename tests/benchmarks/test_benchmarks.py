@@ -2,7 +2,11 @@
 
 import importlib
 import json
+import os
+import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ from benchmarks import gpu, measure, steps
 from benchmarks.graph import features_of, lazy_greedy
 from contrastive_jax.graph import subsets
 
+ROOT = Path(__file__).parents[2]
 TOYS = {
     'shares': '--config configs/digits.py --shape 4 4 1 --batch 8',
     'growth': '--shape 4 4 1 --batch 8 --classes --size --devices',
@@ -50,6 +55,22 @@ def test_a_benchmark_writes_a_row_for_each_size(name, small_models, monkeypatch,
     found = json.loads(file.read_text())
     assert found['rows']
     assert found['versions']
+
+
+def test_a_benchmark_that_is_told_to_end_leaves_no_process_behind():
+    """It would stand still for ever, with all the memory that it holds."""
+    code = """
+import os, signal, sys
+from benchmarks.sides import started
+peer = [sys.executable, '-c', 'print("ready", flush=True); input()']
+with started({'peer': peer}) as sides:
+    print(sides['peer'].process.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(done.stdout), 0)
 
 
 def test_a_part_that_takes_too_long_is_cut_off():
