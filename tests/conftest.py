@@ -32,7 +32,7 @@ settings.load_profile('quick')
 
 
 def pytest_addoption(parser):
-    parser.addoption('--kills', type=int, default=3, help='of each run in tests/faults')
+    parser.addoption('--kills', type=int, default=2, help='of each run in tests/faults')
 
 
 def pytest_collection_modifyitems(items):

@@ -114,12 +114,8 @@ def _remount(where, options):
     subprocess.run(['mount', '-o', f'remount,{options}', str(where)], check=True)
 
 
-_SLOW = pytest.mark.slow
-
-
-@pytest.mark.parametrize(
-    'room', [pytest.param('16k', marks=_SLOW), '1200k', pytest.param('1400k', marks=_SLOW)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('room', ['16k', '1200k', '1400k'])
 def test_a_full_disk_stops_the_run_and_room_resumes_it(room, small_disk, tmp_path):
     changes = _changes(tmp_path, epochs=60, checkpoint_every=10)
     _remount(small_disk, f'size={room}')

@@ -112,6 +112,7 @@ def test_the_batch_script_goes_on_after_it_was_told_to_stop(environ, config, tmp
     assert _steps(workdir) == list(range(1, 6001))
 
 
+@pytest.mark.slow
 def test_a_grid_survives_that_a_job_is_taken_away(environ, config, tmp_path):
     runs = tmp_path / 'runs'
     sweep = subprocess.Popen(
