@@ -22,7 +22,7 @@ from contrastive_jax.runs import TrainedRun, load_run
 from contrastive_jax.verification import compare, infer
 from contrastive_jax.verification.encoding import Bank, Encoder, make_bank
 from contrastive_jax.verification.fit import Fitted, Kind, Options, fit
-from contrastive_jax.verification.pairs import Pairs, band_pairs
+from contrastive_jax.verification.pairs import Pairs, band_pairs, thinned
 from contrastive_jax.verification.scores import energy_scores
 
 __all__ = ['run']
@@ -80,7 +80,15 @@ def prepare(workdir: Path, seed: int) -> Prepared:
     return Prepared(trained, features, encoder, bank, band)
 
 
-def run(workdir: Path, out: Path, *, steps: int, seed: int, controls: bool = True) -> dict:
+def run(
+    workdir: Path,
+    out: Path,
+    *,
+    steps: int,
+    seed: int,
+    neighbours: int = 0,
+    controls: bool = True,
+) -> dict:
     """Trains the verifier, measures and writes everything, and returns the tables.
 
     Args:
@@ -88,6 +96,8 @@ def run(workdir: Path, out: Path, *, steps: int, seed: int, controls: bool = Tru
       out: folder to write to.
       steps: of training, of each verifier.
       seed: of all draws.
+      neighbours: a positive is one of so many nearest images, if that is mutual; 0 for another
+        augmentation of the anchor itself.
       controls: whether to train the controls and to measure; otherwise only scores are made.
 
     Raises:
@@ -98,9 +108,8 @@ def run(workdir: Path, out: Path, *, steps: int, seed: int, controls: bool = Tru
     prepared = prepare(workdir, seed)
     images = prepared.run.construction.whole.images
     unit = np.asarray(prepared.bank.clean.unit)
-    everyone = np.arange(len(unit))
     try:
-        drawn = band_pairs(unit, everyone, **prepared.band, count=_DRAWN)
+        drawn = band_pairs(unit, np.arange(len(unit)), **prepared.band, count=_DRAWN)
     except ValueError as error:
         raise UserError(f'--workdir={workdir}: {error}') from error
     temperature = prepared.run.config.loss.temperature
@@ -108,17 +117,19 @@ def run(workdir: Path, out: Path, *, steps: int, seed: int, controls: bool = Tru
     verifiers = fit(
         prepared.encoder,
         images,
+        unit,
         drawn,
         prepared.run.config.augment,
         _VERIFIER | _CONTROLS if controls else _VERIFIER,
-        Options(steps, seed, temperature),
+        Options(steps, seed, temperature, neighbours),
     )
-    pairs = band_pairs(unit, everyone, **prepared.band, count=_WRITTEN)
+    pairs = thinned(drawn, _WRITTEN)
     columns, arrays = _energies(prepared, verifiers[compare.SYSTEM_2], pairs, temperature)
     tables = _tables(prepared, verifiers, seed) if controls else {}
     summary = {
         'steps': steps,
         'seed': seed,
+        'neighbours': neighbours,
         **prepared.band,
         'temperature': temperature,
         'step_sizes_clipped': verifiers[compare.SYSTEM_2].clipped,
@@ -197,7 +208,8 @@ def main(values: flags.FlagValues) -> None:
     """Runs with what the command line says."""
     workdir = Path(values.workdir)
     out = Path(values.out) if values.out else workdir / 'verify'
-    _print(run(workdir, out, steps=values.steps, seed=values.seed), out)
+    options = {name: values[name].value for name in ('steps', 'seed', 'neighbours')}
+    _print(run(workdir, out, **options), out)
 
 
 if __name__ == '__main__':
@@ -205,5 +217,11 @@ if __name__ == '__main__':
     flags.DEFINE_string('out', None, 'Folder to write to; WORKDIR/verify by default.')
     flags.DEFINE_integer('steps', 1000, 'Of training, of each verifier.', lower_bound=1)
     flags.DEFINE_integer('seed', 0, 'Of all draws.', lower_bound=0)
+    flags.DEFINE_integer(
+        'neighbours',
+        0,
+        'A positive is one of so many nearest images, if that is mutual; 0: the anchor itself.',
+        lower_bound=0,
+    )
     flags.mark_flag_as_required('workdir')
     cli.run(lambda: main(flags.FLAGS))

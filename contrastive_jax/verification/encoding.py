@@ -100,21 +100,20 @@ def encode_views(
     images: UInt8[Array, 'b m h w c'],
     augmentation: FrozenConfigDict,
 ) -> tuple[Encoded, Float[Array, ' b']]:
-    """Encodes one augmentation of each image, a second one of the anchors, and a mixture.
+    """Encodes an augmentation of each image, and a mixture of two of them.
 
     Args:
       key: of the augmentations and mixtures.
       encoder: the frozen one.
-      images: `[b, m, h, w, c]`, of each row the anchor and its negatives.
+      images: `[b, m, h, w, c]`, of each row the anchor, its positive, and the negatives.
       augmentation: the section `augment` of a config.
 
     Returns:
-      `[b, m + 2, ...]`: the anchor, its positive, the negatives, and the positive mixed with the
-      first negative in pixels; and the share of the positive in that, `[b]`.
+      `[b, m + 1, ...]`: the images in their order, and the positive mixed with the first negative
+      in pixels; and the share of the positive in that, `[b]`.
     """
     view_key, mix_key = jax.random.split(key)
     pictures = images.astype(jnp.float32) / 255
-    pictures = jnp.concatenate([pictures[:, :1], pictures], axis=1)
     b, m = pictures.shape[:2]
     keys = jax.random.split(view_key, b * m)
     flat = pictures.reshape(b * m, *pictures.shape[2:])

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
@@ -22,7 +22,7 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.verification.encoding import Encoder, encode, encode_views
 from contrastive_jax.verification.loss import pair_loss
 from contrastive_jax.verification.models import make_verifier
-from contrastive_jax.verification.pairs import Pairs
+from contrastive_jax.verification.pairs import Pairs, mutual_neighbours
 
 __all__ = ['Fitted', 'Kind', 'Options', 'draw', 'fit']
 
@@ -30,6 +30,8 @@ _BATCH, _HARD, _RANDOM = 16, 4, 2
 _LEARNING_RATE, _WEIGHT_DECAY, _WARMUP = 1e-3, 1e-4, 0.1
 # Steps after which their numbers are looked at.
 _LOOK = 50
+
+Neighbours = tuple[np.ndarray, np.ndarray] | None
 
 
 class Kind(NamedTuple):
@@ -51,11 +53,13 @@ class Options(NamedTuple):
       steps: of the optimiser.
       seed: of parameters, batches and augmentations.
       temperature: tau.
+      neighbours: a positive is one of so many nearest, if that is mutual; 0 for the anchor itself.
     """
 
     steps: int
     seed: int
     temperature: float
+    neighbours: int = 0
 
 
 class Fitted(NamedTuple):
@@ -79,15 +83,25 @@ class Draw(NamedTuple):
 
     Attributes:
       anchors: `[b]`.
+      positives: `[b]`, the anchor itself or a neighbour.
       negatives: `[b, m - 1]`, those of the band first.
     """
 
     anchors: Int[np.ndarray, ' b']
+    positives: Int[np.ndarray, ' b']
     negatives: Int[np.ndarray, 'b s']
 
 
-def draw(rng: np.random.Generator, pairs: Pairs, n: int) -> Draw:
-    """Anchors, some negatives out of the band of each, and some out of all other images."""
+def draw(rng: np.random.Generator, pairs: Pairs, n: int, neighbours: Neighbours = None) -> Draw:
+    """Anchors, a positive and some negatives out of the band of each, and some out of all images.
+
+    Args:
+      rng: what draws.
+      pairs: of the band.
+      n: images.
+      neighbours: what `pairs.mutual_neighbours` returns, to draw positives from; None for the
+        anchors themselves, which also serve where no neighbour is mutual.
+    """
     size = min(_BATCH, n)
     anchors = rng.choice(len(pairs.anchors), size, replace=False)
     hard = min(_HARD, pairs.partners.shape[1])
@@ -96,12 +110,23 @@ def draw(rng: np.random.Generator, pairs: Pairs, n: int) -> Draw:
     anchors = pairs.anchors[anchors]
     others = rng.integers(n - 1, size=(size, _RANDOM))
     others += others >= anchors[:, None]
-    return Draw(anchors, np.concatenate([found, others], axis=1))
+    negatives = np.concatenate([found, others], axis=1)
+    return Draw(anchors, _positives(rng, anchors, neighbours), negatives)
+
+
+def _positives(rng, anchors, neighbours: Neighbours) -> Int[np.ndarray, ' b']:
+    if neighbours is None:
+        return anchors
+    nearest, mutual = (x[anchors] for x in neighbours)
+    place = np.argmax(np.where(mutual, rng.random(mutual.shape), -1.0), axis=1)[:, None]
+    found = np.take_along_axis(nearest, place, axis=1)[:, 0]
+    return np.where(mutual.any(axis=1), found, anchors)
 
 
 def fit(
     encoder: Encoder,
     images: np.ndarray | StoredImages,
+    unit: Float[np.ndarray, 'n k'],
     pairs: Pairs,
     augmentation,
     kinds: Mapping[str, Kind],
@@ -109,12 +134,13 @@ def fit(
 ) -> dict[str, Fitted]:
     """Trains verifiers by `objectives.verification_loss`, all on the same views of the same pairs.
 
-    Every image of a pair is augmented anew. A positive is another augmentation of the anchor; were
-    it the only augmented one of its partners, that would give it away.
+    Every image of a pair is augmented anew: were the positive the only augmented one of an anchor's
+    partners, that would give it away.
 
     Args:
       encoder: the frozen one.
       images: uint8 `[n, h, w, c]`.
+      unit: `[n, k]` directions of their features.
       pairs: of the band; hard negatives are drawn from them.
       augmentation: the section `augment` of a config.
       kinds: the verifiers, by name.
@@ -138,9 +164,10 @@ def fit(
         updates[name] = _make_update(graphdefs[name], kind.thinking, optimizer, log_inclusion)
     step = _make_step(updates, augmentation)
     rng = np.random.default_rng([options.seed, 2])
+    neighbours = mutual_neighbours(unit, options.neighbours) if options.neighbours else None
     unseen, kept = [], []
     for number in tqdm(range(options.steps), 'verifiers', disable=None, leave=False):
-        batch = _pictures(images, draw(rng, pairs, len(images)))
+        batch = _pictures(images, draw(rng, pairs, len(images), neighbours))
         states, metrics = step(states, encoder, batch, jax.random.fold_in(key, number))
         unseen.append(metrics)
         if len(unseen) == _LOOK or number + 1 == options.steps:
@@ -157,9 +184,9 @@ def _fitted(graphdef, params, seen: list[dict]) -> Fitted:
     return Fitted(graphdef, params, losses, sum(int(metrics['clipped']) for metrics in seen))
 
 
-def _pictures(images, drawn: Draw) -> UInt8[np.ndarray, 'b m h w c']:
-    """Anchors and negatives, `[b, m, h, w, c]`."""
-    rows = np.concatenate([drawn.anchors[:, None], drawn.negatives], axis=1)
+def _pictures(images, drawn: Draw) -> UInt8[np.ndarray, 'b s h w c']:
+    """Anchors, positives and negatives, `[b, m + 1, h, w, c]`."""
+    rows = np.column_stack([drawn.anchors, drawn.positives, drawn.negatives])
     return images[rows.ravel()].reshape(*rows.shape, *images.shape[1:])
 
 

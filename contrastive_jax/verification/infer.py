@@ -67,7 +67,8 @@ def pair_energies(
     for start in tqdm(starts, 'energies', disable=None, leave=False):
         real = min(_BATCH, len(i) - start)
         rows = [np.resize(x[start : start + _BATCH], _BATCH) for x in (i, j)]
-        found = jax.device_get(_energies(fitted.params, first, second, *rows, fitted[0], steps))
+        pairs = _take(first, rows[0]), _take(second, rows[1])
+        found = jax.device_get(_energies(fitted.params, *pairs, fitted.graphdef, steps))
         if found[-1] >= 0:
             raise UserError(
                 f'--workdir: inner step {found[-1]} of thinking: the gradient is not finite; train '
@@ -77,13 +78,18 @@ def pair_energies(
     return Energies(*(np.concatenate(x, axis=-1) for x in zip(*parts, strict=True)))
 
 
-@partial(jax.jit, static_argnums=(5, 6))
-def _energies(params, first, second, i, j, graphdef, steps: int):
+# Apart from the energies, which are then compiled once for data sets of all sizes.
+@jax.jit
+def _take(encoded: Encoded, rows) -> Encoded:
+    return jax.tree.map(lambda x: x[rows], encoded)
+
+
+@partial(jax.jit, static_argnums=(3, 4))
+def _energies(params, a: Encoded, b: Encoded, graphdef, steps: int):
     model = nnx.merge(graphdef, params)
-    a, b = jax.tree.map(lambda x: x[i], first), jax.tree.map(lambda x: x[j], second)
     if not steps:
         residual = model.residual(a, b)
-        nothing = jnp.zeros((1, len(i)))
+        nothing = jnp.zeros((1, len(residual)))
         return model.cosine_energy(a, b) + residual, nothing, nothing, jnp.int32(-1)
     thought = think(
         lambda tokens: model.residual(a, b._replace(tokens=tokens)),
@@ -106,16 +112,16 @@ def cost(fitted: Fitted, encoded: Encoded, steps: int) -> dict[str, dict[str, fl
       steps: of thinking, for the last row.
     """
     rows = jnp.arange(_BATCH) % len(encoded.unit)
-    others = rows[::-1]
+    a, b = _take(encoded, rows), _take(encoded, rows[::-1])
 
-    def cosine(unit, i, j):
-        return jnp.sum(unit[i] * unit[j], axis=-1)
+    def cosine(u, v):
+        return jnp.sum(u * v, axis=-1)
 
     def energy(steps):
-        arguments = (fitted.params, encoded, encoded, rows, others, fitted.graphdef, steps)
-        return _energies.lower(*arguments).compile(), arguments[:5]
+        arguments = (fitted.params, a, b, fitted.graphdef, steps)
+        return _energies.lower(*arguments).compile(), arguments[:3]
 
-    arguments = (encoded.unit, rows, others)
+    arguments = (a.unit, b.unit)
     programs = {
         'cosine': (jax.jit(cosine).lower(*arguments).compile(), arguments),
         'energy': energy(0),

@@ -6,11 +6,11 @@ Axes: n images, m of them anchors, k features, s partners of each.
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from contrastive_jax.numerics import check_percentiles, percentile_rank
 
-__all__ = ['Pairs', 'band_pairs', 'nearest_pairs']
+__all__ = ['Pairs', 'band_pairs', 'mutual_neighbours', 'nearest_pairs', 'thinned']
 
 # Anchors whose similarities are held at one time.
 _BLOCK = 512
@@ -63,9 +63,19 @@ def band_pairs(
             'them; widen the band'
         )
     size = low - high
-    # The middles of equal parts of the band.
-    places = high + np.floor((np.arange(min(count, size)) + 0.5) * size / min(count, size))
-    return _ranked(unit, anchors, places.astype(np.int64), size)
+    return _ranked(unit, anchors, high + _middles(size, count), size)
+
+
+def thinned(pairs: Pairs, count: int) -> Pairs:
+    """So many of the partners of each anchor, evenly spread over those there are."""
+    kept = _middles(pairs.partners.shape[1], count)
+    return pairs._replace(partners=pairs.partners[:, kept], cosine=pairs.cosine[:, kept])
+
+
+def _middles(size: int, count: int) -> Int[np.ndarray, ' s']:
+    """The middles of equal parts, `count` of them or as many as there are places."""
+    count = min(count, size)
+    return np.floor((np.arange(count) + 0.5) * size / count).astype(np.int64)
 
 
 def nearest_pairs(
@@ -80,6 +90,15 @@ def nearest_pairs(
     """
     count = min(count, len(unit) - 1)
     return _ranked(unit, anchors, np.arange(count), count)
+
+
+def mutual_neighbours(
+    unit: Float[np.ndarray, 'n k'], count: int
+) -> tuple[Int[np.ndarray, 'n s'], Bool[np.ndarray, 'n s']]:
+    """The `count` nearest of each image, and which of them have it among theirs in turn."""
+    everyone = np.arange(len(unit))
+    nearest = nearest_pairs(unit, everyone, count).partners
+    return nearest, (nearest[nearest] == everyone[:, None, None]).any(axis=-1)
 
 
 def _ranked(unit, anchors, places, of: int) -> Pairs:

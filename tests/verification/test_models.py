@@ -72,6 +72,22 @@ def test_negatives_are_others_those_of_the_band_first():
     assert np.all(np.isin((hard - drawn.anchors[:, None]) % 30, np.arange(1, 9)))
     assert all(len(set(row)) == 4 for row in hard.tolist())
     assert not np.any(drawn.negatives == drawn.anchors[:, None])
+    np.testing.assert_array_equal(drawn.positives, drawn.anchors)
+
+
+def test_positives_are_mutual_neighbours_or_the_anchor_itself():
+    rng = np.random.default_rng(0)
+    pairs = Pairs(
+        np.arange(30), (np.arange(30)[:, None] + 9) % 30, np.zeros((30, 1), np.float32), 1
+    )
+    nearest = (np.arange(30)[:, None] + [1, 2, 3]) % 30
+    # Of even images the second and the third are mutual, of odd ones none is.
+    mutual = (np.arange(30)[:, None] % 2 == 0) & np.array([[False, True, True]])
+    for _ in range(5):
+        drawn = fit.draw(rng, pairs, 30, (nearest, mutual))
+        steps, even = (drawn.positives - drawn.anchors) % 30, drawn.anchors % 2 == 0
+        assert set(steps[even]) == {2, 3}
+        assert set(steps[~even]) == {0}
 
 
 @pytest.mark.parametrize(

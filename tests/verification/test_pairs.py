@@ -5,7 +5,7 @@ from sklearn.metrics import roc_auc_score
 from contrastive_jax.graph import sample_difficulty
 from contrastive_jax.graph._inputs import directions
 from contrastive_jax.verification import measure
-from contrastive_jax.verification.pairs import band_pairs, nearest_pairs
+from contrastive_jax.verification.pairs import band_pairs, mutual_neighbours, nearest_pairs, thinned
 from contrastive_jax.verification.rerank import k_reciprocal
 from contrastive_jax.verification.scores import energy_scores
 
@@ -25,11 +25,20 @@ def test_partners_are_others_spread_evenly_by_rank():
     some = band_pairs(UNIT, np.array([3, 7]), pos_high=0.1, pos_low=0.5, count=4)
     np.testing.assert_array_equal(some.partners, whole.partners[:, [2, 6, 10, 14]])
     assert some.of == 16
+    np.testing.assert_equal(thinned(whole, 4), some)
     cosines = np.sum(UNIT[some.anchors][:, None] * UNIT[some.partners], axis=-1)
     np.testing.assert_allclose(cosines, some.cosine, rtol=1e-5, atol=1e-6)
     nearest = nearest_pairs(UNIT, np.arange(41), 3)
     assert not np.any(nearest.partners == np.arange(41)[:, None])
     assert np.all(np.diff(nearest.cosine, axis=1) <= 0)
+
+
+def test_mutual_neighbours_have_each_other_among_theirs():
+    nearest, mutual = mutual_neighbours(UNIT, 4)
+    for i, (partners, marks) in enumerate(zip(nearest, mutual, strict=True)):
+        assert i not in partners
+        assert marks.tolist() == [i in nearest[j] for j in partners]
+    assert 0 < mutual.mean() < 1
 
 
 @pytest.mark.parametrize(('high', 'low', 'message'), [(0.2, 0.2, 'widen'), (0.3, 0.2, 'pos_high')])
