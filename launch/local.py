@@ -72,10 +72,11 @@ def run_all(runs: Sequence[Run], jobs: int) -> list[Outcome]:
             with change:
                 running.discard(run.title)
 
-    # Whoever waits was submitted after whom it waits for, so that one of them can always go on.
+    # Whoever waits was submitted after whom it waits for, so that one of them can always go on; and
+    # those that wait for nobody first, for who waits holds a place in which another could run.
     pool = ThreadPoolExecutor(jobs)
     try:
-        for run in runs:
+        for run in sorted(runs, key=lambda run: run.needs is not None):
             futures[run.folder] = pool.submit(work, run)
         outcomes = []
         progress = tqdm(as_completed(futures.values()), total=len(runs), unit='run', disable=None)

@@ -67,6 +67,19 @@ def test_no_more_run_at_a_time_than_asked_for(jobs, tmp_path):
     assert 1 <= most <= jobs
 
 
+def test_who_waits_keeps_nobody_from_running(tmp_path):
+    stamp = "import time; print('began', time.monotonic()); time.sleep(0.5)"
+    stamp += "; print('ended', time.monotonic())"
+    runs = [
+        _run(tmp_path, 'first', stamp),
+        _run(tmp_path, 'after', needs='first'),
+        _run(tmp_path, 'second', stamp),
+    ]
+    run_all(runs, 2)
+    times = {run.folder.name: run.log.read_text().split() for run in runs}
+    assert float(times['second'][1]) < float(times['first'][3])
+
+
 def test_a_follower_waits_even_for_one_that_is_slow(tmp_path):
     runs = [
         _run(tmp_path, 'slow', 'import time; time.sleep(0.5)'),
