@@ -19,7 +19,8 @@ _BCE, _MIX, _PENALTY = 0.5, 0.5, 1e-3
 
 
 def pair_nce(
-    energies: Float[Array, 'b m'], log_inclusion: Float[Array, ' m'] | Float[Array, 'b m']
+    energies: Float[Array, 'b m'],
+    log_inclusion: Float[Array, ' m'] | Float[Array, 'b m'] | None = None,
 ) -> Float[Array, '']:
     """How little the positive stands out among negatives that were drawn unevenly.
 
@@ -30,13 +31,15 @@ def pair_nce(
 
     Args:
       energies: `[b, m]`, F; column 0 is the positive.
-      log_inclusion: `[m]` or `[b, m]`, log q; 0 for the positive. All 0 for the plain loss.
+      log_inclusion: `[m]` or `[b, m]`, log q; 0 for the positive. None for q = 1, where only those
+        that are likely to be drawn are to be ranked.
 
     Returns:
       The mean over anchors.
     """
-    log_q = jnp.broadcast_to(jnp.atleast_2d(log_inclusion), energies.shape)
-    logits = -energies - log_q
+    logits = -energies
+    if log_inclusion is not None:
+        logits -= jnp.broadcast_to(jnp.atleast_2d(log_inclusion), energies.shape)
     return jnp.mean(jax.nn.logsumexp(logits, axis=1) - logits[:, 0])
 
 
@@ -78,7 +81,7 @@ def verification_loss(
     residuals: Float[Array, 'b m'],
     mixed: Float[Array, ' b'],
     *,
-    log_inclusion: Float[Array, ' m'] | Float[Array, 'b m'],
+    log_inclusion: Float[Array, ' m'] | Float[Array, 'b m'] | None = None,
     mixing: Float[Array, ' b'],
     offset: Scalar,
     thinking: Float[Array, ''] | Number = 0.0,

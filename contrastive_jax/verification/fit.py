@@ -154,14 +154,12 @@ def fit(
     """
     key = jax.random.key(options.seed)
     one = jax.eval_shape(encode, encoder, jnp.zeros((1, *images.shape[1:])))
-    hard = min(_HARD, pairs.partners.shape[1])
-    inclusion = [1, *[hard / pairs.of] * hard, *[_RANDOM / (len(images) - 1)] * _RANDOM]
-    log_inclusion, optimizer = np.log(np.float32(inclusion)), _optimizer(options.steps)
+    optimizer = _optimizer(options.steps)
     graphdefs, states, updates = {}, {}, {}
     for name, kind in kinds.items():
         graphdefs[name], params = make_verifier(kind.network, key, one, options.temperature)
         states[name] = params, optimizer.init(params)
-        updates[name] = _make_update(graphdefs[name], kind.thinking, optimizer, log_inclusion)
+        updates[name] = _make_update(graphdefs[name], kind.thinking, optimizer)
     step = _make_step(updates, augmentation)
     rng = np.random.default_rng([options.seed, 2])
     neighbours = mutual_neighbours(unit, options.neighbours) if options.neighbours else None
@@ -202,21 +200,15 @@ def _optimizer(steps: int) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(1.0), decay)
 
 
-def _make_update(graphdef, thinking: bool, optimizer, log_inclusion):
+def _make_update(graphdef, thinking: bool, optimizer):
     """A step of one verifier."""
 
     def update(state, encoded, mixing, key):
         params, opt_state = state
 
         def loss_function(params):
-            return pair_loss(
-                nnx.merge(graphdef, params),
-                encoded,
-                mixing,
-                key,
-                log_inclusion=jnp.asarray(log_inclusion),
-                thinking=thinking,
-            )
+            model = nnx.merge(graphdef, params)
+            return pair_loss(model, encoded, mixing, key, thinking=thinking)
 
         (loss, metrics), grads = jax.value_and_grad(loss_function, has_aux=True)(params)
         with jax.numpy_dtype_promotion('standard'):  # Optax takes powers of floats to integers

@@ -25,17 +25,18 @@ def pair_loss(
     mixing: Float[Array, ' b'],
     key: Key[Array, ''],
     *,
-    log_inclusion: Float[Array, ' m'],
     thinking: bool,
 ) -> tuple[Float[Array, ''], Metrics]:
     """`objectives.verification_loss` of the pairs of a step.
+
+    All negatives weigh the same (q = 1): the energies are to rank the band, and by inclusion
+    probabilities one drawn from all images would count as ten of the band.
 
     Args:
       model: the verifier.
       encoded: `[b, m + 2, ...]`, as `encoding.encode_views` returns them.
       mixing: `[b]`, as `encoding.encode_views` returns it.
       key: of thinking.
-      log_inclusion: `[m]`, log q of the positive and of each negative.
       thinking: whether L_opt is part of it.
 
     Returns:
@@ -56,7 +57,6 @@ def pair_loss(
         energies[:, :m],
         residuals[:, :m],
         energies[:, m],
-        log_inclusion=log_inclusion,
         mixing=mixing,
         offset=model.offset[...],
         **thought,

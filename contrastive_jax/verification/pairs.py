@@ -23,13 +23,11 @@ class Pairs(NamedTuple):
       anchors: `[m]` index of each anchor.
       partners: `[m, s]` indices of others.
       cosine: `[m, s]`, descending along a row.
-      of: how many partners those of a row stand for.
     """
 
     anchors: Int[np.ndarray, ' m']
     partners: Int[np.ndarray, 'm s']
     cosine: Float[np.ndarray, 'm s']
-    of: int
 
 
 def band_pairs(
@@ -63,7 +61,7 @@ def band_pairs(
             'them; widen the band'
         )
     size = low - high
-    return _ranked(unit, anchors, high + _middles(size, count), size)
+    return _ranked(unit, anchors, high + _middles(size, count))
 
 
 def thinned(pairs: Pairs, count: int) -> Pairs:
@@ -88,8 +86,7 @@ def nearest_pairs(
       anchors: `[m]` indices.
       count: partners wanted; all others where there are fewer.
     """
-    count = min(count, len(unit) - 1)
-    return _ranked(unit, anchors, np.arange(count), count)
+    return _ranked(unit, anchors, np.arange(min(count, len(unit) - 1)))
 
 
 def mutual_neighbours(
@@ -101,7 +98,7 @@ def mutual_neighbours(
     return nearest, (nearest[nearest] == everyone[:, None, None]).any(axis=-1)
 
 
-def _ranked(unit, anchors, places, of: int) -> Pairs:
+def _ranked(unit, anchors, places) -> Pairs:
     """Partners at some places of the descending order."""
     partners, cosines = [], []
     for start in range(0, len(anchors), _BLOCK):
@@ -111,4 +108,4 @@ def _ranked(unit, anchors, places, of: int) -> Pairs:
         found = np.argsort(-similarity, axis=1, kind='stable')[:, places]
         partners.append(found)
         cosines.append(np.take_along_axis(similarity, found, axis=1))
-    return Pairs(anchors, np.concatenate(partners), np.concatenate(cosines), of)
+    return Pairs(anchors, np.concatenate(partners), np.concatenate(cosines))

@@ -31,6 +31,11 @@ def test_nce_equals_its_formula(log_q):
     np.testing.assert_allclose(found, _nce(ENERGIES, log_q), rtol=1e-5)
 
 
+def test_without_inclusion_probabilities_all_negatives_weigh_the_same():
+    found = pair_nce(jnp.asarray(ENERGIES))
+    np.testing.assert_allclose(found, pair_nce(jnp.asarray(ENERGIES), jnp.zeros(4)), rtol=1e-6)
+
+
 def test_nce_does_not_see_a_shift_of_all_energies_of_an_anchor():
     shifted = ENERGIES + 7 * normal(1, 5, 1)
     found = [pair_nce(jnp.asarray(x), jnp.asarray(LOG_Q)) for x in (ENERGIES, shifted)]

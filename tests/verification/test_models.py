@@ -65,7 +65,7 @@ def test_thinking_lowers_the_energy_and_none_changes_nothing():
 def test_negatives_are_others_those_of_the_band_first():
     rng = np.random.default_rng(0)
     partners = np.stack([(np.arange(30) + shift) % 30 for shift in range(1, 9)], axis=1)
-    pairs = Pairs(np.arange(30), partners, np.zeros((30, 8), np.float32), 8)
+    pairs = Pairs(np.arange(30), partners, np.zeros((30, 8), np.float32))
     drawn = fit.draw(rng, pairs, 30)
     assert len(set(drawn.anchors.tolist())) == len(drawn.anchors) == 16
     hard = drawn.negatives[:, :4]
@@ -77,9 +77,7 @@ def test_negatives_are_others_those_of_the_band_first():
 
 def test_positives_are_mutual_neighbours_or_the_anchor_itself():
     rng = np.random.default_rng(0)
-    pairs = Pairs(
-        np.arange(30), (np.arange(30)[:, None] + 9) % 30, np.zeros((30, 1), np.float32), 1
-    )
+    pairs = Pairs(np.arange(30), (np.arange(30)[:, None] + 9) % 30, np.zeros((30, 1), np.float32))
     nearest = (np.arange(30)[:, None] + [1, 2, 3]) % 30
     # Of even images the second and the third are mutual, of odd ones none is.
     mutual = (np.arange(30)[:, None] % 2 == 0) & np.array([[False, True, True]])
@@ -124,7 +122,7 @@ def test_training_finds_the_positives(name, thinking, steps):
     encoded, mixing = _batch()
     graphdef, params = make_verifier(name, jax.random.key(0), A, 0.5)
     optimizer = fit._optimizer(steps)
-    step = jax.jit(fit._make_update(graphdef, thinking, optimizer, np.zeros(4, np.float32)))
+    step = jax.jit(fit._make_update(graphdef, thinking, optimizer))
     state, losses = (params, optimizer.init(params)), []
     for number in range(steps):
         state, metrics = step(state, encoded, mixing, jax.random.key(number))

@@ -16,7 +16,7 @@ def test_the_whole_band_is_that_of_the_graph():
     pairs = band_pairs(UNIT, np.arange(41), pos_high=0.1, pos_low=0.3, count=99)
     found = sample_difficulty(UNIT, pos_high=0.1, pos_low=0.3, center=False)
     # A threshold belongs to what is above it: high to the top, low to the band.
-    assert pairs.of == pairs.partners.shape[1] == 8
+    assert pairs.partners.shape[1] == 8
     np.testing.assert_allclose(pairs.cosine.mean(axis=1), found.gamma, rtol=1e-5, atol=1e-6)
 
 
@@ -24,7 +24,6 @@ def test_partners_are_others_spread_evenly_by_rank():
     whole = band_pairs(UNIT, np.array([3, 7]), pos_high=0.1, pos_low=0.5, count=16)
     some = band_pairs(UNIT, np.array([3, 7]), pos_high=0.1, pos_low=0.5, count=4)
     np.testing.assert_array_equal(some.partners, whole.partners[:, [2, 6, 10, 14]])
-    assert some.of == 16
     np.testing.assert_equal(thinned(whole, 4), some)
     cosines = np.sum(UNIT[some.anchors][:, None] * UNIT[some.partners], axis=-1)
     np.testing.assert_allclose(cosines, some.cosine, rtol=1e-5, atol=1e-6)
