@@ -22,7 +22,7 @@ class Outcome(NamedTuple):
 
 
 def execute(run: Run) -> Outcome:
-    """Executes what a run takes, its output into its log; nothing if it is done.
+    """Executes what a run takes and has not been done, its output into its log.
 
     A lock that its commands inherit keeps two launchers, or a launcher and what a killed one left
     behind, from writing to one workdir.
@@ -35,7 +35,9 @@ def execute(run: Run) -> Outcome:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return Outcome(run, 'is being run by another process')
-        for command in run.commands:
+        for command, made in zip(run.commands, run.makes, strict=True):
+            if made.exists():
+                continue
             done = subprocess.run(
                 command,
                 stdin=subprocess.DEVNULL,

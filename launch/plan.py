@@ -34,7 +34,7 @@ class Run(NamedTuple):
       seed: its seed.
       folder: its workdir, named by the hash of its config.
       commands: to be executed one after the other.
-      makes: files that are there once it is done.
+      makes: of each command the file that is there once it is done.
       needs: folder of the run that has to be done before, or None.
     """
 

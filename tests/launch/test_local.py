@@ -17,14 +17,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def _run(folder, name, *programs, needs=None, makes=True):
-    """A run whose commands are Python programs; the last is followed by one that makes its file."""
+    """A run whose command is some Python programs, of which the last makes its file."""
     workdir = folder / name
     last = f'import pathlib; p = pathlib.Path({str(workdir)!r}); p.mkdir(exist_ok=True); '
     last += "(p / 'result.json').touch()"
-    texts = [*programs, last] if makes else programs
-    commands = tuple((sys.executable, '-c', text) for text in texts)
+    text = '\n'.join([*programs, last] if makes else programs)
     needed = folder / needs if needs else None
-    return Run((name,), 0, workdir, commands, (workdir / 'result.json',), needed)
+    command = (sys.executable, '-c', text)
+    return Run((name,), 0, workdir, (command,), (workdir / 'result.json',), needed)
 
 
 def test_what_is_done_is_not_done_again(tmp_path):
@@ -33,6 +33,16 @@ def test_what_is_done_is_not_done_again(tmp_path):
     assert run.log.read_text() == 'hello\n'
     assert execute(run).reason == ''
     assert run.log.read_text() == 'hello\n'
+
+
+def test_of_a_run_that_broke_off_only_the_rest_is_done(tmp_path):
+    """Scores would refuse to be written over."""
+    texts = [f"print('{name}'); open({str(tmp_path / name)!r}, 'x')" for name in 'ab']
+    commands = tuple((sys.executable, '-c', text) for text in texts)
+    run = Run(('x',), 0, tmp_path / 'x', commands, (tmp_path / 'a', tmp_path / 'b'), None)
+    (tmp_path / 'a').touch()
+    assert execute(run).reason == ''
+    assert run.log.read_text() == 'b\n'
 
 
 def test_a_failure_stops_its_own_followers_alone(tmp_path):
