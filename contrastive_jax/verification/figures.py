@@ -53,7 +53,7 @@ def _steps(axes: Axes, found: dict) -> None:
             )
     axes.axhline(0.5, color='0.3', linewidth=0.8)
     axes.set(xlabel='steps of thinking', ylabel='ROC-AUC', title='thinking longer')
-    axes.legend(fontsize=8, loc='center right')
+    axes.legend(fontsize=8, loc='upper left', bbox_to_anchor=(1, 1))
 
 
 def _fractions(axes: Axes, found: dict) -> None:
