@@ -1,8 +1,10 @@
 """How validation loss falls with data: an energy beside a feed-forward denoiser of equal size.
 
     python -m benchmarks.scaling --subsets 84 168 337 674 1347 --seeds 3 --out docs/results/ebt
+    python -m benchmarks.scaling --config configs/ebt_denoise.py:cifar10 --data_dir DIR \
+        --subsets 5000 50000 --out OUT
 
-Each is trained for as many steps on so many of the digits, then measured on the test images at the
+Each is trained for as many steps on so many of the images, then measured on the test images at the
 trained noise after the number of evaluations that it was trained with. Fits
 `log error = log A - b log n` and draws the seeds again for intervals.
 """
@@ -36,12 +38,13 @@ def slope(sizes: np.ndarray, errors: np.ndarray) -> float:
     return float(-np.sum(x * (y - y.mean())) / np.sum(x * x))
 
 
-def _train(kind: str, count: int, seed: int, steps: int) -> tuple[float, float]:
-    """Mean squared error on the test images, and FLOPs of an image through training."""
-    config = load('configs/ebt_denoise.py')
+def _train(kind: str, count: int, seed: int, options) -> tuple[float, float]:
+    """Mean squared error on the test images, and FLOPs of an evaluation of an image."""
+    config = load(options.config)
+    config.data.data_dir = options.data_dir
     config.update_from_flattened_dict(_KINDS[kind])
     config.seed, config.batch_size = seed, min(config.batch_size, count)
-    config.epochs = max(1, round(steps / (count // config.batch_size)))
+    config.epochs = max(1, round(options.steps / (count // config.batch_size)))
     config.optimizer.warmup_epochs = config.epochs / 10
     data = sources.load(config.data)
     chosen = np.random.default_rng([seed, count]).permutation(len(data.train.images))[:count]
@@ -58,18 +61,22 @@ def _train(kind: str, count: int, seed: int, steps: int) -> tuple[float, float]:
 def main() -> None:
     """Parses the options, trains, fits, prints and draws."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--config', default='configs/ebt_denoise.py', help='file, with :variant')
+    parser.add_argument('--data_dir', help='as config.data.data_dir')
     parser.add_argument('--subsets', type=int, nargs='+', default=[84, 168, 337, 674, 1347])
     parser.add_argument('--seeds', type=int, default=3)
     parser.add_argument('--steps', type=int, default=600)
     parser.add_argument('--out', required=True, help='folder for scaling.json and scaling.png')
     options = parser.parse_args()
+    if len(set(options.subsets)) < 2:
+        parser.error(f'--subsets={options.subsets}: a slope needs at least two sizes')
     sizes = np.array(options.subsets, float)
     errors = {kind: np.zeros((options.seeds, len(sizes))) for kind in _KINDS}
     flops = {}
     todo = [(k, s, p) for s in range(options.seeds) for p in range(len(sizes)) for k in _KINDS]
     for kind, seed, place in tqdm(todo, 'scaling', disable=None):
         count = options.subsets[place]
-        errors[kind][seed, place], flops[kind] = _train(kind, count, seed, options.steps)
+        errors[kind][seed, place], flops[kind] = _train(kind, count, seed, options)
     rng = np.random.default_rng(0)
     draws = rng.integers(options.seeds, size=(_RESAMPLES, options.seeds))
     slopes = {kind: slope(sizes, found) for kind, found in errors.items()}
