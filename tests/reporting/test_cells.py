@@ -1,0 +1,80 @@
+import pytest
+
+from contrastive_jax.errors import UserError
+from contrastive_jax.reporting import statistics
+from tests.reporting.runs import cells_of, report_of, texts, write_run
+
+
+def test_seeds_do_not_split_cells_and_fields_do(runs):
+    cells = cells_of(runs)
+    assert [cell.name for cell in cells] == [
+        'pairs.select=none, pairs.margin=0',
+        'pairs.select=difficult, pairs.margin=0.1',
+    ]
+    assert [[run.seed for run in cell.runs] for cell in cells] == [[0, 1, 2]] * 2
+
+
+@pytest.mark.parametrize(
+    ('paths', 'cells'),
+    [
+        (['0.npz', '1.npz', '2.npz'], 1),
+        (['a.npz', 'a.npz', 'b.npz'], 2),
+        (['a.npz', 'a.npz', 'a.npz'], 1),
+    ],
+)
+def test_a_path_splits_cells_unless_each_seed_has_its_own(tmp_path, paths, cells):
+    for seed, path in enumerate(paths):
+        write_run(tmp_path / str(seed), seed, removal__ratio=0.1, removal__scores=path)
+    assert len(cells_of(tmp_path)) == cells
+
+
+def test_two_score_files_for_one_seed_are_two_cells(tmp_path):
+    for name in 'ab':
+        write_run(tmp_path / name, 0, removal__ratio=0.1, removal__scores=f'{name}.npz')
+    assert [cell.name for cell in cells_of(tmp_path)] == [
+        'removal.scores=a.npz',
+        'removal.scores=b.npz',
+    ]
+
+
+@pytest.mark.parametrize(('name', 'cells'), [('cifar10', 1), ('npz', 2)])
+def test_where_a_data_set_lies_matters_if_it_is_the_data_set(tmp_path, name, cells):
+    for seed, place in enumerate(('here', 'here', 'there')):
+        write_run(tmp_path / str(seed), seed, data__name=name, data__data_dir=place)
+    assert len(cells_of(tmp_path)) == cells
+
+
+def test_cells_are_ordered_by_size_after_the_defaults(tmp_path):
+    for width in (8, 128, 16, 64):
+        write_run(tmp_path / str(width), model__width=width)
+    names = [cell.name for cell in cells_of(tmp_path)]
+    assert names == [f'model.width={width}' for width in (64, 8, 16, 128)]
+
+
+@pytest.mark.parametrize(
+    ('wanted', 'place'), [(None, 0), ('pairs.margin=0.10', 1), ('pairs.select=none,epochs=2', 0)]
+)
+def test_the_baseline_is_the_untreated_cell_or_the_one_named(runs, wanted, place):
+    assert statistics.find_baseline(cells_of(runs), wanted) == place
+
+
+@pytest.mark.parametrize(
+    ('wanted', 'words'),
+    [
+        ('epochs=2', 'picks 2 cells, must pick one; it fits: pairs.select=none'),
+        ('pairs.margin=7', 'picks 0 cells.*there are: pairs.select=none'),
+        ('pairs.margn=0', "no run has a field 'pairs.margn'; the nearest is pairs.margin"),
+        ('pairs.margin', "'pairs.margin' is no field=value"),
+    ],
+)
+def test_a_baseline_must_pick_one_cell(runs, wanted, words):
+    with pytest.raises(UserError, match=words):
+        statistics.find_baseline(cells_of(runs), wanted)
+
+
+def test_runs_of_one_seed_count_once(runs):
+    write_run(runs / 'again', 0, 0.7)
+    report = report_of(runs)
+    assert texts(report, 'Cells')[0]['seeds'] == '0 (2 runs) 1 2'
+    # Of 0.6 (of 0.5 and 0.7), 0.6 and 0.7.
+    assert texts(report, 'Test accuracy')[0]['linear'] == '63.33 ± 5.77 (3)'

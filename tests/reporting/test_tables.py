@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+
+from contrastive_jax.reporting import markdown, statistics
+from contrastive_jax.reporting.collect import as_text, read_run
+from tests.reporting.runs import MARGIN, cells_of, report_of, texts, write_run
+
+
+def test_unequal_seeds_are_stated(runs):
+    write_run(runs / 'more', 3, 0.9, **MARGIN)
+    report = report_of(runs)
+    assert report.summary == '7 runs in 2 cells: 6 finished, 1 unfinished.'
+    seeds = [row['seeds'] for row in texts(report, 'Cells')]
+    assert seeds == ['0 1 2; 3 missing', '0 1 3; 2 unfinished']
+    accuracies = texts(report, 'Test accuracy')
+    assert [row['cell'] for row in accuracies] == [
+        '1: baseline',
+        '2: pairs.select=difficult, pairs.margin=0.1',
+    ]
+    assert [row['linear'] for row in accuracies] == ['60.00 ± 10.00 (3)', '76.67 ± 15.28 (3)']
+    # Seeds 0 and 1: 10 and 20 points, so 15 -+ 12.7062 * 5.
+    (difference,) = texts(report, 'Difference')
+    assert difference['linear'] == '+15.00 [-48.53, +78.53] (2)'
+
+
+def test_fields_equal_everywhere_are_listed_once(runs):
+    settings = {row['field']: row['value'] for row in texts(report_of(runs), 'Settings')}
+    assert settings['epochs'] == '2'
+    assert not settings.keys() & {'seed', 'pairs.select', 'pairs.margin'}
+
+
+def test_what_was_removed_and_how_fast_it_was(runs):
+    row = texts(report_of(runs), 'Images')[0]
+    assert row['removed'] == '3 ± 0 (3)'
+    assert row['removed by class'] == 'cat: 1, dog: 2'
+    assert row['pairs/s'] == '101 ± 1 (3)'
+
+
+def test_representations_without_training_and_origins(runs):
+    report = report_of(runs)
+    first = texts(report, 'Without pre-training')[:2]
+    assert [(row['representation'], row['linear']) for row in first] == [
+        ('untrained encoder', '50.00 ± 0.00 (3)'),
+        ('raw pixels', '25.00 ± 0.00 (3)'),
+    ]
+    assert [(row['value'], row['runs']) for row in texts(report, 'Made with')] == [
+        ('python 3.11.7, jax 0.10.2', '5'),
+        ('abc', '5'),
+    ]
+
+
+@pytest.mark.parametrize(
+    ('result', 'status', 'words'),
+    [
+        (False, 'unfinished', 'no result.json; 4 steps, 2 epochs'),
+        ('{"linear_accuracy": 0.9', 'damaged', 'result.json: damaged (Expecting'),
+        ('[1]', 'damaged', 'result.json: damaged (no JSON object'),
+        ('[' * 100000, 'damaged', 'result.json: damaged'),
+        ({'linear_accuracy': 'high'}, 'damaged', 'linear_accuracy is no number'),
+        ('{"linear_accuracy": NaN}', 'damaged', 'linear_accuracy is no number'),
+    ],
+)
+def test_runs_that_did_not_finish_are_shown_and_not_averaged(runs, result, status, words):
+    write_run(runs / 'bad', 3, result=result)
+    report = report_of(runs)
+    (problem,) = (line for line in report.problems if '/bad:' in line)
+    assert f'{status} (' in problem
+    assert words in problem
+    assert f'; 3 {status}' in texts(report, 'Cells')[0]['seeds']
+    assert texts(report, 'Test accuracy')[0]['linear'] == '60.00 ± 10.00 (3)'
+    assert problem in markdown.results(report)
+
+
+@pytest.mark.parametrize('content', ['{', '{"epochs": 3}', '{"seed": "0"}', b'\xff', None])
+def test_a_run_of_unknown_config_belongs_to_no_cell(runs, content):
+    path = write_run(runs / 'bad', 3, 0.9) / 'config.json'
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    report = report_of(runs)
+    assert report.summary == '7 runs in 2 cells: 5 finished, 1 unfinished, 1 damaged.'
+    assert any('bad: damaged (' in line and 'config.json' in line for line in report.problems)
+    assert texts(report, 'Test accuracy')[0]['linear'] == '60.00 ± 10.00 (3)'
+
+
+def test_metrics_are_averaged_within_epochs_and_their_damage_is_noted(tmp_path):
+    path = write_run(tmp_path / 'run') / 'metrics.jsonl'
+    diverged = '{"step": 5, "epoch": 2, "loss": null, "different_class_share": 0.5}\n'
+    path.write_text(path.read_text() + diverged + '{"step": 6, "ep')
+    run = read_run(tmp_path / 'run')
+    assert run.curves == {'loss': {0: 3.5, 1: 1.5}, 'different_class_share': {2: 0.5}}
+    assert run.note == (
+        '5 steps, 3 epochs; damaged lines in metrics.jsonl: 1; loss not finite from step 5'
+    )
+
+
+def test_curves_are_of_finished_runs_over_the_epochs_of_all(runs):
+    write_run(runs / 'long', 3, losses=(5, 5, 5))
+    write_run(runs / 'lost', 4, result=False, losses=(99, 99, 99))
+    epochs, values = statistics.curves(cells_of(runs)[0], 'loss')
+    assert epochs == [0, 1]
+    np.testing.assert_array_equal(values, [[3.5, 1.5]] * 3 + [[5.5, 5.5]])
+
+
+def test_equal_values_have_equal_texts():
+    assert as_text(0) == as_text(0.0) == as_text(-0.0) == '0'
+    assert [as_text(v) for v in (1e-4, True, None, [1, 'a'])] == [
+        '0.0001',
+        'True',
+        'None',
+        '[1, "a"]',
+    ]
+    assert as_text('a\x1b[2J\n\ud800') == r'a\x1b[2J\n\ud800'
