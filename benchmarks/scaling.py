@@ -21,13 +21,11 @@ from benchmarks.steps import load
 from contrastive_jax.data import sources
 from contrastive_jax.evaluation import denoising_quality
 from contrastive_jax.training.loop import pretrain
+from launch.grids.ebt_denoise import CELLS
 
 __all__ = ['main', 'slope']
 
-_KINDS = {
-    'feed-forward': {'model.name': 'feedforward'},
-    'energy': {'model.name': 'energy', 'denoise.steps': 1, 'denoise.least_steps': 1},
-}
+_KINDS = {'feed-forward': CELLS['feed-forward'], 'energy': CELLS['energy, S1']}
 _RESAMPLES = 2000
 
 

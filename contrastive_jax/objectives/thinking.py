@@ -66,12 +66,14 @@ def think(
         is faster by that, and keeps all that every step needs.
 
     Raises:
-      ValueError: a negative number of steps, or noise without a key.
+      ValueError: a negative number of steps, a `last` that is none of them, or noise without a key.
 
     Source: Algorithm 1 there; the reference code's S1 with `detach`, its S2 with `last`.
     """
     if steps < 0:
         raise ValueError(f'steps={steps}: must be at least 0')
+    if isinstance(last, int) and not 1 <= last <= steps:
+        raise ValueError(f'last={last}: must be a step, from 1 to steps={steps}')
     if noise and key is None:
         raise ValueError(f'noise={noise}: needs a key for each sample')
     wide = (-1,) + (1,) * (candidate.ndim - 1)

@@ -13,25 +13,23 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.errors import UserError
+from contrastive_jax.verification.draw import Draw, draw
 from contrastive_jax.verification.encoding import Encoder, encode, encode_views
 from contrastive_jax.verification.loss import pair_loss
 from contrastive_jax.verification.models import make_verifier
 from contrastive_jax.verification.pairs import Pairs, mutual_neighbours
 
-__all__ = ['Fitted', 'Kind', 'Options', 'draw', 'fit']
+__all__ = ['Fitted', 'Kind', 'Options', 'fit']
 
-_BATCH, _HARD, _RANDOM = 16, 4, 2
 _LEARNING_RATE, _WEIGHT_DECAY, _WARMUP = 1e-3, 1e-4, 0.1
 # Steps after which their numbers are looked at.
 _LOOK = 50
-
-Neighbours = tuple[np.ndarray, np.ndarray] | None
 
 
 class Kind(NamedTuple):
@@ -76,51 +74,6 @@ class Fitted(NamedTuple):
     params: nnx.State
     losses: dict[str, float]
     clipped: int
-
-
-class Draw(NamedTuple):
-    """The images of a step.
-
-    Attributes:
-      anchors: `[b]`.
-      positives: `[b]`, the anchor itself or a neighbour.
-      negatives: `[b, m - 1]`, those of the band first.
-    """
-
-    anchors: Int[np.ndarray, ' b']
-    positives: Int[np.ndarray, ' b']
-    negatives: Int[np.ndarray, 'b s']
-
-
-def draw(rng: np.random.Generator, pairs: Pairs, n: int, neighbours: Neighbours = None) -> Draw:
-    """Anchors, a positive and some negatives out of the band of each, and some out of all images.
-
-    Args:
-      rng: what draws.
-      pairs: of the band.
-      n: images.
-      neighbours: what `pairs.mutual_neighbours` returns, to draw positives from; None for the
-        anchors themselves, which also serve where no neighbour is mutual.
-    """
-    size = min(_BATCH, n)
-    anchors = rng.choice(len(pairs.anchors), size, replace=False)
-    hard = min(_HARD, pairs.partners.shape[1])
-    order = rng.permuted(np.tile(np.arange(pairs.partners.shape[1]), (size, 1)), axis=1)
-    found = np.take_along_axis(pairs.partners[anchors], order[:, :hard], axis=1)
-    anchors = pairs.anchors[anchors]
-    others = rng.integers(n - 1, size=(size, _RANDOM))
-    others += others >= anchors[:, None]
-    negatives = np.concatenate([found, others], axis=1)
-    return Draw(anchors, _positives(rng, anchors, neighbours), negatives)
-
-
-def _positives(rng, anchors, neighbours: Neighbours) -> Int[np.ndarray, ' b']:
-    if neighbours is None:
-        return anchors
-    nearest, mutual = (x[anchors] for x in neighbours)
-    place = np.argmax(np.where(mutual, rng.random(mutual.shape), -1.0), axis=1)[:, None]
-    found = np.take_along_axis(nearest, place, axis=1)[:, 0]
-    return np.where(mutual.any(axis=1), found, anchors)
 
 
 def fit(

@@ -65,6 +65,9 @@ def test_noise_is_that_of_the_sample_and_the_step():
         noisy(GUESS)
     with pytest.raises(ValueError, match='steps'):
         think(bowl, GUESS, steps=-1, step_size=0.1)
+    for last in (0, 3):
+        with pytest.raises(ValueError, match=f'last={last}: .*from 1 to steps=2'):
+            think(bowl, GUESS, steps=2, step_size=0.1, last=last)
 
 
 def test_the_first_step_that_is_not_finite_is_named():
