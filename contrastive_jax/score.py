@@ -76,7 +76,7 @@ def from_run(workdir: Path) -> tuple[Samples, Options]:
       UserError: a folder without a trained run.
     """
     trained = load_run(workdir)
-    images, labels = trained.construction.whole
+    images, labels, _ = trained.construction.whole
     samples = Samples(
         extract_features(trained.encode, images),
         labels,

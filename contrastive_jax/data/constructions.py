@@ -37,11 +37,14 @@ class Construction(NamedTuple):
     @property
     def split(self) -> Split:
         """The images to pre-train on."""
-        images, labels = self.whole
+        images, labels, files = self.whole
         if len(self.kept) == len(images):
             return self.whole
-        kept = subset(images, self.kept)
-        return Split(kept, None if labels is None else labels[self.kept])
+        return Split(
+            subset(images, self.kept),
+            None if labels is None else labels[self.kept],
+            None if files is None else tuple(files[index] for index in self.kept),
+        )
 
     def summary(self, classes: tuple[str, ...]) -> dict:
         """What was mixed and removed, for `result.json`."""

@@ -40,10 +40,13 @@ class Split(NamedTuple):
     Attributes:
       images: `[n, h, w, c]` uint8, in memory or left on disk.
       labels: `[n]` int32, or None.
+      files: names of the n image files, relative to the data folder; None where images are not
+        files.
     """
 
     images: np.ndarray | StoredImages
     labels: np.ndarray | None
+    files: tuple[str, ...] | None = None
 
 
 class Dataset(NamedTuple):
@@ -98,7 +101,7 @@ def load(config) -> Dataset:
 
 
 def _check(split: Split, where: str) -> None:
-    images, labels = split
+    images, labels, _ = split
     if isinstance(images, StoredImages):
         return
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
