@@ -42,9 +42,10 @@ def _gaussian(level, images, rng):
 
 
 def _salt(images, rng):
-    """Each pixel black or white with a probability of 0.15."""
-    extreme = np.sign(rng.random(images.shape) - 0.5)
-    return np.where(rng.random(images.shape) < _SALT, extreme, images)
+    """Turns each pixel, in all its channels, black or white with a probability of 0.15."""
+    pixels = (*images.shape[:-1], 1)
+    colour = np.where(rng.random(pixels) < 0.5, -1.0, 1.0)
+    return np.where(rng.random(pixels) < _SALT, colour, images)
 
 
 def _uniform(images, rng):
@@ -71,8 +72,9 @@ def corrupt(
 ) -> Float[np.ndarray, 'b h w c']:
     """Corrupts images in one of the `CORRUPTIONS`.
 
-    Gaussian noise of a level of the schedule (the image is scaled as well), pixels turned black or
-    white with probability 0.15, noise evenly from -0.6 to 0.6, blur of 0.7 pixels.
+    Gaussian noise of a level of the schedule (the image is scaled as well); pixels turned black or
+    white, all channels together, with probability 0.15; noise of each channel, evenly from -0.6 to
+    0.6; blur of 0.7 pixels.
 
     Args:
       images: `[b, h, w, c]` in [-1, 1].

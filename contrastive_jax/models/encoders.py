@@ -7,6 +7,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -152,7 +153,10 @@ class ResNet(nnx.Module):
 
 
 class ConvNet(nnx.Module):
-    """Three 3x3 convolutions, for images of 8 to 32 pixels; features keep a 2 x 2 grid."""
+    """Three 3x3 convolutions, for images of 8 to 32 pixels.
+
+    The features are the last feature maps, averaged over a 2 x 2 grid by `average_pool`.
+    """
 
     def __init__(self, channels: int, *, width: int, ctx):
         """Builds the layers.
@@ -190,19 +194,36 @@ class ConvNet(nnx.Module):
         return nnx.relu(self.layers[-1](grid, train))
 
     def _pooled(self, x):
-        grid = _resized(x, 2)
+        grid = average_pool(x, 2)
         return grid.reshape(len(grid), -1)
 
 
-def _resized(x, side: int):
-    """Average-pools feature maps to a square of `side`, in float32."""
-    shape = (x.shape[0], side, side, x.shape[3])
-    return jax.image.resize(x.astype(jnp.float32), shape, 'linear', antialias=True)
+def average_pool(grid: Float[Array, 'b h w p'], side: int) -> Float[Array, 'b side side p']:
+    """Means of feature maps over `side x side` windows, in float32.
+
+    Window i of a side of length n holds the entries from `floor(i n / side)` up to, without,
+    `ceil((i + 1) n / side)`. So windows are equal blocks where `side` divides n, and otherwise
+    share an entry with their neighbours, as in PyTorch's `AdaptiveAvgPool2d`.
+    """
+    rows, columns = (_window_weights(length, side) for length in grid.shape[1:3])
+    means = jnp.einsum('ih,bhwp->biwp', rows, grid.astype(jnp.float32), precision='highest')
+    return jnp.einsum('jw,biwp->bijp', columns, means, precision='highest')
+
+
+def _window_weights(length: int, side: int) -> np.ndarray:
+    """What each entry counts in the mean of each window, `[side, length]`."""
+    window, entry = np.arange(side)[:, None], np.arange(length)[None]
+    first, end = window * length // side, -(-(window + 1) * length // side)
+    inside = (first <= entry) & (entry < end)
+    return (inside / inside.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def _tokens(grid):
-    """Feature maps `[b, h, w, p]` as tokens `[b, t, p]` of a square grid, at most 4 x 4."""
-    tokens = _resized(grid, min(*grid.shape[1:3], _TOKEN_SIDE))
+    """Feature maps `[b, h, w, p]` as tokens `[b, t, p]` of a square grid, at most 4 x 4.
+
+    The grid is made smaller by `average_pool`.
+    """
+    tokens = average_pool(grid, min(*grid.shape[1:3], _TOKEN_SIDE))
     return tokens.reshape(len(tokens), -1, tokens.shape[-1])
 
 

@@ -6,6 +6,7 @@ from flax import nnx
 
 from contrastive_jax import config as base
 from contrastive_jax.models import Context, ContrastiveModel, Moments, pixel_moments
+from contrastive_jax.models.encoders import average_pool
 
 MOMENTS = Moments((0.5,) * 3, (0.25,) * 3)
 
@@ -111,3 +112,30 @@ def test_with_tokens_come_the_features_of_evaluation():
     np.testing.assert_array_equal(features, model.encode(images, train=False))
     last = model.encoder.layers[-1](tokens.reshape(3, 4, 4, 8), False)
     np.testing.assert_allclose(nnx.relu(last).reshape(3, -1), features, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(('size', 'side'), [(8, 2), (8, 4), (4, 4), (7, 2), (7, 4), (5, 3), (1, 2)])
+def test_pooling_is_the_mean_of_windows(size, side):
+    grid = np.random.default_rng(0).normal(size=(3, size, size + 1, 5)).astype(np.float32)
+
+    def windows(length):
+        return [
+            slice(int(np.floor(i * length / side)), int(np.ceil((i + 1) * length / side)))
+            for i in range(side)
+        ]
+
+    expected = [
+        [grid[:, rows, columns].mean(axis=(1, 2)) for columns in windows(size + 1)]
+        for rows in windows(size)
+    ]
+    found = average_pool(jnp.asarray(grid), side)
+    np.testing.assert_allclose(found, np.moveaxis(np.array(expected), 2, 0), rtol=1e-5, atol=1e-6)
+
+
+def test_features_of_a_conv_net_are_means_of_quarters():
+    model = _model('conv', width=4)
+    images = jax.random.uniform(jax.random.key(0), (3, 32, 32, 3))
+    encoder = model.encoder
+    grid = np.asarray(encoder._last(encoder._penultimate(images, False), False))
+    quarters = grid.reshape(3, 2, 4, 2, 4, 16).mean(axis=(2, 4))
+    np.testing.assert_allclose(encoder(images, False), quarters.reshape(3, -1), rtol=1e-5)
