@@ -20,12 +20,13 @@ from benchmarks.detector import represent, train
 from benchmarks.steps import load
 from contrastive_jax import graph
 from contrastive_jax.data import sources
+from contrastive_jax.randomness import Use, legacy_rng
 
 
 def supervised_difficulty(features, labels) -> dict[str, np.ndarray]:
     """Loss and negative margin of each sample under a classifier fitted without its fold."""
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
-    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    folds = StratifiedKFold(5, shuffle=True, random_state=legacy_rng(Use.BENCHMARK_FOLDS, 0))
     chance = cross_val_predict(model, features, labels, cv=folds, method='predict_log_proba')
     rows = np.arange(len(labels))
     own = chance[rows, labels]

@@ -26,6 +26,7 @@ from contrastive_jax.data.constructions import construct
 from contrastive_jax.evaluation import extract_features
 from contrastive_jax.models import pixel_moments
 from contrastive_jax.numerics import unit_rows
+from contrastive_jax.randomness import KeyUse, device_key
 from contrastive_jax.training import devices
 from contrastive_jax.training.augment import two_views
 from contrastive_jax.training.setup import set_up
@@ -81,7 +82,7 @@ def represent(graphdef, weights, images, *, augment=None, views=1):
 
         return jnp.mean(jax.lax.map(view, jax.random.split(key, views // 2)), axis=(0, 1))
 
-    key = jax.random.key(1)
+    key = device_key(KeyUse.DETECTOR_VIEWS, 0)
     rows = extract_features(lambda batch: encode(weights, batch, key), images, batch_size=256)
     return rows[:, :-dim], rows[:, -dim:]
 

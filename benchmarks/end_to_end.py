@@ -27,6 +27,7 @@ from contrastive_jax import config as base
 from contrastive_jax.data import sources
 from contrastive_jax.data.batches import make_batch, prefetch, step_indices
 from contrastive_jax.models import compute_dtype, pixel_moments
+from contrastive_jax.randomness import Use, host_rng
 from contrastive_jax.training import devices
 from contrastive_jax.training.setup import set_up
 
@@ -121,7 +122,8 @@ def _commands(images: str, width: int, batch: int, peer: str | None) -> dict[str
 
 def _images(data_dir: str | None) -> np.ndarray:
     if data_dir is None:
-        return np.random.default_rng(0).integers(0, 256, (4096, 32, 32, 3), dtype=np.uint8)
+        rng = host_rng(Use.BENCHMARK_DATA, 0)
+        return rng.integers(0, 256, (4096, 32, 32, 3), dtype=np.uint8)
     config = base.default().data
     config.update(name='cifar10', data_dir=data_dir)
     return np.asarray(sources.load(config).pretrain.images)[:10_000]

@@ -26,6 +26,7 @@ from benchmarks import measure
 from benchmarks.sides import started
 from contrastive_jax.graph import sample_difficulty, subsets
 from contrastive_jax.numerics import cosines, map_anchors
+from contrastive_jax.randomness import Use, host_rng
 
 _PEER = Path(__file__).parent / 'peer' / 'neighbours.py'
 _HIGH, _LOW = 0.1, 0.2
@@ -61,7 +62,7 @@ def lazy_greedy(contribution, count: int) -> list[int]:
 
 def features_of(n: int, k: int) -> np.ndarray:
     """Ten classes that overlap, `[n, k]` float32."""
-    rng = np.random.default_rng(0)
+    rng = host_rng(Use.BENCHMARK_DATA, 0)
     centres = rng.normal(size=(10, k)).astype(np.float32)
     rows = rng.standard_normal((n, k), np.float32)
     rows *= 1.5

@@ -25,6 +25,7 @@ from benchmarks.sides import started
 from benchmarks.steps import compiled
 from contrastive_jax.numerics import default_block
 from contrastive_jax.objectives import difficult_band, nt_xent
+from contrastive_jax.randomness import KeyUse, device_key
 
 _PEER = Path(__file__).parent / 'peer' / 'losses.py'
 _LIGHTLY = 'lightly'
@@ -93,7 +94,9 @@ def _rows(images: int, options):
         name: program.memory_analysis().temp_size_in_bytes for name, program in programs.items()
     }
     runs = {name: need <= options.most_gib * 2**30 for name, need in memory.items()}
-    data = [jax.random.normal(jax.random.key(seed), shape.shape) for seed in (0, 1)]
+    data = [
+        jax.random.normal(device_key(KeyUse.BENCHMARK_DATA, seed), shape.shape) for seed in (0, 1)
+    ]
     calls = min(max(1, _LONG_ENOUGH // images) ** 2, _MOST_CALLS)
     timers = {
         name: measure.timed(partial(program, *data), calls)

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from benchmarks.steps import load
 from contrastive_jax.data import sources
 from contrastive_jax.evaluation import denoising_quality
+from contrastive_jax.randomness import Use, host_rng
 from contrastive_jax.training.loop import pretrain
 from launch.grids.ebt_denoise import CELLS
 
@@ -45,7 +46,7 @@ def _train(kind: str, count: int, seed: int, options) -> tuple[float, float]:
     config.epochs = max(1, round(options.steps / (count // config.batch_size)))
     config.optimizer.warmup_epochs = config.epochs / 10
     data = sources.load(config.data)
-    chosen = np.random.default_rng([seed, count]).permutation(len(data.train.images))[:count]
+    chosen = host_rng(Use.SCALING_SUBSET, seed, count).permutation(len(data.train.images))[:count]
     split = sources.Split(data.train.images[np.sort(chosen)], None)
     with tempfile.TemporaryDirectory() as folder:
         graphdef, _, final, _ = pretrain(config, split, Path(folder))
@@ -75,7 +76,7 @@ def main() -> None:
     for kind, seed, place in tqdm(todo, 'scaling', disable=None):
         count = options.subsets[place]
         errors[kind][seed, place], flops[kind] = _train(kind, count, seed, options)
-    rng = np.random.default_rng(0)
+    rng = host_rng(Use.SCALING_BOOTSTRAP, 0)
     draws = rng.integers(options.seeds, size=(_RESAMPLES, options.seeds))
     slopes = {kind: slope(sizes, found) for kind, found in errors.items()}
     again = {kind: [slope(sizes, e[d]) for d in draws] for kind, e in errors.items()}

@@ -15,6 +15,7 @@ from flax import nnx
 from contrastive_jax.compilation import step_options
 from contrastive_jax.data.batches import Batch
 from contrastive_jax.models import Moments
+from contrastive_jax.randomness import KeyUse, Use, device_key, host_rng
 from contrastive_jax.training.augment import two_views
 from contrastive_jax.training.objective import make_objective
 from contrastive_jax.training.optimizer import make_optimizer, make_schedule
@@ -53,7 +54,7 @@ def moments(channels: int) -> Moments:
 
 def noise(batch: int, shape: tuple[int, int, int], classes: int = 10) -> Batch:
     """Images of noise `[b, h, w, c]`, and labels."""
-    rng = np.random.default_rng(0)
+    rng = host_rng(Use.BENCHMARK_DATA, 0)
     images = rng.integers(0, 256, (batch, *shape), dtype=np.uint8)
     return Batch(images, rng.integers(0, classes, batch, dtype=np.int32))
 
@@ -103,8 +104,8 @@ def objective(config, batch: Batch, features: int) -> Callable[[], object]:
         return function(rows, embeddings, labels)
 
     embeddings, rows = (
-        jax.random.normal(jax.random.key(size), (2 * len(batch.images), size))
-        for size in (config.model.projector_dim, features)
+        jax.random.normal(device_key(KeyUse.BENCHMARK_DATA, seed), (2 * len(batch.images), size))
+        for seed, size in enumerate((config.model.projector_dim, features))
     )
     program = compiled(jax.value_and_grad(loss, has_aux=True), embeddings, rows)
     return lambda: program(embeddings, rows)
@@ -116,7 +117,7 @@ def parts(config, batch: Batch) -> dict[str, Callable[[], object]]:
     optimizer = make_optimizer(config, schedule)
     setup = set_up(config, moments(batch.images.shape[-1]), STEPS_PER_EPOCH)
     params, stats = setup.initial.params, setup.initial.stats
-    images, key = jax.device_put(batch.images), jax.random.key(0)
+    images, key = jax.device_put(batch.images), device_key(KeyUse.BENCHMARK_VIEWS, 0)
     augment = compiled(lambda key, images: two_views(key, images, config.augment), key, images)
     views = augment(key, images)
 

@@ -1,21 +1,29 @@
-"""Every random stream of the host: one number for each use, so that no two uses share a stream.
+"""Every random stream of the package and its benchmarks, so that no two uses share one.
 
-NumPy pads short seeds with zeros: `default_rng([s])` and `default_rng([s, 0])` are one stream. So
-each stream is seeded with `[seed, use, ...]`, where `use` is never 0 and one use always has the
-same number of counters behind it.
+On the host, a stream belongs to a use, the seed of the run, and counters such as the epoch. NumPy
+pads a list of seeds with zeros, so that `default_rng([s])` and `default_rng([s, 0])` are one
+stream; here use and counters are the `spawn_key` of a `SeedSequence`, which keeps them apart from
+a seed of any size and from each other.
 
-Streams of the device are keys of JAX: the key of a run, folded with step, use and device.
+On the device, the key of a seed is folded with a `KeyUse`. What is below that key folds it with a
+counter (a step, or an index in the batch), or with a `KeyTag`, which is above all counters.
 """
 
 import enum
 
+import jax
 import numpy as np
+from jaxtyping import Array, Key
 
-__all__ = ['Use', 'host_rng']
+__all__ = ['STREAMS', 'KeyTag', 'KeyUse', 'Use', 'device_key', 'host_rng', 'legacy_rng']
+
+# The edition of all streams. A run keeps it with its images: a run that was begun under another
+# edition drew its batches in another order. Raise it with every change of what a stream yields.
+STREAMS = 2
 
 
 class Use(enum.IntEnum):
-    """What a stream is for. Numbers are never used again, also when a use is gone."""
+    """What a stream of the host is for. A number is never used again, even when its use is gone."""
 
     EPOCH_ORDER = 1
     MIXING = 2
@@ -33,14 +41,59 @@ class Use(enum.IntEnum):
     CORRUPTION = 14
     VERIFIER_ORDER = 15
     VERIFIER_BOOTSTRAP = 16
+    CALIBRATION = 17
+    BENCHMARK_DATA = 18
+    BENCHMARK_FOLDS = 19
+    SCALING_SUBSET = 20
+    SCALING_BOOTSTRAP = 21
+
+
+class KeyUse(enum.IntEnum):
+    """What a key of the device is for: what the key of a seed is folded with."""
+
+    MODEL = 0
+    RUN = 1
+    VERIFIER_MODEL = 2
+    VERIFIER_STEPS = 3
+    VERIFIER_VIEWS = 4
+    VERIFIER_TEST_VIEWS = 5
+    DENOISING_GUESS = 6
+    DENOISING_GUESSES = 7
+    PICTURES_OF_VIEWS = 8
+    DETECTOR_VIEWS = 9
+    BENCHMARK_DATA = 10
+    BENCHMARK_VIEWS = 11
+
+
+class KeyTag(enum.IntEnum):
+    """What the key of a run or of a step is folded with besides counters, which stay below."""
+
+    QUEUE = 2**31 - 1
+    SHUFFLE = 2**31 - 2
+    THINKING_STEPS = 2**31 - 3
 
 
 def host_rng(use: Use, seed: int, *counters: int) -> np.random.Generator:
-    """The generator of one use.
+    """Returns the generator of one use on the host.
 
     Args:
       use: what the numbers are for.
-      seed: of the run, or 0 where the draw is the same for all runs.
-      *counters: epoch, step, draw or row; the same number of them at every call of one use.
+      seed: of the run, at least 0; or 0 where the draw is the same for all runs.
+      *counters: epoch, step, draw or row, each from 0 to 2**32 - 1.
     """
-    return np.random.default_rng([seed, int(use), *counters])
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(use, *counters)))
+
+
+def legacy_rng(use: Use, seed: int, *counters: int) -> np.random.RandomState:
+    """Returns the stream of `host_rng` for a library that takes no `Generator`."""
+    return np.random.RandomState(host_rng(use, seed, *counters).bit_generator)
+
+
+def device_key(use: KeyUse, seed: int) -> Key[Array, '']:
+    """Returns the key of one use on the device.
+
+    Args:
+      use: what the key is for.
+      seed: of the run, from 0 to 2**32 - 1.
+    """
+    return jax.random.fold_in(jax.random.key(seed), use)

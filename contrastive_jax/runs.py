@@ -17,7 +17,7 @@ from contrastive_jax.files import read_json
 from contrastive_jax.models import DENOISERS, pixel_moments
 from contrastive_jax.training.checkpoints import Checkpoints
 from contrastive_jax.training.setup import set_up
-from contrastive_jax.workdir import CONFIG
+from contrastive_jax.workdir import CONFIG, TRAINING_SET, check_images
 
 __all__ = ['TrainedRun', 'load_run']
 
@@ -46,7 +46,8 @@ def load_run(workdir: Path) -> TrainedRun:
     """Reads config and newest checkpoint, and the data that the config names.
 
     Raises:
-      UserError: a folder without a run, without a checkpoint, or whose data is gone.
+      UserError: a folder without a run or without a checkpoint; its data is gone, or is other data
+        than it was trained on.
     """
     path = workdir / CONFIG
     if not path.is_file():
@@ -59,6 +60,8 @@ def load_run(workdir: Path) -> TrainedRun:
         raise UserError(f'--workdir={workdir}: holds no checkpoint; train it first')
     dataset = sources.load(config.data)
     construction = construct(config, dataset.pretrain)
+    if (workdir / TRAINING_SET).is_file():
+        check_images(workdir, construction)
     images = construction.split.images
     setup = set_up(config, pixel_moments(in_memory(images)), len(images) // config.batch_size)
     checkpoints = Checkpoints(workdir, read_only=True)

@@ -18,6 +18,7 @@ from contrastive_jax.data.stored import checksum
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import extract_features
 from contrastive_jax.files import write_json, write_whole
+from contrastive_jax.randomness import KeyUse, device_key
 from contrastive_jax.runs import TrainedRun, load_run
 from contrastive_jax.verification import compare, infer
 from contrastive_jax.verification.encoding import Bank, Encoder, make_bank
@@ -76,7 +77,8 @@ def prepare(workdir: Path, seed: int) -> Prepared:
     features = extract_features(trained.encode, images)
     encoder = Encoder(trained.tokens, jax.numpy.asarray(features.mean(axis=0)))
     band = {name: trained.config.pairs[name] for name in ('pos_high', 'pos_low')}
-    bank = make_bank(encoder, images, trained.config.augment, jax.random.key(seed), views=_VIEWS)
+    key = device_key(KeyUse.VERIFIER_VIEWS, seed)
+    bank = make_bank(encoder, images, trained.config.augment, key, views=_VIEWS)
     return Prepared(trained, features, encoder, bank, band)
 
 
@@ -177,7 +179,7 @@ def _tables(prepared: Prepared, verifiers: dict[str, Fitted], seed: int) -> dict
     train = compare.make_split(prepared.bank, labels, _ANCHORS, prepared.band, _WRITTEN)
     weight, instances = compare.choose_weight(train, verifiers[compare.SYSTEM_2])
     tables = {'train': compare.compare(train, verifiers, weight, instances, None)}
-    key = jax.random.fold_in(jax.random.key(seed), 1)
+    key = device_key(KeyUse.VERIFIER_TEST_VIEWS, seed)
     augmentation = prepared.run.config.augment
     bank = make_bank(prepared.encoder, test.images, augmentation, key, views=_VIEWS)
     held_out = compare.make_split(bank, test.labels, _ANCHORS, prepared.band, _WRITTEN)

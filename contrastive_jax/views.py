@@ -13,6 +13,7 @@ from ml_collections import ConfigDict, config_flags
 from contrastive_jax import cli
 from contrastive_jax.config import validate
 from contrastive_jax.data import sources
+from contrastive_jax.randomness import KeyUse, device_key
 from contrastive_jax.training.augment import two_views
 
 _IMAGES, _VIEWS = 8, 10
@@ -30,7 +31,7 @@ def draw(config: ConfigDict, path: Path) -> None:
     validate(config)
     images = sources.load(config.data).train.images[:_IMAGES]
     view = jax.jit(lambda key: two_views(key, images, config.augment)[: len(images)])
-    keys = jax.random.split(jax.random.key(config.seed), _VIEWS)
+    keys = jax.random.split(device_key(KeyUse.PICTURES_OF_VIEWS, config.seed), _VIEWS)
     columns = [images / 255.0, *(np.asarray(view(key)) for key in keys)]
     figure, axes = plt.subplots(
         len(images), len(columns), figsize=(len(columns), len(images)), layout='constrained'

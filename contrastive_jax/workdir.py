@@ -16,13 +16,23 @@ from contrastive_jax.config import differences
 from contrastive_jax.data.constructions import Construction
 from contrastive_jax.errors import UserError
 from contrastive_jax.files import read_arrays, read_json, write_sealed_json, write_whole
+from contrastive_jax.randomness import STREAMS
 
-__all__ = ['CONFIG', 'RESULT', 'check_workdir', 'claim_workdir', 'locked']
+__all__ = [
+    'CONFIG',
+    'RESULT',
+    'TRAINING_SET',
+    'check_images',
+    'check_workdir',
+    'claim_workdir',
+    'locked',
+]
 
 CONFIG, RESULT = 'config.json', 'result.json'
-_TRAINING_SET = 'training_set.npz'
+TRAINING_SET = 'training_set.npz'
+_CHOSEN = ('kept', 'mixed', 'partners')
 # What a run writes: none of these may be there before its config is.
-_OWN = (RESULT, 'metrics.jsonl', 'checkpoints', _TRAINING_SET)
+_OWN = (RESULT, 'metrics.jsonl', 'checkpoints', TRAINING_SET)
 
 
 def check_workdir(workdir: Path, config: ConfigDict) -> None:
@@ -86,29 +96,60 @@ def locked(workdir: Path) -> Iterator[None]:
 def claim_workdir(workdir: Path, config: ConfigDict, construction: Construction) -> None:
     """Writes what the run is, or checks that a run to be resumed still is the same.
 
-    `training_set.npz` holds the indices kept, those mixed and their partners.
+    `training_set.npz` holds the indices kept, those mixed and their partners, and the edition of
+    the random streams (`randomness.STREAMS`).
 
     Raises:
       UserError: a folder that cannot be written; other images are left out or mixed than before.
     """
-    path = workdir / _TRAINING_SET
-    chosen = {name: getattr(construction, name) for name in ('kept', 'mixed', 'partners')}
+    path = workdir / TRAINING_SET
     if (workdir / CONFIG).exists() and path.exists():
-        try:
-            before = read_arrays(path)
-        except UserError as error:
-            raise UserError(f'{error}; delete it, and it is made again') from error
-        before = before if isinstance(before, dict) else {}
-        changed = [name for name in chosen if not np.array_equal(before.get(name), chosen[name])]
-        if changed:
-            raise UserError(
-                f'--workdir={workdir}: was begun with other images ({", ".join(changed)} differ); '
-                'has config.removal.scores been written anew? Choose another folder'
+        if check_images(workdir, construction) != STREAMS:
+            logging.warning(
+                '%s: was begun by a version that draws batches in another order; the steps from '
+                'here on are in the order of this version, so that neither version alone would '
+                'end with the same encoder',
+                workdir,
             )
         return
+    chosen = {name: getattr(construction, name) for name in _CHOSEN}
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         write_sealed_json(workdir / CONFIG, config.to_dict())
-        write_whole(path, lambda file: np.savez(file, **chosen))
+        write_whole(path, lambda file: np.savez(file, streams=STREAMS, **chosen))
     except OSError as error:
         raise UserError(f'--workdir={workdir}: cannot be written ({error.strerror})') from error
+
+
+def check_images(workdir: Path, construction: Construction) -> int:
+    """Checks that a run has the images that it was begun with.
+
+    Returns:
+      The edition of the random streams that it was begun with; 1 where there was no number yet.
+
+    Raises:
+      UserError: other images are left out or mixed than before.
+    """
+    try:
+        before = read_arrays(workdir / TRAINING_SET)
+    except UserError as error:
+        raise UserError(f'{error}; delete it, and it is made again') from error
+    before = before if isinstance(before, dict) else {}
+    streams = int(before.get('streams', 1))
+    changed = [
+        name
+        for name in _CHOSEN
+        if not np.array_equal(before.get(name), getattr(construction, name))
+    ]
+    if not changed:
+        return streams
+    differ = f'was begun with other images ({", ".join(changed)} differ)'
+    if streams != STREAMS and before.keys() >= set(_CHOSEN):
+        raise UserError(
+            f'--workdir={workdir}: {differ}: the version that began it draws them otherwise; go on '
+            'with that version, or choose another folder'
+        )
+    raise UserError(
+        f'--workdir={workdir}: {differ}; has config.removal.scores been written anew? Choose '
+        'another folder'
+    )

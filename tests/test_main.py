@@ -14,6 +14,7 @@ from contrastive_jax import main
 from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.errors import UserError
+from contrastive_jax.runs import load_run
 from contrastive_jax.training import loop
 from contrastive_jax.workdir import claim_workdir
 from tests.helpers import small_config, write_npz
@@ -173,6 +174,33 @@ def test_a_run_is_not_resumed_on_other_images(config, tmp_path):
     with pytest.raises(UserError, match=r'other images \(kept differ\).*written anew'):
         main.run(config, tmp_path / 'run')
     assert not (tmp_path / 'run' / 'result.json').exists()
+
+
+def test_a_run_begun_with_other_random_streams_says_so(config, tmp_path, caplog):
+    workdir = tmp_path / 'run'
+    built = construct(config, sources.load(config.data).train)
+    claim_workdir(workdir, config, built)
+    claim_workdir(workdir, config, built)
+    assert not caplog.messages
+    # As the first edition wrote it.
+    np.savez(workdir / 'training_set.npz', kept=built.kept, mixed=[], partners=[])
+    claim_workdir(workdir, config, built)
+    assert 'begun by a version that draws batches in another order' in caplog.messages[-1]
+
+
+@pytest.mark.parametrize('read', [main.run, lambda _, workdir: load_run(workdir)])
+def test_images_that_another_version_drew_are_not_taken_for_those_of_this_one(
+    config, tmp_path, read
+):
+    config.mixed.ratio = 0.25
+    workdir = tmp_path / 'run'
+    built = construct(config, sources.load(config.data).train)
+    claim_workdir(workdir, config, built)
+    (workdir / 'checkpoints').mkdir()
+    others = (built.mixed + 1) % 40
+    np.savez(workdir / 'training_set.npz', kept=built.kept, mixed=others, partners=built.partners)
+    with pytest.raises(UserError, match=r'other images \(mixed differ\): the version that began'):
+        read(config, workdir)
 
 
 def test_a_folder_with_somebody_elses_results_is_refused(config, tmp_path):

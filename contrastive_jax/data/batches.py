@@ -13,6 +13,7 @@ import numpy as np
 
 from contrastive_jax.data.sources import Split
 from contrastive_jax.data.stored import StoredImages
+from contrastive_jax.randomness import Use, host_rng
 
 __all__ = [
     'Batch',
@@ -43,7 +44,7 @@ class Batch(NamedTuple):
 @functools.lru_cache(maxsize=2)
 def epoch_order(seed: int, epoch: int, n: int) -> np.ndarray:
     """Permutation of `n` images, `[n]`, a pure function of seed and epoch; not to be written to."""
-    order = np.random.default_rng([seed, epoch]).permutation(n)
+    order = host_rng(Use.EPOCH_ORDER, seed, epoch).permutation(n)
     order.flags.writeable = False
     return order
 

@@ -5,6 +5,8 @@ Axes: n images, c classes, m images left.
 
 import numpy as np
 
+from contrastive_jax.randomness import Use, host_rng
+
 __all__ = ['long_tail']
 
 
@@ -27,7 +29,7 @@ def long_tail(labels: np.ndarray, *, factor: float, seed: int) -> np.ndarray:
 
     Source: Cui et al. 2019, "Class-balanced loss", for the profile.
     """
-    rng = np.random.default_rng([seed, 2])
+    rng = host_rng(Use.LONG_TAIL, seed)
     names = rng.permutation(np.unique(labels))
     order = rng.permutation(len(labels))
     kept = []

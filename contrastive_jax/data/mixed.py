@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from contrastive_jax.numerics import exact_share
+from contrastive_jax.randomness import Use, host_rng
 
 __all__ = ['Mixed', 'mix']
 
@@ -64,7 +65,7 @@ def mix(
     Source: Section 3.1 and Figure 2 (omega-Mixed CIFAR-10); the drawing and the contrast are ours.
     """
     n = len(images)
-    rng = np.random.default_rng([seed, 1])
+    rng = host_rng(Use.MIXING, seed)
     order, chance = rng.permutation(n), rng.random(n)
     indices = np.sort(order[: math.floor(exact_share(ratio, n))])
     partners = _partners(labels, chance)[indices]

@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.ndimage import gaussian_filter
 
+from contrastive_jax.randomness import Use, host_rng
+
 __all__ = ['CORRUPTIONS', 'LEVELS', 'corrupt', 'signal_and_noise', 'to_signed']
 
 # Steps of the noise schedule, of which `denoise.level` is one.
@@ -79,9 +81,10 @@ def corrupt(
     Args:
       images: `[b, h, w, c]` in [-1, 1].
       kind: a name of `CORRUPTIONS`.
-      seed: of the noise.
+      seed: of the noise, which is another one for each kind.
 
     Returns:
       `[b, h, w, c]` float32, which may leave [-1, 1].
     """
-    return CORRUPTIONS[kind](images, np.random.default_rng(seed)).astype(np.float32)
+    rng = host_rng(Use.CORRUPTION, seed, list(CORRUPTIONS).index(kind))
+    return CORRUPTIONS[kind](images, rng).astype(np.float32)

@@ -19,6 +19,7 @@ from absl import flags
 
 from contrastive_jax.data.batches import step_indices
 from contrastive_jax.data.stored import StoredImages, random_crop
+from contrastive_jax.randomness import Use, host_rng
 
 __all__ = ['stream_views']
 
@@ -59,8 +60,8 @@ class _Views:
         if self.smallest is None:
             return np.repeat(self.images[index : index + 1], 2, axis=0), label
         image = self.images.read(int(self.images.places[index]))
-        # The place in the run, not in the part of it that this process reads.
-        rng = np.random.default_rng([self.seed, 3, step * self.batch_size + row])
+        # The row in the whole batch, not in the part of it that this process reads.
+        rng = host_rng(Use.CROPS, self.seed, step, row)
         crops = [
             random_crop(image, rng, smallest=self.smallest, size=self.images.size) for _ in range(2)
         ]

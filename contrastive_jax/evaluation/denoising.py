@@ -19,6 +19,7 @@ from contrastive_jax.data.batches import padded_batches
 from contrastive_jax.data.noise import CORRUPTIONS, corrupt, signal_and_noise, to_signed
 from contrastive_jax.models.denoisers import Diffusion, FeedForward
 from contrastive_jax.objectives import think
+from contrastive_jax.randomness import KeyUse, device_key
 
 __all__ = ['EVALUATIONS', 'denoising_quality', 'psnr']
 
@@ -65,7 +66,7 @@ def denoising_quality(
       evaluation, as the compiler counts them; of a conditioned energy also `guesses`.
     """
     clean = to_signed(np.asarray(images[:_MOST_IMAGES]))
-    key = jax.random.key(seed)
+    guess_key = device_key(KeyUse.DENOISING_GUESS, seed)
     model = nnx.merge(graphdef, params, stats)
 
     # The parameters are arguments: as constants they would be compiled in.
@@ -80,7 +81,9 @@ def denoising_quality(
         if isinstance(model, Diffusion) and kind.startswith('gaussian'):
             levels[f'{kind}, told'] = int(kind.split()[1])
         for name, level in levels.items():
-            states = _over_batches(lambda x, level=level: run(params, x, key, level), noisy)
+            states = _over_batches(
+                lambda x, key, level=level: run(params, x, key, level), noisy, guess_key
+            )
             found[name] = [psnr(state, clean) for state in states]
     result = {
         'evaluations': list(EVALUATIONS),
@@ -88,15 +91,17 @@ def denoising_quality(
         'flops': _flops(graphdef, params, stats, clean[:_BATCH]),
     }
     if getattr(model, 'conditioned', False):
-        result['guesses'] = _guesses(graphdef, params, stats, clean, options, key)
+        guesses_key = device_key(KeyUse.DENOISING_GUESSES, seed)
+        result['guesses'] = _guesses(graphdef, params, stats, clean, options, guesses_key)
     return result
 
 
-def _over_batches(function: Callable, noisy: np.ndarray) -> np.ndarray:
-    """Applies a function of `[b, ...]` to `[s, b, ...]` to all images, `[s, n, ...]`."""
+def _over_batches(function: Callable, noisy: np.ndarray, key) -> np.ndarray:
+    """Applies a function of `[b, ...]` and a key to `[s, b, ...]` to all images, `[s, n, ...]`."""
+    batches = padded_batches(noisy, min(_BATCH, len(noisy)))
     parts = [
-        np.asarray(function(part))[:, :real]
-        for part, real in padded_batches(noisy, min(_BATCH, len(noisy)))
+        np.asarray(function(part, jax.random.fold_in(key, number)))[:, :real]
+        for number, (part, real) in enumerate(batches)
     ]
     return np.concatenate(parts, axis=1)
 
@@ -190,9 +195,10 @@ def _guesses(graphdef, params, stats, clean, options, key) -> dict:
 
 
 def _compare(run: Callable, noisy, clean, key) -> dict:
+    parts = [noisy[start : start + _BATCH] for start in range(0, len(noisy), _BATCH)]
     tries = [
-        [run(part, jax.random.fold_in(key, place)) for place in range(max(_GUESSES))]
-        for part in (noisy[start : start + _BATCH] for start in range(0, len(noisy), _BATCH))
+        [run(part, guess_key) for guess_key in jax.random.split(part_key, max(_GUESSES))]
+        for part, part_key in zip(parts, jax.random.split(key, len(parts)), strict=True)
     ]
     images = np.concatenate([np.stack([np.asarray(x) for x, _ in part]) for part in tries], axis=1)
     energies = np.concatenate([np.stack([np.asarray(e) for _, e in part]) for part in tries], 1)

@@ -13,6 +13,8 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from contrastive_jax.randomness import Use, host_rng
+
 __all__ = [
     'Linear',
     'choose_l2',
@@ -154,7 +156,7 @@ def choose_l2(
       num_classes: c.
       validation_share: in (0, 1), the part held out; the split is the same for every encoder.
     """
-    order = np.random.default_rng(0).permutation(len(labels))
+    order = host_rng(Use.VALIDATION, 0).permutation(len(labels))
     held_out = max(1, round(validation_share * len(labels)))
     kept, checked = order[held_out:], order[:held_out]
     part, rest = (
@@ -201,7 +203,7 @@ def few_label_accuracies(
                     if len(members)
                 ]
             )
-            for rng in map(np.random.default_rng, range(draws))
+            for rng in (host_rng(Use.FEW_LABELS, 0, draw) for draw in range(draws))
         ]
     )
     fits = jax.vmap(partial(fit, num_classes=num_classes), in_axes=(0, 0, None))(

@@ -19,6 +19,7 @@ from contrastive_jax.graph._inputs import (
     directions,
     unit_rows,
 )
+from contrastive_jax.randomness import Use, host_rng, legacy_rng
 
 __all__ = ['boundary', 'latent_classes', 'random', 'sas', 'supervised_margin']
 
@@ -47,7 +48,9 @@ def latent_classes(features: Features, num_classes: int, seed: int) -> Int[np.nd
         raise ValueError(
             f'num_classes={num_classes}: need 1 to {len(features)}, the number of samples'
         )
-    means = MiniBatchKMeans(num_classes, random_state=seed, n_init=3)
+    means = MiniBatchKMeans(
+        num_classes, random_state=legacy_rng(Use.LATENT_CLASSES, seed), n_init=3
+    )
     return means.fit_predict(unit_rows(features)).astype(np.int64)
 
 
@@ -150,4 +153,4 @@ def random(n: int, seed: int) -> Float[np.ndarray, ' n']:
     """No score at all, as a control: uniform in [0, 1), a function of the seed."""
     if n < 1:
         raise ValueError(f'n={n}: need at least one sample')
-    return np.random.default_rng(seed).random(n)
+    return host_rng(Use.RANDOM_SCORE, seed).random(n)

@@ -19,6 +19,7 @@ from contrastive_jax.graph._inputs import (
     unit_rows,
 )
 from contrastive_jax.numerics import exact_share
+from contrastive_jax.randomness import Use, host_rng
 
 __all__ = ['most_difficult_removed', 'random_subset', 'sas']
 
@@ -71,7 +72,7 @@ def random_subset(n: int, ratio: float, seed: int) -> Int[np.ndarray, ' kept']:
       ValueError: a ratio out of range, no samples.
     """
     kept = _num_kept(n, ratio)
-    return np.sort(np.random.default_rng(seed).permutation(n)[:kept])
+    return np.sort(host_rng(Use.RANDOM_SUBSET, seed).permutation(n)[:kept])
 
 
 def sas(

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from contrastive_jax.numerics import percentile_rank
+from contrastive_jax.randomness import Use, host_rng
 from contrastive_jax.theory.model import SimilarityModel
 
 __all__ = ['Estimate', 'Interval', 'estimate', 'fitted_model']
@@ -113,7 +114,7 @@ def estimate(
             f'no pair counts as {kind!r} with pos_high={pos_high}, pos_low={pos_low} and {n} '
             'images: choose other percentiles, or images of several classes'
         )
-    random = np.random.default_rng(seed)
+    random = host_rng(Use.BOOTSTRAP, seed)
     resamples = (values(random.integers(n, size=n))[0] for _ in range(num_bootstrap))
     resamples = [sample for sample in resamples if sample is not None]
     if not resamples:

@@ -12,15 +12,13 @@ from jaxtyping import Array, Float
 from contrastive_jax.data.batches import Batch
 from contrastive_jax.models import ContrastiveModel
 from contrastive_jax.numerics import unit_rows
+from contrastive_jax.randomness import KeyTag
 from contrastive_jax.training import moco
 from contrastive_jax.training.augment import two_views
 from contrastive_jax.training.objective import Objective
 from contrastive_jax.training.task import Outcome, Place
 
 __all__ = ['contrast']
-
-# What the key of a step is folded with besides places in a batch, which never get as far.
-_SHUFFLE = 2**31 - 1
 
 
 def contrast(
@@ -82,7 +80,7 @@ def _keys(state, graphdef, views, labels, options, place: Place):
     known = jnp.full(2 * b, -1, jnp.int32) if labels is None else labels
     momentum = moco.follow(state.momentum, state.params, options.momentum)
     first = 0 if options.symmetric else b
-    shuffle_key = jax.random.fold_in(place.key, _SHUFFLE) if options.shuffle else None
+    shuffle_key = jax.random.fold_in(place.key, KeyTag.SHUFFLE) if options.shuffle else None
     keys, stats = moco.key_rows(
         graphdef, momentum, views[first:], known[first:], shuffle_key, place.axis_name
     )

@@ -15,13 +15,13 @@ from contrastive_jax.data.batches import Batch
 from contrastive_jax.data.noise import signal_and_noise, to_signed
 from contrastive_jax.models.denoisers import Diffusion, EnergyDenoiser, FeedForward
 from contrastive_jax.objectives import think, thinking_loss
+from contrastive_jax.randomness import KeyTag
 from contrastive_jax.training.task import Outcome, Place
 
 __all__ = ['denoise']
 
-# What the keys of an image serve for; and that of the batch.
+# What the key of an image is folded with.
 _NOISE, _LEVEL, _GUESS, _SIZE, _LANGEVIN = range(5)
-_STEPS = 2**31 - 2
 # Steps of thinking up to which what they need is kept for the backward pass.
 _KEPT_STEPS = 3
 
@@ -71,7 +71,7 @@ def _energy(
         factor = draw(_SIZE, partial(jax.random.uniform, minval=1 / spread, maxval=spread))
     last = None
     if options.loss == 'last':
-        key = jax.random.fold_in(place.key, _STEPS)
+        key = jax.random.fold_in(place.key, KeyTag.THINKING_STEPS)
         last = jax.random.randint(key, (), options.least_steps, options.steps + 1)
     thought = think(
         lambda candidate: model.energy(candidate, noisy),

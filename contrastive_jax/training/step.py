@@ -15,13 +15,11 @@ from jaxtyping import Array, Int, Key
 
 from contrastive_jax.data.batches import Batch
 from contrastive_jax.models import Context, Moments, build_model, compute_dtype
+from contrastive_jax.randomness import KeyTag, KeyUse, device_key
 from contrastive_jax.training import moco
 from contrastive_jax.training.task import Metrics, Place, Task
 
 __all__ = ['TrainState', 'init_state', 'train_step']
-
-# What a key is folded with besides steps, which never get as far.
-_QUEUE = 2**31 - 1
 
 
 class TrainState(NamedTuple):
@@ -69,10 +67,8 @@ def init_state(
         )
         return build_model(config, moments, ctx)
 
-    def draw(key):
-        # Two keys: the same random numbers must not serve twice.
-        build_key, run_key = jax.random.split(key)
-        model = build(build_key)
+    def draw(model_key, run_key):
+        model = build(model_key)
         _, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
         state = TrainState(
             jnp.int32(0), params, stats, optimizer.init(params), run_key, jnp.int32(0)
@@ -82,17 +78,17 @@ def init_state(
         momentum = moco.init_momentum(
             params,
             stats,
-            jax.random.fold_in(run_key, _QUEUE),
+            jax.random.fold_in(run_key, KeyTag.QUEUE),
             size=config.moco.queue_size,
             features=model.encoder.num_features,
             dim=config.model.projector_dim,
         )
         return state._replace(momentum=momentum)
 
-    key = jax.random.key(config.seed)
-    graphdef = nnx.graphdef(nnx.eval_shape(build, key))
+    keys = [device_key(use, config.seed) for use in (KeyUse.MODEL, KeyUse.RUN)]
+    graphdef = nnx.graphdef(nnx.eval_shape(build, keys[0]))
     # As one program: layer by layer, every shape would be compiled by itself.
-    return graphdef, jax.jit(draw)(key)
+    return graphdef, jax.jit(draw)(*keys)
 
 
 def train_step(

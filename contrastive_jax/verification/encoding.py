@@ -68,11 +68,9 @@ def encode_all(
       encoder: the frozen one.
       images: in memory or on disk.
       options: the section `augment` of a config, to augment each once; None for not at all.
-      key: of the augmentation.
+      key: of the augmentation; None without one.
     """
-
     options = None if options is None else FrozenConfigDict(options)
-    key = jax.random.key(0) if key is None else key
     size, parts = min(_BATCH, len(images)), []
     for number, (batch, real) in enumerate(padded_batches(images, size)):
         places = number * size + jnp.arange(size)

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.errors import UserError
+from contrastive_jax.randomness import KeyUse, Use, device_key, host_rng
 from contrastive_jax.verification.draw import Draw, draw
 from contrastive_jax.verification.encoding import Encoder, encode, encode_views
 from contrastive_jax.verification.loss import pair_loss
@@ -105,21 +106,23 @@ def fit(
     Raises:
       UserError: loss or gradient are not finite, named with verifier, step and inner step.
     """
-    key = jax.random.key(options.seed)
+    model_key, step_key = (
+        device_key(use, options.seed) for use in (KeyUse.VERIFIER_MODEL, KeyUse.VERIFIER_STEPS)
+    )
     one = jax.eval_shape(encode, encoder, jnp.zeros((1, *images.shape[1:])))
     optimizer = _optimizer(options.steps)
     graphdefs, states, updates = {}, {}, {}
     for name, kind in kinds.items():
-        graphdefs[name], params = make_verifier(kind.network, key, one, options.temperature)
+        graphdefs[name], params = make_verifier(kind.network, model_key, one, options.temperature)
         states[name] = params, optimizer.init(params)
         updates[name] = _make_update(graphdefs[name], kind.thinking, optimizer)
     step = _make_step(updates, augmentation)
-    rng = np.random.default_rng([options.seed, 2])
+    rng = host_rng(Use.VERIFIER_ORDER, options.seed)
     neighbours = mutual_neighbours(unit, options.neighbours) if options.neighbours else None
     unseen, kept = [], []
     for number in tqdm(range(options.steps), 'verifiers', disable=None, leave=False):
         batch = _pictures(images, draw(rng, pairs, len(images), neighbours))
-        states, metrics = step(states, encoder, batch, jax.random.fold_in(key, number))
+        states, metrics = step(states, encoder, batch, jax.random.fold_in(step_key, number))
         unseen.append(metrics)
         if len(unseen) == _LOOK or number + 1 == options.steps:
             kept, unseen = kept + _checked(unseen, number + 1), []

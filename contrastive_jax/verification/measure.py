@@ -13,6 +13,8 @@ from jaxtyping import Bool, Float
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from contrastive_jax.randomness import Use, host_rng
+
 __all__ = [
     'calibrated',
     'calibration_error',
@@ -47,7 +49,7 @@ def table(
     """
     if truth.all() or not truth.any():
         return {}
-    rng, m = np.random.default_rng(seed), len(truth)
+    rng, m = host_rng(Use.VERIFIER_BOOTSTRAP, seed), len(truth)
     counts = [np.bincount(rng.integers(m, size=m), minlength=m) for _ in range(_RESAMPLES)]
     weights = [np.repeat(count, truth.shape[1]) for count in counts]
     flat = truth.ravel()

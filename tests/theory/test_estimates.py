@@ -4,6 +4,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from contrastive_jax.randomness import Use, host_rng
 from contrastive_jax.theory import SimilarityModel, adjacency, estimate, fitted_model
 
 
@@ -42,7 +43,7 @@ def test_estimate_and_resample_are_the_pairwise_reference(with_labels, percentil
     expected = reference(features, labels, high, low)
     np.testing.assert_allclose([one.value for one in found], expected, rtol=1e-12)
     # A single resample is both ends of its interval. No image is paired with its copies.
-    images = np.random.default_rng(5).integers(60, size=60)
+    images = host_rng(Use.BOOTSTRAP, 5).integers(60, size=60)
     expected = reference(features, labels, high, low, images)
     for end in ('low', 'high'):
         np.testing.assert_allclose([getattr(one, end) for one in found], expected, rtol=1e-12)
