@@ -20,6 +20,7 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import (
     Accuracies,
     by_group,
+    calibrated,
     check_labels_per_class,
     denoising_quality,
     extract_features,
@@ -137,7 +138,7 @@ def _check_patch(config: ConfigDict, dataset: sources.Dataset) -> None:
 def _probe_all(
     config: ConfigDict, dataset: sources.Dataset, pretrained: Pretrained
 ) -> dict[str, Accuracies]:
-    """Probes the trained encoder, an untrained one of the same shape, and the raw pixels."""
+    """Probes the trained encoder, an untrained one (`untrained.calibrated`), and the raw pixels."""
     train, test = dataset.train, dataset.test
     if train.labels is None or test.labels is None:
         print('No labels: nothing to probe. Scores need none.')
@@ -148,8 +149,10 @@ def _probe_all(
 
     # The pixels of a set that does not fit into memory do not fit either.
     representations = {'raw_pixel': pixels} if isinstance(train.images, np.ndarray) else {}
-    for name, state in (('random_encoder', pretrained.initial), ('', pretrained.final)):
-        encode = encoder_function(pretrained.graphdef, state.params, state.stats)
+    graphdef, initial, final = pretrained.graphdef, pretrained.initial, pretrained.final
+    untrained = calibrated(graphdef, initial.params, initial.stats, train.images)
+    for name, weights in (('random_encoder', untrained), ('', (final.params, final.stats))):
+        encode = encoder_function(graphdef, *weights)
         representations[name] = lambda images, encode=encode: extract_features(encode, images)
     return {
         name: probe(

@@ -3,10 +3,12 @@
 from contrastive_jax.evaluation.denoising import denoising_quality
 from contrastive_jax.evaluation.features import extract_features
 from contrastive_jax.evaluation.probe import Accuracies, by_group, check_labels_per_class, probe
+from contrastive_jax.evaluation.untrained import calibrated
 
 __all__ = [
     'Accuracies',
     'by_group',
+    'calibrated',
     'check_labels_per_class',
     'denoising_quality',
     'extract_features',
