@@ -141,16 +141,17 @@ def different_class_share(
 ) -> Float[Array, '']:
     """Share of the selected pairs that truly differ in class; labels serve for this alone.
 
-    `sum_ij p_ij 1[y_i != y_j] / sum_ij p_ij`, over the anchors of all devices.
+    `sum_ij p_ij 1[y_i != y_j] / sum_ij p_ij`, over the pairs with two known classes, and over the
+    anchors of all devices.
 
     Args:
       pairs: the selection, as in `nt_xent`.
-      labels: `[m]` class of each row.
+      labels: `[m]` class of each row, -1 where it is unknown.
       axis_name: mapped axis; None on one device.
       block_size: anchors at a time; None for `numerics.default_block`.
 
     Returns:
-      Scalar in [0, 1]; NaN where nothing is selected.
+      Scalar in [0, 1]; NaN where no selected pair has two known classes.
 
     Source: Section 5.4, Fig. 4c.
     """
@@ -161,16 +162,29 @@ def different_class_share(
 
     def counts(inputs):
         anchor, label, cut = inputs
-        chosen = select(cut, anchor.negatives(len(classes)))
-        return jnp.sum(chosen & (classes != label)), jnp.sum(chosen)
+        return class_counts(select(cut, anchor.negatives(len(classes))), label, classes)
 
-    different, chosen = (
+    different, known = (
         jnp.sum(count.astype(jnp.float32))
         for count in map_anchors(counts, (anchors, labels, cuts), len(classes), block_size)
     )
     if axis_name is not None:
-        different, chosen = lax.psum((different, chosen), axis_name)
-    return different / chosen
+        different, known = lax.psum((different, known), axis_name)
+    return different / known
+
+
+def class_counts(
+    chosen: Bool[Array, ' n'], label: Int[Array, ''], classes: Int[Array, ' n']
+) -> tuple[Int[Array, ''], Int[Array, '']]:
+    """Counts the chosen pairs of one anchor that differ in class, and those of known classes.
+
+    Args:
+      chosen: `[n]` rows that the anchor is paired with.
+      label: class of the anchor, -1 where it is unknown.
+      classes: `[n]` class of each row, -1 where it is unknown.
+    """
+    known = chosen & (classes >= 0) & (label >= 0)
+    return jnp.sum(known & (classes != label)), jnp.sum(known)
 
 
 def selection(

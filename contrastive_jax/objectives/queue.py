@@ -22,7 +22,7 @@ from contrastive_jax.numerics import (
 )
 from contrastive_jax.objectives._batch import Metrics, check_positive
 from contrastive_jax.objectives.contrast import contrast, share
-from contrastive_jax.objectives.pairs import in_band
+from contrastive_jax.objectives.pairs import class_counts, in_band
 
 __all__ = ['QueueBand', 'info_nce', 'queue_band', 'queue_different_class_share']
 
@@ -163,28 +163,28 @@ def queue_different_class_share(
 
     Args:
       pairs: the selection, as in `info_nce`.
-      labels: `[m]` class of each anchor.
-      queue_labels: `[n]` class of each row of the queue.
+      labels: `[m]` class of each anchor, -1 where it is unknown.
+      queue_labels: `[n]` class of each row of the queue, -1 where it is unknown: in the first steps
+        most rows are random directions of no class.
       axis_name: mapped axis; None on one device.
       block_size: anchors at a time; None for `numerics.default_block`.
 
     Returns:
-      Scalar in [0, 1]; NaN where nothing is selected.
+      Scalar in [0, 1]; NaN where no selected pair has two known classes.
     """
     cuts, select = _selection(pairs, len(queue_labels))
 
     def counts(inputs):
         label, cut = inputs
-        chosen = select(cut)
-        return jnp.sum(chosen & (queue_labels != label)), jnp.sum(chosen)
+        return class_counts(select(cut), label, queue_labels)
 
-    different, chosen = (
+    different, known = (
         jnp.sum(count.astype(jnp.float32))
         for count in map_anchors(counts, (labels, cuts), len(queue_labels), block_size)
     )
     if axis_name is not None:
-        different, chosen = lax.psum((different, chosen), axis_name)
-    return different / chosen
+        different, known = lax.psum((different, known), axis_name)
+    return different / known
 
 
 def _selection(pairs: QueuePairs, n: int):

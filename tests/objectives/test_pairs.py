@@ -158,7 +158,18 @@ class TestDifferentClassShare:
             different_class_share('all', jnp.asarray(labels)), exact, rtol=1e-6
         )
 
+    def test_unknown_classes_count_nowhere(self):
+        features = normal(8, 20, 4)
+        labels = np.tile([0, 1, 2, -1, 0, 1, -1, 2, 0, 1], 2)
+        pairs = references.difficult_pairs(features, 0.1, 0.5)
+        known = pairs & (labels >= 0)[:, None] & (labels >= 0)
+        exact = references.different_class_share(known, labels)
+        assert exact != references.different_class_share(pairs, labels)
+        found = different_class_share(jnp.asarray(pairs), jnp.asarray(labels))
+        np.testing.assert_allclose(found, exact, rtol=1e-6)
+
     def test_of_nothing_is_not_a_number(self):
+        assert np.isnan(different_class_share('all', jnp.full(4, -1)))
         assert np.isnan(different_class_share(None, jnp.zeros(4, jnp.int32)))
 
 

@@ -131,6 +131,36 @@ def test_classes_of_selected_pairs_are_counted():
     np.testing.assert_allclose(everything, np.mean(labels[:, None] != queue_labels), rtol=1e-6)
 
 
+@pytest.mark.parametrize('block_size', [None, 2])
+def test_unknown_classes_count_nowhere(block_size):
+    features, queue = _rows(0, 8, 5), _rows(1, N, 5)
+    labels, queue_labels = np.arange(8) % 3, np.arange(N) % 3
+    labels[[1, 6]], queue_labels[5:] = -1, -1
+    chosen = _selected(features, queue, 0.1, 0.9)
+    pairs = [(labels[i], queue_labels[j]) for i, j in np.argwhere(chosen)]
+    known = [(y, c) for y, c in pairs if y >= 0 and c >= 0]
+    assert 0 < len(known) < len(pairs)
+    expected = np.mean([y != c for y, c in known])
+    assert 0 < expected < 1
+
+    def share(features, labels, **options):
+        band = queue_band(features, jnp.asarray(queue), pos_high=0.1, pos_low=0.9)
+        return queue_different_class_share(band, labels, jnp.asarray(queue_labels), **options)
+
+    found = share(jnp.asarray(features), jnp.asarray(labels), block_size=block_size)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    # One of the four devices knows no class, and all say the same.
+    split = features.reshape(4, 2, 5), labels.reshape(4, 2)
+    over_devices = jax.pmap(lambda *rows: share(*rows, axis_name=AXIS), axis_name=AXIS)(*split)
+    np.testing.assert_allclose(over_devices, np.full(4, expected), rtol=1e-6)
+
+
+def test_where_no_class_is_known_there_is_no_share():
+    unknown = jnp.full(N, -1)
+    assert np.isnan(queue_different_class_share('all', jnp.arange(M), unknown))
+    assert np.isnan(queue_different_class_share('all', jnp.full(M, -1), jnp.zeros(N, jnp.int32)))
+
+
 def test_bad_arguments_are_named():
     rows = jnp.ones((2, 3))
     with pytest.raises(ValueError, match='temperature=0'):

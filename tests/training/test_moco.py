@@ -1,3 +1,4 @@
+import json
 from functools import partial
 
 import jax
@@ -9,6 +10,7 @@ from contrastive_jax.data.sources import Split
 from contrastive_jax.models import Moments
 from contrastive_jax.training import loop, moco
 from contrastive_jax.training.devices import AXIS, map_over_devices, replicate
+from contrastive_jax.training.logs import MetricsLog
 from contrastive_jax.training.setup import set_up
 from tests.helpers import random_batch, small_config, split_over, state_and_step
 
@@ -114,8 +116,17 @@ def test_difficult_pairs_are_those_of_the_queue():
     _, history = _train(config, devices=1, steps=2)
     for metrics in history:
         np.testing.assert_allclose(metrics['selected_share'], 12 / 48, rtol=1e-6)
-    # At first the whole queue is random, of no class.
-    assert history[0]['different_class_share'] == 1
+    # At first the whole queue is random, of no class; then 16 of its 48 rows have one.
+    assert np.isnan(history[0]['different_class_share'])
+    assert 0 < history[1]['different_class_share'] < 1
+
+
+def test_a_share_of_no_known_class_is_null_in_the_log(tmp_path):
+    log = MetricsLog(tmp_path, 0)
+    log.write(1, 0, {'loss': 2.5, 'different_class_share': float('nan')})
+    log.close()
+    entry = json.loads((tmp_path / 'metrics.jsonl').read_text())
+    assert entry == {'step': 1, 'epoch': 0, 'loss': 2.5, 'different_class_share': None}
 
 
 @pytest.mark.slow
