@@ -12,7 +12,7 @@ from contrastive_jax.errors import UserError
 CONFIGS = Path(__file__).parents[1] / 'configs'
 VARIANTS = {
     'digits': ('', 'small'),
-    'cifar': ('cifar10', 'cifar100', 'small', 'cifar100_small'),
+    'cifar': ('cifar10', 'cifar100', 'small', 'cifar100_small', 'solo_learn', 'simclr'),
     'stl10': ('', 'small'),
     'tiny_imagenet': ('', 'small'),
     'imagenet': ('', 'small'),

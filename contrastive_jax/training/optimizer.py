@@ -1,9 +1,13 @@
-"""Optimisers and their schedule, from a config and the length of the run."""
+"""Optimisers and their schedule, from a config and the length of the run.
+
+What the forms of LARS do, and whose they are: docs/optimizers.md.
+"""
 
 import jax
+import jax.numpy as jnp
 import optax
 
-__all__ = ['make_optimizer', 'make_schedule']
+__all__ = ['clip_by_trust_ratio', 'make_optimizer', 'make_schedule']
 
 # The learning rate of a config is meant for this many images a step.
 _REFERENCE_BATCH = 256
@@ -28,8 +32,12 @@ def make_schedule(config, steps_per_epoch: int) -> optax.Schedule:
 def make_optimizer(config, schedule: optax.Schedule) -> optax.GradientTransformation:
     """The optimiser that `config.optimizer` names.
 
-    Biases and normalisation parameters, which are vectors, get neither weight decay nor, with LARS,
-    a trust ratio.
+    Biases and normalisation parameters, which are vectors, get neither weight decay nor, with
+    either form of LARS, a trust ratio.
+
+    Args:
+      config: the whole config.
+      schedule: what `make_schedule` returns.
     """
     options = config.optimizer
 
@@ -45,9 +53,59 @@ def make_optimizer(config, schedule: optax.Schedule) -> optax.GradientTransforma
             trust_ratio_mask=matrices,
             momentum=options.momentum,
         )
+    if options.name == 'lars_clipped':
+        clipped = clip_by_trust_ratio(
+            schedule,
+            weight_decay=options.weight_decay,
+            trust_coefficient=options.trust_coefficient,
+        )
+        return optax.chain(
+            optax.masked(clipped, matrices),
+            optax.trace(options.momentum),
+            optax.scale_by_learning_rate(schedule),
+        )
     if options.name == 'adamw':
         return optax.adamw(schedule, weight_decay=options.weight_decay, mask=matrices)
     return optax.chain(
         optax.add_decayed_weights(options.weight_decay, mask=matrices),
         optax.sgd(schedule, momentum=options.momentum),
+    )
+
+
+def clip_by_trust_ratio(
+    schedule: optax.Schedule, *, weight_decay: float, trust_coefficient: float
+) -> optax.GradientTransformation:
+    """Adds weight decay, and shortens the updates so that LARS only ever lowers the learning rate.
+
+    With `w` a parameter, `g` its gradient, `lambda` the decay, `c` the trust coefficient and `t`
+    the learning rate of the step,
+
+        r = c |w| / (|g| + lambda |w|),  g' = min(r / t, 1) (g + lambda w)
+
+    A step of `-t g'` is then `-min(r, t) (g + lambda w)`: no longer than `c |w|`, and that of SGD
+    where this is shorter. A gradient or a parameter of length zero leaves `g` as it is.
+
+    Args:
+      schedule: `t` of each step.
+      weight_decay: `lambda`.
+      trust_coefficient: `c`.
+
+    Source: solo-learn's LARS with `clip_lr`; You et al. 2017 for the ratio.
+    """
+
+    def clipped(gradient, parameter, rate):
+        weight, slope = jnp.linalg.norm(parameter), jnp.linalg.norm(gradient)
+        still = (weight == 0) | (slope == 0)
+        ratio = trust_coefficient * weight / jnp.where(still, 1, slope + weight_decay * weight)
+        # min(ratio / rate, 1), for a rate of zero too.
+        factor = ratio / jnp.maximum(rate, jnp.where(still, 1, ratio))
+        return jnp.where(still, gradient, factor * (gradient + weight_decay * parameter))
+
+    def update(updates, state, params):
+        rate = schedule(state.count)
+        updates = jax.tree.map(lambda g, w: clipped(g, w, rate), updates, params)
+        return updates, optax.ScaleByScheduleState(optax.safe_increment(state.count))
+
+    return optax.GradientTransformation(
+        lambda params: optax.ScaleByScheduleState(jnp.zeros((), jnp.int32)), update
     )

@@ -102,6 +102,20 @@ def test_every_loss_trains(name, options):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
 
 
+@pytest.mark.parametrize('name', ['lars', 'lars_clipped'])
+def test_lars_moves_every_kernel_by_no_more_than_its_share(name):
+    # At once, and 16 images: a rate of 1, so that the share of `lars` is the trust coefficient.
+    config = small_config(optimizer__name=name, optimizer__learning_rate=16.0)
+    before, _ = state_and_step(config, mapped=False)
+    after, _ = _train(config, devices=1, steps=1)
+    for old, new in zip(jax.tree.leaves(before.params), jax.tree.leaves(after.params), strict=True):
+        if old.ndim > 1:
+            share = np.linalg.norm(new - old) / np.linalg.norm(old)
+            assert 0 < share <= 0.02 * 1.001
+            if name == 'lars':
+                np.testing.assert_allclose(share, 0.02, rtol=1e-3)
+
+
 def test_blocks_change_no_step():
     whole, _ = _train(small_config(**ARMS['combined']), devices=1, steps=1)
     blocked, _ = _train(small_config(loss__block_size=8, **ARMS['combined']), devices=1, steps=1)
