@@ -7,7 +7,9 @@ trained on the mixed images, then every score ranks them. 0.5 is chance; high = 
 """
 
 import argparse
+import itertools
 import json
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -82,8 +84,10 @@ def represent(graphdef, weights, images, *, augment=None, views=1):
 
         return jnp.mean(jax.lax.map(view, jax.random.split(key, views // 2)), axis=(0, 1))
 
-    key = device_key(KeyUse.DETECTOR_VIEWS, 0)
-    rows = extract_features(lambda batch: encode(weights, batch, key), images, batch_size=256)
+    keys = map(partial(jax.random.fold_in, device_key(KeyUse.DETECTOR_VIEWS, 0)), itertools.count())
+    rows = extract_features(
+        lambda batch: encode(weights, batch, next(keys)), images, batch_size=256
+    )
     return rows[:, :-dim], rows[:, -dim:]
 
 
