@@ -88,12 +88,12 @@ def test_class_folders_alone_hold_out_a_tenth(tmp_path):
 
 def test_images_alone_have_no_labels(tmp_path, capsys):
     for i in range(40):
-        _picture(tmp_path / f'{i:02}.png', (6 * i, 0, 0))
-    found = _load(tmp_path)
+        _picture(tmp_path / 'data' / f'{i:02}.png', (6 * i, 0, 0))
+    found = _load(tmp_path / 'data')
     assert found.train.labels is None
     assert found.classes == ()
     assert len(found.test.images) == 4
-    result = main.run(_config(tmp_path), tmp_path / 'run')
+    result = main.run(_config(tmp_path / 'data'), tmp_path / 'run')
     assert result['linear_accuracy'] is None
     assert 'nothing to probe' in capsys.readouterr().out
 
@@ -113,14 +113,14 @@ def test_one_class_tells_nothing_apart(tmp_path, capsys):
 def test_an_empty_class_is_named(tmp_path):
     _classes(tmp_path)
     (tmp_path / 'moon').mkdir()
-    with pytest.raises(UserError, match=r'moon holds no \.jpg.*fill it or delete it'):
+    with pytest.raises(UserError, match=r'class folders without images: moon/; add images'):
         _load(tmp_path)
 
 
 @pytest.mark.parametrize('name', ['nowhere', ''])
 def test_a_folder_without_images_is_refused(tmp_path, name):
     with pytest.raises(
-        UserError, match=r'config\.data\.data_dir=.*(no such folder|holds no \.jpg)'
+        UserError, match=r'config\.data\.data_dir=.*(no such folder|holds no images)'
     ):
         _load(tmp_path / name)
 
