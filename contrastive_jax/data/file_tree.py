@@ -84,6 +84,8 @@ def _add(found: Level, entry: os.DirEntry) -> None:
     # A link to nothing is taken for an image, so that reading it says what is wrong.
     elif path.suffix.lower() in suffixes() and (link or entry.is_file()):
         found.images.append(path)
+    elif link and not path.exists():
+        found.others['broken link'] += 1
     else:
         found.others[path.suffix.lower() or 'no suffix'] += 1
 

@@ -79,7 +79,7 @@ def _decoded(path: Path, max_pixels: int) -> Image.Image:
         with _opened(path, max_pixels) as image:
             image = ImageOps.exif_transpose(image)
             if image.mode in _DEEP:
-                pixels = np.asarray(image).astype(np.float32) / _DEEP_SCALE
+                pixels = np.nan_to_num(np.asarray(image).astype(np.float32)) / _DEEP_SCALE
                 return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
             if image.mode in _GREY:
                 return image.convert('L')
@@ -186,12 +186,14 @@ def warn_of_range(deep: Sequence[Path], max_pixels: int) -> None:
       deep: files of 16 bits or more; at most 100 of them are looked at.
       max_pixels: largest width times height.
     """
-    ends = [_range(path, max_pixels) for path in deep[:: -(-len(deep) // _RANGE_FILES) or 1]]
+    step = max(1, -(-len(deep) // _RANGE_FILES))
+    ends = [_range(path, max_pixels) for path in deep[::step]]
     ends = [found for found in ends if found is not None]
     if not ends:
         return
     low, high = min(end[0] for end in ends), max(end[1] for end in ends)
-    if low < 0 or high > 65535:
+    # NaN counts as beyond.
+    if not (low >= 0 and high <= 65535):
         effect = 'what is beyond 0 to 65535 is cut off'
     elif high - low < _SMALL_RANGE:
         effect = f'{int((high - low) / _DEEP_SCALE) + 1} of 256 levels are left'

@@ -145,7 +145,7 @@ def _from_splits(top: Level, splits: dict[str, Path], where: str) -> Layout:
             f'images too; give {printable(train.path)} to train on it alone, or rename '
             f'{train.path.name}/ if all of these are classes'
         )
-    unused = {f'in {folder.name}/': count for folder, count in beside.items()}
+    unused = {f'in {printable(folder.name)}/': count for folder, count in beside.items()}
     unused |= {'outside the splits': len(top.images)}
     if len(splits) == 1:
         return _hold_out(
@@ -160,6 +160,8 @@ def _from_splits(top: Level, splits: dict[str, Path], where: str) -> Layout:
     others = top.others + train.others + chosen.others
     taken = f'{_count(len(files.paths), "image")} from {train.path.name}/'
     taken += f', {len(test.paths)} from {chosen.path.name}/'
+    if chosen.classes and not classes:
+        taken += f' (the folders of {chosen.path.name}/ are no classes, since train has none)'
     return Layout(files, test, *_summary(train, classes, taken, others, unused))
 
 
@@ -205,7 +207,8 @@ def _tenth(files: Files) -> np.ndarray:
 
 def _outside(part: Part, files: Files) -> dict[str, int]:
     """Images of a folder that have no class where others have one."""
-    return {f'outside the classes of {part.path.name}/': len(part.images) - len(files.paths)}
+    name = printable(part.path.absolute().name)
+    return {f'outside the classes of {name}/': len(part.images) - len(files.paths)}
 
 
 def _count(number: int, thing: str) -> str:
@@ -221,13 +224,12 @@ def _summary(
         words.append(f'one folder, {listed(part.classes)}, so there are no classes to tell apart')
         if part.levels[0].folders:
             words[-1] += ' (if the folders in it are the classes, give it or move them up)'
-    hidden = others['hidden']
-    visible = others - Counter(hidden=hidden)
-    if visible:
-        counts = ', '.join(f'{printable(end)} {count}' for end, count in visible.most_common())
-        words.append(f'ignored: {_count(visible.total(), "file")} ({counts})')
-    if hidden:
-        words.append(f'{hidden} hidden')
+    files = others - Counter(hidden=others['hidden'])
+    counts = ', '.join(f'{printable(end)} {count}' for end, count in files.most_common())
+    ignored = [f'{_count(files.total(), "file")} ({counts})'] if files else []
+    ignored += [f'{others["hidden"]} hidden'] if others['hidden'] else []
+    if ignored:
+        words.append(f'ignored: {", ".join(ignored)}')
     unused = {name: count for name, count in unused.items() if count}
     if unused:
         parts = ', '.join(f'{_count(count, "image")} {name}' for name, count in unused.items())

@@ -212,11 +212,9 @@ def _folder(config) -> Dataset:
     ]
     image_files.warn_of_range([path for split in looked for path in split.deep], **options)
     broken = [error for split in looked for error in split.broken]
-    options |= {
-        'grey': all(split.grey for split in looked),
-        'size': config.image_size
-        or image_files.check_shapes({k: v for split in looked for k, v in split.sizes.items()}),
-    }
+    sizes = {size: path for split in looked for size, path in split.sizes.items()}
+    options['size'] = config.image_size or image_files.check_shapes(sizes)
+    options['grey'] = all(split.grey for split in looked)
     splits = []
     for split in looked:
         images, good = image_files.stored(split, root, **options), np.arange(len(split.files.paths))

@@ -103,6 +103,19 @@ test_images_alone_have_no_labels = pytest.mark.filterwarnings('ignore')(
 )
 
 
+@pytest.mark.filterwarnings('ignore')
+def test_a_class_of_one_image_is_no_error_of_the_encoder(tmp_path, capsys):
+    _classes(tmp_path / 'data', 20)
+    _picture(tmp_path / 'data' / 'rare' / '0.png', (200, 200, 200))
+    config = _config(tmp_path / 'data', epochs=1, probe__labels_per_class=1)
+    result = main.run(config, tmp_path / 'run')
+    assert 'trained on but not tested, since they have one image: rare' in capsys.readouterr().out
+    assert result['linear_accuracy'] == result['raw_pixel_accuracy'] == 1
+    by_class = result['linear_accuracy_by_class']
+    assert by_class == {'apple': 1, 'leaf': 1, 'rare': None, 'sky': 1}
+    assert result['linear_accuracy_balanced'] == 1
+
+
 def test_one_class_tells_nothing_apart(tmp_path, capsys):
     for i in range(20):
         _picture(tmp_path / 'apple' / f'{i}.png', COLOURS['apple'])

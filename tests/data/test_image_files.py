@@ -2,6 +2,8 @@
 
 import pickle
 import re
+import struct
+from zlib import compress, crc32
 
 import numpy as np
 import pytest
@@ -107,6 +109,7 @@ def _deep(root, values, dtype=np.uint16, suffix='.png'):
         ((0, 1023), np.uint16, '0 to 1023. Values are divided by 257: 4 of 256 levels are left'),
         ((30000, 34000), np.uint16, '30000 to 34000.*16 of 256 levels'),
         ((0, 1), np.float32, '0 to 1. .*1 of 256 levels'),
+        ((0, np.nan), np.float32, 'nan to nan. .*beyond 0 to 65535 is cut off'),
         ((-5, 70000), np.int32, '-5 to 70000. .*beyond 0 to 65535 is cut off'),
     ],
 )
@@ -118,8 +121,35 @@ def test_a_small_part_of_the_range_is_said_once(tmp_path, capsys, values, dtype,
     assert len(warnings) == 1
     assert re.search(words, warnings[0])
     # No image is scaled by itself.
-    expected = np.clip(np.round(np.linspace(*values, 64).astype(dtype) / 257), 0, 255)
+    expected = np.nan_to_num(np.linspace(*values, 64).astype(dtype))
+    expected = np.clip(np.round(expected / 257), 0, 255)
     np.testing.assert_allclose(found.train.images[0].ravel(), expected, atol=1)
+
+
+def _write_deep_colours(path, pixels):
+    """Writes a PNG of 16 bits a channel, which Pillow reads but does not write."""
+
+    def chunk(name, data):
+        return struct.pack('>I', len(data)) + name + data + struct.pack('>I', crc32(name + data))
+
+    height, width, _ = pixels.shape
+    rows = b''.join(b'\0' + row.astype('>u2').tobytes() for row in pixels)
+    head = struct.pack('>IIBBBBB', width, height, 16, 2, 0, 0, 0)
+    path.write_bytes(
+        b'\x89PNG\r\n\x1a\n'
+        + b''.join(map(chunk, (b'IHDR', b'IDAT', b'IEND'), (head, compress(rows), b'')))
+    )
+
+
+@pytest.mark.parametrize(('highest', 'warns'), [(1023, True), (65535, False)])
+def test_colours_of_16_bits_are_looked_at_too(tmp_path, capsys, highest, warns):
+    pixels = np.linspace(0, highest, 8 * 8 * 3).reshape(8, 8, 3)
+    for name in 'abc':
+        _write_deep_colours(tmp_path / f'{name}.png', pixels)
+    found = _load(tmp_path)
+    said = capsys.readouterr().out
+    assert ('warning: 3 images have 16 bits or more' in said) == warns
+    np.testing.assert_array_equal(found.train.images[0], pixels.astype(np.uint16) >> 8)
 
 
 @pytest.mark.parametrize('values', [(0, 65535), (1000, 40000)])

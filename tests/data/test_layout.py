@@ -55,9 +55,10 @@ def test_the_line_counts_what_is_taken_and_what_is_not(tmp_path):
     _fill(tmp_path / 'test/b', 1, '')
     (tmp_path / '.cache').mkdir()
     (tmp_path / 'readme.md').touch()
+    (tmp_path / 'gone').symlink_to(tmp_path / 'nowhere')
     assert _find(tmp_path).summary == (
         '2 classes, 6 images from train/, 6 from test/; '
-        'ignored: 4 files (.txt 2, .md 1, no suffix 1); 1 hidden; '
+        'ignored: 5 files (.txt 2, .md 1, broken link 1, no suffix 1), 1 hidden; '
         'not used: 3 images in extra/, 3 images in val/, 2 images outside the classes of train/'
     )
 
@@ -94,6 +95,8 @@ def test_without_classes_the_images_of_test_are_tested_on(tmp_path):
     assert found.train.labels is found.test.labels is None
     assert _names(found.test, tmp_path)[0] == 'test/00.png'
     assert 'not used: 3 images in val/' in found.summary
+    _fill_all(tmp_path, 'test/a', 'test/b')
+    assert 'the folders of test/ are no classes, since train has none' in _find(tmp_path).summary
 
 
 @pytest.mark.parametrize(
