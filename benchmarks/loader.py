@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from contrastive_jax.config import default
 from contrastive_jax.data import sources
-from contrastive_jax.data.folders import read_image
+from contrastive_jax.data.image_files import read_image
 from contrastive_jax.data.stored import random_crop
 from contrastive_jax.data.streaming import stream_views
 from contrastive_jax.randomness import Use, host_rng
@@ -44,7 +44,7 @@ def make_files(folder: Path, data_dir: str, count: int) -> None:
 
 def decode(size: int, path: Path, place: int) -> int:
     """What a worker cannot do without: one file, two crops."""
-    image = read_image((path,), 'RGB', 0)
+    image = read_image((path,), 'RGB', default().data.max_pixels, 0)
     rng = host_rng(Use.CROPS, 0, 0, place)
     return sum(random_crop(image, rng, smallest=_SMALLEST, size=size).shape[0] for _ in range(2))
 

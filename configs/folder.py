@@ -1,4 +1,4 @@
-"""Your own images: JPEG and PNG files in folders, with classes or without, see docs/data.md.
+"""Your own image files in folders, with classes or without, see docs/data.md.
 
 Command: python -m contrastive_jax.main --config=configs/folder.py --workdir=runs/mine \
   --config.data.data_dir=DIR [--config.data.image_size=96] [--config.data.stream=True]

@@ -4,6 +4,7 @@
 """
 
 import difflib
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -58,7 +59,12 @@ _SHARE = _number(0, 1)
 _PART = Rule('a number in [0, 1)', lambda v: _is_number(v) and 0 <= v < 1)
 _BOOL = Rule('True or False', lambda v: isinstance(v, bool))
 _TEXT = Rule('a text', lambda v: isinstance(v, str) and v != '' and v.isprintable())
-_PATH = Rule('a path, or None', lambda v: v is None or _TEXT.holds(v))
+_PATH = Rule('a path, or None', lambda v: v is None or (isinstance(v, str) and _is_path(v)))
+
+
+def _is_path(text: str) -> bool:
+    # Python holds bytes of a path that are no UTF-8 as these surrogates.
+    return _TEXT.holds(re.sub('[\udc80-\udcff]', '?', text))
 
 
 def _one_of(*values: str) -> Rule:
@@ -88,6 +94,11 @@ FIELDS: dict[str, Field] = {
         0, _integer(0), 'side of the squares that images are scaled and cropped to; 0: as they are'
     ),
     'data.skip_broken': Field(False, _BOOL, 'leave out image files that cannot be read'),
+    'data.max_pixels': Field(
+        178_956_970,
+        _integer(1),
+        'largest width times height of an image file; the default is the limit of Pillow',
+    ),
     'data.stream': Field(False, _BOOL, 'leave the images on disk and read them while training'),
     'data.workers': Field(2, _integer(0), 'processes that read; 0 for threads of this one'),
     'long_tail.factor': Field(

@@ -4,6 +4,7 @@
 checks them. Zip files such as npz carry checksums of their own.
 """
 
+import codecs
 import hashlib
 import json
 import math
@@ -20,14 +21,18 @@ from contrastive_jax.errors import UserError
 __all__ = [
     'SUMS',
     'plain',
+    'printable',
     'read_arrays',
     'read_json',
+    'read_text',
     'write_json',
     'write_sealed_json',
     'write_whole',
 ]
 
 SUMS = 'SHA256SUMS'
+# Control characters, line separators and surrogates.
+_UNPRINTABLE = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]')
 _SUM_LINE = re.compile(r'([0-9a-f]{64})  ([^/\n]+)')
 
 
@@ -104,6 +109,31 @@ def read_arrays(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
         raise UserError(f'{path}: cannot be read ({type(error).__name__}: {error})') from error
 
 
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8 or, with a byte order mark, UTF-16; the mark is left out.
+
+    Bytes that are no UTF-8 become surrogates, as in file names.
+    """
+    data = path.read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode('utf-16', 'replace')
+    return data.decode('utf-8-sig', 'surrogateescape')
+
+
+def printable(text: object) -> str:
+    r"""A name or message as one line that any UTF-8 file or terminal takes.
+
+    Bytes that are no text and control characters become escapes: `caf\xe9.png`.
+    """
+    return _UNPRINTABLE.sub(_escaped, str(text))
+
+
+def _escaped(match: re.Match) -> str:
+    # Python holds a byte that is no text as the surrogate 0xdc00 + byte.
+    code = ord(match[0])
+    return f'\\x{code - 0xDC00:02x}' if 0xDC80 <= code <= 0xDCFF else ascii(match[0])[1:-1]
+
+
 def plain(value):
     """The same, with null for numbers that are not finite, which JSON does not have."""
     if isinstance(value, dict):
@@ -121,7 +151,7 @@ def _sums(folder: Path) -> dict[str, str]:
     """The checksums of a folder by file name; none where nobody has written any."""
     path = folder / SUMS
     try:
-        lines = path.read_bytes().decode(errors='replace').splitlines()
+        lines = read_text(path).splitlines()
     except FileNotFoundError:
         return {}
     except OSError as error:

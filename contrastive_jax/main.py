@@ -80,7 +80,7 @@ def _finished(workdir: Path) -> dict:
         result = read_json(workdir / RESULT)
     except UserError as error:
         raise UserError(f'{error}; delete it, and the same command probes again') from error
-    print(f'{workdir} is finished: nothing to do. Delete it or choose another --workdir.')
+    print(f'{workdir} is finished: nothing to do. To train again, choose another --workdir.')
     return result
 
 

@@ -23,6 +23,7 @@ __all__ = [
     'RESULT',
     'TRAINING_SET',
     'check_images',
+    'check_outside_data',
     'check_workdir',
     'claim_workdir',
     'locked',
@@ -35,8 +36,32 @@ _CHOSEN = ('kept', 'mixed', 'partners')
 _OWN = (RESULT, 'metrics.jsonl', 'checkpoints', TRAINING_SET)
 
 
+def check_outside_data(path: Path, flag: str, data: ConfigDict) -> None:
+    """Raises UserError if a folder to be written is the image folder, or is in it.
+
+    Its pictures would be images of the data set, and the folder itself a class.
+
+    Args:
+      path: to be written.
+      flag: that names it, for messages.
+      data: the section `data` of a config.
+    """
+    if data.name != 'folder' or data.data_dir is None:
+        return
+    # With links followed, and as they are written: the data folder may hold a link to elsewhere.
+    folders, written = ({each.resolve(), each.absolute()} for each in (Path(data.data_dir), path))
+    if folders & {inside for each in written for inside in (each, *each.parents)}:
+        moved = '; a run that is there already goes on after its folder was moved'
+        raise UserError(
+            f'{flag}={path}: is in the data folder (config.data.data_dir={data.data_dir!r}), where '
+            f'it would become a part of the data; choose a folder outside it'
+            f'{moved if (path / CONFIG).exists() else ""}'
+        )
+
+
 def check_workdir(workdir: Path, config: ConfigDict) -> None:
     """Raises UserError unless the folder is this run's, or free to become it."""
+    check_outside_data(workdir, '--workdir', config.data)
     if not (workdir / CONFIG).exists():
         found = [name for name in _OWN if (workdir / name).exists()]
         if found or (workdir.exists() and not workdir.is_dir()):

@@ -98,6 +98,7 @@ BAD = [
     ({'data.image_size': -1}, 'data.image_size', 'at least 0'),
     ({'data.skip_broken': 1}, 'data.skip_broken', 'True or False'),
     ({'data.stream': 'yes'}, 'data.stream', 'True or False'),
+    ({'data.max_pixels': 0}, 'data.max_pixels', 'at least 1'),
     ({'data.workers': -1}, 'data.workers', 'at least 0'),
     ({'long_tail.factor': 0.5}, 'long_tail.factor', '>= 1'),
     ({'model.name': 'energy', 'pairs.select': 'difficult'}, 'model.name', 'compares no pairs'),

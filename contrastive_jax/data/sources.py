@@ -15,18 +15,20 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from contrastive_jax.data import folders
+from contrastive_jax.data import image_files, layout
+from contrastive_jax.data.class_folders import some
+from contrastive_jax.data.image_files import BrokenImage
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.errors import UserError
-from contrastive_jax.files import read_arrays
+from contrastive_jax.files import printable, read_arrays
 
 __all__ = ['Dataset', 'Split', 'load']
 
 # Images read at a time.
 _CHUNK = 1000
 
-# Classes that an npz file may have: a label beyond is a mistake, and each class costs a name.
-_MOST_CLASSES = 1_000_000
+# Labels of an npz file; one beyond is a mistake.
+_LARGEST_LABEL = 2**31 - 1
 
 _PREPARE = (
     'python -c "import tensorflow_datasets as tfds; '
@@ -154,32 +156,46 @@ def _npz(config) -> Dataset:
             f'config.data.data_dir={config.data_dir!r}: lacks {", ".join(sorted(missing))}; '
             f'holds {", ".join(sorted(arrays)) or "nothing"}'
         )
+    splits = ('train', 'test')
+    labels = [_integers(arrays.get(f'{split}_labels'), path, split) for split in splits]
+    numbers, classes = _numbered(labels)
     train, test = (
-        Split(arrays[f'{split}_images'], _integers(arrays.get(f'{split}_labels'), path, split))
-        for split in ('train', 'test')
+        Split(arrays[f'{split}_images'], number)
+        for split, number in zip(splits, numbers, strict=True)
     )
-    known = [
-        split.labels for split in (train, test) if split.labels is not None and split.labels.size
-    ]
-    count = 1 + max((int(labels.max()) for labels in known), default=-1)
-    return Dataset(train, test, tuple(str(label) for label in range(count)), train)
+    return Dataset(train, test, classes, train)
 
 
 def _integers(labels: np.ndarray | None, path: Path, split: str) -> np.ndarray | None:
     if labels is None:
         return None
     whole = np.issubdtype(labels.dtype, np.integer)
-    if not whole or np.any(labels < 0) or np.any(labels >= _MOST_CLASSES):
+    if not whole or np.any(labels < 0) or np.any(labels > _LARGEST_LABEL):
         ends = f' from {labels.min()} to {labels.max()}' if whole else ''
         raise UserError(
             f'config.data.data_dir={str(path)!r}: {split}_labels are {labels.dtype}{ends}; '
-            f'need integers from 0 to {_MOST_CLASSES - 1}'
+            f'need integers from 0 to {_LARGEST_LABEL}'
         )
-    return labels.astype(np.int32)
+    return labels.astype(np.int64)
+
+
+def _numbered(
+    labels: list[np.ndarray | None],
+) -> tuple[list[np.ndarray | None], tuple[str, ...]]:
+    """Labels numbered from 0 by their value, over all splits together, and these values as names.
+
+    Labels that are 0 to c - 1 already stay as they are.
+    """
+    known = [np.zeros(0, np.int64), *(part.ravel() for part in labels if part is not None)]
+    values = np.unique(np.concatenate(known))
+    numbers = [
+        None if part is None else np.searchsorted(values, part).astype(np.int32) for part in labels
+    ]
+    return numbers, tuple(map(str, values.tolist()))
 
 
 def _folder(config) -> Dataset:
-    """JPEG and PNG files, see `folders`."""
+    """Image files in a folder, see `layout`."""
     where = f'config.data.data_dir={config.data_dir!r}'
     root = Path(config.data_dir or '')
     if config.data_dir is None or not root.is_dir():
@@ -187,40 +203,63 @@ def _folder(config) -> Dataset:
             f'{where}: no such folder; with config.data.name=folder it holds train/ and test/ or '
             'val/ with a folder for each class, or class folders alone, or images'
         )
-    *splits, classes = folders.find(root, where)
-    looked = [folders.look(files, where, skip_broken=config.skip_broken) for files in splits]
-    grey = all(split.grey for split in looked)
+    found = layout.find(root, where)
+    print(f'data: {found.summary}')
+    options = {'max_pixels': config.max_pixels}
+    looked = [
+        image_files.look(files, where, skip_broken=config.skip_broken, **options)
+        for files in (found.train, found.test)
+    ]
+    image_files.warn_of_range([path for split in looked for path in split.deep], **options)
+    broken = [error for split in looked for error in split.broken]
     sizes = {size: path for split in looked for size, path in split.sizes.items()}
-    size = config.image_size or folders.check_shapes(sizes)
-    skipped = sum(split.broken for split in looked)
-    found = []
+    options['size'] = config.image_size or image_files.check_shapes(sizes)
+    options['grey'] = all(split.grey for split in looked)
+    splits = []
     for split in looked:
-        images, labels = folders.stored(split, root, grey=grey, size=size), split.files.labels
+        images, good = image_files.stored(split, root, **options), np.arange(len(split.files.paths))
         if not config.stream:
-            images, good = _read_all(images, where, config.skip_broken)
-            skipped += int(np.sum(~good))
-            labels = None if labels is None else labels[good]
-        found.append(Split(images, labels))
-    return Dataset(*found, classes, found[0], skipped)
+            images, good, unread = _read_all(images, where, config.skip_broken)
+            broken += unread
+        paths, labels = some(split.files, good)
+        names = tuple(printable(path.relative_to(root).as_posix()) for path in paths)
+        splits.append(Split(images, labels, names))
+    if broken:
+        print(image_files.left_out(broken))
+    return Dataset(*splits, found.classes, splits[0], len(broken))
 
 
-def _read_all(images: StoredImages, where: str, skip: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Reads stored images into memory; tells which of them could be read, if others may not."""
+def _read_all(
+    images: StoredImages, where: str, skip: bool
+) -> tuple[np.ndarray, np.ndarray, list[BrokenImage]]:
+    """Reads stored images into memory.
+
+    Args:
+      images: n of them.
+      where: the field that named them, for messages.
+      skip: leave out those that cannot be read.
+
+    Returns:
+      `[m, s, s, c]` pixels, `[m]` indices of the images that they belong to, and the errors of the
+      others.
+    """
     _check_memory(images, where)
-    pixels, good = np.empty(images.shape, np.uint8), np.ones(len(images), bool)
+    pixels, good, broken = np.empty(images.shape, np.uint8), [], []
     for start in tqdm(range(0, len(images), _CHUNK), 'read images', disable=None):
-        chunk = np.arange(start, min(start + _CHUNK, len(images)))
+        chunk = range(start, min(start + _CHUNK, len(images)))
         try:
-            pixels[chunk] = images[chunk]
-        except UserError:
+            pixels[chunk.start : chunk.stop] = images[chunk.start : chunk.stop]
+            good += chunk
+        except BrokenImage:
             if not skip:
                 raise
-            for place in chunk:
+            for index in chunk:
                 try:
-                    pixels[place] = images[place : place + 1][0]
-                except UserError:
-                    good[place] = False
-    return (pixels if good.all() else pixels[good]), good
+                    pixels[index] = images[index : index + 1][0]
+                    good.append(index)
+                except BrokenImage as error:
+                    broken.append(error)
+    return (pixels[good] if broken else pixels), np.array(good, int), broken
 
 
 def _check_memory(images: StoredImages, where: str) -> None:
@@ -327,7 +366,7 @@ def _tfds_split(builder, split: str, config) -> Split:
         channels,
     )
     if not config.stream:
-        images, _ = _read_all(images, f'config.data.name={config.name!r}', skip=False)
+        images, *_ = _read_all(images, f'config.data.name={config.name!r}', skip=False)
     return Split(images, labels)
 
 

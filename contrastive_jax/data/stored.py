@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from contrastive_jax.provenance import array_checksum
+from contrastive_jax.randomness import Use, host_rng
 
 __all__ = ['StoredImages', 'checksum', 'in_memory', 'random_crop', 'subset']
 
@@ -78,7 +79,7 @@ def in_memory(images: np.ndarray | StoredImages) -> np.ndarray:
     """The images themselves or, of those on disk, a fixed sample, for statistics of pixels."""
     if isinstance(images, np.ndarray):
         return images
-    return images[np.random.default_rng(0).permutation(len(images))[:_SAMPLE]]
+    return images[host_rng(Use.PIXEL_SAMPLE, 0).permutation(len(images))[:_SAMPLE]]
 
 
 def random_crop(

@@ -155,7 +155,7 @@ def _load(path: Path) -> tuple[dict[str, Any], str]:
 def _read_metrics(path: Path) -> tuple[dict[str, dict[int, float]], str]:
     """The curves, and how far they go and what is wrong with them."""
     try:
-        with path.open(encoding='utf-8', errors='replace') as file:
+        with path.open(encoding='utf-8-sig', errors='replace') as file:
             lines = [_entry(line) for line in file]
     except FileNotFoundError:
         return {}, _missing(path.name)

@@ -88,12 +88,12 @@ def test_class_folders_alone_hold_out_a_tenth(tmp_path):
 
 def test_images_alone_have_no_labels(tmp_path, capsys):
     for i in range(40):
-        _picture(tmp_path / f'{i:02}.png', (6 * i, 0, 0))
-    found = _load(tmp_path)
+        _picture(tmp_path / 'data' / f'{i:02}.png', (6 * i, 0, 0))
+    found = _load(tmp_path / 'data')
     assert found.train.labels is None
     assert found.classes == ()
     assert len(found.test.images) == 4
-    result = main.run(_config(tmp_path), tmp_path / 'run')
+    result = main.run(_config(tmp_path / 'data'), tmp_path / 'run')
     assert result['linear_accuracy'] is None
     assert 'nothing to probe' in capsys.readouterr().out
 
@@ -101,6 +101,19 @@ def test_images_alone_have_no_labels(tmp_path, capsys):
 test_images_alone_have_no_labels = pytest.mark.filterwarnings('ignore')(
     test_images_alone_have_no_labels
 )
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_a_class_of_one_image_is_no_error_of_the_encoder(tmp_path, capsys):
+    _classes(tmp_path / 'data', 20)
+    _picture(tmp_path / 'data' / 'rare' / '0.png', (200, 200, 200))
+    config = _config(tmp_path / 'data', epochs=1, probe__labels_per_class=1)
+    result = main.run(config, tmp_path / 'run')
+    assert 'trained on but not tested, since they have one image: rare' in capsys.readouterr().out
+    assert result['linear_accuracy'] == result['raw_pixel_accuracy'] == 1
+    by_class = result['linear_accuracy_by_class']
+    assert by_class == {'apple': 1, 'leaf': 1, 'rare': None, 'sky': 1}
+    assert result['linear_accuracy_balanced'] == 1
 
 
 def test_one_class_tells_nothing_apart(tmp_path, capsys):
@@ -113,14 +126,14 @@ def test_one_class_tells_nothing_apart(tmp_path, capsys):
 def test_an_empty_class_is_named(tmp_path):
     _classes(tmp_path)
     (tmp_path / 'moon').mkdir()
-    with pytest.raises(UserError, match=r'moon holds no \.jpg.*fill it or delete it'):
+    with pytest.raises(UserError, match=r'class folders without images: moon/; add images'):
         _load(tmp_path)
 
 
 @pytest.mark.parametrize('name', ['nowhere', ''])
 def test_a_folder_without_images_is_refused(tmp_path, name):
     with pytest.raises(
-        UserError, match=r'config\.data\.data_dir=.*(no such folder|holds no \.jpg)'
+        UserError, match=r'config\.data\.data_dir=.*(no such folder|holds no images)'
     ):
         _load(tmp_path / name)
 

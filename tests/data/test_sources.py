@@ -236,3 +236,34 @@ def test_a_disk_too_small_is_said_before_the_download(monkeypatch, tmp_path):
     monkeypatch.setattr(tfds, 'builder', lambda *_, **__: builder)
     with pytest.raises(UserError, match=r'needs 2147483648\.0 GiB on the disk of .*make room'):
         sources.load(_config('tiny'))
+
+
+@pytest.mark.parametrize('dtype', ['>i8', '<u8', '>u2', np.int32, np.uint32])
+def test_labels_of_an_npz_are_numbered_by_value(tmp_path, dtype):
+    images = np.zeros((4, 8, 8, 3), np.uint8)
+    arrays = {'train_images': images, 'test_images': images[:3]}
+    arrays['train_labels'] = np.array([40507, 21, 507, 21], dtype)
+    arrays['test_labels'] = np.array([507, 3, 40507], dtype)
+    np.savez(tmp_path / 'a.npz', **arrays)
+    dataset = sources.load(_config('npz', tmp_path / 'a.npz'))
+    assert dataset.classes == ('3', '21', '507', '40507')
+    assert dataset.train.labels.tolist() == [3, 1, 2, 1]
+    assert dataset.test.labels.tolist() == [2, 0, 3]
+    assert dataset.train.labels.dtype == dataset.test.labels.dtype == np.int32
+
+
+def test_labels_from_zero_stay_as_they_are(tmp_path):
+    images = np.zeros((4, 8, 8, 3), np.uint8)
+    labels = np.array([2, 0, 1, 0])
+    np.savez(tmp_path / 'a.npz', train_images=images, train_labels=labels, test_images=images)
+    dataset = sources.load(_config('npz', tmp_path / 'a.npz'))
+    assert dataset.classes == ('0', '1', '2')
+    assert dataset.train.labels.tolist() == labels.tolist()
+    assert dataset.test.labels is None
+
+
+def test_a_very_large_label_makes_one_class(tmp_path):
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    labels = np.array([2**31 - 1, 7])
+    np.savez(tmp_path / 'a.npz', train_images=images, train_labels=labels, test_images=images)
+    assert sources.load(_config('npz', tmp_path / 'a.npz')).classes == ('7', '2147483647')

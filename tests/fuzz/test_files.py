@@ -14,12 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from contrastive_jax.data import feature_files, folders, score_files, sources
+from contrastive_jax.data import feature_files, image_files, layout, score_files, sources
+from contrastive_jax.data.class_folders import Files
 from contrastive_jax.errors import UserError
 from contrastive_jax.files import read_json, write_sealed_json
 from tests.helpers import small_config
 
 RANDOM = np.random.default_rng(0)
+LIMIT = 10**6
 
 
 @st.composite
@@ -78,18 +80,18 @@ def test_an_image_is_read_or_refused(folder, data, mode):
     path = folder / 'image.png'
     path.write_bytes(data)
     try:
-        image = folders.read_image((path,), mode, 0)
+        image = image_files.read_image((path,), mode, LIMIT, 0)
     except UserError as error:
         assert str(path) in str(error)  # noqa: PT017, an image that is read is as good
     else:
         assert image.mode == mode
         assert np.asarray(image).dtype == np.uint8
-    files = folders.Files((path,), None)
+    files = Files((path,), None)
     try:
-        looked = folders.look(files, 'config.data.data_dir', skip_broken=False)
+        looked = image_files.look(files, 'data', skip_broken=False, max_pixels=LIMIT)
     except UserError:
         with pytest.raises(UserError, match='no file can be read'):
-            folders.look(files, 'config.data.data_dir', skip_broken=True)
+            image_files.look(files, 'data', skip_broken=True, max_pixels=LIMIT)
     else:
         assert looked.files.paths == (path,)
 
@@ -192,7 +194,7 @@ def test_a_table_of_annotations_names_each_image_once_or_is_refused(folder, data
         (root / name).touch()
     (root / 'val/val_annotations.txt').write_bytes(data)
     try:
-        _, test, classes = folders.find(root, 'config.data.data_dir')
+        _, test, classes, _ = layout.find(root, 'config.data.data_dir')
     except UserError as error:
         assert 'val_annotations' in str(error)  # noqa: PT017, as above
     else:

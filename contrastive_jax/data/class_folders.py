@@ -1,0 +1,182 @@
+"""Image files and their classes: the class is the name of a folder, or is in a table beside them.
+
+Axes: n files.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from contrastive_jax.data.file_tree import Level, walk
+from contrastive_jax.errors import UserError
+from contrastive_jax.files import printable, read_text
+
+__all__ = ['Files', 'Part', 'has_known_classes', 'label', 'label_tests', 'listed', 'read', 'some']
+
+# TinyImageNet has the classes of its validation images in this file.
+_TABLE = 'val_annotations.txt'
+# A folder with both was written by a run.
+_RUN_FILES = ('config.json', 'training_set.npz')
+_MOST_NAMES = 5
+
+
+class Files(NamedTuple):
+    """Image files of one split.
+
+    Attributes:
+      paths: n of them, sorted, so that their order is the same everywhere.
+      labels: `[n]` int32, or None.
+    """
+
+    paths: tuple[Path, ...]
+    labels: np.ndarray | None
+
+
+class Part(NamedTuple):
+    """A folder whose folders may be classes.
+
+    Attributes:
+      path: of the folder.
+      classes: sorted images below each of its folders, by name; some may have none.
+      loose: sorted images that are in none of these.
+      others: counts of the files that are no images, by suffix.
+      levels: all folders below it.
+    """
+
+    path: Path
+    classes: dict[str, list[Path]]
+    loose: list[Path]
+    others: Counter[str]
+    levels: list[Level]
+
+    @property
+    def images(self) -> list[Path]:
+        """All images, sorted."""
+        return sorted([*self.loose, *(path for paths in self.classes.values() for path in paths)])
+
+
+def read(top: Level) -> Part:
+    """Reads everything below a folder."""
+    levels = {folder.name: walk(folder) for folder in top.folders}
+    below = [found for part in levels.values() for found in part]
+    others = sum((found.others for found in below), top.others)
+    if (top.path / _TABLE).is_file():
+        others = others - Counter({'.txt': 1})
+    classes = {
+        name: sorted(path for found in part for path in found.images)
+        for name, part in levels.items()
+    }
+    return Part(top.path, classes, sorted(top.images), others, below)
+
+
+def some(files: Files, indices: np.ndarray) -> Files:
+    """Some of the files."""
+    labels = None if files.labels is None else files.labels[indices]
+    return Files(tuple(files.paths[index] for index in indices), labels)
+
+
+def listed(names: Iterable[str], end: str = '') -> str:
+    """The first few names, and how many more there are."""
+    names = [printable(name) + end for name in names]
+    more = len(names) - _MOST_NAMES
+    return ', '.join(names[:_MOST_NAMES]) + (f' and {more} more' if more > 0 else '')
+
+
+def label(part: Part, where: str) -> tuple[Files, tuple[str, ...]]:
+    """The images of a folder, and its classes; none if fewer than two of its folders hold images.
+
+    Raises:
+      UserError: no images at all, a class without images, or a class folder that a run wrote.
+    """
+    for name in part.classes:
+        if all((part.path / name / file).is_file() for file in _RUN_FILES):
+            raise UserError(
+                f'{where}: {printable(part.path / name)} is the workdir of a run, not a class; '
+                'move it out of the data folder (a run can be moved at any time)'
+            )
+    full = {name: paths for name, paths in part.classes.items() if paths}
+    empty = [name for name in part.classes if name not in full]
+    if full and empty:
+        raise UserError(
+            f'{where}: {printable(part.path)} has class folders without images: '
+            f'{listed(empty, "/")}; add images to them, or move them out of the data folder'
+        )
+    _check_not_empty(part, where)
+    if len(full) < 2:
+        return Files(tuple(part.images), None), ()
+    return _by_folder(full, tuple(full)), tuple(full)
+
+
+def label_tests(part: Part, classes: tuple[str, ...], where: str) -> Files:
+    """The test images of a folder, labelled by the classes of the training split if it has any.
+
+    Raises:
+      UserError: no images, no classes, or a class that the training split lacks.
+    """
+    _check_not_empty(part, where)
+    if not classes:
+        return Files(tuple(part.images), None)
+    full = {name: paths for name, paths in part.classes.items() if paths}
+    known = full.keys() & set(classes)
+    if not known and (part.path / _TABLE).is_file():
+        return _by_table(part, classes, where)
+    unknown = [name for name in full if name not in known]
+    if not known or unknown:
+        problem = f'has the class {printable(unknown[0])!r}' if unknown else 'has no classes'
+        raise UserError(
+            f'{where}: {printable(part.path.name)} {problem}, and train has {listed(classes)}; '
+            'both need the same folders. To hold out a part of the training images for tests, give '
+            'the training folder alone'
+        )
+    return _by_folder(full, classes)
+
+
+def has_known_classes(part: Part, classes: tuple[str, ...]) -> bool:
+    """Whether a folder holds images of some of the classes, or a table of them."""
+    return any(part.classes.get(name) for name in classes) or (part.path / _TABLE).is_file()
+
+
+def _by_folder(folders: dict[str, list[Path]], classes: tuple[str, ...]) -> Files:
+    paths = tuple(path for part in folders.values() for path in part)
+    labels = np.array([classes.index(name) for name in folders], np.int32)
+    return Files(paths, np.repeat(labels, [len(part) for part in folders.values()]))
+
+
+def _by_table(part: Part, classes: tuple[str, ...], where: str) -> Files:
+    """Files whose classes are in a table: file name, class, and what is not needed."""
+    table = part.path / _TABLE
+    rows = [line.split('\t')[:2] for line in read_text(table).splitlines() if line]
+    unknown = [row for row in rows if len(row) < 2 or row[1] not in classes]
+    if unknown:
+        raise UserError(
+            f'{where}: {printable(table)} has the line {unknown[0]}, whose class train lacks; '
+            'unpack the data set again'
+        )
+    images = {path.name: path for path in part.images}
+    strange = [name for name, _ in rows if name not in images]
+    if strange:
+        problem = f'names {strange[0]!r}, but the folder has no such image'
+    elif not rows:
+        problem = 'lists nothing'
+    elif len(dict(rows)) < len(rows):
+        problem = 'names an image twice'
+    else:
+        rows.sort()
+        labels = np.array([classes.index(name) for _, name in rows], np.int32)
+        return Files(tuple(images[name] for name, _ in rows), labels)
+    raise UserError(f'{where}: {printable(table)} {problem}; unpack the data set again')
+
+
+def _check_not_empty(part: Part, where: str) -> None:
+    if not part.images:
+        folders = listed(part.classes, '/')
+        files = listed(f'{count} {end}' for end, count in part.others.most_common())
+        inside = '; '.join(filter(None, (folders, files)))
+        raise UserError(
+            f'{where}: {printable(part.path)} holds no images{f", only {inside}" * bool(inside)}; '
+            'give a folder of class folders, of train/ and test/ or val/, or of images such as '
+            '.jpg and .png'
+        )

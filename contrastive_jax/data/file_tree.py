@@ -1,0 +1,119 @@
+"""The image files below a folder: links are followed, what is no image is counted.
+
+Hidden files and folders are left out. So is a link to a folder that holds the link itself, since
+it leads in a circle.
+"""
+
+import functools
+import os
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from contrastive_jax.errors import UserError
+from contrastive_jax.files import printable
+
+__all__ = ['Level', 'formats', 'level', 'suffixes', 'walk']
+
+# These call another program (EPS), need Windows (WMF) or a decoder that Pillow lacks.
+_NOT_DECODED = {'BUFR', 'EPS', 'GRIB', 'HDF5', 'IPTC', 'MPEG', 'WMF'}
+# Folders that file systems and archives add by themselves; they count as hidden.
+_ADDED = {'$RECYCLE.BIN', '@eaDir', 'System Volume Information', '__MACOSX', 'lost+found'}
+
+
+class Level(NamedTuple):
+    """What one folder holds, without the content of its folders.
+
+    Attributes:
+      path: of the folder.
+      folders: in it, sorted.
+      images: in it.
+      others: counts of the remaining entries, by suffix; 'hidden' for hidden ones.
+    """
+
+    path: Path
+    folders: list[Path]
+    images: list[Path]
+    others: Counter[str]
+
+
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """Names of the formats that are read, in the order in which Pillow tries them."""
+    Image.init()
+    return tuple(name for name in Image.ID if name not in _NOT_DECODED)
+
+
+@functools.cache
+def suffixes() -> frozenset[str]:
+    """Suffixes of the files that are taken for images, in lower case, such as `.jpg`."""
+    known = {*formats(), 'MPO'}  # Pillow opens MPO as JPEG.
+    return frozenset(end for end, name in Image.registered_extensions().items() if name in known)
+
+
+def level(folder: Path) -> Level:
+    """Reads one folder.
+
+    Raises:
+      UserError: the folder cannot be read.
+    """
+    found = Level(folder, [], [], Counter())
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                _add(found, entry)
+    except OSError as error:
+        raise UserError(
+            f'{printable(folder)}: cannot be read ({error.strerror}); allow it, or move the folder '
+            'out of the data folder'
+        ) from error
+    found.folders.sort()
+    return found
+
+
+def _add(found: Level, entry: os.DirEntry) -> None:
+    path = found.path / entry.name
+    link = entry.is_symlink()
+    if entry.name.startswith('.') or entry.name in _ADDED:
+        found.others['hidden'] += 1
+    elif entry.is_dir(follow_symlinks=False) or (link and path.is_dir()):
+        if not (link and _leads_back(path)):
+            found.folders.append(path)
+    # A link to nothing is taken for an image, so that reading it says what is wrong.
+    elif path.suffix.lower() in suffixes() and (link or entry.is_file()):
+        found.images.append(path)
+    elif link and not path.exists():
+        found.others['broken link'] += 1
+    else:
+        found.others[path.suffix.lower() or 'no suffix'] += 1
+
+
+def _leads_back(link: Path) -> bool:
+    """Whether a link leads to a folder that holds it, on the way taken or where it really is."""
+    parents = [parent.resolve() for parent in link.absolute().parents]
+    real = link.parent.resolve()
+    return link.resolve() in {*parents, real, *real.parents}
+
+
+def walk(folder: Path) -> list[Level]:
+    """Reads a folder and all folders below it, each once, however many links lead to it.
+
+    Raises:
+      UserError: a folder cannot be read.
+    """
+    levels, seen = [], set()
+    # Links come last, so that a folder inside has its own path and not that of a link to it.
+    folders, links = [folder], []
+    while folders or links:
+        current = folders.pop() if folders else links.pop(0)
+        status = current.stat()
+        identity = status.st_dev, status.st_ino
+        if identity in seen:
+            continue
+        seen.add(identity)
+        levels.append(level(current))
+        for path in levels[-1].folders:
+            (links if path.is_symlink() else folders).append(path)
+    return levels
