@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -22,6 +23,7 @@ __all__ = [
     'plain',
     'read_arrays',
     'read_json',
+    'write_arrays',
     'write_json',
     'write_sealed_json',
     'write_whole',
@@ -102,6 +104,18 @@ def read_arrays(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
             return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
     except Exception as error:  # Damaged zip files raise errors of a dozen kinds.
         raise UserError(f'{path}: cannot be read ({type(error).__name__}: {error})') from error
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes an npz file whole, as `numpy.savez` does but with any names: its own has no 'file'."""
+
+    def write(file: BinaryIO) -> None:
+        with zipfile.ZipFile(file, 'w') as archive:
+            for name, array in arrays.items():
+                with archive.open(f'{name}.npy', 'w', force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+
+    write_whole(path, write)
 
 
 def plain(value):

@@ -179,9 +179,8 @@ def test_files_that_do_not_fit_are_refused(files, tmp_path, array, words):
 )
 def test_features_without_a_direction_are_refused(tmp_path, rows, words):
     np.save(tmp_path / 'features.npy', rows)
-    samples, options = score.from_files(str(tmp_path / 'features.npy'), None)
     with pytest.raises(UserError, match=words):
-        score.run(samples, options, tmp_path / 'out')
+        score.run(*score.from_files(str(tmp_path / 'features.npy'), None), tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
 
 
