@@ -16,7 +16,7 @@ _COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#
 # Samples that `class_gallery` shows at each end of a class.
 PER_CLASS = 6
 # Letters that fit under a picture.
-_CAPTION = 18
+_CAPTION = 17
 
 
 def histogram(
@@ -93,7 +93,7 @@ def gallery(
         bottom=0.02,
         top=0.99,
         wspace=0.06,
-        hspace=0.3,
+        hspace=0.34,
     )
     for row, line in enumerate(lines):
         if isinstance(line, str):
@@ -137,7 +137,7 @@ def class_gallery(
         len(present),
         2 * PER_CLASS + 1,
         squeeze=False,
-        gridspec_kw={'left': 0.11, 'right': 0.995, 'bottom': 0.02, 'wspace': 0.06, 'hspace': 0.4},
+        gridspec_kw={'left': 0.11, 'right': 0.995, 'bottom': 0.02, 'wspace': 0.06, 'hspace': 0.45},
     )
     figure.subplots_adjust(top=1 - 0.5 / figure.get_figheight())
     for axes in grid.flat:
@@ -169,6 +169,6 @@ def _show(axes: Axes, image: UInt8[np.ndarray, 'h w c'], title: str, caption: st
     # The end of a path tells more than its start.
     short = caption if len(caption) <= _CAPTION else '…' + caption[1 - _CAPTION :]
     axes.text(
-        0.5, -0.03, short, transform=axes.transAxes, fontsize=4.5, ha='center', va='top',
+        0.5, -0.03, short, transform=axes.transAxes, fontsize=5.5, ha='center', va='top',
         parse_math=False,
     )  # fmt: skip
