@@ -163,8 +163,9 @@ def run(
     for name in _FILES:
         # A picture that is not drawn this time would speak of other energies.
         (out / name).unlink(missing_ok=True)
-    write_whole(out / 'energies.npz', lambda file: np.savez(file, **arrays))
+    # First what a sweep waits for: told to go on, it would be refused by the files beside it.
     write_scores(out / 'scores.npz', scores)
+    write_whole(out / 'energies.npz', lambda file: np.savez(file, **arrays))
     if controls and 'class' in tables['train']:
         # Imported here, for it takes a second.
         from contrastive_jax.verification import figures
