@@ -149,13 +149,15 @@ def run(samples: Samples, options: Options, out: Path, *, overwrite: bool = Fals
     band = {'pos_high': options.pos_high, 'pos_low': options.pos_low}
     try:
         columns = _score(samples, band, options.latent_classes)
+        if samples.trained is not None and not samples.trained.all():
+            columns = _with_own_scores(columns, samples, band, options.latent_classes)
     except ValueError as error:
         raise UserError(f'{samples.source}: {error}') from error
     # Scores belong to images; of an encoder from elsewhere only the features are known.
     scored = samples.features if samples.images is None else samples.images
     summary = {
         'samples': len(scored),
-        'trained': len(scored) if samples.trained is None else int(samples.trained.sum()),
+        **({} if samples.trained is None else {'trained': int(samples.trained.sum())}),
         'source': samples.source,
         **band,
         'checksum': samples.checksum or image_checksum(scored),
@@ -200,6 +202,27 @@ def _score(samples: Samples, band: dict, latent_classes: str) -> dict[str, np.nd
         if len(np.unique(labels)) > 1:
             columns['supervised_margin'] = graph.scores.supervised_margin(features, labels)
     return columns
+
+
+def _with_own_scores(
+    columns: dict[str, np.ndarray], samples: Samples, band: dict, latent_classes: str
+) -> dict[str, np.ndarray]:
+    """Gives the images trained on the scores that they have among themselves.
+
+    So no score of theirs depends on images that the run left out, which are scored among all.
+    """
+    rows = np.flatnonzero(samples.trained)
+    labels = None if samples.labels is None else samples.labels[rows]
+    own = _score(
+        samples._replace(features=samples.features[rows], labels=labels), band, latent_classes
+    )
+    merged = {name: columns[name].copy() for name in own}
+    if latent_classes != 'labels':
+        # Two runs of k-means: equal numbers do not mean one class.
+        merged['latent_class'] += own['latent_class'].max() + 1
+    for name, values in own.items():
+        merged[name][rows] = values
+    return merged
 
 
 def _spread(values: np.ndarray) -> dict[str, float]:
@@ -322,7 +345,7 @@ def main(values: flags.FlagValues) -> None:
 if __name__ == '__main__':
     flags.DEFINE_string('workdir', None, 'Trained run.')
     flags.DEFINE_bool(
-        'all', False, 'Also score the images that the run left out, among all; marks the others.'
+        'all', False, 'Also score the images that the run left out; marks those trained on.'
     )
     flags.DEFINE_string('features', None, 'Or an npy file: features [n, k] of any encoder.')
     flags.DEFINE_string('labels', None, 'With --features: npy file of n integers.')

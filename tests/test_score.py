@@ -142,7 +142,8 @@ def test_the_scores_are_those_of_the_images_that_a_long_tail_left(tail, tmp_path
     kept = tail.construction.kept
     assert 20 < len(kept) < 60
     summary = score.run(*score.from_run(tmp_path), tmp_path / 'out')
-    assert summary['samples'] == summary['trained'] == len(kept)
+    assert summary['samples'] == len(kept)
+    assert 'trained' not in summary
     assert f'{len(kept)} training images (the run left out {60 - len(kept)} more; --all' in (
         capsys.readouterr().out
     )
@@ -183,6 +184,17 @@ def test_all_images_are_scored_on_demand_and_those_trained_on_are_marked(tail, t
     found = np.load(tmp_path / 'out' / 'scores.npz')
     assert found['trained'].dtype == bool
     np.testing.assert_array_equal(found['index'][found['trained']], kept)
+    # What the run left out changes no score of what it trained on, and so no removal.
+    score.run(*score.from_run(tmp_path), tmp_path / 'own')
+    own = np.load(tmp_path / 'own' / 'scores.npz')
+    assert set(found.files) == {*own.files, 'trained'}
+    for name in set(own.files) - {'checksum'}:
+        np.testing.assert_array_equal(found[name][found['trained']], own[name])
+    left_out = found['latent_class'][~found['trained']]
+    assert not np.isin(left_out, own['latent_class']).any()
+    rows = tail.construction.whole.images.reshape(60, -1).astype(np.float32) + 1
+    everyone = np.asarray(graph.sample_difficulty(rows, pos_high=0.1, pos_low=0.5).score)
+    np.testing.assert_array_equal(found['score'][~found['trained']], everyone[~found['trained']])
     with (tmp_path / 'out' / 'scores.csv').open(newline='') as file:
         rows = list(csv.DictReader(file))
     assert [row['trained'] == 'True' for row in rows] == found['trained'].tolist()
