@@ -25,6 +25,7 @@ from contrastive_jax import graph
 from contrastive_jax.data import sources
 from contrastive_jax.data.batches import make_batch, step_indices
 from contrastive_jax.data.constructions import construct
+from contrastive_jax.data.sampling import representative
 from contrastive_jax.evaluation import extract_features
 from contrastive_jax.models import pixel_moments
 from contrastive_jax.numerics import unit_rows
@@ -144,7 +145,9 @@ def main() -> None:
     parser.add_argument('--epochs', type=int, default=None, help='instead of those of the config')
     parser.add_argument('--ratio', type=float, default=0.1)
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
-    parser.add_argument('--samples', type=int, default=None, help='score the first of them only')
+    parser.add_argument(
+        '--samples', type=int, default=None, help='score a random sample of so many'
+    )
     parser.add_argument('--out', type=Path, default=None, help='JSON of every value')
     options = parser.parse_args()
     values: dict[str, dict[str, list[float]]] = {}
@@ -158,11 +161,10 @@ def main() -> None:
             config.mixed.update(ratio=options.ratio, match_contrast=kind == 'matched')
             built = construct(config, sources.load(config.data).train)
             graphdef, states = train(config, built.split)
-            images = built.whole.images[: options.samples]
-            mixed = np.isin(np.arange(len(images)), built.mixed)
-            scores = all_scores(
-                graphdef, states, images, built.whole.labels[: len(images)], config.augment, seed
-            )
+            images, labels, _ = built.split
+            rows = representative(len(images), options.samples or len(images), labels)
+            mixed = np.isin(built.kept[rows], built.mixed)
+            scores = all_scores(graphdef, states, images[rows], labels[rows], config.augment, seed)
             for name, score in scores.items():
                 auc = float(roc_auc_score(mixed, np.asarray(score)))
                 values.setdefault(name, {}).setdefault(kind, []).append(auc)

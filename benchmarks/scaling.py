@@ -50,8 +50,9 @@ def _train(kind: str, count: int, seed: int, options) -> tuple[float, float]:
     split = sources.Split(data.train.images[np.sort(chosen)], None)
     with tempfile.TemporaryDirectory() as folder:
         graphdef, _, final, _ = pretrain(config, split, Path(folder))
+    images, labels, _ = data.test
     found = denoising_quality(
-        graphdef, final.params, final.stats, data.test.images, config.denoise, seed
+        graphdef, final.params, final.stats, images, config.denoise, seed, labels
     )
     decibels = found['psnr'][f'gaussian {config.denoise.level}'][1]
     return 4 * 10 ** (-decibels / 10), found['flops']

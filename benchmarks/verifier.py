@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from contrastive_jax import compilation, graph, verify
+from contrastive_jax.data.stored import subset
 from contrastive_jax.evaluation import extract_features
 from contrastive_jax.files import read_arrays, read_json
 from contrastive_jax.runs import TrainedRun, load_run
@@ -42,14 +43,14 @@ def in_band(run: TrainedRun, workdir: Path) -> dict[str, float]:
 
 
 def detection(run: TrainedRun, workdir: Path) -> dict[str, float]:
-    """ROC-AUC of every score for the mixed images of a run."""
-    whole = run.construction.whole
-    mixed = np.isin(np.arange(len(whole.images)), run.construction.mixed)
-    features = extract_features(run.encode, whole.images)
+    """ROC-AUC of every score for the mixed images of a run, among the images with scores."""
+    found = read_arrays(workdir / 'verify' / 'scores.npz')
+    mixed = np.isin(found['index'], run.construction.mixed)
+    images = subset(run.construction.whole.images, found['index'])
+    features = extract_features(run.encode, images)
     band = {name: run.config.pairs[name] for name in ('pos_high', 'pos_low')}
     first = np.asarray(graph.sample_difficulty(features, **band).score)
     isolation = np.asarray(graph.isolation(features))
-    found = read_arrays(workdir / 'verify' / 'scores.npz')
     scores = {
         'System 1: difficulty': first,
         'System 1: isolation': isolation,

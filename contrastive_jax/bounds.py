@@ -6,14 +6,20 @@ python -m contrastive_jax.bounds --workdir=runs/digits --out=bounds.png
 python -m contrastive_jax.bounds --features=features.npy --labels=labels.npy
 """
 
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 from absl import flags
+from tqdm import tqdm
 
 from contrastive_jax import cli, theory
 from contrastive_jax.data.feature_files import Features, read_features
+from contrastive_jax.data.sampling import representative
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import extract_features
+from contrastive_jax.files import write_whole
+from contrastive_jax.outputs import check_out, picture_suffixes
 from contrastive_jax.runs import load_run
 
 _BOUNDS = {
@@ -29,11 +35,16 @@ def report(model: theory.SimilarityModel, labelling_error: float, feature_dim: i
     """The table of bounds, the conditions and the optimal treatments, as text."""
     found = theory.bounds(model, labelling_error, feature_dim)
     conditions = theory.conditions(model, feature_dim)
-    lines = [f'{"bound on the error":34} {"printed":>9} {"block":>9} {"matched":>9}']
+    lines = [f'{"bound on the error":34} {"printed":>9}  {"block":>9}  {"matched":>9}']
+    vacuous = False
     for name, title in _BOUNDS.items():
         values = getattr(found, name)
-        lines.append(f'{title:34} ' + ' '.join(f'{value:9.4f}' for value in values))
+        vacuous |= max(values) >= 1
+        # No error rate is above 1.
+        cells = (f'{value:9.4f}{"*" if value >= 1 else " "}' for value in values)
+        lines.append(f'{title:34} {" ".join(cells)}'.rstrip())
     lines += [
+        *(['* 1 or more: says nothing about an error rate'] if vacuous else []),
         '',
         'block, matched: 4 delta / (1 - lambda) + 8 delta with the exact eigenvalue k + 1 of the '
         'graph',
@@ -58,24 +69,31 @@ def _sides(condition: theory.Condition, relation: str) -> str:
     )
 
 
-def estimate_run(workdir: Path, images: int) -> tuple[theory.SimilarityModel, str]:
+def estimate_run(
+    workdir: Path, images: int, *, everything: bool = False
+) -> tuple[theory.SimilarityModel, str]:
     """Fits the model to the features of a trained run, with labels where there are any.
 
     Args:
       workdir: of the run.
-      images: of the training split, the first ones.
+      images: how many to measure of those that the run trained on; a random sample, of each class
+        its share.
+      everything: also draw from the images that the run left out.
 
     Returns:
       The fitted model, and the estimates as text.
     """
     run = load_run(workdir)
-    split, pairs = run.construction.whole, run.config.pairs
-    rows = extract_features(run.encode, split.images[:images])
-    labels = None if split.labels is None else split.labels[:images]
-    title = f'{len(rows)} training images, encoder of step {run.step}'
-    return _estimate(
-        Features(rows, labels, run.dataset.classes), title, pairs.pos_high, pairs.pos_low
-    )
+    built, pairs = run.construction, run.config.pairs
+    split = built.whole if everything else built.split
+    drawn = representative(len(split.images), images, split.labels)
+    rows = extract_features(run.encode, split.images[drawn])
+    labels = None if split.labels is None else split.labels[drawn]
+    kind = 'training images' if everything else 'images trained on'
+    known = f', {np.isin(drawn, built.kept).sum()} of them trained on' if everything else ''
+    title = f'{_share(drawn, split.images, kind)}{known}, encoder of step {run.step}'
+    features = Features(rows, labels, run.dataset.classes)
+    return _estimate(features, title, pairs.pos_high, pairs.pos_low)
 
 
 def estimate_files(features: str, labels: str | None, rows: int):
@@ -84,24 +102,33 @@ def estimate_files(features: str, labels: str | None, rows: int):
     Args:
       features: npy file, `[n, k]`.
       labels: npy file, `[n]` integers, or None.
-      rows: of the file, the first ones.
+      rows: how many to measure; a random sample, of each class its share.
     """
-    found = read_features(features, labels)
-    known = None if found.labels is None else found.labels[:rows]
-    found = found._replace(rows=found.rows[:rows], labels=known)
-    return _estimate(found, f'{len(found.rows)} rows of {features}', 0.1, 0.5)
+    found = read_features(features, labels, dtype=np.float64)
+    drawn = representative(len(found.rows), rows, found.labels)
+    known = None if found.labels is None else found.labels[drawn]
+    title = _share(drawn, found.rows, f'rows of {features}')
+    return _estimate(found._replace(rows=found.rows[drawn], labels=known), title, 0.1, 0.5)
+
+
+def _share(drawn: np.ndarray, everyone, kind: str) -> str:
+    """How many are measured, of how many."""
+    of = '' if len(drawn) == len(everyone) else f', a sample of {len(everyone)}'
+    return f'{len(drawn)} {kind}{of}'
 
 
 def _estimate(
     features: Features, title: str, pos_high: float, pos_low: float
 ) -> tuple[theory.SimilarityModel, str]:
-    percentiles = {'pos_high': pos_high, 'pos_low': pos_low}
+    progress = partial(tqdm, desc='resamples', disable=None, leave=False)
+    measure = partial(
+        theory.estimate, features.rows, pos_high=pos_high, pos_low=pos_low, progress=progress
+    )
     lines = [title]
     try:
-        estimates = [('without labels', theory.estimate(features.rows, **percentiles))]
+        estimates = [('without labels', measure())]
         if features.labels is not None:
-            labelled = theory.estimate(features.rows, features.labels, **percentiles)
-            estimates.append(('with labels', labelled))
+            estimates.append(('with labels', measure(features.labels)))
     except ValueError as error:
         raise UserError(f'{title}: {error}') from error
     for name, found in estimates:
@@ -113,7 +140,10 @@ def _estimate(
         lines.append(f'{name}: ' + ', '.join(values))
         if found.message:
             lines.append(f'  beware: {found.message}')
-    classes = len(features.classes) or round(1 / pos_high)
+    # Those of the sample: the model's classes have as many samples as were measured.
+    known = features.labels is not None
+    classes = len(np.unique(features.labels)) if known else round(1 / pos_high)
+    lines.append(f'classes: {classes}, {"by label" if known else f"for pos_high={pos_high}"}')
     try:
         model = theory.fitted_model(estimates[-1][1], classes, len(features.rows) // classes)
     except ValueError as error:
@@ -138,31 +168,42 @@ def main(values: flags.FlagValues) -> None:
     """Prints the report and, with `--out`, draws it."""
     if values.workdir is not None and values.features is not None:
         raise UserError('--workdir, --features: give one of them, or the numbers')
+    if values.workdir is None and values['all'].value:
+        raise UserError('--all: goes with --workdir')
+    given = values.workdir is None and values.features is None
+    model = _model_from_flags(values) if given else None
+    out = None if values.out is None else Path(values.out)
+    if out is not None:
+        check_out(out, suffixes=picture_suffixes(), overwrite=values.overwrite)
     if values.workdir is not None:
-        model, text = estimate_run(Path(values.workdir), values.images)
+        model, text = estimate_run(
+            Path(values.workdir), values.images, everything=values['all'].value
+        )
         print(text, model, sep='\n')
     elif values.features is not None:
         model, text = estimate_files(values.features, values.labels, values.images)
         print(text, model, sep='\n')
-    else:
-        model = _model_from_flags(values)
     feature_dim = values.feature_dim or model.num_classes
     try:
         print('', report(model, values.labelling_error, feature_dim), sep='\n')
     except ValueError as error:
         raise UserError(f'--{error}') from error
-    if values.out is not None:
+    if out is not None:
         from contrastive_jax.theory.figures import figure
 
-        figure(model, values.labelling_error, feature_dim).savefig(values.out, dpi=100)
-        print(f'\ndrawn in {values.out}')
+        page, kind = figure(model, values.labelling_error, feature_dim), out.suffix[1:].lower()
+        write_whole(out, lambda file: page.savefig(file, dpi=100, format=kind))
+        print(f'\ndrawn in {out}')
 
 
 if __name__ == '__main__':
     flags.DEFINE_string('workdir', None, 'Trained run to measure; or give the numbers.')
+    flags.DEFINE_bool('all', False, 'Also measure images of the run that it left out.')
     flags.DEFINE_string('features', None, 'Or an npy file: features [n, k] of any encoder.')
     flags.DEFINE_string('labels', None, 'With --features: npy file of n integers.')
-    flags.DEFINE_integer('images', 2000, 'Training images to measure.', lower_bound=10)
+    flags.DEFINE_integer(
+        'images', 2000, 'Images or rows to measure; a random sample.', lower_bound=10
+    )
     for _name in ('num_classes', 'samples_per_class', 'difficult_per_class'):
         flags.DEFINE_integer(_name, None, 'See SimilarityModel.')
     for _name in ('alpha', 'beta', 'gamma'):
@@ -170,4 +211,5 @@ if __name__ == '__main__':
     flags.DEFINE_float('labelling_error', 0.1, 'delta.', lower_bound=0.0, upper_bound=1.0)
     flags.DEFINE_integer('feature_dim', None, 'k; the number of classes by default.', lower_bound=1)
     flags.DEFINE_string('out', None, 'Picture to write.')
+    flags.DEFINE_bool('overwrite', False, 'Replace an earlier picture.')
     cli.run(lambda: main(flags.FLAGS))

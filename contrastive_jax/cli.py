@@ -3,8 +3,7 @@
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable
 
 from absl import app, flags, logging
 
@@ -13,7 +12,7 @@ from contrastive_jax.config import check_field
 from contrastive_jax.errors import UserError
 from contrastive_jax.preemption import STATUS, Preempted
 
-__all__ = ['check_out', 'run']
+__all__ = ['run']
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -29,15 +28,6 @@ def run(command: Callable[..., None], *, positional: bool = False) -> None:
         lambda rest: _guarded(lambda: command(*rest[1:])),
         flags_parser=lambda arguments: _parse_flags(arguments, positional),
     )
-
-
-def check_out(out: Path, names: Iterable[str]) -> None:
-    """Raises UserError if the folder that `--out` names holds a file that would be written."""
-    found = [name for name in names if os.path.lexists(out / name)]
-    if found:
-        raise UserError(
-            f'--out={out}: holds {", ".join(found)} already; delete them, or give another --out'
-        )
 
 
 def _guarded(command: Callable[[], None]) -> None:

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -25,6 +26,7 @@ __all__ = [
     'read_arrays',
     'read_json',
     'read_text',
+    'write_arrays',
     'write_json',
     'write_sealed_json',
     'write_whole',
@@ -132,6 +134,18 @@ def _escaped(match: re.Match) -> str:
     # Python holds a byte that is no text as the surrogate 0xdc00 + byte.
     code = ord(match[0])
     return f'\\x{code - 0xDC00:02x}' if 0xDC80 <= code <= 0xDCFF else ascii(match[0])[1:-1]
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes an npz file whole, as `numpy.savez` does but with any names: its own has no 'file'."""
+
+    def write(file: BinaryIO) -> None:
+        with zipfile.ZipFile(file, 'w') as archive:
+            for name, array in arrays.items():
+                with archive.open(f'{name}.npy', 'w', force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+
+    write_whole(path, write)
 
 
 def plain(value):

@@ -170,10 +170,10 @@ def _denoising(config: ConfigDict, dataset: sources.Dataset, pretrained: Pretrai
     if config.model.name not in DENOISERS:
         return {}
     graphdef, final = pretrained.graphdef, pretrained.final
-    images = dataset.test.images
+    images, labels, _ = dataset.test
     return {
         'denoising': denoising_quality(
-            graphdef, final.params, final.stats, images, config.denoise, config.seed
+            graphdef, final.params, final.stats, images, config.denoise, config.seed, labels
         )
     }
 

@@ -8,6 +8,7 @@ The file holds train_features, train_labels, test_features and test_labels.
 import json
 from pathlib import Path
 
+import numpy as np
 from absl import flags
 
 from contrastive_jax import cli
@@ -16,25 +17,38 @@ from contrastive_jax.data.feature_files import read_splits
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import check_labels_per_class, probe
 from contrastive_jax.files import write_json
+from contrastive_jax.outputs import check_out
 
 __all__ = ['run']
 
 
-def run(path: str, out: Path | None, labels_per_class: int) -> dict:
+def run(path: str, out: Path | None, labels_per_class: int, *, overwrite: bool = False) -> dict:
     """Measures the features of a file, with the probe options that configs start from.
 
     Raises:
-      UserError: a file that does not fit, a class with too few samples, an `out` that exists.
+      UserError: a file that does not fit, a class with too few samples, an `out` that exists or
+        cannot be written.
     """
-    if out is not None and out.exists():
-        raise UserError(f'--out={out}: exists already; delete it or choose another file')
+    if out is not None:
+        check_out(out, suffixes=('.json',), overwrite=overwrite)
     train, test = read_splits(path)
+    if len(train.rows) < 2:
+        raise UserError(
+            f'--features={path}, train_features: holds one row; a linear probe is fitted on some '
+            'and its penalty chosen on others, so give at least two'
+        )
     options = default().probe
     options.labels_per_class = labels_per_class
     check_labels_per_class(train.labels, labels_per_class, '--labels_per_class')
+    unknown = np.setdiff1d(test.labels, train.labels)
+    if len(unknown):
+        raise UserError(
+            f'--features={path}, test_labels: class {train.classes[unknown[0]]} has no row in '
+            f'train_labels ({len(unknown)} such classes); leave these test rows out'
+        )
     found = probe(
-        (train.rows.astype('float32'), train.labels.astype('int32')),
-        (test.rows.astype('float32'), test.labels.astype('int32')),
+        (train.rows, train.labels),
+        (test.rows, test.labels),
         num_classes=len(train.classes),
         config=options,
     )._asdict()
@@ -47,12 +61,14 @@ def run(path: str, out: Path | None, labels_per_class: int) -> dict:
 def main(values: flags.FlagValues) -> None:
     """Runs with what the command line says and prints what was found."""
     out = None if values.out is None else Path(values.out)
-    print(json.dumps(run(values.features, out, values.labels_per_class), indent=2))
+    found = run(values.features, out, values.labels_per_class, overwrite=values.overwrite)
+    print(json.dumps(found, indent=2))
 
 
 if __name__ == '__main__':
     flags.DEFINE_string('features', None, 'npz file of features and labels.')
     flags.DEFINE_string('out', None, 'JSON file to write.')
+    flags.DEFINE_bool('overwrite', False, 'Replace an earlier file.')
     flags.DEFINE_integer('labels_per_class', 10, 'Of the few-label probe.', lower_bound=1)
     flags.mark_flag_as_required('features')
     cli.run(lambda: main(flags.FLAGS))

@@ -5,7 +5,6 @@ python -m contrastive_jax.report runs/simclr runs/margin --out=report --baseline
 """
 
 import csv
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from absl import flags
 
 from contrastive_jax import cli
 from contrastive_jax.errors import UserError
+from contrastive_jax.outputs import check_out
 from contrastive_jax.reporting import markdown
 from contrastive_jax.reporting.collect import find_runs, read_run
 from contrastive_jax.reporting.statistics import find_baseline, group, name_by_changes
@@ -23,18 +23,22 @@ __all__ = ['run']
 _FILES = ('report.md', 'report.csv', 'report.html')
 
 
-def run(folders: Sequence[str], out: Path, baseline: str | None = None) -> None:
+def run(
+    folders: Sequence[str], out: Path, baseline: str | None = None, *, overwrite: bool = False
+) -> None:
     """Reads the runs, writes the three files and prints the results.
 
     Args:
       folders: workdirs, or folders that hold them at any depth.
       out: folder to write to.
       baseline: `field=value,...` of one cell; None for the first that treats nothing.
+      overwrite: whether to replace the files of an earlier report.
 
     Raises:
-      UserError: no runs, a baseline that picks not exactly one cell, files of an earlier report.
+      UserError: no runs, a baseline that picks not exactly one cell, a folder that cannot be
+        written to or holds an earlier report.
     """
-    _check_out(out)
+    check_out(out, names=_FILES, overwrite=overwrite)
     runs = [read_run(folder) for folder in find_runs(folders)]
     cells = group(runs)
     place = 0
@@ -56,20 +60,15 @@ def run(folders: Sequence[str], out: Path, baseline: str | None = None) -> None:
     }
     try:
         out.mkdir(parents=True, exist_ok=True)
+        for name in _FILES:
+            # A link is replaced, not what it points to.
+            (out / name).unlink(missing_ok=True)
         for name, text in texts.items():
             (out / name).write_text(text, encoding='utf-8')
         _write_csv(out / 'report.csv', run_rows(runs, cells))
     except OSError as error:
         raise UserError(f'--out={out}: cannot be written ({error.strerror})') from error
     print(f'{results}\nwritten to {out}: {", ".join(_FILES)}')
-
-
-def _check_out(out: Path) -> None:
-    found = [name for name in _FILES if os.path.lexists(out / name)]
-    if found:
-        raise UserError(
-            f'--out={out}: holds {", ".join(found)} already; delete them, or give another --out'
-        )
 
 
 def _write_csv(path: Path, rows: Sequence[dict]) -> None:
@@ -84,5 +83,9 @@ if __name__ == '__main__':
     _BASELINE = flags.DEFINE_string(
         'baseline', None, 'field=value,... of the cell to compare with.'
     )
+    _OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Replace the files of an earlier report.')
     flags.mark_flag_as_required('out')
-    cli.run(lambda *runs: run(runs, Path(_OUT.value), _BASELINE.value), positional=True)
+    cli.run(
+        lambda *runs: run(runs, Path(_OUT.value), _BASELINE.value, overwrite=_OVERWRITE.value),
+        positional=True,
+    )

@@ -14,10 +14,12 @@ from absl import flags
 
 from contrastive_jax import cli
 from contrastive_jax.data.score_files import ScoreFile, write_scores
+from contrastive_jax.data.sources import Split
 from contrastive_jax.data.stored import checksum
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import extract_features
 from contrastive_jax.files import write_json, write_whole
+from contrastive_jax.outputs import check_out
 from contrastive_jax.randomness import KeyUse, device_key
 from contrastive_jax.runs import TrainedRun, load_run
 from contrastive_jax.verification import compare, infer
@@ -48,21 +50,30 @@ class Prepared(NamedTuple):
 
     Attributes:
       run: as it was trained.
-      features: `[n, k]` of its images.
+      split: the images that pairs are made of.
+      index: `[n]` place of each of them in the training split.
+      features: `[n, k]` of them.
       encoder: frozen.
-      bank: of its images.
+      bank: of them.
       band: percentiles of its difficult band.
     """
 
     run: TrainedRun
+    split: Split
+    index: np.ndarray
     features: np.ndarray
     encoder: Encoder
     bank: Bank
     band: dict
 
 
-def prepare(workdir: Path, seed: int) -> Prepared:
+def prepare(workdir: Path, seed: int, *, everything: bool = False) -> Prepared:
     """Reads a run and encodes the images that it was trained on, mixed as it mixed them.
+
+    Args:
+      workdir: of the run.
+      seed: of the views.
+      everything: also take the images of the training split that the run left out.
 
     Raises:
       UserError: a folder without a trained encoder, or an empty band.
@@ -73,13 +84,16 @@ def prepare(workdir: Path, seed: int) -> Prepared:
             f'--workdir={workdir}: holds a denoiser ({trained.config.model.name}), and pairs are '
             'verified on an encoder; give the folder of a contrastive run'
         )
-    images = trained.construction.whole.images
+    built = trained.construction
+    split = built.whole if everything else built.split
+    index = np.arange(len(built.whole.images)) if everything else built.kept
+    images = split.images
     features = extract_features(trained.encode, images)
     encoder = Encoder(trained.tokens, jax.numpy.asarray(features.mean(axis=0)))
     band = {name: trained.config.pairs[name] for name in ('pos_high', 'pos_low')}
     key = device_key(KeyUse.VERIFIER_VIEWS, seed)
     bank = make_bank(encoder, images, trained.config.augment, key, views=_VIEWS)
-    return Prepared(trained, features, encoder, bank, band)
+    return Prepared(trained, split, index, features, encoder, bank, band)
 
 
 def run(
@@ -90,6 +104,8 @@ def run(
     seed: int,
     neighbours: int = 0,
     controls: bool = True,
+    everything: bool = False,
+    overwrite: bool = False,
 ) -> dict:
     """Trains the verifier, measures and writes everything, and returns the tables.
 
@@ -101,14 +117,16 @@ def run(
       neighbours: a positive is one of so many nearest images, if that is mutual; 0 for another
         augmentation of the anchor itself.
       controls: whether to train the controls and to measure; otherwise only scores are made.
+      everything: also take the images that the run left out.
+      overwrite: whether to replace the files of an earlier call.
 
     Raises:
-      UserError: files of an earlier call, a folder without a trained encoder, an empty band,
-        numbers that are not finite.
+      UserError: a folder that cannot be written to or holds files of an earlier call, a folder
+        without a trained encoder, an empty band, numbers that are not finite.
     """
-    cli.check_out(out, _FILES)
-    prepared = prepare(workdir, seed)
-    images = prepared.run.construction.whole.images
+    check_out(out, names=_FILES, overwrite=overwrite)
+    prepared = prepare(workdir, seed, everything=everything)
+    built, images = prepared.run.construction, prepared.split.images
     unit = np.asarray(prepared.bank.clean.unit)
     try:
         drawn = band_pairs(unit, np.arange(len(unit)), **prepared.band, count=_DRAWN)
@@ -129,6 +147,7 @@ def run(
     columns, arrays = _energies(prepared, verifiers[compare.SYSTEM_2], pairs, temperature)
     tables = _tables(prepared, verifiers, seed) if controls else {}
     summary = {
+        'images': len(prepared.index),
         'steps': steps,
         'seed': seed,
         'neighbours': neighbours,
@@ -139,9 +158,16 @@ def run(
         'cost_of_a_pair': infer.cost(verifiers[compare.SYSTEM_2], prepared.bank.clean, _THINKING),
         **tables,
     }
+    if everything:
+        columns = {'trained': np.isin(prepared.index, built.kept), **columns}
+    scores = ScoreFile(columns, checksum(built.whole.images), prepared.index, prepared.split.files)
     out.mkdir(parents=True, exist_ok=True)
+    for name in _FILES:
+        # A picture that is not drawn this time would speak of other energies.
+        (out / name).unlink(missing_ok=True)
+    # First what a sweep waits for: told to go on, it would be refused by the files beside it.
+    write_scores(out / 'scores.npz', scores)
     write_whole(out / 'energies.npz', lambda file: np.savez(file, **arrays))
-    write_scores(out / 'scores.npz', ScoreFile(columns, checksum(images)))
     if controls and 'class' in tables['train']:
         # Imported here, for it takes a second.
         from contrastive_jax.verification import figures
@@ -169,13 +195,15 @@ def _energies(
         **prepared.band,
         temperature=temperature,
     )
-    arrays = {'i': i, 'j': j, 'cosine': pairs.cosine.ravel(), 'F': found.energy}
+    # In files an image has its place in the training split.
+    pair = {'i': prepared.index[i], 'j': prepared.index[j]}
+    arrays = {**pair, 'cosine': pairs.cosine.ravel(), 'F': found.energy}
     return columns, arrays | {f'G_{_THINKING}': gain, f'd_{_THINKING}': motion}
 
 
 def _tables(prepared: Prepared, verifiers: dict[str, Fitted], seed: int) -> dict:
     """On the images trained on; and on test images, with all that was chosen on the others."""
-    labels, test = prepared.run.construction.whole.labels, prepared.run.dataset.test
+    labels, test = prepared.split.labels, prepared.run.dataset.test
     train = compare.make_split(prepared.bank, labels, _ANCHORS, prepared.band, _WRITTEN)
     weight, instances = compare.choose_weight(train, verifiers[compare.SYSTEM_2])
     tables = {'train': compare.compare(train, verifiers, weight, instances, None)}
@@ -210,13 +238,17 @@ def main(values: flags.FlagValues) -> None:
     """Runs with what the command line says."""
     workdir = Path(values.workdir)
     out = Path(values.out) if values.out else workdir / 'verify'
-    options = {name: values[name].value for name in ('steps', 'seed', 'neighbours')}
-    _print(run(workdir, out, **options), out)
+    options = {name: values[name].value for name in ('steps', 'seed', 'neighbours', 'overwrite')}
+    _print(run(workdir, out, everything=values['all'].value, **options), out)
 
 
 if __name__ == '__main__':
     flags.DEFINE_string('workdir', None, 'Trained run.')
     flags.DEFINE_string('out', None, 'Folder to write to; WORKDIR/verify by default.')
+    flags.DEFINE_bool('overwrite', False, 'Replace the files of an earlier call.')
+    flags.DEFINE_bool(
+        'all', False, 'Also take the images that the run left out; marks those trained on.'
+    )
     flags.DEFINE_integer('steps', 1000, 'Of training, of each verifier.', lower_bound=1)
     flags.DEFINE_integer('seed', 0, 'Of all draws.', lower_bound=0)
     flags.DEFINE_integer(

@@ -71,10 +71,13 @@ def _run_all(runs: list[Run], options) -> list[local.Outcome]:
 
 def _list(runs: list[Run], path: Path) -> None:
     """Adds the folders of a grid to the list that `report` can be given."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    known = path.read_text().splitlines() if path.exists() else []
-    folders = dict.fromkeys([*known, *(str(run.folder) for run in runs)])
-    path.write_text(''.join(f'{folder}\n' for folder in folders))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        known = path.read_text().splitlines() if path.exists() else []
+        folders = dict.fromkeys([*known, *(str(run.folder) for run in runs)])
+        path.write_text(''.join(f'{folder}\n' for folder in folders))
+    except OSError as error:
+        raise GridError(f'--runs={path.parent}: cannot be written ({error.strerror})') from error
 
 
 def _print_commands(runs: list[Run]) -> None:

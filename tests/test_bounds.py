@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from contrastive_jax import bounds, main, theory
+from contrastive_jax.data.constructions import construct
+from contrastive_jax.data.sources import Dataset, Split
 from contrastive_jax.errors import UserError
-from contrastive_jax.runs import load_run
+from contrastive_jax.runs import TrainedRun, load_run
 from tests.helpers import small_config, write_npz
 
 ROOT = Path(__file__).parents[1]
@@ -22,6 +24,79 @@ def test_the_report_holds_every_bound_and_condition():
     assert 'removal helps: yes' in text
     assert 'temperature scaling helps: no' in text
     assert f'{theory.optimal_margin(MODEL):.6g}' in text
+
+
+def test_bounds_that_say_nothing_are_marked():
+    marked = bounds.report(MODEL, 0.1, 4)
+    rows = [line for line in marked.splitlines() if 'Thm' in line or 'Cor' in line][:5]
+    for row, values in zip(rows, theory.bounds(MODEL, 0.1, 4), strict=True):
+        for value in values:
+            assert (f'{value:.4f}*' in row) == (value >= 1)
+    assert '* 1 or more: says nothing about an error rate' in marked
+    assert '*' not in bounds.report(MODEL, 0.01, 4)
+    # A bound of infinity is one of these.
+    assert 'inf*' in bounds.report(theory.SimilarityModel(4, 20, 20, 0.6, 0.1, 0.35), 0.01, 4)
+
+
+@pytest.fixture
+def sorted_files(tmp_path):
+    """Features of six classes, one after the other: easy pairs have cosines above 0."""
+    labels = np.repeat([3, 50, 51, 700, 701, 9000], 50)
+    rng = np.random.default_rng(0)
+    centres = np.repeat(np.eye(6), 50, axis=0)
+    np.save(tmp_path / 'x.npy', 2 + 2 * centres + 0.3 * rng.normal(size=(300, 6)))
+    np.save(tmp_path / 'y.npy', labels)
+    return str(tmp_path / 'x.npy'), str(tmp_path / 'y.npy'), labels
+
+
+def test_a_part_of_the_rows_stands_for_all_classes(sorted_files):
+    rows, labels, classes = sorted_files
+    model, text = bounds.estimate_files(rows, labels, 60)
+    assert (model.num_classes, model.samples_per_class) == (6, 10)
+    assert text.startswith(f'60 rows of {rows}, a sample of 300\n')
+    assert 'classes: 6, by label' in text
+    whole, text = bounds.estimate_files(rows, labels, 300)
+    assert text.startswith(f'300 rows of {rows}\n')
+    for name in ('alpha', 'beta', 'gamma'):
+        # Of the first 60 rows, which are of two classes, gamma is 0.02 and beta 0.04 higher.
+        assert getattr(model, name) == pytest.approx(getattr(whole, name), abs=0.01)
+    np.save(labels, np.where(classes > 700, 700, classes))
+    model, text = bounds.estimate_files(rows, labels, 60)
+    assert (model.num_classes, model.samples_per_class) == (4, 15)
+
+
+def test_without_labels_the_band_says_how_many_classes(sorted_files):
+    model, text = bounds.estimate_files(sorted_files[0], None, 60)
+    assert (model.num_classes, model.samples_per_class) == (10, 6)
+    assert 'classes: 10, for pos_high=0.1' in text
+
+
+def test_a_run_on_a_long_tail_is_measured_on_the_tail(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), 40).astype(np.int32)
+    # Each class is bright in a row of its own.
+    images = rng.integers(60, 120, (120, 4, 4, 1))
+    images[np.arange(120), labels] += 100
+    split = Split(images.astype(np.uint8), labels)
+    config = small_config(long_tail__factor=4.0)
+    built = construct(config, split)
+    seen = []
+
+    def encode(batch):
+        seen.append(np.asarray(batch))
+        return batch.reshape(len(batch), -1).astype(np.float32) + 1
+
+    run = TrainedRun(config, Dataset(split, split, ('a', 'b', 'c'), split), built, encode, None, 3)
+    monkeypatch.setattr(bounds, 'load_run', lambda workdir: run)
+    model, text = bounds.estimate_run(tmp_path, 2000)
+    kept = len(built.kept)
+    assert text.startswith(f'{kept} images trained on, encoder of step 3\n')
+    np.testing.assert_array_equal(seen[0], built.split.images)
+    assert (model.num_classes, model.samples_per_class) == (3, kept // 3)
+    _, text = bounds.estimate_run(tmp_path, 100, everything=True)
+    trained = int(text.split(', ')[2].split(' ')[0])
+    assert f'100 training images, a sample of 120, {trained} of them trained on, enc' in text
+    assert kept - 20 <= trained <= kept
 
 
 def test_the_command_prints_and_draws(tmp_path):
@@ -44,6 +119,12 @@ def test_the_command_prints_and_draws(tmp_path):
     assert done.returncode == 1
     assert 'gamma=0.7' in done.stderr
     assert len(done.stderr.splitlines()) == 1
+    numbers['out'].write_bytes(b'precious')
+    for more, status in (([], 1), (['--overwrite'], 0)):
+        done = subprocess.run(command + flags + more, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == status, done.stderr
+        assert ('with --overwrite' in done.stderr) == bool(status)
+        assert (numbers['out'].read_bytes() == b'precious') == bool(status)
 
 
 @pytest.mark.slow

@@ -63,6 +63,8 @@ def test_an_earlier_result_is_not_overwritten(path, tmp_path):
     with pytest.raises(UserError, match='exists already'):
         probe.run(path, tmp_path / 'probe.json', 5)
     assert (tmp_path / 'probe.json').read_text() == 'precious'
+    found = probe.run(path, tmp_path / 'probe.json', 5, overwrite=True)
+    assert json.loads((tmp_path / 'probe.json').read_text()) == found
 
 
 def test_the_estimates_take_features_too(tmp_path):

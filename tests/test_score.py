@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,13 @@ import pytest
 from matplotlib.image import imread
 
 from contrastive_jax import graph, main, score
+from contrastive_jax.data.constructions import construct
+from contrastive_jax.data.sources import Dataset, Split
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import extract_features
-from contrastive_jax.runs import load_run
+from contrastive_jax.graph import figures
+from contrastive_jax.provenance import array_checksum
+from contrastive_jax.runs import TrainedRun, load_run
 from tests.helpers import small_config, write_npz
 
 ROOT = Path(__file__).parents[1]
@@ -105,6 +110,129 @@ def test_earlier_scores_are_not_overwritten(workdir, out):
     assert (out / 'scores.npz').read_bytes() == before
 
 
+def test_earlier_scores_are_replaced_on_demand(out, tmp_path):
+    copy = tmp_path / 'out'
+    shutil.copytree(out, copy)
+    np.save(tmp_path / 'x.npy', np.random.default_rng(0).normal(size=(12, 3)))
+    score.run(*score.from_files(str(tmp_path / 'x.npy'), None), copy, overwrite=True)
+    assert len(np.load(copy / 'scores.npz')['score']) == 12
+    # There are no images now, and none of the earlier ones stay beside the new scores.
+    assert not (copy / 'scores_gallery.png').exists()
+    assert not (copy / 'scores_classes.png').exists()
+
+
+@pytest.fixture
+def tail(monkeypatch):
+    """A run of files on a long tail, which nobody trained: its features are its pixels."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60, 4, 4, 1), dtype=np.uint8)
+    files = tuple(f'train/cats, dogs/a${place}$\n{place}.png' for place in range(60))
+    split = Split(images, np.repeat(np.arange(3), 20).astype(np.int32), files)
+    config = small_config(long_tail__factor=5.0)
+    built = construct(config, split)
+    dataset = Dataset(split, split, ('cat', 'dog$', 'caf\udce9'), split)
+    run = TrainedRun(
+        config, dataset, built, lambda x: x.reshape(len(x), -1).astype(np.float32) + 1, None, 7
+    )
+    monkeypatch.setattr(score, 'load_run', lambda workdir: run)
+    return run
+
+
+def test_the_scores_are_those_of_the_images_that_a_long_tail_left(tail, tmp_path, capsys):
+    kept = tail.construction.kept
+    assert 20 < len(kept) < 60
+    summary = score.run(*score.from_run(tmp_path), tmp_path / 'out')
+    assert summary['samples'] == len(kept)
+    assert 'trained' not in summary
+    assert f'{len(kept)} training images (the run left out {60 - len(kept)} more; --all' in (
+        capsys.readouterr().out
+    )
+    found = np.load(tmp_path / 'out' / 'scores.npz')
+    np.testing.assert_array_equal(found['index'], kept)
+    np.testing.assert_array_equal(found['label'], tail.construction.split.labels)
+    assert found['file'].tolist() == [tail.dataset.train.files[place] for place in kept]
+    assert 'trained' not in found.files
+    # Of these images alone, and in the graph of these alone.
+    rows = tail.construction.split.images.reshape(len(kept), -1).astype(np.float32) + 1
+    expected = graph.sample_difficulty(rows, pos_high=0.1, pos_low=0.5)
+    np.testing.assert_array_equal(found['score'], expected.score)
+    np.testing.assert_array_equal(found['sas'], graph.scores.sas(rows, found['latent_class']))
+    assert str(found['checksum']) == array_checksum(tail.dataset.train.images)
+
+
+def test_removal_from_a_long_tail_goes_by_the_scores_of_its_run(tail, tmp_path):
+    score.run(*score.from_run(tmp_path), tmp_path / 'out')
+    path = str(tmp_path / 'out' / 'scores.npz')
+    kept, scores = tail.construction.kept, np.load(path)['score']
+    for method in ('difficulty', 'boundary', 'sas'):
+        options = {'removal__method': method, 'removal__ratio': 0.2, 'removal__scores': path}
+        config = small_config(long_tail__factor=5.0, **options)
+        left = construct(config, tail.dataset.train).kept
+        assert set(left) < set(kept)
+        if method == 'difficulty':
+            hardest = kept[np.argsort(-scores, kind='stable')[: len(kept) // 5]]
+            np.testing.assert_array_equal(left, np.setdiff1d(kept, hardest))
+    with pytest.raises(UserError, match=r'has no score for .*--all'):
+        construct(small_config(**options), tail.dataset.train)
+
+
+def test_all_images_are_scored_on_demand_and_those_trained_on_are_marked(tail, tmp_path, capsys):
+    kept = tail.construction.kept
+    summary = score.run(*score.from_run(tmp_path, everything=True), tmp_path / 'out')
+    assert (summary['samples'], summary['trained']) == (60, len(kept))
+    assert f'60 training images ({len(kept)} of them trained on)' in capsys.readouterr().out
+    found = np.load(tmp_path / 'out' / 'scores.npz')
+    assert found['trained'].dtype == bool
+    np.testing.assert_array_equal(found['index'][found['trained']], kept)
+    # What the run left out changes no score of what it trained on, and so no removal.
+    score.run(*score.from_run(tmp_path), tmp_path / 'own')
+    own = np.load(tmp_path / 'own' / 'scores.npz')
+    assert set(found.files) == {*own.files, 'trained'}
+    for name in set(own.files) - {'checksum'}:
+        np.testing.assert_array_equal(found[name][found['trained']], own[name])
+    left_out = found['latent_class'][~found['trained']]
+    assert not np.isin(left_out, own['latent_class']).any()
+    rows = tail.construction.whole.images.reshape(60, -1).astype(np.float32) + 1
+    everyone = np.asarray(graph.sample_difficulty(rows, pos_high=0.1, pos_low=0.5).score)
+    np.testing.assert_array_equal(found['score'][~found['trained']], everyone[~found['trained']])
+    with (tmp_path / 'out' / 'scores.csv').open(newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert [row['trained'] == 'True' for row in rows] == found['trained'].tolist()
+    # They serve a run that trains on more than the long tail did.
+    options = {'removal__ratio': 0.2, 'removal__scores': str(tmp_path / 'out' / 'scores.npz')}
+    assert len(construct(small_config(**options), tail.dataset.train).kept) == 48
+
+
+def test_files_are_named_in_print_and_in_pictures(tail, tmp_path, capsys, monkeypatch):
+    captions = []
+    for name in ('gallery', 'class_gallery'):
+        draw = getattr(figures, name)
+
+        def keep(*arguments, draw=draw):
+            captions.append(arguments[-1])
+            return draw(*arguments)
+
+        monkeypatch.setattr(figures, name, keep)
+    score.run(*score.from_run(tmp_path), tmp_path / 'out')
+    found = np.load(tmp_path / 'out' / 'scores.npz')
+    hardest = np.argsort(-found['score'], kind='stable')[:10]
+    names = [found['file'][row].replace('\n', '\\n') for row in hardest]
+    printed = capsys.readouterr().out
+    assert 'hardest:\n  ' + '\n  '.join(names) in printed
+    assert 'caf\\udce9' in printed
+    assert len(captions) == 2
+    assert set(names) <= set(captions[0])
+
+
+def test_images_that_are_no_files_are_named_by_their_index(tail, tmp_path, capsys):
+    samples, options = score.from_run(tmp_path)
+    score.run(samples._replace(files=None), options, tmp_path / 'out')
+    found = np.load(tmp_path / 'out' / 'scores.npz')
+    hardest = found['index'][np.argsort(-found['score'], kind='stable')[:10]]
+    assert f'hardest: {" ".join(map(str, hardest))}\n' in capsys.readouterr().out
+    assert 'file' not in found.files
+
+
 def test_bands_out_of_order_are_refused(workdir, tmp_path):
     samples, options = score.from_run(workdir)
     with pytest.raises(UserError, match='pos_high'):
@@ -179,9 +307,8 @@ def test_files_that_do_not_fit_are_refused(files, tmp_path, array, words):
 )
 def test_features_without_a_direction_are_refused(tmp_path, rows, words):
     np.save(tmp_path / 'features.npy', rows)
-    samples, options = score.from_files(str(tmp_path / 'features.npy'), None)
     with pytest.raises(UserError, match=words):
-        score.run(samples, options, tmp_path / 'out')
+        score.run(*score.from_files(str(tmp_path / 'features.npy'), None), tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
 
 
@@ -199,6 +326,7 @@ def test_no_score_file_holds_nan(tmp_path, rows):
     ('arguments', 'words'),
     [
         ([], '--workdir, --features: give one of them'),
+        (['--features=nowhere.npy', '--out=x', '--all'], '--all: goes with --workdir'),
         (['--features=nowhere.npy'], '--out: missing'),
         (['--features=nowhere.npy', '--out=x'], '--features=nowhere.npy: cannot be read'),
     ],

@@ -1,12 +1,19 @@
 import json
 
+import jax
 import numpy as np
 import pytest
 
 from contrastive_jax import main, verify
+from contrastive_jax.data.constructions import construct
 from contrastive_jax.data.score_files import read_scores
+from contrastive_jax.data.sources import Dataset, Split
 from contrastive_jax.errors import UserError
+from contrastive_jax.provenance import array_checksum
 from contrastive_jax.runs import TrainedRun, load_run
+from contrastive_jax.verification import compare
+from contrastive_jax.verification.fit import Fitted
+from contrastive_jax.verification.infer import Energies
 from tests.helpers import small_config, write_npz
 
 pytestmark = pytest.mark.filterwarnings('ignore')
@@ -57,6 +64,56 @@ def test_the_scores_serve_to_remove_samples(workdir, out, tmp_path):
     assert main.run(config, tmp_path / 'run')['removed'] == 10
     with pytest.raises(UserError, match='other images'):
         read_scores(str(out / 'scores.npz'), n=40, checksum='x', where='config.removal.scores')
+
+
+def test_pairs_are_of_the_images_trained_on(tmp_path, monkeypatch):
+    """A long tail and what comes before the verifier is trained; and the files that name images."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60, 4, 4, 1), dtype=np.uint8)
+    files = tuple(f'{place}.png' for place in range(60))
+    split = Split(images, np.repeat(np.arange(3), 20).astype(np.int32), files)
+    config = small_config(long_tail__factor=5.0)
+    built = construct(config, split)
+    run = TrainedRun(
+        config,
+        Dataset(split, split, ('a', 'b', 'c'), split),
+        built,
+        lambda x: x.reshape(len(x), -1).astype(np.float32),
+        jax.tree_util.Partial(lambda x: (x.reshape(len(x), -1), x.reshape(len(x), 4, 4))),
+        7,
+    )
+    monkeypatch.setattr(verify, 'load_run', lambda workdir: run)
+
+    def fit(encoder, images, unit, pairs, augmentation, kinds, options):
+        assert len(images) == len(unit)
+        return {compare.SYSTEM_2: Fitted(None, {'offset': np.zeros(())}, {}, 0)}
+
+    def pair_energies(fitted, first, second, i, j, *, steps):
+        return Energies(np.zeros(len(i)), np.zeros((3, len(i))), np.zeros((3, len(i))))
+
+    monkeypatch.setattr(verify, 'fit', fit)
+    monkeypatch.setattr(verify.infer, 'pair_energies', pair_energies)
+    monkeypatch.setattr(verify.infer, 'cost', lambda *arguments: {})
+    for everything, index in ((False, built.kept), (True, np.arange(60))):
+        out = tmp_path / str(everything)
+        options = {'steps': 1, 'seed': 0, 'controls': False, 'everything': everything}
+        summary = verify.run(tmp_path, out, **options)
+        assert summary['images'] == len(index)
+        with np.load(out / 'scores.npz') as found:
+            np.testing.assert_array_equal(found['index'], index)
+            assert found['file'].tolist() == [files[place] for place in index]
+            assert str(found['checksum']) == array_checksum(images)
+            marks = found['trained'].tolist() if everything else None
+        with np.load(out / 'energies.npz') as found:
+            np.testing.assert_array_equal(np.unique(found['i']), index)
+            assert np.isin(found['j'], index).all()
+            assert found['j'].max() > len(built.kept)
+        assert marks == (np.isin(index, built.kept).tolist() if everything else None)
+    with pytest.raises(UserError, match='with --overwrite'):
+        verify.run(tmp_path, out, **options)
+    (out / 'verify.png').write_text('of earlier energies')
+    verify.run(tmp_path, out, **options, overwrite=True)
+    assert not (out / 'verify.png').exists()
 
 
 @pytest.mark.slow

@@ -145,7 +145,15 @@ def _remove(config, whole: Split, kept: np.ndarray) -> np.ndarray:
             f'config.removal.method={method!r} needs a scores.npz of python -m '
             'contrastive_jax.score; for scores of your own choose config.removal.method=file'
         )
-    score, *classes = (scores.columns[name][kept] for name in needed)
+    rows = scores.rows_of(kept)
+    if np.any(rows < 0):
+        unknown = kept[rows < 0]
+        raise UserError(
+            f'{where}={path!r}: has no score for {len(unknown)} of the {len(kept)} images that '
+            f'are trained on before removal, first image {unknown[0]}; give scores of a run that '
+            'trains on all of them, or score that run with --all'
+        )
+    score, *classes = (scores.columns[name][rows] for name in needed)
     if not classes:
         return kept[subsets.most_difficult_removed(score, ratio)]
     # SAS takes the same part of each latent class.

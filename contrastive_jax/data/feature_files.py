@@ -1,4 +1,6 @@
-"""Features of encoders from elsewhere, as npy and npz files.
+"""Features and labels of encoders from elsewhere, in npy and npz files.
+
+Every command reads them here, so all have the same checks.
 
 Axes: n samples, k features.
 """
@@ -10,13 +12,13 @@ import numpy as np
 from contrastive_jax.errors import UserError
 from contrastive_jax.files import read_arrays
 
-__all__ = ['Features', 'read_features', 'read_splits']
+__all__ = ['Features', 'checked_labels', 'checked_rows', 'numbered', 'read_features', 'read_splits']
 
 _SPLITS = ('train_features', 'train_labels', 'test_features', 'test_labels')
 
 
 class Features(NamedTuple):
-    """Rows of an encoder.
+    """Features of some samples.
 
     Attributes:
       rows: `[n, k]` floats.
@@ -29,20 +31,24 @@ class Features(NamedTuple):
     classes: tuple[str, ...]
 
 
-def read_features(features: str, labels: str | None) -> Features:
-    """Reads two npy files, `[n, k]` floats and, where known, `[n]` integers.
+def read_features(features: str, labels: str | None, *, dtype: type = np.float32) -> Features:
+    """Reads two files of one array each: features and, where known, labels.
+
+    Args:
+      features: npy file, `[n, k]` floats; no row may be all zeros, for it has no direction.
+      labels: npy file, `[n]` integers, or None.
+      dtype: type that the features are converted to.
 
     Raises:
-      UserError: files that cannot be read or do not fit together.
+      UserError: a file that cannot be read, or whose array is not as described.
     """
-    rows = _check_rows(_load(features, '--features'), f'--features={features}')
+    where = f'--features={features}'
+    rows = checked_rows(_load_one(features, '--features'), where, dtype=dtype, direction=True)
     if labels is None:
         return Features(rows, None, ())
-    known = _load(labels, '--labels')
-    names, indices = np.unique(
-        _check_labels(known, len(rows), f'--labels={labels}'), return_inverse=True
-    )
-    return Features(rows, indices, tuple(map(str, names.tolist())))
+    where = f'--labels={labels}'
+    classes, indices = numbered(checked_labels(_load_one(labels, '--labels'), len(rows), where))
+    return Features(rows, indices, classes)
 
 
 def read_splits(path: str) -> tuple[Features, Features]:
@@ -52,7 +58,8 @@ def read_splits(path: str) -> tuple[Features, Features]:
       path: npz file with `train_features`, `train_labels`, `test_features`, `test_labels`.
 
     Raises:
-      UserError: a file that cannot be read, lacks an array, or whose arrays do not fit.
+      UserError: a file that cannot be read or lacks an array; arrays that are not as they must be
+        or do not fit together.
     """
     where = f'--features={path}'
     loaded = _load(path, '--features')
@@ -63,25 +70,114 @@ def read_splits(path: str) -> tuple[Features, Features]:
             f'{where}: lacks {", ".join(missing)}; write it with numpy.savez and the names '
             f'{", ".join(_SPLITS)}'
         )
-    train, test = (
-        (
-            _check_rows(arrays[f'{split}_features'], f'{where}, {split}_features'),
-            arrays[f'{split}_labels'],
-        )
-        for split in ('train', 'test')
-    )
-    if train[0].shape[1] != test[0].shape[1]:
+    rows = [
+        checked_rows(arrays[name], f'{where}, {name}', dtype=np.float32) for name in _SPLITS[::2]
+    ]
+    if rows[0].shape[1] != rows[1].shape[1]:
         raise UserError(
-            f'{where}: train_features are {list(train[0].shape)}, test_features '
-            f'{list(test[0].shape)}; both need the same number of columns'
+            f'{where}: train_features are {list(rows[0].shape)}, test_features '
+            f'{list(rows[1].shape)}; both need the same number of columns'
         )
-    for split, (rows, labels) in (('train', train), ('test', test)):
-        _check_labels(labels, len(rows), f'{where}, {split}_labels')
-    names = np.unique(np.concatenate([train[1], test[1]]))
-    return tuple(
-        Features(rows, np.searchsorted(names, labels), tuple(map(str, names.tolist())))
-        for rows, labels in (train, test)
+    train, test = (
+        checked_labels(arrays[name], len(own), f'{where}, {name}')
+        for name, own in zip(_SPLITS[1::2], rows, strict=True)
     )
+    classes, *labels = numbered(train, test)
+    return tuple(Features(*pair, classes) for pair in zip(rows, labels, strict=True))
+
+
+def checked_rows(
+    rows: np.ndarray, where: str, *, dtype: type, direction: bool = False
+) -> np.ndarray:
+    """Converts features to a native type, and refuses those that would make numbers of nothing.
+
+    Args:
+      rows: `[n, k]` of any floating type and byte order, n and k at least 1.
+      where: file and array, for messages.
+      dtype: `np.float32` or `np.float64`.
+      direction: whether a row of zeros is refused.
+
+    Returns:
+      `[n, k]`, finite, with squares that can be summed.
+
+    Raises:
+      UserError: another shape or type; a row that is not as described, the first one by its number.
+    """
+    if rows.ndim != 2 or not np.issubdtype(rows.dtype, np.floating):
+        raise UserError(f'{where}: holds {rows.dtype} {list(rows.shape)}; need floats [n, k]')
+    if rows.size == 0:
+        raise UserError(
+            f'{where}: is empty, of shape {rows.shape}; need [n, k] with at least one row and '
+            'one column'
+        )
+    name = np.dtype(dtype).name
+    # So that the sum of a hundred million squares is finite too.
+    largest = float(np.sqrt(np.finfo(dtype).max)) / 1e4
+    # Compared in a type that holds every float: 1e15 is infinite in float16.
+    greatest = np.abs(rows).max(axis=1).astype(np.longdouble)
+    _refuse(np.isnan(greatest), 'NaN', where)
+    _refuse(np.isinf(greatest), 'infinity', where)
+    _refuse(greatest > largest, f'values beyond {largest:.1e}, which overflow in {name}', where)
+    converted = rows.astype(dtype)
+    if direction:
+        _refuse(greatest == 0, 'only zeros, so that it has no direction', where)
+        vanished = np.abs(converted).max(axis=1) == 0
+        _refuse(vanished, f'only values that are zero in {name}; scale the features', where)
+    return converted
+
+
+def checked_labels(labels: np.ndarray, n: int, where: str) -> np.ndarray:
+    """Refuses labels that are not one integer, of any type, for each of n rows.
+
+    Raises:
+      UserError: names what they are.
+    """
+    if labels.shape != (n,) or not np.issubdtype(labels.dtype, np.integer):
+        raise UserError(
+            f'{where}: holds {labels.dtype} {list(labels.shape)}; need {n} integers, one for each '
+            'row of features'
+        )
+    return labels.astype(labels.dtype.newbyteorder('='))
+
+
+def numbered(*labels: np.ndarray) -> tuple:
+    """Numbers the labels that occur, in ascending order.
+
+    Args:
+      *labels: arrays of integers, each of any integer type.
+
+    Returns:
+      The labels as texts, and each array as int32 indices into them.
+    """
+    # As Python's integers: int64 and uint64 have no common type of integers.
+    found = sorted({label for array in labels for label in np.unique(array).tolist()})
+    index = {label: place for place, label in enumerate(found)}
+    numbers = []
+    for array in labels:
+        own, inverse = np.unique(array, return_inverse=True)
+        numbers.append(np.array([index[label] for label in own.tolist()], np.int32)[inverse])
+    return tuple(map(str, found)), *numbers
+
+
+def _refuse(bad: np.ndarray, what: str, where: str) -> None:
+    rows = np.flatnonzero(bad)
+    if len(rows):
+        raise UserError(
+            f'{where}: row {rows[0]} holds {what} ({len(rows)} of {len(bad)} rows); leave these '
+            'rows out, or look at the encoder that made them'
+        )
+
+
+def _load_one(path: str, flag: str) -> np.ndarray:
+    loaded = _load(path, flag)
+    if isinstance(loaded, dict):
+        if len(loaded) != 1:
+            names = ', '.join(loaded) or 'none'
+            raise UserError(
+                f'{flag}={path}: holds {len(loaded)} arrays ({names}); need one, as .npy'
+            )
+        (loaded,) = loaded.values()
+    return loaded
 
 
 def _load(path: str, flag: str) -> np.ndarray | dict[str, np.ndarray]:
@@ -89,22 +185,3 @@ def _load(path: str, flag: str) -> np.ndarray | dict[str, np.ndarray]:
         return read_arrays(path)
     except UserError as error:
         raise UserError(f'{flag}={error}; write it with numpy.save or numpy.savez') from error
-
-
-def _check_rows(rows: np.ndarray | dict, where: str) -> np.ndarray:
-    if isinstance(rows, dict):
-        raise UserError(f'{where}: holds several arrays, {", ".join(rows)}; need one, as .npy')
-    if rows.ndim != 2 or not np.issubdtype(rows.dtype, np.floating):
-        raise UserError(f'{where}: holds {rows.dtype} {list(rows.shape)}; need floats [n, k]')
-    return rows
-
-
-def _check_labels(labels: np.ndarray | dict, n: int, where: str) -> np.ndarray:
-    if isinstance(labels, dict):
-        raise UserError(f'{where}: holds several arrays, {", ".join(labels)}; need one, as .npy')
-    if labels.shape != (n,) or not np.issubdtype(labels.dtype, np.integer):
-        raise UserError(
-            f'{where}: holds {labels.dtype} {list(labels.shape)}; need {n} integers, one for each '
-            'row of features'
-        )
-    return labels

@@ -1,85 +1,149 @@
-"""Score files: a number for each training image, and the checksum of the images it belongs to.
+"""Score files: numbers for images of a training split, and which images they belong to.
 
-Axes: n samples.
+Axes: n images of the split, m of them with scores.
 """
 
+import csv
+import io
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from contrastive_jax.errors import UserError
-from contrastive_jax.files import read_arrays, write_whole
+from contrastive_jax.files import read_arrays, write_arrays, write_whole
 
 __all__ = ['ScoreFile', 'read_scores', 'write_scores']
 
+_REMEDY = 'score this data set again'
+
 
 class ScoreFile(NamedTuple):
-    """Scores of all images of a training split, in its order.
+    """Scores of images of a training split.
 
     Attributes:
-      columns: by name, each `[n]`.
-      checksum: of the images scored, `provenance.array_checksum`; None where nobody said.
+      columns: by name, each `[m]`.
+      checksum: of all n images of the split, `provenance.array_checksum`; None if not known.
+      index: `[m]` place of each image in the split; None for all images in order.
+      files: `[m]` names of the image files, or None where images are not files.
     """
 
     columns: dict[str, np.ndarray]
     checksum: str | None
+    index: np.ndarray | None = None
+    files: tuple[str, ...] | None = None
+
+    def rows_of(self, images: np.ndarray) -> np.ndarray:
+        """Where some images stand in the columns; -1 for an image without scores."""
+        if self.index is None:
+            return images
+        order = np.argsort(self.index)
+        after = np.searchsorted(self.index, images, sorter=order)
+        rows = order[np.minimum(after, len(order) - 1)]
+        return np.where(self.index[rows] == images, rows, -1)
 
 
 def write_scores(path: Path, scores: ScoreFile) -> None:
-    """Writes `scores.npz`, and beside it the same columns as `.csv`."""
-    index = np.arange(len(next(iter(scores.columns.values()))))
-    columns = {'index': index, **scores.columns}
-    checksum = np.array(scores.checksum or '')
-    write_whole(path, lambda file: np.savez(file, checksum=checksum, **columns))
-    rows = zip(*(_texts(column) for column in columns.values()), strict=True)
-    lines = [','.join(columns), *map(','.join, rows)]
-    text = '\n'.join(lines) + '\n'
-    write_whole(path.with_suffix('.csv'), lambda file: file.write(text.encode()))
+    """Writes `scores.npz`, and beside it the same columns as `.csv`.
 
-
-def _texts(column: np.ndarray) -> list[str]:
-    """The shortest text of each number that reads back as the same number."""
-    return [str(value) for value in column.tolist()]
+    Columns: `index`, `file` where images are files, then those of `scores`. Names that are no UTF-8
+    keep their bytes in the csv file.
+    """
+    index = scores.index
+    if index is None:
+        index = np.arange(len(next(iter(scores.columns.values()))))
+    files = {} if scores.files is None else {'file': np.array(scores.files, dtype=str)}
+    columns = {'index': index, **files, **scores.columns}
+    write_arrays(path, {'checksum': np.array(scores.checksum or ''), **columns})
+    text = io.StringIO()
+    csv.writer(text, lineterminator='\n').writerow(columns)
+    # All texts in quotes: of itself `csv` forgets those of a name with a carriage return.
+    writer = csv.writer(text, lineterminator='\n', quoting=csv.QUOTE_NONNUMERIC)
+    # As Python's floats: the shortest text that reads back as the same number.
+    writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
+    data = text.getvalue().encode(errors='surrogateescape')
+    write_whole(path.with_suffix('.csv'), lambda file: file.write(data))
 
 
 def read_scores(path: str, *, n: int, checksum: str, where: str) -> ScoreFile:
     """Reads the scores of the images at hand.
 
     Args:
-      path: an npz file as `write_scores` leaves it, or with no more than `score`; or an npy file,
-        `[n]`, which is taken as `score`.
-      n: number of images.
-      checksum: of the images; a file that says nothing of its images is believed.
+      path: an npz file as `write_scores` leaves it, of all images or of those that `index` names,
+        or with no more than `score`; or an npy file, `[n]`, which is taken as `score`.
+      n: number of images of the split.
+      checksum: of these images; a file without one is believed.
       where: the field that named the file, for messages.
 
     Raises:
-      UserError: a file that cannot be read, of other images, or with NaN.
+      UserError: a file that cannot be read or is of other images; a column that is not one number,
+        not NaN, for each image.
     """
+    where = f'{where}={path!r}'
+    arrays = _read(path, where)
+    theirs = str(arrays.pop('checksum', '')) or None
+    # Texts beside the numbers, such as the names of files, are not needed.
+    arrays = {name: x for name, x in arrays.items() if name == 'score' or _is_number(x)}
+    if 'score' not in arrays:
+        raise UserError(
+            f'{where}: holds no array "score", only {", ".join(sorted(arrays)) or "none"}'
+        )
+    index = arrays.get('index')
+    count = n if index is None else min(index.size, n)
+    for name, column in arrays.items():
+        if column.shape != (count,):
+            raise UserError(
+                f'{where}: {name} is {list(column.shape)}, and there are {count} '
+                f'{"training" if count == n else "scored"} images; {_REMEDY}'
+            )
+    if index is not None:
+        _check_index(index, n, where)
+    if theirs not in (None, checksum):
+        raise UserError(
+            f'{where}: belongs to other images (checksum {theirs[:12]}, here {checksum[:12]}); '
+            f'{_REMEDY}, mixed as config.mixed says'
+        )
+    columns = {name: _numbers(column, f'{where}: {name}') for name, column in arrays.items()}
+    index = columns.pop('index', np.arange(n))
+    columns['score'] = columns['score'].astype(np.float64)
+    return ScoreFile(columns, theirs, index)
+
+
+def _read(path: str, where: str) -> dict[str, np.ndarray]:
     try:
         loaded = read_arrays(path)
     except UserError as error:
         raise UserError(
-            f'{where}={error}; give the scores.npz that '
+            f'{where.partition("=")[0]}={error}; give the scores.npz that '
             'python -m contrastive_jax.score writes, or an npy file of one number an image'
         ) from error
-    arrays = {'score': loaded} if isinstance(loaded, np.ndarray) else loaded
-    theirs = str(arrays.pop('checksum', '')) or None
-    if 'score' not in arrays:
+    return {'score': loaded} if isinstance(loaded, np.ndarray) else loaded
+
+
+def _check_index(index: np.ndarray, n: int, where: str) -> None:
+    if not np.issubdtype(index.dtype, np.integer):
+        raise UserError(f'{where}: index holds {index.dtype}; need integers; {_REMEDY}')
+    if index.size == 0:
+        raise UserError(f'{where}: holds no scores; {_REMEDY}')
+    if index.min() < 0 or index.max() >= n:
         raise UserError(
-            f'{where}={path!r}: holds no array "score", only {", ".join(sorted(arrays)) or "none"}'
+            f'{where}: index is from {index.min()} to {index.max()}, and there are {n} training '
+            f'images; {_REMEDY}'
         )
-    for name, column in arrays.items():
-        if column.shape != (n,):
-            raise UserError(
-                f'{where}={path!r}: {name} is {list(column.shape)}, and there are {n} training '
-                'images; score this data set again'
-            )
-        if np.issubdtype(column.dtype, np.floating) and np.isnan(column).any():
-            raise UserError(f'{where}={path!r}: {name} holds NaN; score the data set again')
-    if theirs not in (None, checksum):
-        raise UserError(
-            f'{where}={path!r}: belongs to other images (checksum {theirs[:12]}, here '
-            f'{checksum[:12]}); score this data set again, mixed as config.mixed says'
-        )
-    return ScoreFile(arrays | {'score': arrays['score'].astype(np.float64)}, theirs)
+    if len(np.unique(index)) < len(index):
+        raise UserError(f'{where}: index names an image twice; {_REMEDY}')
+
+
+def _is_number(column: np.ndarray) -> bool:
+    kinds = (np.integer, np.floating, np.bool_)
+    return any(np.issubdtype(column.dtype, kind) for kind in kinds)
+
+
+def _numbers(column: np.ndarray, where: str) -> np.ndarray:
+    """The column in native byte order."""
+    if not _is_number(column):
+        raise UserError(f'{where} holds {column.dtype}; need numbers; {_REMEDY}')
+    if np.issubdtype(column.dtype, np.floating) and np.isnan(column).any():
+        first = int(np.flatnonzero(np.isnan(column))[0])
+        raise UserError(f'{where} holds NaN, first in row {first}; {_REMEDY}')
+    return column.astype(column.dtype.newbyteorder('='))

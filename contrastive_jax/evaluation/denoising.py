@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from contrastive_jax.data.batches import padded_batches
 from contrastive_jax.data.noise import CORRUPTIONS, corrupt, signal_and_noise, to_signed
+from contrastive_jax.data.sampling import representative
 from contrastive_jax.models.denoisers import Diffusion, FeedForward
 from contrastive_jax.objectives import think
 from contrastive_jax.randomness import KeyUse, device_key
@@ -44,7 +45,13 @@ def psnr(found: Float[np.ndarray, '*b h w c'], clean: Float[np.ndarray, '*b h w 
 
 
 def denoising_quality(
-    graphdef: nnx.GraphDef, params, stats, images: np.ndarray, options, seed: int
+    graphdef: nnx.GraphDef,
+    params,
+    stats,
+    images: np.ndarray,
+    options,
+    seed: int,
+    labels: np.ndarray | None = None,
 ) -> dict:
     """PSNR after each number of `EVALUATIONS`, for each corruption.
 
@@ -57,15 +64,16 @@ def denoising_quality(
       graphdef: static description of the denoiser.
       params: its parameters.
       stats: its batch statistics; it has none.
-      images: `[n, h, w, c]` uint8; the first 1,000 are taken.
+      images: `[n, h, w, c]` uint8; of more than 1,000 a random sample is taken.
       options: the section `denoise` of a config.
-      seed: of the guesses; the corruptions are always the same.
+      seed: of the guesses; the sample and the corruptions are always the same.
+      labels: `[n]` classes, of which the sample has its share each; or None.
 
     Returns:
       `evaluations`; `psnr` by corruption, a number for each of them; `flops`, for an image and an
       evaluation, as the compiler counts them; of a conditioned energy also `guesses`.
     """
-    clean = to_signed(np.asarray(images[:_MOST_IMAGES]))
+    clean = to_signed(images[representative(len(images), _MOST_IMAGES, labels)])
     guess_key = device_key(KeyUse.DENOISING_GUESS, seed)
     model = nnx.merge(graphdef, params, stats)
 

@@ -15,6 +15,8 @@ __all__ = ['PER_CLASS', 'class_gallery', 'gallery', 'histogram']
 _COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000', '#999999')
 # Samples that `class_gallery` shows at each end of a class.
 PER_CLASS = 6
+# Letters that fit under a picture.
+_CAPTION = 17
 
 
 def histogram(
@@ -46,6 +48,8 @@ def histogram(
             tick_labels=[name for name, _ in shown],
             flierprops={'markersize': 2},
         )
+        for label in axes[1].get_yticklabels():
+            label.set_parse_math(False)
         axes[1].set(
             xlabel='score', title='by class' if shown is members else '10 easiest, 10 hardest'
         )
@@ -58,6 +62,7 @@ def gallery(
     rows: Sequence[tuple[str, Int[np.ndarray, ' m']]],
     neighbours: dict[int, int],
     names: Sequence[str] | None = None,
+    captions: Sequence[str] | None = None,
     columns: int = 8,
 ) -> Figure:
     """Samples in titled groups, each beside its nearest neighbour in the difficult band.
@@ -68,12 +73,14 @@ def gallery(
       rows: title and indices of each group; a group wraps after `columns` pairs.
       neighbours: of every sample shown.
       names: class of each sample, where known.
+      captions: `[n]` written below each sample, such as the name of its file.
       columns: pairs in a line.
     """
     lines: list[str | Int[np.ndarray, ' _']] = []
     for title, samples in rows:
         lines += [title, *(samples[i : i + columns] for i in range(0, len(samples), columns))]
     heights = [0.25 if isinstance(line, str) else 1.0 for line in lines]
+    captions = [''] * len(images) if captions is None else captions
     figure = Figure(figsize=(1.85 * columns, 1.05 * sum(heights)))
     # Three places a pair: the sample, its neighbour, and a gap.
     grid = figure.add_gridspec(
@@ -83,10 +90,10 @@ def gallery(
         width_ratios=[1, 1, 0.3] * columns,
         left=0.005,
         right=1,
-        bottom=0.01,
+        bottom=0.02,
         top=0.99,
         wspace=0.06,
-        hspace=0.22,
+        hspace=0.34,
     )
     for row, line in enumerate(lines):
         if isinstance(line, str):
@@ -98,11 +105,12 @@ def gallery(
             other = neighbours[sample]
             label = '' if names is None else f'{names[sample]} '
             first, second = (figure.add_subplot(grid[row, 3 * place + i]) for i in (0, 1))
-            _show(first, images[sample], f'{label}{score[sample]:.2f}')
+            _show(first, images[sample], f'{label}{score[sample]:.2f}', captions[sample])
             # A sample without neighbours in its band stands alone.
             second.set_axis_off()
             if other != sample:
-                _show(second, images[other], '→ ' + ('' if names is None else names[other]))
+                title = '→ ' + ('' if names is None else names[other])
+                _show(second, images[other], title, captions[other])
     return figure
 
 
@@ -111,6 +119,7 @@ def class_gallery(
     score: Float[np.ndarray, ' n'],
     labels: Int[np.ndarray, ' n'],
     classes: Sequence[str],
+    captions: Sequence[str] | None = None,
 ) -> Figure:
     """The hardest and the easiest samples of each class, a class a line.
 
@@ -119,14 +128,16 @@ def class_gallery(
       score: `[n]`.
       labels: `[n]` indices into `classes`.
       classes: names.
+      captions: `[n]` written below each sample, such as the name of its file.
     """
+    captions = [''] * len(images) if captions is None else captions
     present = [index for index in range(len(classes)) if np.any(labels == index)]
     figure = Figure(figsize=(0.85 * (2 * PER_CLASS + 2), 0.95 * len(present) + 0.4))
     grid = figure.subplots(
         len(present),
         2 * PER_CLASS + 1,
         squeeze=False,
-        gridspec_kw={'left': 0.11, 'right': 0.995, 'bottom': 0.01, 'wspace': 0.06, 'hspace': 0.35},
+        gridspec_kw={'left': 0.11, 'right': 0.995, 'bottom': 0.02, 'wspace': 0.06, 'hspace': 0.45},
     )
     figure.subplots_adjust(top=1 - 0.5 / figure.get_figheight())
     for axes in grid.flat:
@@ -135,12 +146,14 @@ def class_gallery(
         members = np.flatnonzero(labels == index)
         order = members[np.argsort(-score[members], kind='stable')]
         line[0].text(
-            -0.15, 0.5, classes[index], transform=line[0].transAxes, ha='right', va='center'
-        )
+            -0.15, 0.5, classes[index], transform=line[0].transAxes, ha='right', va='center',
+            parse_math=False,
+        )  # fmt: skip
         ends = (order[:PER_CLASS], order[::-1][:PER_CLASS])
         for first, samples in zip((0, PER_CLASS + 1), ends, strict=True):
             for place, sample in enumerate(samples):
-                _show(line[first + place], images[sample], f'{score[sample]:.2f}')
+                title = f'{score[sample]:.2f}'
+                _show(line[first + place], images[sample], title, captions[sample])
     for column, title in ((0, 'hardest'), (PER_CLASS + 1, 'easiest')):
         grid[0, column].text(
             0, 1.3, title, transform=grid[0, column].transAxes, fontsize=10, fontweight='bold'
@@ -148,7 +161,14 @@ def class_gallery(
     return figure
 
 
-def _show(axes: Axes, image: UInt8[np.ndarray, 'h w c'], title: str) -> None:
+def _show(axes: Axes, image: UInt8[np.ndarray, 'h w c'], title: str, caption: str) -> None:
     axes.set_axis_off()
     axes.imshow(image.squeeze(), cmap='gray', vmin=0, vmax=255)
-    axes.set_title(title, fontsize=7, pad=2)
+    # A dollar sign in a name starts no formula.
+    axes.set_title(title, fontsize=7, pad=2, parse_math=False)
+    # The end of a path tells more than its start.
+    short = caption if len(caption) <= _CAPTION else '…' + caption[1 - _CAPTION :]
+    axes.text(
+        0.5, -0.03, short, transform=axes.transAxes, fontsize=5.5, ha='center', va='top',
+        parse_math=False,
+    )  # fmt: skip

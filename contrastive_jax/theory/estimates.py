@@ -1,9 +1,11 @@
 """alpha, beta, gamma and the share of difficult pairs, measured on real features.
 
-Axes: n images, k features, b anchors of one block.
+Axes: n images, k features, b anchors of one block, r resamples.
 """
 
 import math
+import statistics
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +16,9 @@ from contrastive_jax.randomness import Use, host_rng
 from contrastive_jax.theory.model import SimilarityModel
 
 __all__ = ['Estimate', 'Interval', 'estimate', 'fitted_model']
+
+# Standard deviations that 95 % of a normal distribution lie within.
+_NORMAL = statistics.NormalDist().inv_cdf(0.975)
 
 
 class Interval(NamedTuple):
@@ -52,7 +57,8 @@ def estimate(
     pos_low: float,
     num_bootstrap: int = 100,
     seed: int = 0,
-    block_size: int = 1024,
+    block_size: int = 128,
+    progress: Callable[[Sequence[int]], Iterable[int]] = iter,
 ) -> Estimate:
     """Fits the three values to cosines of features.
 
@@ -66,9 +72,11 @@ def estimate(
     is not used. Without them the order `beta < gamma < alpha` holds by construction, but for ties,
     and the share is `(pos_low - pos_high) / (1 - pos_high)` up to rounding: only the values inform.
 
-    The intervals are the 2.5 and 97.5 percentiles over resamples of the images, with the cuts taken
-    anew in each. Pairs of an image with its own copies are left out. A resample without one of the
-    three kinds of pairs is not counted.
+    An interval is `value - z s` to `value + z s`, with `z = 1.96` and `s` the standard deviation
+    over resamples of the images, with the cuts taken anew in each; no end lies outside what cosines
+    and shares can be. Pairs of an image with its own copies are left out: the cuts of a resample
+    therefore differ a little from those of the images, so that percentiles of the resamples could
+    leave out the value itself. A resample without one of the three kinds of pairs is not counted.
 
     Args:
       features: `[n, k]`, not normalised; encoder features, before the projector. Centring them
@@ -76,17 +84,18 @@ def estimate(
       labels: `[n]` class of each image, or None.
       pos_high: in [0, pos_low]; guide: one over the number of classes.
       pos_low: in [pos_high, 1].
-      num_bootstrap: resamples, at least 1. Each costs as much as the estimate, about `n^2 (k + log
-        n)`: a few thousand images are enough.
+      num_bootstrap: resamples, at least 2. Each costs about `10 n^2`; the estimate itself
+        `n^2 (k + log n)`: a few thousand images are enough.
       seed: of the resampling.
-      block_size: images at a time; memory is `block_size n`.
+      block_size: images at a time; memory is about `10 block_size n` numbers.
+      progress: wraps the sequence of blocks, for a progress bar.
 
     Returns:
-      The estimates. Nothing is clipped: a negative beta stays negative, and `message` says so.
+      The estimates. No value is clipped: a negative beta stays negative, and `message` says so.
 
     Raises:
       ValueError: features that are not finite or zero, percentiles or counts outside their range,
-        or no pair of one of the three kinds.
+        or no pair of one of the three kinds, or fewer than two resamples with all of them.
 
     Source: Section 5.1, Eq. 12, for the bands; Section 3.1 for the values.
     """
@@ -94,34 +103,32 @@ def estimate(
         raise ValueError(
             f'pos_high={pos_high}, pos_low={pos_low}: need 0 <= pos_high <= pos_low <= 1'
         )
-    for name, value in (('num_bootstrap', num_bootstrap), ('block_size', block_size)):
-        if value < 1:
-            raise ValueError(f'{name}={value}: must be at least 1')
+    for name, value, least in (('num_bootstrap', num_bootstrap, 2), ('block_size', block_size, 1)):
+        if value < least:
+            raise ValueError(f'{name}={value}: must be at least {least}')
     unit = _unit_rows(np.asarray(features, np.float64))
     labels = None if labels is None else np.asarray(labels)
     n = len(unit)
-
-    def values(images):
-        total, count = _band_totals(unit, labels, images, pos_high, pos_low, block_size)
-        if not np.all(count):
-            return None, count
-        return np.append(total / count, count[1] / (count[1] + count[2])), count
-
-    found, count = values(np.arange(n))
-    if found is None:
-        kind = ('one class', 'difficult', 'easy')[int(np.argmin(count))]
+    # How often each image occurs: once, then in each resample.
+    draws = host_rng(Use.BOOTSTRAP, seed).integers(n, size=(num_bootstrap, n))
+    times = [np.ones(n), *(np.bincount(draw, minlength=n) for draw in draws)]
+    times = np.stack(times).astype(np.int32)
+    total, count = _band_totals(unit, labels, times, (pos_high, pos_low), block_size, progress)
+    if not np.all(count[0]):
+        kind = ('one class', 'difficult', 'easy')[int(np.argmin(count[0]))]
         raise ValueError(
             f'no pair counts as {kind!r} with pos_high={pos_high}, pos_low={pos_low} and {n} '
             'images: choose other percentiles, or images of several classes'
         )
-    random = host_rng(Use.BOOTSTRAP, seed)
-    resamples = (values(random.integers(n, size=n))[0] for _ in range(num_bootstrap))
-    resamples = [sample for sample in resamples if sample is not None]
-    if not resamples:
-        raise ValueError(f'{n} images: too few, every resample lacks one kind of pairs')
-    low, high = np.percentile(resamples, (2.5, 97.5), axis=0)
+    usable = np.all(count, axis=1)
+    if np.sum(usable) < 3:
+        raise ValueError(f'{n} images: too few, nearly every resample lacks one kind of pairs')
+    total, count = total[usable], count[usable]
+    values = np.column_stack([total / count, count[:, 1] / (count[:, 1] + count[:, 2])])
+    spreads = values[1:].std(axis=0, ddof=1)
     alpha, gamma, beta, share = (
-        Interval(*map(float, ends)) for ends in zip(found, low, high, strict=True)
+        _interval(float(value), float(spread), least)
+        for value, spread, least in zip(values[0], spreads, (-1.0, -1.0, -1.0, 0.0), strict=True)
     )
     ordered = beta.value < gamma.value < alpha.value
     message = _what_fails(alpha.value, beta.value, gamma.value)
@@ -159,35 +166,88 @@ def _unit_rows(rows: Float[np.ndarray, 'n k']) -> Float[np.ndarray, 'n k']:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def _band_totals(unit, labels, images, pos_high, pos_low, block_size):
-    """Sum of cosines and number of pairs of each kind: one class, difficult, easy; each `[3]`."""
-    n = len(images)
-    total, count = np.zeros(3), np.zeros(3)
-    for first in range(0, n, block_size):
-        block = slice(first, first + block_size)
-        # Of each image once, then repeated: a product with repeated columns may round the copies
-        # apart, and a cut would then go through what is equal.
-        cosine = (unit[images[block]] @ unit.T)[:, images]  # [b, n]
-        other = images[block, None] != images
-        ordered = np.sort(np.where(other, cosine, -np.inf), axis=1)[:, ::-1]
-        high, low = (
-            _at_rank(ordered, percentile, other.sum(axis=1)) for percentile in (pos_high, pos_low)
-        )
-        same = cosine >= high
+def _interval(value: float, spread: float, least: float) -> Interval:
+    """The value and its normal interval, cut to [least, 1]."""
+    low, high = max(value - _NORMAL * spread, least), min(value + _NORMAL * spread, 1.0)
+    # Rounding takes a mean of cosines past 1.
+    return Interval(value, min(low, value), max(high, value))
+
+
+def _band_totals(unit, labels, times, percentiles, block_size, progress):
+    """Sum of cosines and number of pairs of each kind: one class, difficult, easy.
+
+    Each block of cosines is sorted once for all resamples: in a resample an image counts as often
+    as it occurs, so a cut is where the running sum of these counts reaches its rank.
+
+    Args:
+      unit: `[n, k]` directions.
+      labels: `[n]` or None.
+      times: `[r, n]` int32, how often each image occurs in each resample.
+      percentiles: of both cuts.
+      block_size: b.
+      progress: wraps the blocks.
+
+    Returns:
+      Sums and numbers, each `[r, 3]`.
+    """
+    n = len(unit)
+    # The rank of each cut by how often the image itself occurs, for its copies are left out.
+    ranks = [
+        np.array([percentile_rank(q, n - copies) for copies in range(int(times.max()) + 1)])
+        for q in percentiles
+    ]
+    total, count = np.zeros((2, len(times), 3))
+    for first in progress(range(0, n, block_size)):
+        rows = np.arange(first, min(first + block_size, n))
+        itself = np.arange(len(rows)), rows
+        cosine = unit[rows] @ unit.T
+        # Pairs that the cuts tell apart; those of one class by label are known already.
+        free = np.ones(cosine.shape, bool)
         if labels is not None:
-            same = labels[images[block], None] == labels[images]
-        difficult = ~same & (cosine >= low)
-        for kind, pairs in enumerate((same, difficult, ~same & ~difficult)):
-            total[kind] += np.sum(cosine, where=pairs & other)
-            count[kind] += np.sum(pairs & other)
+            free = labels[rows, None] != labels
+            same = ~free
+            same[itself] = False
+            for target, values in ((count, same.astype(float)), (total, same * cosine)):
+                target[:, 0] += np.sum(times[:, rows] * (times @ values.T), axis=1)
+        free[itself] = False
+        cosine[itself] = -np.inf  # an image comes last in its own order
+        order = np.argsort(-cosine, axis=1)
+        cosine, free = (np.take_along_axis(x, order, axis=1) for x in (cosine, free))
+        ends = _tie_ends(cosine)
+        cosine = np.where(free, cosine, 0)
+        starts = n * np.arange(len(rows))
+        for resample, often in enumerate(times):
+            weight, copies = often[order], often[rows]
+            reached = np.cumsum(weight, axis=1, dtype=np.int32)
+            high, low = (_stop(reached, ends, rank[copies]) for rank in ranks)
+            if labels is not None:
+                high = 0 * high
+            bounds = np.stack([starts, starts + high, starts + low], axis=1)
+            count[resample] += copies @ _segment_sums(weight * free, bounds)
+            total[resample] += copies @ _segment_sums(weight * cosine, bounds)
     return total, count
 
 
-def _at_rank(ordered, percentile, counts):
-    """The `ceil(percentile count)`-th entry of each row, `+inf` at rank 0; `[b, 1]`."""
-    distinct, inverse = np.unique(counts, return_inverse=True)
-    rank = np.array([percentile_rank(percentile, int(count)) for count in distinct])[inverse, None]
-    return np.where(rank == 0, np.inf, np.take_along_axis(ordered, np.maximum(rank - 1, 0), axis=1))
+def _tie_ends(ordered: Float[np.ndarray, 'b n']) -> Int[np.ndarray, 'b n']:
+    """How many entries of a descending row are at least as large as each one."""
+    n = ordered.shape[1]
+    ends = np.full(ordered.shape, n)
+    ends[:, :-1] = np.where(ordered[:, :-1] != ordered[:, 1:], np.arange(1, n), n)
+    return np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1]
+
+
+def _stop(reached, ends, rank) -> Int[np.ndarray, ' b']:
+    """How many entries are at least as large as the one at a rank, `[b]`; none at rank 0."""
+    entry = np.sum(reached < rank[:, None], axis=1)
+    return np.where(rank == 0, 0, ends[np.arange(len(entry)), entry])
+
+
+def _segment_sums(values: np.ndarray, bounds: Int[np.ndarray, 'b s']) -> np.ndarray:
+    """Sums of each row between its bounds, which count from the first row: `[b, s]`."""
+    starts = bounds.ravel()
+    sums = np.add.reduceat(values.ravel(), starts)
+    # Of nothing, `reduceat` returns the next value.
+    return np.where(np.diff(starts, append=values.size) == 0, 0, sums).reshape(bounds.shape)
 
 
 def _what_fails(alpha: float, beta: float, gamma: float) -> str:

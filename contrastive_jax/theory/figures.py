@@ -1,7 +1,7 @@
 """Pictures of the bounds and of the spectrum, drawn on axes that the caller gives.
 
 Each curve of a bound is printed (full lines) or exact (broken lines). Theorem 3.4 is drawn only
-where it is stated, `r+1 <= k < n_d+r+1`.
+where it is stated, `r+1 <= k < n_d+r+1`. Bounds above 1 lie in a shaded field.
 
 Axes: p places along the abscissa.
 """
@@ -151,6 +151,19 @@ def _draw_bounds(
         low, high = np.nanmin(exact), np.nanmax(exact)
         room = 0.1 * (high - low) or 0.1
         axes.set_ylim(low - room, high + 4 * room)
+    _shade_above_one(axes)
+
+
+def _shade_above_one(axes: Axes) -> None:
+    """Marks where a bound is no statement, since no error rate is above 1."""
+    low, high = axes.get_ylim()
+    if high > 1:
+        axes.axhspan(1, high, color='0.92', zorder=0)
+        axes.set_ylim(low, high)
+        axes.text(
+            0.98, max(low, 1), 'above 1: says nothing', transform=axes.get_yaxis_transform(),
+            fontsize='small', color='0.4', ha='right', va='bottom',
+        )  # fmt: skip
 
 
 def _finite(values: Sequence[float]) -> Float[np.ndarray, ' p']:

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
+from contrastive_jax.data.sampling import representative
 from contrastive_jax.verification import measure
 from contrastive_jax.verification.encoding import Bank
 from contrastive_jax.verification.fit import Fitted
@@ -63,9 +64,9 @@ class _Sides(NamedTuple):
 
 
 def make_split(bank: Bank, labels, anchors: int, band: dict, count: int) -> Split:
-    """Takes evenly spread images as anchors, with the pairs of their bands."""
+    """Draws images as anchors, without their labels, and takes the pairs of their bands."""
     unit = np.asarray(bank.clean.unit)
-    chosen = np.unique(np.linspace(0, len(unit) - 1, min(anchors, len(unit))).astype(int))
+    chosen = representative(len(unit), anchors)
     return Split(bank, labels, band_pairs(unit, chosen, **band, count=count))
 
 

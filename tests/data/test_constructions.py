@@ -92,6 +92,42 @@ def test_removal_takes_its_ratio_of_what_mixing_left(train, tmp_path):
     assert built.summary(('a', 'b'))['removed'] == 13
 
 
+def _part(tmp_path, train, index):
+    """A file with a score for some images alone: the higher the index, the more difficult."""
+    path = tmp_path / 'part.npz'
+    columns = {'score': index / N, 'sas': index / N, 'latent_class': index % 2}
+    write_scores(path, ScoreFile(columns, array_checksum(train.images), index))
+    return str(path)
+
+
+@pytest.mark.parametrize('method', ['difficulty', 'sas', 'file'])
+def test_removal_from_a_long_tail_needs_scores_of_the_tail_alone(train, tmp_path, method):
+    tail = construct(small_config(long_tail__factor=5.0), train).kept
+    assert len(tail) == 12
+    path = _part(tmp_path, train, tail)
+    options = {'removal__method': method, 'removal__ratio': 0.25, 'removal__scores': path}
+    kept = construct(small_config(long_tail__factor=5.0, **options), train).kept
+    # SAS leaves out a quarter of each latent class.
+    groups = [tail[tail % 2 == c] for c in (0, 1)] if method == 'sas' else [tail]
+    expected = np.concatenate([group[: len(group) - len(group) // 4] for group in groups])
+    np.testing.assert_array_equal(kept, np.sort(expected))
+
+
+def test_images_without_a_score_are_counted_and_the_way_out_is_said(train, tmp_path):
+    tail = construct(small_config(long_tail__factor=5.0), train).kept
+    path = _part(tmp_path, train, tail)
+    options = {'removal__ratio': 0.25, 'removal__scores': path}
+    first = np.setdiff1d(np.arange(N), tail)[0]
+    words = rf'no score for 8 of the 20 images .* first image {first}; .*with --all'
+    with pytest.raises(UserError, match=words):
+        construct(small_config(**options), train)
+    # What mixing leaves out needs no score either.
+    left = construct(small_config(mixed__ratio=0.3, mixed__drop=True), train).kept
+    options['removal__scores'] = _part(tmp_path, train, left)
+    kept = construct(small_config(mixed__ratio=0.3, mixed__drop=True, **options), train).kept
+    np.testing.assert_array_equal(kept, left[:11])
+
+
 def test_scores_of_other_images_are_refused(train, tmp_path):
     path = _file(tmp_path, train, score=np.zeros(N))
     other = train._replace(images=train.images[::-1])

@@ -175,3 +175,12 @@ def test_a_wrong_flag_ends_the_sweep(wrong, tmp_path, capsys):
     with contextlib.suppress(SystemExit):
         assert sweep.main(command) == 1
     assert wrong.partition('=')[2] in capsys.readouterr().err
+
+
+def test_a_folder_of_runs_that_cannot_be_made_is_refused_before_any_run(tmp_path, capsys):
+    (tmp_path / 'file').touch()
+    command = ['--grid=table1', '--config=configs/digits.py:small', f'--runs={tmp_path}/file/runs']
+    assert sweep.main(command) == 1
+    assert capsys.readouterr().err == (
+        f'error: --runs={tmp_path}/file/runs: cannot be written (Not a directory)\n'
+    )

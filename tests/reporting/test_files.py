@@ -40,6 +40,18 @@ def test_earlier_reports_are_not_overwritten(runs, tmp_path, name):
     with pytest.raises(UserError, match=rf'holds {re.escape(name)} already.*give another --out'):
         report.run([str(runs)], tmp_path / 'out')
     assert [path.read_text() for path in (tmp_path / 'out').iterdir()] == ['precious']
+    report.run([str(runs)], tmp_path / 'out', overwrite=True)
+    assert len(list((tmp_path / 'out').iterdir())) == 3
+    assert (tmp_path / 'out' / name).read_text() != 'precious'
+
+
+def test_a_link_is_replaced_and_what_it_points_to_stays(runs, tmp_path):
+    (tmp_path / 'mine').write_text('precious')
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / 'report.md').symlink_to(tmp_path / 'mine')
+    report.run([str(runs)], tmp_path / 'out', overwrite=True)
+    assert (tmp_path / 'mine').read_text() == 'precious'
+    assert not (tmp_path / 'out' / 'report.md').is_symlink()
 
 
 def test_an_out_that_is_a_file_is_refused(runs, tmp_path):

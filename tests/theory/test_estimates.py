@@ -39,14 +39,17 @@ def test_estimate_and_resample_are_the_pairwise_reference(with_labels, percentil
     features, labels = clusters(np.random.default_rng(0))
     labels = labels if with_labels else None
     high, low = percentiles
-    found = estimate(features, labels, pos_high=high, pos_low=low, num_bootstrap=1, seed=5)[:4]
+    found = estimate(features, labels, pos_high=high, pos_low=low, num_bootstrap=2, seed=5)[:4]
     expected = reference(features, labels, high, low)
     np.testing.assert_allclose([one.value for one in found], expected, rtol=1e-12)
-    # A single resample is both ends of its interval. No image is paired with its copies.
-    images = host_rng(Use.BOOTSTRAP, 5).integers(60, size=60)
-    expected = reference(features, labels, high, low, images)
-    for end in ('low', 'high'):
-        np.testing.assert_allclose([getattr(one, end) for one in found], expected, rtol=1e-12)
+    # Of two resamples the deviation is their distance over sqrt(2). No image is paired with its
+    # copies.
+    draws = host_rng(Use.BOOTSTRAP, 5).integers(60, size=(2, 60))
+    first, second = (np.array(reference(features, labels, high, low, draw)) for draw in draws)
+    width = 1.959964 * np.abs(first - second) / math.sqrt(2)
+    for end, sign in (('low', -1), ('high', 1)):
+        ends = [getattr(one, end) for one in found]
+        np.testing.assert_allclose(ends, expected + sign * width, rtol=1e-6)
 
 
 @pytest.mark.parametrize('with_labels', [True, False])
@@ -81,7 +84,7 @@ def test_intervals_cover_the_truth_and_narrow():
     random = np.random.default_rng(2)
     covered, widths = [], {}
     features, labels = clusters(random, n=2000)
-    truth = estimate(features, labels, pos_high=0.3, pos_low=0.6, num_bootstrap=1)
+    truth = estimate(features, labels, pos_high=0.3, pos_low=0.6, num_bootstrap=2)
     for size in (40, 160):
         widths[size] = []
         for draw in range(25):
@@ -100,6 +103,71 @@ def test_intervals_cover_the_truth_and_narrow():
                 widths[size].append(interval.high - interval.low)
     assert np.mean(covered) > 0.8
     assert 1.5 < np.mean(widths[40]) / np.mean(widths[160]) < 2.7
+
+
+def test_intervals_cover_as_often_as_they_say():
+    """Samples of a large population, at the size where the old percentiles left out the value."""
+    random = np.random.default_rng(8)
+    features, _ = clusters(random, n=2000)
+    percentiles = {'pos_high': 0.3, 'pos_low': 0.6}
+    truth = estimate(features, **percentiles, num_bootstrap=2)
+    covered = []
+    for draw in range(100):
+        images = random.choice(2000, size=60, replace=False)
+        found = estimate(features[images], **percentiles, num_bootstrap=50, seed=draw)
+        for name in ('alpha', 'beta', 'gamma'):
+            interval = getattr(found, name)
+            covered.append(interval.low <= getattr(truth, name).value <= interval.high)
+    # 300 intervals, in threes of one sample: 0.95 within three deviations of 100 draws.
+    assert 0.88 <= np.mean(covered) <= 0.995
+
+
+def _copies(random):
+    return np.repeat(random.normal(size=(6, 4)), 5, axis=0), np.repeat(np.arange(6), 5)
+
+
+def _shifted(random):
+    features, labels = clusters(random)
+    return features + 5, labels
+
+
+def _alike(random):
+    return 1 + 1e-4 * random.normal(size=(40, 3)), np.arange(40) % 4
+
+
+def _unequal(random):
+    labels = np.repeat(np.arange(5), [40, 10, 6, 3, 1])
+    return random.normal(size=(5, 8))[labels] + random.normal(size=(60, 8)), labels
+
+
+@pytest.mark.parametrize('data', [clusters, _copies, _shifted, _alike, _unequal])
+@pytest.mark.parametrize('with_labels', [True, False])
+@pytest.mark.parametrize('percentiles', [(0.1, 0.5), (0.3, 0.6), (0.05, 0.8)])
+def test_no_value_is_outside_its_interval(data, with_labels, percentiles):
+    features, labels = data(np.random.default_rng(9))
+    high, low = percentiles
+    found = estimate(
+        features, labels if with_labels else None, pos_high=high, pos_low=low, num_bootstrap=30
+    )
+    for interval, least in zip(found[:4], (-1, -1, -1, 0), strict=True):
+        assert interval.low <= interval.value <= interval.high
+        assert min(interval.value, least) <= interval.low
+        assert interval.high <= max(interval.value, 1)
+        assert interval.high - interval.low < 1
+
+
+def test_progress_sees_every_block():
+    features, labels = clusters(np.random.default_rng(10))
+    seen = []
+
+    def progress(blocks):
+        assert len(blocks) == 9
+        for block in blocks:
+            yield block
+            seen.append(block)
+
+    estimate(features, labels, pos_high=0.3, pos_low=0.6, block_size=7, progress=progress)
+    assert seen == list(range(0, 60, 7))
 
 
 def test_same_seed_same_intervals():
@@ -165,5 +233,8 @@ def test_refuses_bands_and_counts_that_make_no_sense():
         estimate(features, np.arange(60), pos_high=0.3, pos_low=0.6)
     with pytest.raises(ValueError, match="'easy'"):
         estimate(features, None, pos_high=0.3, pos_low=1.0)
-    with pytest.raises(ValueError, match='num_bootstrap=0'):
-        estimate(features, labels, pos_high=0.3, pos_low=0.6, num_bootstrap=0)
+    for count in (0, 1):  # One resample has no deviation.
+        with pytest.raises(ValueError, match=f'num_bootstrap={count}: must be at least 2'):
+            estimate(features, labels, pos_high=0.3, pos_low=0.6, num_bootstrap=count)
+    with pytest.raises(ValueError, match='no pair counts as'):
+        estimate(features[:1], None, pos_high=0.3, pos_low=0.6)

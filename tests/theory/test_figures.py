@@ -48,3 +48,18 @@ def test_page_draws_at_the_edges(field, delta, k):
     page = figures.figure(dataclasses.replace(EXAMPLE, **field), delta, k)
     page.canvas.draw()
     assert len(page.axes) == 4
+
+
+@pytest.mark.parametrize(('delta', 'marked'), [(0.01, False), (0.1, True), (0.9, True)])
+def test_bounds_above_one_are_marked_as_saying_nothing(delta, marked):
+    page = figures.figure(EXAMPLE, delta, 4)
+    for axes in page.axes[:3]:
+        low, high = axes.get_ylim()
+        assert (high > 1) == marked
+        assert [patch.get_y() for patch in axes.patches] == ([1] if marked else [])
+        assert [text.get_text() for text in axes.texts] == (
+            ['above 1: says nothing'] if marked else []
+        )
+        # The field does not move the limits, also where all curves lie in it.
+        assert not marked or axes.patches[0].get_height() == pytest.approx(high - 1)
+        assert low < high

@@ -7,8 +7,7 @@ import pytest
 
 from contrastive_jax import config as base
 from contrastive_jax.training.augment import augment, two_views
-from contrastive_jax.views import draw
-from tests.helpers import random_batch, small_config
+from tests.helpers import random_batch
 
 NOTHING = {
     'crop': False,
@@ -154,8 +153,3 @@ def test_jitter_comes_in_both_orders():
     washed_out = (bright == 1) & np.isclose(dark, 1)
     assert washed_out.any()
     assert (~washed_out).any()
-
-
-def test_a_picture_of_the_views_is_written(tmp_path):
-    draw(small_config(data__name='digits'), tmp_path / 'views.png')
-    assert (tmp_path / 'views.png').read_bytes().startswith(b'\x89PNG')

@@ -136,6 +136,32 @@ def test_quality_of_an_untrained_denoiser(name):
         np.testing.assert_allclose(told[1:], scaled, rtol=1e-4)
 
 
+def test_many_images_are_judged_by_a_sample_of_all_classes(monkeypatch):
+    setup = set_up(_config('feedforward'), Moments((0.5,), (0.25,)), 10)
+    labels = np.repeat(np.arange(5), 8)
+    images = np.broadcast_to(labels[:, None, None, None], (40, 8, 8, 1)).astype(np.uint8)
+    judged = []
+
+    def keep(states, clean):
+        judged.append(clean)
+        return 0.0
+
+    monkeypatch.setattr(denoising, '_MOST_IMAGES', 10)
+    monkeypatch.setattr(denoising, '_over_batches', lambda function, noisy: noisy[None])
+    monkeypatch.setattr(denoising, '_flops', lambda *arguments: None)
+    monkeypatch.setattr(denoising, 'psnr', keep)
+    state, options = setup.initial, small_config().denoise
+    for known in (labels, None):
+        denoising.denoising_quality(
+            setup.graphdef, state.params, state.stats, images, options, 0, known
+        )
+    brightness = [np.round(127.5 * (clean[:, 0, 0, 0] + 1)).astype(int) for clean in judged]
+    np.testing.assert_array_equal(brightness[0], np.repeat(np.arange(5), 2))
+    # Without labels at random: not the first ten.
+    assert len(brightness[-1]) == 10
+    assert len(np.unique(brightness[-1])) > 2
+
+
 def test_psnr_is_that_of_the_clipped_image():
     clean = np.zeros((2, 4, 4, 1), np.float32)
     assert denoising.psnr(clean + 0.5, clean) == pytest.approx(10 * np.log10(4 / 0.25))

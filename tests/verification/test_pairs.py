@@ -5,6 +5,9 @@ from sklearn.metrics import roc_auc_score
 from contrastive_jax.graph import sample_difficulty
 from contrastive_jax.graph._inputs import directions
 from contrastive_jax.verification import measure
+from contrastive_jax.verification.compare import make_split
+from contrastive_jax.verification.encoding import Bank
+from contrastive_jax.verification.models import Encoded
 from contrastive_jax.verification.pairs import band_pairs, mutual_neighbours, nearest_pairs, thinned
 from contrastive_jax.verification.rerank import k_reciprocal
 from contrastive_jax.verification.scores import energy_scores
@@ -112,3 +115,12 @@ def test_all_rescored_is_system_2_and_none_is_system_1():
     edges = [row['margin'] for row in bins]
     assert edges == sorted(edges)
     assert measure.recall_at_1({'x': truth.astype(float)}, truth)['x'] == truth.any(1).mean()
+
+
+def test_anchors_are_a_random_sample_whatever_the_order_of_the_images():
+    # Evenly spread ones would all be of the class of the first image.
+    labels = np.arange(40) % 4
+    clean = Encoded(np.tile(UNIT[:1], (40, 1)), np.zeros((40, 1, 1), np.float32))
+    split = make_split(Bank(clean, ()), labels, 10, {'pos_high': 0.1, 'pos_low': 0.5}, 4)
+    assert len(np.unique(split.pairs.anchors)) == 10
+    assert len(np.unique(labels[split.pairs.anchors])) == 4

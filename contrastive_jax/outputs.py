@@ -1,0 +1,106 @@
+"""Whether `--out` can be written, found out before the work."""
+
+import errno
+import os
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+
+from contrastive_jax.errors import UserError
+
+__all__ = ['check_out', 'picture_suffixes']
+
+
+def check_out(
+    out: Path,
+    *,
+    names: Collection[str] = (),
+    suffixes: Collection[str] = (),
+    overwrite: bool = False,
+) -> None:
+    """Checks that a command will be able to write what it is asked to write.
+
+    Args:
+      out: a folder, which is made where there is none, or a file in a folder that exists.
+      names: files that the folder receives; empty where `out` is a file.
+      suffixes: those that the file may have, such as `.json`.
+      overwrite: whether files of these names may be replaced.
+
+    Raises:
+      UserError: no parent, a file in the place of a folder or the other way round, a suffix that is
+        not known, no permission, or something that would be overwritten.
+    """
+    where = f'--out={str(out)!r}'
+    try:
+        if names:
+            _check_folder(out, names, overwrite, where)
+        else:
+            _check_file(out, suffixes, overwrite, where)
+    except OSError as error:
+        raise UserError(
+            f'{where}: cannot be written ({error.strerror}); give another --out'
+        ) from error
+
+
+def picture_suffixes() -> tuple[str, ...]:
+    """Suffixes of the pictures that matplotlib writes by itself."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    # PGF needs LaTeX, and no program opens the raw ones.
+    known = FigureCanvasBase.get_supported_filetypes().keys() - {'pgf', 'raw', 'rgba'}
+    return tuple(sorted(f'.{name}' for name in known))
+
+
+def _check_folder(out: Path, names: Collection[str], overwrite: bool, where: str) -> None:
+    if os.path.lexists(out) and not out.is_dir():
+        raise UserError(f'{where}: cannot be written: it is a file; give a folder')
+    # What is to be made needs a folder that may be written to.
+    nearest = out
+    while not _exists(nearest):
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise UserError(f'{where}: cannot be written: {str(nearest)!r} is a file; give a folder')
+    _try_to_write(nearest)
+    taken = [name for name in names if os.path.lexists(out / name)]
+    folders = [name for name in taken if (out / name).is_dir() and not (out / name).is_symlink()]
+    if folders:
+        raise UserError(f'{where}: {", ".join(folders)} in it is a folder; give another --out')
+    if taken and not overwrite:
+        raise UserError(
+            f'{where}: holds {", ".join(taken)} already; replace them with --overwrite, or give '
+            'another --out'
+        )
+
+
+def _check_file(out: Path, suffixes: Collection[str], overwrite: bool, where: str) -> None:
+    if out.is_dir():
+        raise UserError(f'{where}: cannot be written: it is a folder; give a file')
+    if out.suffix.lower() not in suffixes:
+        raise UserError(f'{where}: must end in {", ".join(suffixes)}')
+    if not out.parent.is_dir():
+        problem = 'is a file' if _exists(out.parent) else 'does not exist; make it'
+        raise UserError(f'{where}: {str(out.parent)!r} {problem}, or give another --out')
+    _try_to_write(out.parent)
+    # It is first written under a longer name.
+    _exists(out.with_name(f'{out.name}.part'))
+    if _exists(out) and not overwrite:
+        raise UserError(
+            f'{where}: exists already; replace it with --overwrite, or give another --out'
+        )
+
+
+def _exists(path: Path) -> bool:
+    """Whether something is there, be it a broken link; an OSError if that cannot be known."""
+    try:
+        os.lstat(path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return False
+        raise
+    return True
+
+
+def _try_to_write(folder: Path) -> None:
+    # Permissions do not say all: disks are full or read-only, and root may do everything.
+    with tempfile.TemporaryFile(dir=folder):
+        pass

@@ -1,0 +1,105 @@
+import csv
+import os
+
+import numpy as np
+import pytest
+
+from contrastive_jax.data.score_files import ScoreFile, read_scores, write_scores
+from contrastive_jax.errors import UserError
+
+WHERE = 'config.removal.scores'
+# As a folder may hold them: what csv quotes, what is no UTF-8, what no font has.
+FILES = (
+    'plain.png',
+    'a,b.png',
+    'say "cheese".png',
+    'two\nlines.png',
+    'carriage\rreturn.png',
+    os.fsdecode(b'caf\xe9.png'),
+    '字.png',
+)
+
+
+def _read(path, n=10, checksum='abc'):
+    return read_scores(str(path), n=n, checksum=checksum, where=WHERE)
+
+
+def test_what_is_written_is_read(tmp_path):
+    index = np.array([1, 2, 5, 7])
+    columns = {'score': np.array([0.1, 1 / 3, 2, 1e-30]), 'latent_class': np.array([3, 3, 0, 1])}
+    write_scores(tmp_path / 'scores.npz', ScoreFile(columns, 'abc', index, FILES[:4]))
+    found = _read(tmp_path / 'scores.npz')
+    np.testing.assert_array_equal(found.index, index)
+    for name, column in columns.items():
+        np.testing.assert_array_equal(found.columns[name], column)
+    assert found.checksum == 'abc'
+    np.testing.assert_array_equal(found.rows_of(np.array([7, 0, 1, 9, 5])), [3, -1, 0, -1, 2])
+
+
+def test_names_of_files_survive_in_both_files(tmp_path):
+    count = len(FILES)
+    scores = ScoreFile({'score': np.arange(count) / 7}, None, np.arange(count) + 3, FILES)
+    write_scores(tmp_path / 'scores.npz', scores)
+    with np.load(tmp_path / 'scores.npz') as arrays:
+        assert tuple(arrays['file'].tolist()) == FILES
+        assert arrays.files[:4] == ['checksum', 'index', 'file', 'score']
+    with open(
+        tmp_path / 'scores.csv', encoding='utf-8', errors='surrogateescape', newline=''
+    ) as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(row['file'] for row in rows) == FILES
+    assert [int(row['index']) for row in rows] == list(range(3, 3 + count))
+    assert [float(row['score']) for row in rows] == (np.arange(count) / 7).tolist()
+    assert b'caf\xe9.png' in (tmp_path / 'scores.csv').read_bytes()
+    # They change nothing for whoever reads the numbers.
+    assert set(_read(tmp_path / 'scores.npz').columns) == {'score'}
+
+
+def test_files_of_before_are_read(tmp_path):
+    columns = {'score': np.linspace(0, 1, 10), 'boundary': np.linspace(1, 0, 10)}
+    np.savez(tmp_path / 'old.npz', checksum=np.array('abc'), index=np.arange(10), **columns)
+    np.savez(tmp_path / 'none.npz', **columns)
+    np.save(tmp_path / 'own.npy', columns['score'])
+    for name in ('old.npz', 'none.npz', 'own.npy'):
+        found = _read(tmp_path / name)
+        np.testing.assert_array_equal(found.index, np.arange(10))
+        np.testing.assert_array_equal(found.columns['score'], columns['score'])
+
+
+def test_an_order_of_their_own_is_put_right(tmp_path):
+    index = np.random.default_rng(0).permutation(10)
+    np.savez(tmp_path / 'scores.npz', index=index, score=index / 10)
+    found = _read(tmp_path / 'scores.npz')
+    images = np.arange(10)
+    np.testing.assert_array_equal(found.columns['score'][found.rows_of(images)], images / 10)
+
+
+@pytest.mark.parametrize('dtype', ['>f4', '>i2', np.longdouble, np.float16, bool])
+def test_numbers_of_any_type_become_native_doubles(tmp_path, dtype):
+    np.savez(tmp_path / 'scores.npz', score=np.arange(10).astype(dtype), note=np.array('mine'))
+    score = _read(tmp_path / 'scores.npz').columns['score']
+    assert score.dtype == np.float64
+    assert score.dtype.isnative
+    np.testing.assert_array_equal(score, np.arange(10).astype(dtype).astype(float))
+
+
+@pytest.mark.parametrize(
+    ('arrays', 'words'),
+    [
+        ({'score': np.ones(10, complex)}, 'score holds complex128; need numbers'),
+        ({'score': np.ones(10).astype(str)}, r'score holds <U\d+; need numbers'),
+        ({'score': np.r_[np.ones(4), np.nan, np.ones(5)]}, 'score holds NaN, first in row 4'),
+        ({'score': np.ones(3)}, r'score is \[3\], and there are 10 training images'),
+        ({'score': np.ones(3), 'index': [1, 2]}, r'score is \[3\], and there are 2 scored images'),
+        ({'score': np.ones(3), 'index': [1, 2, 10]}, 'index is from 1 to 10, and there are 10'),
+        ({'score': np.ones(3), 'index': [-1, 2, 3]}, 'index is from -1 to 3'),
+        ({'score': np.ones(3), 'index': [1, 2, 2]}, 'index names an image twice'),
+        ({'score': np.ones(3), 'index': [0.0, 1, 2]}, 'index holds float64; need integers'),
+        ({'score': np.ones(0), 'index': np.zeros(0, int)}, 'holds no scores'),
+        ({'score': np.ones(10), 'checksum': np.array('x')}, 'belongs to other images'),
+    ],
+)
+def test_what_is_no_score_for_each_image_is_refused(tmp_path, arrays, words):
+    np.savez(tmp_path / 'scores.npz', **arrays)
+    with pytest.raises(UserError, match=rf'config\.removal\.scores=.*{words}'):
+        _read(tmp_path / 'scores.npz')
