@@ -18,10 +18,12 @@ from contrastive_jax.objectives._batch import (
     mean_over_anchors,
     positive_similarities,
 )
+from contrastive_jax.sharding import compiler_sharded
 
 __all__ = ['debiased', 'decoupled', 'hard_negative', 'supervised']
 
 
+@compiler_sharded
 def hard_negative(
     embeddings: Float[Array, 'm d'],
     *,
@@ -113,6 +115,7 @@ def debiased(
     )
 
 
+@compiler_sharded
 def decoupled(
     embeddings: Float[Array, 'm d'],
     *,
@@ -162,6 +165,7 @@ def decoupled(
     return mean_over_anchors(anchor_loss, unit, weights, axis_name=axis_name, block_size=block_size)
 
 
+@compiler_sharded
 def supervised(
     embeddings: Float[Array, 'm d'],
     *,
