@@ -56,6 +56,7 @@ def test_a_run_writes_what_is_promised(config, tmp_path, capsys):
     result = main.run(config, workdir)
     assert json.loads((workdir / 'result.json').read_text()) == result
     assert result.keys() >= set(PROMISED)
+    assert result['test_images'] == 12
     # Two classes that differ in brightness: any encoder tells them apart.
     assert result['linear_accuracy'] > 0.9
     assert json.loads((workdir / 'config.json').read_text()) == config.to_dict()
