@@ -130,6 +130,7 @@ def test_a_finished_run_is_left_alone(config, tmp_path, capsys):
     assert {path.name for path in workdir.iterdir()} == {'config.json', 'result.json'}
 
 
+@pytest.mark.newest
 # Before the first checkpoint, and after the second.
 @pytest.mark.parametrize('stop', [1, 7])
 def test_a_resumed_run_is_the_unbroken_one(config, tmp_path, monkeypatch, stop):

@@ -217,7 +217,8 @@ def test_a_whole_data_set_over_devices_equals_one(function, where):
     else:
         with jax.set_mesh(on):
             found = function(*placed, block_size=2)
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=2e-5), found, exact)
+    # Means and differences of cosines: rounding is that of numbers near 1.
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-6), found, exact)
 
 
 @pytest.mark.parametrize('where', ['shard_map', 'explicit'])
