@@ -4,12 +4,14 @@
     nox -s suite-3.12    one of them
     nox -s newest -- -x  what follows the dashes goes to pytest
 
-An interpreter that is not there is an error.
+An interpreter that is not on PATH is an error. Those of pyenv are after
+`pyenv shell 3.13 3.12 3.11`.
 """
 
 import nox
 
 nox.options.default_venv_backend = 'uv'
+nox.options.download_python = 'never'
 nox.options.error_on_missing_interpreters = True
 
 _PYTHONS = ['3.11', '3.12', '3.13']
