@@ -14,7 +14,8 @@ def compiler_sharded(function: Callable) -> Callable:
 
     On explicit axes JAX asks for the sharding of every gather, slice and product that mixes
     sharded dimensions, and an all-pairs comparison consists of little else. Results are replicated
-    over these axes. Without such axes `function` is called as it is.
+    over these axes. Without such axes `function` is called as it is. A call outside of `jit` needs
+    `jax.set_mesh`, like most others of JAX on such arrays.
     """
 
     @functools.wraps(function)

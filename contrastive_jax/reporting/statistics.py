@@ -266,7 +266,7 @@ def paired(
     found = summarise(differences)
     if found is None:
         return None
-    # Equal accuracies have differences that floats make unequal in their last digits.
+    # As floats, equal differences are unequal in their last digits.
     rounding = 1e-9 * max(abs(side[seed]) for side in (values, baseline) for seed in shared)
     if found.n < LEAST_PAIRS or np.ptp(differences) <= rounding:
         return Difference(found.mean, None, found.n)
