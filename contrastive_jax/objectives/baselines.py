@@ -153,9 +153,13 @@ def decoupled(
     weights = jnp.ones(len(unit))
     if weight_temperature is not None:
         check_positive(weight_temperature=weight_temperature)
-        exponents = lax.stop_gradient(positive_similarities(unit)) / weight_temperature
-        everyone = gather(exponents, axis_name)
-        weights = 2 - jnp.exp(exponents - jax.nn.logsumexp(everyone)) * len(everyone)
+        own = lax.stop_gradient(positive_similarities(unit))
+        everyone = gather(own, axis_name)
+        # Subtracted from the cosines, the largest costs no digits, as it would from the exponents.
+        own, everyone = (
+            jnp.exp((some - jnp.max(everyone)) / weight_temperature) for some in (own, everyone)
+        )
+        weights = 2 - own / jnp.mean(everyone)
 
     def anchor_loss(anchor, similarity, positive, weight):
         n = len(similarity)
