@@ -17,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.detector import represent, train
+from benchmarks.measure import spread
 from benchmarks.steps import load
 from contrastive_jax import graph
 from contrastive_jax.data import sources
@@ -81,8 +82,7 @@ def main() -> None:
     print(f'{options.config}, band {band}, seeds {options.seeds}: Spearman, mean ± deviation')
     print(f'{"":28}' + ''.join(f'{name:>22}' for name in next(iter(found.values()))))
     for name, values in found.items():
-        cells = (f'{np.mean(v):.3f} ± {np.std(v, ddof=len(v) > 1):.3f}' for v in values.values())
-        print(f'{name:28}' + ''.join(f'{cell:>22}' for cell in cells))
+        print(f'{name:28}' + ''.join(f'{spread(found):>22}' for found in values.values()))
 
 
 if __name__ == '__main__':

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.measure import spread
 from contrastive_jax.config import flatten
 from contrastive_jax.errors import UserError
 from contrastive_jax.files import read_json
@@ -47,12 +48,6 @@ def _gather(folders: Sequence[str]) -> dict[str, list[dict]]:
     return dict(found)
 
 
-def _spread(values: list[float], digits: int = 2) -> str:
-    mean = statistics.mean(values)
-    deviation = f' ± {statistics.stdev(values):.{digits}f}' if len(values) > 1 else ''
-    return f'{mean:.{digits}f}{deviation}'
-
-
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ['---'] * len(head), *rows]
     return '\n'.join('| ' + ' | '.join(map(str, line)) + ' |' for line in lines) + '\n'
@@ -65,7 +60,7 @@ def _psnr_table(found: dict[str, list[dict]], kind: str) -> str:
         for suffix in ('', ', told'):
             series = [run['psnr'][kind + suffix] for run in runs if kind + suffix in run['psnr']]
             if series:
-                cells = [_spread([s[place] for s in series]) for place in range(len(counts))]
+                cells = [spread([s[place] for s in series], 2) for place in range(len(counts))]
                 rows.append([name + suffix, *cells])
     return _table([f'{kind}; evaluations', *counts], rows)
 
@@ -74,7 +69,7 @@ def _guess_table(found: dict[str, list[dict]], kind: str) -> str:
     runs = {name: [r['guesses'][kind] for r in rows] for name, rows in found.items()}
     names = list(next(iter(runs.values()))[0])
     rows = [
-        [name, *(_spread([run[column] for run in found_], 2) for column in names)]
+        [name, *(spread([run[column] for run in found_], 2) for column in names)]
         for name, found_ in runs.items()
     ]
     return _table([kind, *names], rows)
@@ -87,7 +82,7 @@ def _cost_table(found: dict[str, list[dict]]) -> str:
             len(runs),
             f'{runs[0]["flops"] / 1e6:.1f}' if runs[0]['flops'] else '',
             *(
-                _spread([100 * run['probe'][measure] for run in runs])
+                spread([100 * run['probe'][measure] for run in runs], 2)
                 for measure in ('linear_accuracy', 'few_label_accuracy', 'knn_accuracy')
             ),
         ]

@@ -20,6 +20,7 @@ from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
+from benchmarks.measure import spread
 from benchmarks.steps import load
 from contrastive_jax import graph
 from contrastive_jax.data import sources
@@ -174,11 +175,7 @@ def main() -> None:
         f'{options.config}, ratio {options.ratio}, seeds {options.seeds}: ROC-AUC, mean ± deviation'
     )
     for name, kinds in values.items():
-        cells = (
-            f'{np.mean(found):.3f} ± {np.std(found, ddof=len(found) > 1):.3f}'
-            for found in kinds.values()
-        )
-        print(f'{name:38} ' + '  '.join(cells))
+        print(f'{name:38} ' + '  '.join(map(spread, kinds.values())))
 
 
 if __name__ == '__main__':

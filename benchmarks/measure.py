@@ -4,7 +4,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from contrastive_jax.provenance import git_commit, platform_flags, versions
 
-__all__ = ['Ratio', 'Report', 'alternate', 'ceiling', 'options', 'ratio', 'timed']
+__all__ = ['Ratio', 'Report', 'alternate', 'ceiling', 'options', 'ratio', 'spread', 'timed']
 
 Timer = Callable[[], float]
 
@@ -26,7 +26,9 @@ class Ratio(NamedTuple):
     high: float
 
     def __str__(self):
-        """As the tables show it."""
+        """As the tables show it; the range of a single round says nothing."""
+        if self.low == self.high:
+            return f'{self.median:.3f}'
         return f'{self.median:.3f} ({self.low:.3f}-{self.high:.3f})'
 
 
@@ -69,6 +71,12 @@ def ratio(times: list[float], of: list[float]) -> Ratio:
     """The first over the second, round by round."""
     ratios = [one / other for one, other in zip(times, of, strict=True)]
     return Ratio(statistics.median(ratios), min(ratios), max(ratios))
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """Mean and standard deviation, as the tables show them; one value has no deviation."""
+    deviation = f' ± {statistics.stdev(values):.{digits}f}' if len(values) > 1 else ''
+    return f'{statistics.mean(values):.{digits}f}{deviation}'
 
 
 def ceiling(rounds: int = 5, dtype=jnp.float32) -> dict[str, float]:

@@ -12,6 +12,7 @@ trained noise after the number of evaluations that it was trained with. Fits
 import argparse
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,11 @@ def _train(kind: str, count: int, seed: int, options) -> tuple[float, float]:
     return 4 * 10 ** (-decibels / 10), found['flops']
 
 
+def _interval(resampled: Sequence[float], seeds: int) -> list[float] | None:
+    """95 % of the resamples; None of fewer than three seeds, whose resamples hardly differ."""
+    return np.quantile(resampled, [0.025, 0.975]).tolist() if seeds > 2 else None
+
+
 def main() -> None:
     """Parses the options, trains, fits, prints and draws."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -88,9 +94,9 @@ def main() -> None:
         'errors': {kind: found.tolist() for kind, found in errors.items()},
         'flops': flops,
         'slopes': slopes,
-        'slope_intervals': {k: np.quantile(v, [0.025, 0.975]).tolist() for k, v in again.items()},
+        'slope_intervals': {kind: _interval(found, options.seeds) for kind, found in again.items()},
         'energy_over_feed_forward': slopes['energy'] / slopes['feed-forward'],
-        'ratio_interval': np.quantile(ratios, [0.025, 0.975]).tolist(),
+        'ratio_interval': _interval(ratios, options.seeds),
     }
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from benchmarks.measure import spread
 from contrastive_jax import compilation, graph, verify
 from contrastive_jax.data.stored import subset
 from contrastive_jax.evaluation import extract_features
@@ -98,8 +99,7 @@ def _gathered(rows: list[dict[str, float]]) -> Values:
 def _print(title: str, values: Values) -> None:
     print(f'\n{title} (n = {len(next(iter(values.values())))})')
     for name, found in values.items():
-        deviation = np.std(found, ddof=len(found) > 1)
-        print(f'  {name:40} {np.mean(found):10.3f} ± {deviation:.3f}')
+        print(f'  {name:40}      {spread(found)}')
 
 
 def main() -> None:

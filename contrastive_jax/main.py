@@ -100,6 +100,7 @@ def _train_and_probe(
         **_denoising(config, dataset, pretrained),
         **_by_class(accuracies, split.labels, dataset.classes),
         **construction.summary(dataset.classes),
+        'test_images': len(dataset.test.images),
         'skipped_images': dataset.skipped,
         'skipped_updates': int(pretrained.final.skipped),
         'pairs_per_second': pretrained.pairs_per_second,
@@ -221,7 +222,9 @@ def _print_table(accuracies: dict[str, Accuracies], result: dict, workdir: Path)
         print(f'\n{"test accuracy, %":18} {"linear":>7} {"few labels":>13} {"kNN":>7} {"20-NN":>7}')
     for who, values in reversed(accuracies.items()):
         title = rows[who]
-        few = f'{100 * values.few_label:.2f} ± {100 * values.few_label_std:.2f}'
+        few = f'{100 * values.few_label:.2f}'
+        if values.few_label_std is not None:
+            few += f' ± {100 * values.few_label_std:.2f}'
         print(
             f'{title:18} {100 * values.linear:7.2f} {few:>13} '
             f'{100 * values.knn:7.2f} {100 * values.knn20:7.2f}'

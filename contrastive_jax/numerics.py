@@ -124,9 +124,12 @@ def order_statistics(
 
     integers = jnp.iinfo(jnp.int32)
     bounds = ((jnp.int32(integers.min), jnp.int32(integers.max)),) * len(ranks)
+    # The first pass makes the constant bounds depend on the values: the carry of a loop keeps its
+    # type, and under `shard_map` that says whether it differs between devices.
+    bounds = lax.fori_loop(1, 32, halve, halve(0, bounds))
     return tuple(
         jnp.where(rank == 0, jnp.inf, lax.bitcast_convert_type(_ordered(low), jnp.float32))
-        for (low, _), rank in zip(lax.fori_loop(0, 32, halve, bounds), ranks, strict=True)
+        for (low, _), rank in zip(bounds, ranks, strict=True)
     )
 
 

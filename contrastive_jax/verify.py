@@ -224,8 +224,9 @@ def _print(summary: dict, out: Path) -> None:
                 continue
             print(f'\n{split} images, same {kind}: {"AUC":>13} {"gain, 95 %":>24} {"AP":>8}')
             for name, row in table.items():
-                low, high = row['gain_interval']
-                gain = f'{row["gain"]:+.3f} [{low:+.3f}, {high:+.3f}]'
+                ends = row['gain_interval']
+                interval = '{:+.3f}, {:+.3f}'.format(*ends) if ends else 'none'
+                gain = f'{row["gain"]:+.3f} [{interval}]'
                 print(f'{name:32} {row["auc"]:7.3f} {gain:>25} {row["ap"]:8.3f}')
     print(f'\n{"cost of a pair":24} {"FLOPs":>10} {"time / cosine":>14}')
     for name, row in summary['cost_of_a_pair'].items():

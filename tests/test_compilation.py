@@ -39,8 +39,9 @@ def test_without_room_for_a_cache_there_is_none(no_cache, monkeypatch, tmp_path)
 def test_options_of_the_step_give_way_to_the_users(monkeypatch):
     monkeypatch.setenv('XLA_FLAGS', '--xla_force_host_platform_device_count=4')
     assert compilation.step_options().keys() <= {FUSION}
-    monkeypatch.setattr(jax, '__version__', '0.10.2')
-    assert compilation.step_options().keys() == {FUSION}
+    for version in ('0.10.2', '0.11.0', '0.12.0.1'):
+        monkeypatch.setattr(jax, '__version__', version)
+        assert compilation.step_options().keys() == {FUSION}
     monkeypatch.setattr(jax, '__version__', '0.13.0')
     assert compilation.step_options() == {}
     monkeypatch.setattr(jax, '__version__', '0.10.2')

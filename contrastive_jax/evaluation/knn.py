@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from contrastive_jax.numerics import cosines, map_anchors, order_statistics, unit_rows
+from contrastive_jax.sharding import compiler_sharded
 
 __all__ = ['Rule', 'knn_predict']
 
@@ -28,6 +29,7 @@ class Rule(NamedTuple):
 
 
 @partial(jax.jit, static_argnames=('num_classes', 'rules', 'block_size'))
+@compiler_sharded
 def knn_predict(
     features: Float[Array, 'n k'],
     labels: Int[Array, ' n'],

@@ -20,7 +20,7 @@ class Accuracies(NamedTuple):
     Attributes:
       linear: of the linear probe on all labels.
       few_label: mean over the draws of the few-label probe.
-      few_label_std: their standard deviation.
+      few_label_std: their standard deviation; None of a single draw.
       knn: weighted, `config.probe.neighbours` and `config.probe.knn_temperature`.
       knn20: of 20 neighbours with one vote each.
       l2: strength that the linear probe chose.
@@ -29,7 +29,7 @@ class Accuracies(NamedTuple):
 
     linear: float
     few_label: float
-    few_label_std: float
+    few_label_std: float | None
     knn: float
     knn20: float
     l2: float
@@ -81,7 +81,7 @@ def probe(
     return Accuracies(
         linear=float(np.mean(hits)),
         few_label=float(few.mean()),
-        few_label_std=float(few.std(ddof=1)) if len(few) > 1 else 0.0,
+        few_label_std=float(few.std(ddof=1)) if len(few) > 1 else None,
         knn=knn,
         knn20=knn20,
         l2=l2,

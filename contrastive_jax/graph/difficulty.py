@@ -36,6 +36,7 @@ from contrastive_jax.numerics import (
     order_statistics,
     percentile_rank,
 )
+from contrastive_jax.sharding import compiler_sharded
 
 __all__ = ['SampleDifficulty', 'sample_difficulty']
 
@@ -109,6 +110,7 @@ def sample_difficulty(
 
 
 @partial(jax.jit, static_argnames=('center', 'block_size', 'axis_name'))
+@compiler_sharded
 def _difficulty(features, ranks, center, block_size, axis_name):
     """`sample_difficulty` without its checks, percentiles as ranks."""
     anchors, rows = directions(features, center, axis_name)

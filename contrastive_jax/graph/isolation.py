@@ -19,6 +19,7 @@ from contrastive_jax.numerics import (
     order_statistics,
     percentile_rank,
 )
+from contrastive_jax.sharding import compiler_sharded
 
 __all__ = ['isolation']
 
@@ -66,6 +67,7 @@ def isolation(
 
 
 @partial(jax.jit, static_argnames=('center', 'block_size', 'axis_name'))
+@compiler_sharded
 def _isolation(features, rank, center, block_size, axis_name):
     """`isolation` without its checks, the share as a rank."""
     anchors, rows = directions(features, center, axis_name)

@@ -18,10 +18,12 @@ from contrastive_jax.objectives._batch import (
     mean_over_anchors,
     positive_similarities,
 )
+from contrastive_jax.sharding import compiler_sharded
 
 __all__ = ['debiased', 'decoupled', 'hard_negative', 'supervised']
 
 
+@compiler_sharded
 def hard_negative(
     embeddings: Float[Array, 'm d'],
     *,
@@ -113,6 +115,7 @@ def debiased(
     )
 
 
+@compiler_sharded
 def decoupled(
     embeddings: Float[Array, 'm d'],
     *,
@@ -150,9 +153,13 @@ def decoupled(
     weights = jnp.ones(len(unit))
     if weight_temperature is not None:
         check_positive(weight_temperature=weight_temperature)
-        exponents = lax.stop_gradient(positive_similarities(unit)) / weight_temperature
-        everyone = gather(exponents, axis_name)
-        weights = 2 - jnp.exp(exponents - jax.nn.logsumexp(everyone)) * len(everyone)
+        own = lax.stop_gradient(positive_similarities(unit))
+        everyone = gather(own, axis_name)
+        # Subtracted from the cosines, the largest costs no digits, as it would from the exponents.
+        own, everyone = (
+            jnp.exp((some - jnp.max(everyone)) / weight_temperature) for some in (own, everyone)
+        )
+        weights = 2 - own / jnp.mean(everyone)
 
     def anchor_loss(anchor, similarity, positive, weight):
         n = len(similarity)
@@ -162,6 +169,7 @@ def decoupled(
     return mean_over_anchors(anchor_loss, unit, weights, axis_name=axis_name, block_size=block_size)
 
 
+@compiler_sharded
 def supervised(
     embeddings: Float[Array, 'm d'],
     *,

@@ -10,10 +10,12 @@ from jaxtyping import Array, Bool, Float
 from contrastive_jax.numerics import Scalar, masked_logsumexp, unit_rows
 from contrastive_jax.objectives._batch import Metrics, check_positive, mean_over_anchors
 from contrastive_jax.objectives.pairs import Pairs, selection
+from contrastive_jax.sharding import compiler_sharded
 
 __all__ = ['nt_xent', 'spectral']
 
 
+@compiler_sharded
 def nt_xent(
     embeddings: Float[Array, 'm d'],
     *,
@@ -47,7 +49,10 @@ def nt_xent(
     Returns:
       The loss, the mean over the anchors of all devices, and the metrics `positive_similarity`
       (mean cosine, in [-1, 1]) and `selected_share` (of all negatives, in [0, 1]). Under
-      `axis_name` average the gradients of the devices, as in any data-parallel step.
+      `axis_name` average the gradients of parameters over the devices, as in any data-parallel
+      step; this holds in `jax.pmap` and in `jax.shard_map`, with and without `check_vma`. The
+      gradient of a device's own rows, taken inside, is that of the mean loss with `check_vma`,
+      and that times the number of devices without it and in `jax.pmap`.
 
     Raises:
       ValueError: a temperature or scale that is not positive, or an odd number of rows.
@@ -103,6 +108,7 @@ def contrast(
     return jax.nn.softplus(masked_logsumexp(logits, kept) - positive / temperature)
 
 
+@compiler_sharded
 def spectral(
     embeddings: Float[Array, 'm d'],
     *,

@@ -24,6 +24,7 @@ from contrastive_jax.numerics import (
     unit_rows,
 )
 from contrastive_jax.objectives._batch import Anchors, anchors_and_rows, gather
+from contrastive_jax.sharding import compiler_sharded
 
 __all__ = ['DifficultBand', 'different_class_share', 'difficult_band', 'difficult_pairs']
 
@@ -114,6 +115,7 @@ def difficult_pairs(
     return selected
 
 
+@compiler_sharded
 def _map_bands(function, features, pos_high, pos_low, axis_name, block_size):
     """Maps `function(candidates, high, low)` over the anchors and returns it with the thresholds.
 
@@ -132,6 +134,7 @@ def _map_bands(function, features, pos_high, pos_low, axis_name, block_size):
     return map_anchors(band, anchors, n, block_size)
 
 
+@compiler_sharded
 def different_class_share(
     pairs: Pairs,
     labels: Int[Array, ' m'],

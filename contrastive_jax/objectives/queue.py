@@ -23,6 +23,7 @@ from contrastive_jax.numerics import (
 from contrastive_jax.objectives._batch import Metrics, check_positive
 from contrastive_jax.objectives.contrast import contrast, share
 from contrastive_jax.objectives.pairs import class_counts, in_band
+from contrastive_jax.sharding import compiler_sharded
 
 __all__ = ['QueueBand', 'info_nce', 'queue_band', 'queue_different_class_share']
 
@@ -76,16 +77,23 @@ def queue_band(
     """
     check_percentiles(pos_high, pos_low)
     features, queue = (lax.stop_gradient(x).astype(jnp.float32) for x in (features, queue))
-    rows = unit_rows(queue)
-    ranks = [percentile_rank(percentile, len(rows)) for percentile in (pos_high, pos_low)]
-
-    def thresholds(anchor):
-        return order_statistics(cosines(rows, anchor), ranks)
-
-    high, low = map_anchors(thresholds, unit_rows(features), len(rows), block_size)
+    ranks = [percentile_rank(percentile, len(queue)) for percentile in (pos_high, pos_low)]
+    high, low = _thresholds(unit_rows(features), unit_rows(queue), ranks, block_size)
     return QueueBand(features, queue, high, low)
 
 
+@compiler_sharded
+def _thresholds(anchors, rows, ranks, block_size):
+    """The cosine of each rank among those of each anchor with all rows, `[m]` for each rank."""
+    return map_anchors(
+        lambda anchor: order_statistics(cosines(rows, anchor), ranks),
+        anchors,
+        len(rows),
+        block_size,
+    )
+
+
+@compiler_sharded
 def info_nce(
     queries: Float[Array, 'm d'],
     keys: Float[Array, 'm d'],
@@ -151,6 +159,7 @@ def info_nce(
     return means if axis_name is None else lax.pmean(means, axis_name)
 
 
+@compiler_sharded
 def queue_different_class_share(
     pairs: QueuePairs,
     labels: Int[Array, ' m'],

@@ -87,7 +87,7 @@ def draw_dots(cells: Sequence[Cell], name: str, label: str) -> str:
             if not len(values):
                 continue
             look = _look(place)
-            std = values.std(ddof=1) if len(values) > 1 else 0.0
+            std = values.std(ddof=1) if len(values) > 1 else None
             axes.errorbar(values.mean(), place, xerr=std, marker='|', markersize=14, **look)
             # A little apart, since seeds may be equal.
             apart = place + 0.25 + 0.12 * np.linspace(-1, 1, len(values)) * (len(values) > 1)

@@ -15,10 +15,12 @@ from contrastive_jax.reporting.collect import Run, as_text
 
 __all__ = [
     'ABSENT',
+    'LEAST_PAIRS',
     'OWN',
     'Cell',
     'Difference',
     'Summary',
+    'accuracy_resolution',
     'as_number',
     'by_seed',
     'curves',
@@ -34,6 +36,7 @@ ABSENT, OWN = 'absent', 'one a seed'
 _PATHS = ('data.data_dir', 'removal.scores')
 _PLAIN = {'pairs.select': 'none', 'removal.ratio': '0', 'mixed.ratio': '0'}
 _LEVEL = 0.95
+LEAST_PAIRS = 3
 
 
 class Cell(NamedTuple):
@@ -59,7 +62,7 @@ class Summary(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Mean of paired differences, their 95 % t-interval (None of a single pair), and count."""
+    """Mean of paired differences, their 95 % t-interval (None where there is none), and count."""
 
     mean: float
     interval: tuple[float, float] | None
@@ -237,11 +240,44 @@ def summarise(values: Sequence[float]) -> Summary | None:
     return Summary(float(np.mean(values)), std, len(values))
 
 
-def paired(values: dict[int, float], baseline: dict[int, float]) -> Difference | None:
-    """`values` less `baseline` over the seeds that both have; None if they share none."""
-    shared = values.keys() & baseline.keys()
-    found = summarise([values[seed] - baseline[seed] for seed in shared])
-    if found is None or found.std is None:
-        return found and Difference(found.mean, None, found.n)
-    reach = float(t.ppf((1 + _LEVEL) / 2, found.n - 1)) * found.std / math.sqrt(found.n)
+def paired(
+    values: dict[int, float], baseline: dict[int, float], resolution: float = 0.0
+) -> Difference | None:
+    """`values` less `baseline` over the seeds that both have; None if they share none.
+
+    With s the standard deviation of the n differences and q the resolution, the interval is
+
+        mean ± t_{n-1} sqrt((s^2 + q^2 / 6) / n)
+
+    An accuracy is known to one test image, q = 1 / images. Rounding to multiples of q adds an error
+    of variance `q^2 / 12`, and a difference has the errors of two accuracies. Without this term,
+    differences that rounding makes nearly equal would give an interval that is far too short.
+
+    There is no interval of fewer than three pairs, or of equal differences: both say nothing about
+    how much another seed would differ.
+
+    Args:
+      values: by seed.
+      baseline: by seed.
+      resolution: q, in the unit of the values; 0 where it is not known.
+    """
+    shared = sorted(values.keys() & baseline.keys())
+    differences = [values[seed] - baseline[seed] for seed in shared]
+    found = summarise(differences)
+    if found is None:
+        return None
+    # As floats, equal differences are unequal in their last digits.
+    rounding = 1e-9 * max(abs(side[seed]) for side in (values, baseline) for seed in shared)
+    if found.n < LEAST_PAIRS or np.ptp(differences) <= rounding:
+        return Difference(found.mean, None, found.n)
+    error = math.sqrt((found.std**2 + resolution**2 / 6) / found.n)
+    reach = float(t.ppf((1 + _LEVEL) / 2, found.n - 1)) * error
     return Difference(found.mean, (found.mean - reach, found.mean + reach), found.n)
+
+
+def accuracy_resolution(cells: Iterable[Cell]) -> float:
+    """One over the least number of test images of the finished runs; 0 where one is not known."""
+    counts = [
+        run.number('test_images') for cell in cells for run in cell.runs if run.status == 'finished'
+    ]
+    return 1 / min(counts) if counts and all(counts) else 0.0

@@ -8,9 +8,11 @@ from typing import NamedTuple
 from contrastive_jax.reporting.collect import MEASURES, Run, as_text, is_number
 from contrastive_jax.reporting.statistics import (
     ABSENT,
+    LEAST_PAIRS,
     Cell,
     Difference,
     Summary,
+    accuracy_resolution,
     as_number,
     by_seed,
     differing,
@@ -173,7 +175,7 @@ def _differences(cells: Sequence[Cell], baseline: int) -> Table:
         values, base = (
             {s: 100 * v for s, v in by_seed(c, name).items()} for c in (cell, reference)
         )
-        found = paired(values, base)
+        found = paired(values, base, 100 * accuracy_resolution((cell, reference)))
         return Entry(DASH) if found is None else Entry(_interval(found), found.mean)
 
     reference = cells[baseline] if cells else None
@@ -184,17 +186,17 @@ def _differences(cells: Sequence[Cell], baseline: int) -> Table:
     ]
     note = (
         f'Percentage points, less cell {baseline + 1} of the same seed: mean of the pairs '
-        '[95 % t-interval], in brackets the number of pairs; one pair gives no interval. The '
-        'intervals are not corrected for how many there are.'
+        '[95 % t-interval, wider by the resolution of one test image where runs record their '
+        f'number], in brackets the number of pairs. {DASH}: no interval, of fewer than '
+        f'{LEAST_PAIRS} pairs or of equal differences. The intervals are not corrected for how '
+        'many there are.'
     )
     return Table('Difference to the baseline', note, ('cell', *MEASURES.values()), rows)
 
 
 def _interval(found: Difference) -> str:
-    if found.interval is None:
-        return f'{found.mean:+z.2f} ({found.n})'
-    low, high = found.interval
-    return f'{found.mean:+z.2f} [{low:+z.2f}, {high:+z.2f}] ({found.n})'
+    ends = DASH if found.interval is None else '{:+z.2f}, {:+z.2f}'.format(*found.interval)
+    return f'{found.mean:+z.2f} [{ends}] ({found.n})'
 
 
 def _representations(cells: Sequence[Cell]) -> Table:

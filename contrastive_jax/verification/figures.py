@@ -1,5 +1,6 @@
 """One picture of what System 2 adds."""
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -28,10 +29,9 @@ def overview(summary: dict) -> Figure:
 def _bars(axes: Axes, table: dict, title: str) -> None:
     rows = sorted(table.items(), key=lambda item: item[1]['auc'])
     centres = [row['auc'] for _, row in rows]
-    errors = [
-        [max(0.0, row['auc'] - row['auc_interval'][0]) for _, row in rows],
-        [max(0.0, row['auc_interval'][1] - row['auc']) for _, row in rows],
-    ]
+    # A row without an interval gets no bar: NaN is not drawn.
+    ends = np.array([row['auc_interval'] or (np.nan, np.nan) for _, row in rows])
+    errors = np.maximum(0, [centres - ends[:, 0], ends[:, 1] - centres])
     colours = [_COLOURS[name.startswith(('system 2', 'G ', 'd '))] for name, _ in rows]
     axes.barh([name for name, _ in rows], centres, xerr=errors, color=colours)
     axes.axvline(0.5, color='0.3', linewidth=0.8)

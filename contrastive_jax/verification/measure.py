@@ -44,8 +44,9 @@ def table(
       seed: of the resampling.
 
     Returns:
-      By name `auc`, `ap`, and 95 % intervals `auc_interval` and `gain_interval`; nothing where all
-      pairs are alike.
+      By name `auc`, `ap`, and 95 % intervals `auc_interval` and `gain_interval`, None where all
+      resamples agree: they then say nothing about other anchors. The gain of `beside` is 0 by
+      definition. Nothing where all pairs are alike.
     """
     if truth.all() or not truth.any():
         return {}
@@ -65,14 +66,18 @@ def table(
             'gain': float(
                 roc_auc_score(flat, score.ravel()) - roc_auc_score(flat, scores[beside].ravel())
             ),
-            'gain_interval': _interval(resampled[name] - resampled[beside]),
+            'gain_interval': [0.0, 0.0]
+            if name == beside
+            else _interval(resampled[name] - resampled[beside]),
             'ap': float(average_precision_score(flat, score.ravel())),
         }
         for name, score in scores.items()
     }
 
 
-def _interval(values: np.ndarray) -> list[float]:
+def _interval(values: np.ndarray) -> list[float] | None:
+    if np.ptp(values) == 0:
+        return None
     return np.quantile(values, [0.025, 0.975]).tolist()
 
 

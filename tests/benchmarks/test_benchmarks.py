@@ -88,3 +88,10 @@ def test_the_lazy_greedy_keeps_what_sas_keeps():
     kept = lazy_greedy(np.maximum(unit @ unit.T, 0), 12)
     ours = subsets.sas(rows, np.zeros(60, np.int64), 0.2, objective='graph_cut')
     assert sorted(kept) == ours.tolist()
+
+
+def test_one_value_has_no_deviation_and_one_round_no_range():
+    assert measure.spread([0.25]) == '0.250'
+    assert measure.spread([1.0, 2.0, 6.0], 2) == '3.00 ± 2.65'
+    assert str(measure.ratio([2.0], [4.0])) == '0.500'
+    assert str(measure.ratio([2.0, 3.0], [4.0, 4.0])) == '0.625 (0.500-0.750)'

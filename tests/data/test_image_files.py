@@ -74,16 +74,16 @@ def test_the_limit_holds_where_images_are_read_later(tmp_path):
 
 def test_the_reason_of_the_reader_is_kept(tmp_path, capsys):
     _images(tmp_path)
-    (tmp_path / 'a' / '8.png').write_text('no image')
-    (tmp_path / 'a' / '9.png').symlink_to(tmp_path / 'gone.png')
-    with pytest.raises(UserError, match=r'8\.png: .*\(UnidentifiedImageError: .*\(2 such files\)'):
+    (tmp_path / 'a' / '00.png').write_text('no image')
+    (tmp_path / 'a' / '01.png').symlink_to(tmp_path / 'gone.png')
+    with pytest.raises(UserError, match=r'00\.png: .*\(UnidentifiedImageError: .*\(2 such files\)'):
         _load(tmp_path)
     assert _load(tmp_path, data__skip_broken=True).skipped == 2
     said = capsys.readouterr().out
     assert 'left out: 2 files that cannot be read' in said
     assert 'UnidentifiedImageError: cannot identify image file' in said
-    (tmp_path / 'a' / '8.png').unlink()
-    with pytest.raises(UserError, match=r'9\.png: .*FileNotFoundError'):
+    (tmp_path / 'a' / '00.png').unlink()
+    with pytest.raises(UserError, match=r'01\.png: .*FileNotFoundError'):
         _load(tmp_path)
 
 

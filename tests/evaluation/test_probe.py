@@ -30,3 +30,10 @@ def test_groups_are_thirds_by_the_images_trained_on():
     assert found['few'] == pytest.approx(0.1)
     assert found['balanced'] == pytest.approx(np.mean([0.1, 0.2, 0.3, 0.5, 0.6]))
     assert by_group((None, 0.5), np.array([1, 2]))['medium'] is None
+
+
+@pytest.mark.parametrize('draws', [1, 2])
+def test_a_single_draw_of_few_labels_has_no_deviation(draws):
+    config = small_config(probe__draws=draws).probe
+    found = probe(_split(0, 90), _split(1, 60), num_classes=3, config=config)
+    assert (found.few_label_std is None) == (draws == 1)

@@ -55,6 +55,7 @@ def test_features_and_embeddings_are_float32_whatever_the_precision(name):
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
 
 
+@pytest.mark.newest
 def test_evaluation_changes_no_statistics_and_training_does():
     model = _model('conv', width=4)
     images = jax.random.uniform(jax.random.key(0), (4, 8, 8, 3))

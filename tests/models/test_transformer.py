@@ -56,6 +56,7 @@ def test_places_of_tokens_matter():
     assert np.abs(model(FIRST) - model(FIRST[:, ::-1])).min() > 1e-4
 
 
+@pytest.mark.newest
 def test_samples_are_alone_in_energy_and_in_thinking():
     model = energy_of(segments=2)
     changed = SECOND.at[1].add(1.0)

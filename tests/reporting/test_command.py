@@ -27,7 +27,7 @@ def test_the_command_writes_and_prints(runs, tmp_path):
         'report.html',
     }
     assert '| 2: baseline' in done.stdout
-    assert '1: pairs.select=none, pairs.margin=0 | -15.00 [-78.53, +48.53] (2)' in done.stdout
+    assert '1: pairs.select=none, pairs.margin=0 | -15.00 [—] (2)' in done.stdout
 
 
 @pytest.mark.parametrize(

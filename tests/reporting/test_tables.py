@@ -3,7 +3,7 @@ import pytest
 
 from contrastive_jax.reporting import markdown, statistics
 from contrastive_jax.reporting.collect import as_text, read_run
-from tests.reporting.runs import MARGIN, cells_of, report_of, texts, write_run
+from tests.reporting.runs import MARGIN, cells_of, fake_result, report_of, texts, write_run
 
 
 def test_unequal_seeds_are_stated(runs):
@@ -18,9 +18,28 @@ def test_unequal_seeds_are_stated(runs):
         '2: pairs.select=difficult, pairs.margin=0.1',
     ]
     assert [row['linear'] for row in accuracies] == ['60.00 ± 10.00 (3)', '76.67 ± 15.28 (3)']
-    # Seeds 0 and 1: 10 and 20 points, so 15 -+ 12.7062 * 5.
+    # Seeds 0 and 1 alone: too few for an interval.
     (difference,) = texts(report, 'Difference')
-    assert difference['linear'] == '+15.00 [-48.53, +78.53] (2)'
+    assert difference['linear'] == '+15.00 [—] (2)'
+
+
+@pytest.mark.parametrize(
+    ('gains', 'known', 'shown'),
+    [
+        ((0.1, 0.2, 0.3), {}, '+20.00 [-4.84, +44.84] (3)'),
+        # One of ten images: sqrt((10^2 + 10^2 / 6) / 3) * 4.3027.
+        ((0.1, 0.2, 0.3), {'test_images': 10}, '+20.00 [-6.83, +46.83] (3)'),
+        ((0.1, 0.1, 0.1), {}, '+10.00 [—] (3)'),
+        ((0.1, 0.1, 0.1), {'test_images': 10}, '+10.00 [—] (3)'),
+    ],
+)
+def test_intervals_of_three_seeds(tmp_path, gains, known, shown):
+    for seed, gain in enumerate(gains):
+        for name, accuracy, fields in (('plain', 0.5, {}), ('margin', 0.5 + gain, MARGIN)):
+            result = fake_result(accuracy, seed, **known)
+            write_run(tmp_path / name / str(seed), seed, result=result, **fields)
+    (difference,) = texts(report_of(tmp_path), 'Difference')
+    assert difference['linear'] == shown
 
 
 def test_fields_equal_everywhere_are_listed_once(runs):

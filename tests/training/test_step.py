@@ -39,6 +39,7 @@ def _train(config, devices, steps=3):
     return jax.device_get(state), history
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize('arm', [pytest.param('plain', marks=pytest.mark.slow), 'combined'])
 def test_four_devices_equal_one(arm):
     assert jax.device_count() == 4
@@ -177,6 +178,7 @@ def test_labels_change_no_parameter():
     assert metrics.keys() - bare.keys() == {'different_class_share'}
 
 
+@pytest.mark.newest
 def test_the_mapped_step_donates_its_state_and_compiles_once():
     state, step = state_and_step(small_config(), mapped=True)
     traces = []

@@ -4,7 +4,7 @@ from sklearn.metrics import roc_auc_score
 
 from contrastive_jax.graph import sample_difficulty
 from contrastive_jax.graph._inputs import directions
-from contrastive_jax.verification import measure
+from contrastive_jax.verification import figures, measure
 from contrastive_jax.verification.compare import make_split
 from contrastive_jax.verification.encoding import Bank
 from contrastive_jax.verification.models import Encoded
@@ -87,6 +87,22 @@ def test_the_table_measures_and_compares():
     assert row['auc_interval'][0] < row['auc'] < row['auc_interval'][1]
     assert 0 < row['gain_interval'][0] < row['gain'] < row['gain_interval'][1]
     assert measure.table({'cosine': noise}, np.ones_like(truth)) == {}
+
+
+def test_a_score_without_an_error_has_no_interval():
+    truth = np.tile([True, False, False], (20, 1))
+    noise = np.random.default_rng(4).standard_normal(truth.shape)
+    found = measure.table({'cosine': noise, 'perfect': 1.0 * truth}, truth)
+    assert found['perfect']['auc'] == 1
+    assert found['perfect']['auc_interval'] is None
+    assert found['perfect']['gain_interval'][0] < found['perfect']['gain']
+    figure = figures.Figure()
+    figures._bars(figure.subplots(), found, 'same class')
+    (bars,) = figure.axes[0].collections
+    assert [bool(np.isfinite(bar).all() and len(bar)) for bar in bars.get_segments()] == [
+        True,
+        False,
+    ]
 
 
 def test_calibration_is_measured_in_bins():

@@ -1,0 +1,43 @@
+"""Meshes with explicit axes: the sharding inside our functions is left to the compiler."""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
+
+__all__ = ['compiler_sharded']
+
+
+def compiler_sharded(function: Callable) -> Callable:
+    """Lets the compiler choose the shardings inside `function`, whatever the axes of the mesh.
+
+    On explicit axes JAX asks for the sharding of every gather, slice and product that mixes
+    sharded dimensions, and an all-pairs comparison consists of little else. Results are replicated
+    over these axes. Without such axes `function` is called as it is. A call outside of `jit` needs
+    `jax.set_mesh`, like most others of JAX on such arrays.
+    """
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        leaves, tree = jax.tree.flatten((args, kwargs))
+        arrays = {i: leaf for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)}
+        mesh = _mesh(list(arrays.values()))
+        if not mesh.explicit_axes:
+            return function(*args, **kwargs)
+
+        def with_arrays(arrays):
+            args, kwargs = tree.unflatten(arrays.get(i, leaf) for i, leaf in enumerate(leaves))
+            return function(*args, **kwargs)
+
+        replicated = NamedSharding(mesh, PartitionSpec())
+        free = jax.sharding.auto_axes(with_arrays, axes=mesh.explicit_axes, out_sharding=replicated)
+        return free(arrays)
+
+    return call
+
+
+def _mesh(arrays: Sequence[jax.Array]) -> AbstractMesh:
+    """The mesh of the context, or else that of the arrays, which may be empty."""
+    meshes = [jax.sharding.get_abstract_mesh(), *(jax.typeof(x).sharding.mesh for x in arrays)]
+    return next((mesh for mesh in meshes if not mesh.empty), meshes[0])
