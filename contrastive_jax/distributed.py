@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from contrastive_jax import preemption
+from contrastive_jax import preemption, rendezvous
 from contrastive_jax.errors import UserError
 
 __all__ = [
@@ -36,8 +36,8 @@ __all__ = [
 ]
 
 _MESSAGE_BYTES = 2000
-# A process that finds no other must not wait for minutes on a mistyped address.
-_PATIENCE_SECONDS = 120
+# Enough for machines that start one after the other, not too long at a mistyped address.
+_PATIENCE_SECONDS = 120.0
 # Until a process that says nothing counts as lost.
 _SILENCE_SECONDS = 30
 _FLAGS = '--coordinator_address=HOST:PORT --num_processes=N --process_id=I'
@@ -68,16 +68,17 @@ def started_as_one_of_many(environ: Mapping[str, str] = os.environ) -> bool:
     )
 
 
-def start(wanted: bool | None, place: Place) -> None:
+def start(wanted: bool | None, place: Place, patience: float = _PATIENCE_SECONDS) -> None:
     """Joins the other processes, before JAX sees any device.
 
     Args:
       wanted: True to join, False not to; None to join where a cluster has started this process as
         one of many or a place is given.
       place: from the command line, for processes that no cluster has started.
+      patience: seconds to wait for the other processes.
 
     Raises:
-      UserError: half a place, one that cannot be, or nobody there to join.
+      UserError: half a place, one that cannot be, or processes that do not come.
     """
     given = [value is not None for value in place]
     if wanted is None:
@@ -86,10 +87,18 @@ def start(wanted: bool | None, place: Place) -> None:
         return
     if any(given) and not all(given):
         raise UserError(f'--distributed: give all of {_FLAGS}, or none on Slurm and Cloud TPU')
+    own = place if all(given) else _place_by_slurm()
+    if own is not None:
+        if not 0 <= own.process_id < own.num_processes:
+            raise UserError(
+                f'--process_id={own.process_id}: must be from 0 to {own.num_processes - 1}, one '
+                f'less than --num_processes={own.num_processes}'
+            )
+        rendezvous.meet(*own, patience)
     try:
         jax.distributed.initialize(
             *place,
-            initialization_timeout=_PATIENCE_SECONDS,
+            initialization_timeout=int(_PATIENCE_SECONDS),
             heartbeat_timeout_seconds=_SILENCE_SECONDS,
         )
     except (RuntimeError, ValueError, TypeError) as error:
@@ -98,6 +107,21 @@ def start(wanted: bool | None, place: Place) -> None:
             f'--distributed: could not join the other processes ({reason}); start this under srun '
             f'or on a Cloud TPU, or in every process with {_FLAGS}, or give --nodistributed'
         ) from error
+
+
+def _place_by_slurm() -> Place | None:
+    """The place that JAX reads from Slurm; None elsewhere."""
+    # Only JAX knows which port it takes. Should a later one hide it, it meets the others by itself.
+    try:
+        from jax._src.clusters import SlurmCluster
+
+        if not SlurmCluster.is_env_present():
+            return None
+        port = os.environ.get('JAX_COORDINATOR_PORT')
+        address = SlurmCluster.get_coordinator_address(None, port)
+        return Place(address, SlurmCluster.get_process_count(), SlurmCluster.get_process_id())
+    except (ImportError, AttributeError, TypeError):
+        return None
 
 
 def is_writer() -> bool:

@@ -1,6 +1,7 @@
 """Runs of a grid on this machine, some at a time."""
 
 import fcntl
+import os
 import subprocess
 import threading
 from collections.abc import Sequence
@@ -9,24 +10,37 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from launch.children import STOPPED, Children, on_stop
 from launch.plan import Run
 
 __all__ = ['Outcome', 'execute', 'run_all']
 
 
 class Outcome(NamedTuple):
-    """What became of a run; an empty reason if all is well."""
+    """How a run ended.
+
+    Attributes:
+      run: the run.
+      reason: why it is not done; empty if it is.
+      stopped: whether it has not failed, so that the same command goes on with it.
+    """
 
     run: Run
     reason: str
+    stopped: bool = False
 
 
-def execute(run: Run) -> Outcome:
-    """Executes what a run takes and has not been done, its output into its log.
+def execute(run: Run, children: Children | None = None) -> Outcome:
+    """Executes the commands of a run that have not been done; their output goes to its log.
 
     A lock that its commands inherit keeps two launchers, or a launcher and what a killed one left
     behind, from writing to one workdir.
+
+    Args:
+      run: the run.
+      children: runs the commands; None for children that nobody stops.
     """
+    children = children or Children()
     if run.done():
         return Outcome(run, '')
     run.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -38,15 +52,16 @@ def execute(run: Run) -> Outcome:
         for command, made in zip(run.commands, run.makes, strict=True):
             if made.exists():
                 continue
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                pass_fds=[lock.fileno()],
+            if children.stopping:
+                return Outcome(run, 'was not started', stopped=True)
+            status = children.run(
+                command, stdout=log, stderr=subprocess.STDOUT, pass_fds=[lock.fileno()]
             )
-            if done.returncode:
-                return Outcome(run, f'exit status {done.returncode}')
+            # A negative status: it was asked before it listened, or killed by a second Ctrl-C.
+            if status == STOPPED or (children.stopping and status < 0):
+                return Outcome(run, 'was stopped', stopped=True)
+            if status:
+                return Outcome(run, f'exit status {status}')
     missing = [path.name for path in run.makes if not path.exists()]
     return Outcome(run, f'made no {", ".join(missing)}' if missing else '')
 
@@ -54,10 +69,14 @@ def execute(run: Run) -> Outcome:
 def run_all(runs: Sequence[Run], jobs: int) -> list[Outcome]:
     """Executes runs, `jobs` at a time, each after the one that it needs; failures stop no other.
 
+    At Ctrl-C or SIGTERM no run starts any more, and those that run save and end. A second signal
+    kills them.
+
     Args:
       runs: those that others need before them.
       jobs: how many at a time.
     """
+    children = Children()
     running: set[str] = set()
     change = threading.Lock()
     futures: dict = {}
@@ -65,11 +84,14 @@ def run_all(runs: Sequence[Run], jobs: int) -> list[Outcome]:
     def work(run: Run) -> Outcome:
         before: Future | None = futures.get(run.needs)
         if before is not None and before.result().reason:
-            return Outcome(run, f'needs {before.result().run.title}, which failed')
+            needed = before.result()
+            if needed.stopped:
+                return Outcome(run, 'was not started', stopped=True)
+            return Outcome(run, f'needs {needed.run.title}, which failed')
         with change:
             running.add(run.title)
         try:
-            return execute(run)
+            return execute(run, children)
         finally:
             with change:
                 running.discard(run.title)
@@ -77,16 +99,36 @@ def run_all(runs: Sequence[Run], jobs: int) -> list[Outcome]:
     # Whoever waits was submitted after whom it waits for, so that one of them can always go on; and
     # those that wait for nobody first, for who waits holds a place in which another could run.
     pool = ThreadPoolExecutor(jobs)
-    try:
-        for run in sorted(runs, key=lambda run: run.needs is not None):
-            futures[run.folder] = pool.submit(work, run)
-        outcomes = []
-        progress = tqdm(as_completed(futures.values()), total=len(runs), unit='run', disable=None)
-        for future in progress:
-            outcomes.append(future.result())
-            failed = sum(bool(outcome.reason) for outcome in outcomes)
-            with change:
-                progress.set_postfix_str(f'{failed} failed; now {"; ".join(sorted(running))}')
-        return outcomes
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with on_stop(lambda: _stop(children)):
+        try:
+            for run in sorted(runs, key=lambda run: run.needs is not None):
+                futures[run.folder] = pool.submit(work, run)
+            outcomes = []
+            ended = as_completed(futures.values())
+            progress = tqdm(ended, total=len(runs), unit='run', disable=None)
+            for future in progress:
+                outcomes.append(future.result())
+                failed = sum(bool(outcome.reason) and not outcome.stopped for outcome in outcomes)
+                with change:
+                    progress.set_postfix_str(f'{failed} failed; now {"; ".join(sorted(running))}')
+                if progress.disable:
+                    print(_line(outcomes, len(runs)), flush=True)
+            return outcomes
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _line(outcomes: Sequence[Outcome], total: int) -> str:
+    """What a log is told when a run has ended."""
+    last = outcomes[-1]
+    return f'{len(outcomes)} of {total}: {last.run.title}: {last.reason or "done"}'
+
+
+def _stop(children: Children) -> None:
+    # Not by `print`: the handler may have interrupted one.
+    if children.stopping:
+        os.write(2, b'\nstopping: the runs are killed\n')
+        children.kill()
+    else:
+        os.write(2, b'\nstopping: the runs save and end; a second signal kills them\n')
+        children.ask()

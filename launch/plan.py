@@ -59,6 +59,12 @@ class Run(NamedTuple):
         """Whether nothing is left to do."""
         return all(path.exists() for path in self.makes)
 
+    def saved(self) -> frozenset[Path]:
+        """What a command that stops now leaves to the next one: checkpoints and finished files."""
+        checkpoints = (self.folder / 'checkpoints').glob('*')
+        made = (path for path in self.makes if path.exists())
+        return frozenset([*(path for path in checkpoints if path.name.isdigit()), *made])
+
 
 def cells_of(grid: str) -> Mapping[str, Mapping[str, Any]]:
     """The cells of a grid.

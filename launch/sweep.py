@@ -5,7 +5,14 @@
         --slurm=partition=gpu,gpus_per_node=1 -- --config.data.data_dir=DIR
 
 A run is named by the hash of its whole config, so none is done twice, and grids share what they
-have in common. The same command again goes on with what is left; a broken-off run resumes.
+have in common. The same command again goes on with what is left; a broken-off run resumes. At
+Ctrl-C or SIGTERM the runs save and end, and the exit status is 75.
+
+On Slurm, a job that comes to its time limit saves, ends and is queued again. Options beside those
+of sbatch: signal_delay_s=SECONDS, how long before the limit it is asked to save (default: 90, or a
+third of a shorter limit); max_num_timeout=N, after how many limits it is given up (default: after
+three in a row without a new checkpoint).
+
 Then, of one grid or of all: python -m contrastive_jax.report $(cat RUNS/table4.txt)
 """
 
@@ -16,6 +23,7 @@ from collections import deque
 from pathlib import Path
 
 from launch import local
+from launch.children import STOPPED
 from launch.plan import GridError, Run, cells_of, override, plan
 
 _LAST_LINES = 5
@@ -41,6 +49,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--dry_run', action='store_true', help='print the commands alone')
     parser.add_argument('extra', nargs='*', help='after --: --config.FIELD=VALUE for every cell')
     options = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or a log may know ASCII alone.
+        if hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='backslashreplace')
     try:
         extra = dict(override(text) for text in options.extra)
         runs = plan(
@@ -54,6 +66,9 @@ def main(arguments: list[str] | None = None) -> int:
     except GridError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print('error: stopped before any run began', file=sys.stderr)
+        return STOPPED
     return _tell(outcomes, options.runs)
 
 
@@ -65,8 +80,7 @@ def _run_all(runs: list[Run], options) -> list[local.Outcome]:
     except ImportError as error:
         raise GridError("--slurm: needs submitit; pip install -e '.[slurm]'") from error
     pairs = [text.partition('=') for text in options.slurm.split(',') if text]
-    given = {f'slurm_{name}': int(v) if v.isdigit() else v for name, _, v in pairs}
-    return slurm.run_all(runs, options.runs, given)
+    return slurm.run_all(runs, options.runs, {name: value for name, _, value in pairs})
 
 
 def _list(runs: list[Run], path: Path) -> None:
@@ -88,15 +102,18 @@ def _print_commands(runs: list[Run]) -> None:
 
 
 def _tell(outcomes: list[local.Outcome], folder: Path) -> int:
-    """Prints how many are done, and each failure with the end of its log."""
-    failed = [outcome for outcome in outcomes if outcome.reason]
-    print(f'{len(outcomes) - len(failed)} of {len(outcomes)} runs are done, in {folder}')
-    for run, reason in failed:
+    """Prints how many are done, and each failure with the end of its log; the exit status."""
+    done = [outcome for outcome in outcomes if not outcome.reason]
+    stopped = [outcome for outcome in outcomes if outcome.stopped]
+    failed = [outcome for outcome in outcomes if outcome.reason and not outcome.stopped]
+    left = f'; the same command goes on with {len(stopped)}' if stopped else ''
+    print(f'{len(done)} of {len(outcomes)} runs are done, in {folder}{left}')
+    for run, reason, _ in failed:
         print(f'\nFAILED {run.title}: {reason}; log {run.log}')
         if run.log.exists():
             with run.log.open(errors='replace') as lines:
                 print(''.join(f'  {line}' for line in deque(lines, _LAST_LINES)), end='')
-    return 1 if failed else 0
+    return STOPPED if stopped else 1 if failed else 0
 
 
 def _positive(text: str) -> int:

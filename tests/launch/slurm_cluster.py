@@ -22,8 +22,8 @@ SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 CredType=cred/munge
-# A job that is queued again waits until its old credential has run out.
-AuthInfo=socket={folder}/munge.sock,cred_expire=3
+# A job that is queued again waits until its old credential has run out; 5 is the least.
+AuthInfo=socket={folder}/munge.sock,cred_expire=5
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid

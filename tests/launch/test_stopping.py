@@ -1,0 +1,168 @@
+"""Ctrl-C and other signals while a sweep runs: the commands save, and the sweep ends with 75."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from launch.children import STOPPED, Children, on_stop
+from launch.local import execute, run_all
+from launch.plan import Run
+
+ROOT = Path(__file__).parents[2]
+
+# Like a training: the first SIGTERM saves, which takes a while; a second one would kill it.
+TRAINS = """
+import pathlib, signal, time
+folder = pathlib.Path({folder!r})
+folder.mkdir(exist_ok=True)
+def save(*_):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(0.5)
+    (folder / 'saved').touch()
+    raise SystemExit({status})
+signal.signal(signal.SIGTERM, save)
+(folder / 'began').touch()
+time.sleep(60)
+"""
+# Takes no notice of being asked.
+DEAF = """
+import pathlib, signal, time
+folder = pathlib.Path({folder!r})
+folder.mkdir(exist_ok=True)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+(folder / 'began').touch()
+time.sleep(60)
+"""
+
+
+def _run(folder, name, program=TRAINS, needs=None, status=STOPPED):
+    workdir = folder / name
+    command = (sys.executable, '-c', program.format(folder=str(workdir), status=status))
+    needed = folder / needs if needs else None
+    return Run((name,), 0, workdir, (command,), (workdir / 'result.json',), needed)
+
+
+def _wait_for(*paths):
+    deadline = time.monotonic() + 60
+    while not all(path.exists() for path in paths):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _launcher(runs, jobs):
+    """Starts `run_all` in a process group of its own; its last line says how each run ended."""
+    program = (
+        'import json; from pathlib import *\n'
+        'from launch.plan import *; from launch.local import *\n'
+        f'outcomes = run_all({runs!r}, {jobs})\n'
+        'print(json.dumps([(o.run.cells[0], o.reason, o.stopped) for o in outcomes]))'
+    )
+    return subprocess.Popen(
+        [sys.executable, '-c', program],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_first_signal_lets_runs_save_and_starts_no_other(number, tmp_path):
+    names = ('a', 'b', 'after a', 'waiting')
+    needs = {'after a': 'a'}
+    runs = [_run(tmp_path, name, needs=needs.get(name)) for name in names]
+    launcher = _launcher(runs, 2)
+    _wait_for(tmp_path / 'a/began', tmp_path / 'b/began')
+    # To the whole group, as a terminal does at Ctrl-C.
+    os.killpg(launcher.pid, number)
+    out, errors = launcher.communicate(timeout=60)
+    assert launcher.returncode == 0
+    assert 'Traceback' not in errors
+    assert 'stopping: the runs save and end' in errors
+    ends = {name: (reason, stopped) for name, reason, stopped in json.loads(out.splitlines()[-1])}
+    assert ends == {
+        'a': ('was stopped', True),
+        'b': ('was stopped', True),
+        'after a': ('was not started', True),
+        'waiting': ('was not started', True),
+    }
+    assert all((tmp_path / name / 'saved').exists() for name in 'ab')
+    assert not (tmp_path / 'waiting').exists()
+    # Off a terminal each run that has ended is a line.
+    assert '1 of 4: ' in out
+
+
+def test_a_second_signal_kills_what_does_not_end(tmp_path):
+    launcher = _launcher([_run(tmp_path, 'deaf', DEAF)], 1)
+    _wait_for(tmp_path / 'deaf/began')
+    launcher.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert launcher.poll() is None
+    launcher.send_signal(signal.SIGINT)
+    out, errors = launcher.communicate(timeout=20)
+    assert json.loads(out.splitlines()[-1]) == [['deaf', 'was stopped', True]]
+    assert 'stopping: the runs are killed' in errors
+
+
+def test_a_failure_while_stopping_is_a_failure(tmp_path):
+    run, children = _run(tmp_path, 'a', status=3), Children()
+    threading.Thread(target=lambda: (_wait_for(tmp_path / 'a/began'), children.ask())).start()
+    outcome = execute(run, children)
+    assert (outcome.reason, outcome.stopped) == ('exit status 3', False)
+
+
+def test_a_run_that_someone_else_stopped_goes_on_with_the_same_command(tmp_path):
+    program = f'raise SystemExit({STOPPED})'
+    (outcome,) = run_all([_run(tmp_path, 'a', program)], 1)
+    assert outcome.stopped
+
+
+def test_asking_twice_signals_once(tmp_path):
+    run, children = _run(tmp_path, 'a'), Children()
+
+    def ask_twice():
+        _wait_for(tmp_path / 'a/began')
+        children.ask()
+        time.sleep(0.1)
+        children.ask()
+
+    threading.Thread(target=ask_twice).start()
+    assert execute(run, children).stopped
+    assert (tmp_path / 'a/saved').exists()
+
+
+def test_a_command_that_starts_while_all_are_asked_is_asked_too(tmp_path):
+    children = Children()
+    children.stopping = True
+    sleeps = (sys.executable, '-c', 'import time; time.sleep(60)')
+    assert children.run(sleeps) == -signal.SIGTERM
+
+
+def test_commands_do_not_see_the_signal_of_the_time_limit(tmp_path):
+    """Slurm sends it to every process of a job."""
+    program = 'import os, signal; os.kill(os.getpid(), signal.SIGUSR2); print("lives")'
+    assert Children().run((sys.executable, '-c', program)) == 0
+    assert signal.SIGUSR2 not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_ignored_signals_stay_ignored():
+    """As under nohup."""
+    calls = []
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with on_stop(lambda: calls.append(1)):
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert calls == [1]
