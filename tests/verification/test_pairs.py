@@ -134,9 +134,9 @@ def test_all_rescored_is_system_2_and_none_is_system_1():
 
 
 def test_anchors_are_a_random_sample_whatever_the_order_of_the_images():
-    # Evenly spread ones would be of two of the four classes.
+    # Evenly spread ones would all be of one class.
     labels = np.arange(40) % 4
     clean = Encoded(np.tile(UNIT[:1], (40, 1)), np.zeros((40, 1, 1), np.float32))
-    split = make_split(Bank(clean, ()), labels, 20, {'pos_high': 0.1, 'pos_low': 0.5}, 4)
-    assert len(np.unique(split.pairs.anchors)) == 20
-    assert len(np.unique(labels[split.pairs.anchors])) == 4
+    split = make_split(Bank(clean, ()), labels, 10, {'pos_high': 0.1, 'pos_low': 0.5}, 4)
+    assert len(np.unique(split.pairs.anchors)) == 10
+    assert len(np.unique(labels[split.pairs.anchors])) > 1
