@@ -147,7 +147,7 @@ def test_many_images_are_judged_by_a_sample_of_all_classes(monkeypatch):
         return 0.0
 
     monkeypatch.setattr(denoising, '_MOST_IMAGES', 10)
-    monkeypatch.setattr(denoising, '_over_batches', lambda function, noisy: noisy[None])
+    monkeypatch.setattr(denoising, '_over_batches', lambda function, noisy, key: noisy[None])
     monkeypatch.setattr(denoising, '_flops', lambda *arguments: None)
     monkeypatch.setattr(denoising, 'psnr', keep)
     state, options = setup.initial, small_config().denoise
