@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ from absl import flags
 
 from contrastive_jax.data.batches import step_indices
 from contrastive_jax.data.stored import StoredImages, random_crop
-from contrastive_jax.errors import UserError
+from contrastive_jax.errors import LoneError, UserError
 
 __all__ = ['check_workers', 'shared_memory_bytes', 'stream_views']
 
@@ -108,7 +109,7 @@ def stream_views(
       `[b, 2, s, s, c]` uint8, both views of each image, and labels `[b]` or None; of `rows` alone.
 
     Raises:
-      UserError: a worker process has died.
+      LoneError: a worker process has died.
     """
     # Imported here: runs from memory do without it, and it takes a second.
     import grain
@@ -127,9 +128,7 @@ def stream_views(
             flags.FLAGS.mark_as_parsed()
         options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=_READY)
         batches = batches.mp_prefetch(options, worker_init_fn=_end_with_parent)
-        # Its start lets signals in again, so that it must come before the start of the workers.
-        with _deaf_children():
-            multiprocessing.resource_tracker.ensure_running()
+        _start_tracker()
     iterator = iter(batches)
     try:
         while (batch := _next(iterator, workers)) is not None:
@@ -178,7 +177,7 @@ def check_workers(images: StoredImages, rows: int, workers: int) -> None:
 
 
 def _next(iterator: Iterator, workers: int):
-    """The next batch, or None after the last; raises UserError if a worker has died."""
+    """The next batch, or None after the last; raises LoneError if a worker has died."""
     try:
         with _deaf_children():
             return next(iterator, None)
@@ -186,9 +185,9 @@ def _next(iterator: Iterator, workers: int):
         reason = _death(error) if workers else None
         if reason is None:
             raise
-        raise UserError(
-            f'config.data.workers={workers}: a process that reads images has died: {reason}. Then '
-            'the same command goes on from the newest checkpoint'
+        raise LoneError(
+            f'config.data.workers={workers}: a process that reads images has died: {reason}; the '
+            'run then goes on from its newest checkpoint'
         ) from error
 
 
@@ -204,6 +203,17 @@ def _deaf_children() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_tracker() -> None:
+    """Starts Python's process that frees the shared memory of workers that were killed."""
+    # Its start lets signals in again, so that it must come before the start of the workers. It
+    # takes over the filters of warnings: what it frees is nothing that a user could mend.
+    silent = 'ignore:resource_tracker:UserWarning'
+    sys.warnoptions.append(silent)
+    with _deaf_children():
+        multiprocessing.resource_tracker.ensure_running()
+    sys.warnoptions.remove(silent)
 
 
 def _death(error: Exception) -> str | None:
