@@ -206,6 +206,8 @@ _NEEDS = {
 }
 # Losses that take a selection of pairs.
 _TREATED = ('nt_xent', 'spectral')
+# A run goes on with other values of these: they change how it is run, and no number.
+_WITHOUT_EFFECT = {'data.workers'}
 
 
 def default() -> ConfigDict:
@@ -352,11 +354,11 @@ def _validate_pairs(pairs: ConfigDict) -> None:
 
 
 def differences(old: dict, new: dict) -> list[str]:
-    """Names the fields in which two configs differ, with both values."""
+    """Names the fields in which two configs differ, with both values; not those without effect."""
     old, new = flatten(old), flatten(new)
     return [
         f'{path}: {old.get(path)!r} there, {new.get(path)!r} here'
-        for path in sorted(old.keys() | new.keys())
+        for path in sorted((old.keys() | new.keys()) - _WITHOUT_EFFECT)
         if old.get(path) != new.get(path)
     ]
 

@@ -12,17 +12,18 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
 from contrastive_jax import preemption, rendezvous
-from contrastive_jax.errors import UserError
+from contrastive_jax.errors import LoneError, UserError
 
 __all__ = [
     'Place',
+    'by_all',
     'by_writer',
     'check_same',
     'first_said',
@@ -141,10 +142,10 @@ def one_voice() -> Iterator[None]:
 
 @contextlib.contextmanager
 def or_leave() -> Iterator[None]:
-    """Ends this process at once, with one line, when what all do together fails.
+    """Ends this process at once, with one line, when it or another process cannot go on.
 
-    Another process has ended then, most often, and to clean up as after other errors would mean to
-    wait for it.
+    To clean up as after other errors would mean to wait for a process that has ended, or that waits
+    for this one.
     """
     try:
         yield
@@ -152,27 +153,38 @@ def or_leave() -> Iterator[None]:
         if jax.process_count() == 1:
             raise
         reason = str(error).splitlines()[0]
-        print(
-            f'error: process {jax.process_index()} of {jax.process_count()} cannot go on: '
-            f'{reason}. Most likely another process has ended: see what it wrote. The same '
-            'command, given to all of them, resumes from the newest checkpoint',
-            file=sys.stderr,
-            flush=True,
+        _leave(
+            f'cannot go on: {reason}. Most likely another process has ended: see what it wrote. '
+            'The same command, given to all of them, resumes from the newest checkpoint',
+            preemption.STATUS,
         )
-        os._exit(preemption.STATUS)
+    except LoneError as error:
+        if jax.process_count() == 1:
+            raise
+        _leave(f'cannot go on: {error}', 1)
 
 
-def by_writer(action: Callable[[], object]) -> None:
-    """Lets the writer do something while all wait; its UserError is raised in every process."""
+def _leave(message: str, status: int) -> NoReturn:
+    who = f'process {jax.process_index()} of {jax.process_count()}'
+    print(f'error: {who} {message}', file=sys.stderr, flush=True)
+    os._exit(status)
+
+
+def by_all(action: Callable[[], object]) -> None:
+    """Runs `action` in every process; if any raises UserError, all of them raise it."""
     message = ''
-    if is_writer():
-        try:
-            action()
-        except UserError as error:
-            message = str(error)
+    try:
+        action()
+    except UserError as error:
+        message = str(error)
     message = first_said(message)
     if message:
         raise UserError(message)
+
+
+def by_writer(action: Callable[[], object]) -> None:
+    """Runs `action` on process 0 while the others wait; if it raises UserError, all raise it."""
+    by_all(lambda: action() if is_writer() else None)
 
 
 def first_said(message: str) -> str:

@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to read."""
+"""The exceptions that a user is meant to read."""
 
 
 class UserError(ValueError):
@@ -6,3 +6,7 @@ class UserError(ValueError):
 
     The commands print it without a traceback and exit with a non-zero status.
     """
+
+
+class LoneError(UserError):
+    """A UserError that one of many processes raises while the others go on."""

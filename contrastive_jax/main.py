@@ -16,6 +16,8 @@ from contrastive_jax import cli, distributed, preemption
 from contrastive_jax.config import validate
 from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import Construction, construct
+from contrastive_jax.data.stored import StoredImages
+from contrastive_jax.data.streaming import check_workers
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import (
     Accuracies,
@@ -63,6 +65,7 @@ def run(config: ConfigDict, workdir: Path) -> dict:
     check_batch(config.batch_size, len(construction.split.images), jax.device_count())
     _check_labels(config, dataset)
     _check_patch(config, dataset)
+    distributed.by_all(lambda: _check_workers(config, construction))
     distributed.check_same(construction.summary(dataset.classes)['kept_checksum'], 'images')
     with ExitStack() as stack:
         distributed.by_writer(lambda: stack.enter_context(locked(workdir)))
@@ -134,6 +137,13 @@ def _check_patch(config: ConfigDict, dataset: sources.Dataset) -> None:
             f'config.model.patch={side}: images of {height} x {width} pixels cannot be cut into '
             'such squares; choose a divisor of the side, and square images'
         )
+
+
+def _check_workers(config: ConfigDict, construction: Construction) -> None:
+    images = construction.split.images
+    if isinstance(images, StoredImages):
+        rows = len(range(config.batch_size)[distributed.own_rows(config.batch_size)])
+        check_workers(images, rows, config.data.workers)
 
 
 def _probe_all(

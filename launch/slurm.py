@@ -1,5 +1,6 @@
 """Runs of a grid as jobs of Slurm, by submitit."""
 
+import os
 import re
 import signal
 import subprocess
@@ -54,9 +55,11 @@ class RunJob:
                 f'{_JOBS_WITHOUT_PROGRESS} jobs in a row were stopped before they had saved '
                 'anything new; give them more time, as --slurm=time=MINUTES'
             )
-        # Ends this process.
+        if _is_cancelled(os.environ.get('SLURM_JOB_ID', '')):
+            return 'its job was cancelled'
+        # This ends the process.
         queue_again(_SIGNAL, None)
-        raise AssertionError('submitit has not ended the job')
+        return 'submitit did not queue it again'
 
     def checkpoint(self) -> DelayedSubmission:
         """What to submit when the job is taken away: the same, for it goes on by itself."""
@@ -138,6 +141,8 @@ def _submit(run: Run, before: str | None, folder: Path, options: Mapping[str, st
     options = {name: int(text) if text.isdigit() else text for name, text in options.items()}
     minutes = _minutes(str(options.pop('time', _DAY)))
     limits = options.pop('max_num_timeout', _TIME_LIMITS)
+    if not isinstance(limits, int):
+        raise GridError(f'--slurm=max_num_timeout={limits}: must be a whole number from 0 up')
     # Slurm looks at time limits every half a minute: a short job must not be signalled at once.
     given = {'time': minutes, 'signal_delay_s': min(90, 20 * minutes), **options}
     after = {} if before is None else {'dependency': f'afterany:{before}'}
@@ -189,20 +194,29 @@ def _job(folder: Path, number: str) -> submitit.SlurmJob:
     return submitit.SlurmJob(folder, number, tasks=[0])
 
 
+def _is_cancelled(job: str) -> bool:
+    """Whether Slurm is ending a job by itself, for good or to queue it again."""
+    # A cancelled job would come back if it queued itself again.
+    return _squeue(f'--jobs={job}', '--format=%T') in (['COMPLETING'], ['CANCELLED'])
+
+
 def _queued() -> dict[str, str] | None:
     """Numbers of this user's jobs that wait or run, by name; None if Slurm does not answer."""
+    lines = _squeue('--me', '--format=%j %i')
+    return None if lines is None else dict(line.rpartition(' ')[::2] for line in lines)
+
+
+def _squeue(*options: str) -> list[str] | None:
+    """The lines that squeue prints; None if it fails, as it does where Slurm is busy."""
     try:
-        # A busy Slurm may fail to answer now and then.
+        # Ctrl-C is for the sweep alone.
         with blocked([signal.SIGINT]):
-            listed = subprocess.run(
-                ['squeue', '--me', '--noheader', '--format=%j %i'],
-                capture_output=True,
-                text=True,
-                check=True,
+            done = subprocess.run(
+                ['squeue', '--noheader', *options], capture_output=True, text=True, check=True
             )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return dict(line.split() for line in listed.stdout.splitlines() if len(line.split()) == 2)
+    return done.stdout.splitlines()
 
 
 def _sleep(stopping: Sequence) -> None:

@@ -227,6 +227,14 @@ def test_a_missing_field_is_named():
         base.validate(config)
 
 
+def test_a_run_may_go_on_with_other_workers():
+    """They change no batch, and a run that they break has to go on without them."""
+    one, other = base.default(), base.default()
+    other.data.workers = 0
+    assert one.to_dict() != other.to_dict()
+    assert base.differences(one.to_dict(), other.to_dict()) == []
+
+
 def test_differences_name_both_values():
     one, other = base.default(), base.default()
     other.pairs.margin = 0.2

@@ -125,6 +125,10 @@ def prefetch(
             put((end, None))
         except BaseException as error:
             put((end, error))
+        finally:
+            # What reads them may have processes of its own to end.
+            if hasattr(items, 'close'):
+                items.close()
 
     worker = threading.Thread(target=work, daemon=True, name='prefetch')
     worker.start()

@@ -6,25 +6,40 @@ of the augmentation runs there. What is read at a step follows from the seed and
 Axes: n images, b images a step, s s pixels of a crop, c channels.
 """
 
+import contextlib
 import dataclasses
+import errno
 import math
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.resource_tracker
 import os
+import re
+import shutil
+import signal
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from absl import flags
 
 from contrastive_jax.data.batches import step_indices
 from contrastive_jax.data.stored import StoredImages, random_crop
+from contrastive_jax.errors import LoneError, UserError
 from contrastive_jax.randomness import Use, host_rng
 
-__all__ = ['stream_views']
+__all__ = ['check_workers', 'shared_memory_bytes', 'stream_views']
 
 # Batches that each worker keeps ready.
 _READY = 2
+_SHARED_MEMORY = Path('/dev/shm')
+_WAY_OUT = (
+    'set config.data.workers=0, or enlarge /dev/shm (docker run --shm-size=SIZE; an emptyDir of '
+    'medium Memory on Kubernetes)'
+)
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +108,9 @@ def stream_views(
 
     Yields:
       `[b, 2, s, s, c]` uint8, both views of each image, and labels `[b]` or None; of `rows` alone.
+
+    Raises:
+      LoneError: a worker process has died.
     """
     # Imported here: runs from memory do without it, and it takes a second.
     import grain
@@ -111,8 +129,108 @@ def stream_views(
             flags.FLAGS.mark_as_parsed()
         options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=_READY)
         batches = batches.mp_prefetch(options, worker_init_fn=_end_with_parent)
-    for crops, classes in batches:
-        yield crops, None if labels is None else classes
+        _start_tracker()
+    iterator = iter(batches)
+    try:
+        while (batch := _next(iterator, workers)) is not None:
+            # Copied, for shared memory is scarce, and JAX would keep it until the step is done.
+            crops, classes = map(np.array, batch)
+            del batch
+            yield crops, None if labels is None else classes
+    finally:
+        # Left open, it would end its processes while Python ends, and leave shared memory behind.
+        if hasattr(iterator, 'close'):
+            iterator.close()
+
+
+def shared_memory_bytes(images: StoredImages, rows: int, workers: int) -> int:
+    """Shared memory that the batches take which workers have read ahead, at most.
+
+    Each worker has `_READY` of them in its queue and holds one more, and as many wait in this
+    process for their turn. One is being copied, and one freed.
+
+    Args:
+      images: those that are read.
+      rows: of each batch, read by this process.
+      workers: processes that read.
+    """
+    batches = workers * 2 * (_READY + 1) + 2 if workers else 0
+    return batches * rows * 2 * math.prod(images.shape[1:])
+
+
+def check_workers(images: StoredImages, rows: int, workers: int) -> None:
+    """Raises UserError if the batches that workers read ahead do not fit into shared memory.
+
+    There a worker would die of SIGBUS, sooner or later.
+    """
+    if not workers or not _SHARED_MEMORY.is_dir():
+        return
+    wanted, free = (
+        shared_memory_bytes(images, rows, workers),
+        shutil.disk_usage(_SHARED_MEMORY).free,
+    )
+    if wanted > free:
+        raise UserError(
+            f'config.data.workers={workers}: the batches that they read ahead take up to '
+            f'{wanted / 2**20:.0f} MiB of shared memory, and /dev/shm has {free / 2**20:.0f} MiB '
+            f'free; {_WAY_OUT}'
+        )
+
+
+def _next(iterator: Iterator, workers: int):
+    """The next batch, or None after the last; raises LoneError if a worker has died."""
+    try:
+        with _deaf_children():
+            return next(iterator, None)
+    except (RuntimeError, OSError) as error:
+        reason = _death(error) if workers else None
+        if reason is None:
+            raise
+        raise LoneError(
+            f'config.data.workers={workers}: a process that reads images has died: {reason}; the '
+            'run then goes on from its newest checkpoint'
+        ) from error
+
+
+@contextlib.contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Processes that start meanwhile never hear the signals that tell a run to stop.
+
+    Ctrl-C and Slurm signal all processes of a run. It needs its workers until it has saved, and
+    ends them itself.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_tracker() -> None:
+    """Starts Python's process that frees the shared memory of workers that were killed."""
+    # Its start lets signals in again, so that it must come before the start of the workers. It
+    # takes over the filters of warnings: what it frees is nothing that a user could mend.
+    silent = 'ignore:resource_tracker:UserWarning'
+    sys.warnoptions.append(silent)
+    with _deaf_children():
+        multiprocessing.resource_tracker.ensure_running()
+    sys.warnoptions.remove(silent)
+
+
+def _death(error: Exception) -> str | None:
+    """What a worker has died of, and what to do; None if the error is another one."""
+    match = re.search(r'terminated\s+unexpectedly with exit code (-?\d+)', str(error))
+    number = int(match[1]) if match else 0
+    if number == -signal.SIGBUS or getattr(error, 'errno', None) == errno.ENOSPC:
+        return f'/dev/shm, in which it hands batches over, is full; {_WAY_OUT}'
+    if number == -signal.SIGKILL:
+        return (
+            'it was killed (SIGKILL), most likely for lack of memory; set a smaller '
+            'config.data.workers, or 0, or ask for more memory'
+        )
+    if number < 0:
+        return f'it was ended by {signal.Signals(-number).name}; set config.data.workers=0'
+    return f'it ended with status {number}, see above; set config.data.workers=0' if match else None
 
 
 def _end_with_parent(worker: int, workers: int) -> None:

@@ -7,6 +7,8 @@ import jsonschema
 import pytest
 import yaml
 
+from contrastive_jax import preemption
+
 ROOT = Path(__file__).parents[2]
 POSITIVE = {'type': 'integer', 'minimum': 1}
 TEXT = {'type': 'string', 'minLength': 1}
@@ -43,6 +45,7 @@ VOLUME = {
 }
 POD = closed(
     restartPolicy={'const': 'Never'},
+    terminationGracePeriodSeconds=POSITIVE,
     nodeSelector=closed(
         **{
             'cloud.google.com/gke-tpu-accelerator': TEXT,
@@ -60,6 +63,16 @@ JOB = closed(
     parallelism=POSITIVE,
     completionMode={'const': 'Indexed'},
     backoffLimit={'const': 0},
+    podFailurePolicy=closed(
+        rules=rows(
+            closed(
+                action={'const': 'FailJob'},
+                onExitCodes=closed(
+                    containerName=TEXT, operator={'const': 'In'}, values=rows(POSITIVE)
+                ),
+            )
+        )
+    ),
     template=closed(spec=POD),
 )
 JOBSET = closed(
@@ -76,7 +89,15 @@ JOBSET = closed(
         ),
     ),
     spec=closed(
-        failurePolicy=closed(maxRestarts=POSITIVE),
+        failurePolicy=closed(
+            maxRestarts=POSITIVE,
+            rules=rows(
+                closed(
+                    action={'const': 'RestartJobSetAndIgnoreMaxRestarts'},
+                    onJobFailureReasons=rows({'const': 'PodFailurePolicy'}),
+                )
+            ),
+        ),
         replicatedJobs={
             **rows(closed(name=TEXT, replicas={'const': 1}, template=closed(spec=JOB))),
             'maxItems': 1,
@@ -110,6 +131,14 @@ def test_pods_fill_the_slice(manifest):
     assert job['completions'] == job['parallelism']
     assert resources['requests'] == resources['limits']
     assert job['completions'] * resources['limits'][TPU] == chips
+
+
+def test_pods_that_were_taken_away_are_no_failures(manifest):
+    job = manifest['spec']['replicatedJobs'][0]['template']['spec']
+    (rule,) = job['podFailurePolicy']['rules']
+    (container,) = job['template']['spec']['containers']
+    assert rule['onExitCodes']['containerName'] == container['name']
+    assert rule['onExitCodes']['values'] == [preemption.STATUS]
 
 
 def test_command_writes_to_the_claim(manifest):

@@ -1,6 +1,7 @@
 import contextlib
 import fcntl
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -166,6 +167,19 @@ def test_a_sweep_trains_and_lists_what_failed(tmp_path, capsys):
     assert '0 of 2 runs are done' in told
     assert told.count('FAILED') == 2
     assert 'error: config.batch_size=4000: larger than the 40 training images' in told
+
+
+def test_output_that_knows_ascii_alone_takes_every_name(tmp_path):
+    command = ['--grid=table1', '--config=configs/digits.py', f'--runs={tmp_path / "läufe"}']
+    done = subprocess.run(
+        [sys.executable, '-m', 'launch.sweep', *command, '--seeds=1', '--dry_run'],
+        cwd=ROOT,
+        env=os.environ | {'PYTHONIOENCODING': 'ascii'},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'l\\xe4ufe' in done.stdout
 
 
 @pytest.mark.parametrize('wrong', ['--seeds=0', '--jobs=many', '--grid=tabel4'])

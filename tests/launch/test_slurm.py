@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from launch.children import STOPPED
 from tests.helpers import write_npz
 from tests.launch.slurm_cluster import PROGRAMS, cluster
 
@@ -43,6 +45,19 @@ def config(tmp_path):
         '    return small_config(\n'
         f"        data__name='npz', data__data_dir={str(tmp_path / 'data.npz')!r}, epochs=4,\n"
         '        checkpoint_every=3)\n'
+    )
+    return file
+
+
+@pytest.fixture
+def digits(tmp_path):
+    """A config of 21 steps an epoch that saves only when it is told to stop."""
+    file = tmp_path / 'digits.py'
+    file.write_text(
+        'from tests.helpers import small_config\n\n\n'
+        'def get_config():\n'
+        "    return small_config(data__name='digits', batch_size=64, epochs=100,\n"
+        '        checkpoint_every=1_000_000)\n'
     )
     return file
 
@@ -110,6 +125,124 @@ def test_the_batch_script_goes_on_after_it_was_told_to_stop(environ, config, tmp
     assert 'told to stop; saved at step' in log
     assert 'goes on after step' in log
     assert _steps(workdir) == list(range(1, 6001))
+
+
+@pytest.mark.slow
+def test_the_batch_script_goes_on_over_time_limits(environ, digits, tmp_path):
+    workdir, log = tmp_path / 'run', tmp_path / 'job.log'
+    flags = [f'--config={digits}', f'--workdir={workdir}', '--config.epochs=40']
+    submitted = subprocess.run(
+        [
+            *('sbatch', '--parsable', '--ntasks=2', '--time=1', '--signal=TERM@15'),
+            *(f'--output={log}', 'launch/train.sbatch', *flags),
+        ],
+        env=environ,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    deadline = time.monotonic() + 900
+    while not (workdir / 'result.json').exists():
+        assert time.monotonic() < deadline, log.read_text()
+        assert submitted.stdout.strip() in _queue(environ, '%i'), log.read_text()
+        time.sleep(0.5)
+    assert 'goes on after step' in log.read_text()
+    assert _steps(workdir) == list(range(1, 40 * 21 + 1))
+
+
+@pytest.mark.slow
+def test_a_grid_goes_on_over_time_limits(environ, digits, tmp_path):
+    """Of its minute each job has a third to save in, and Slurm looks every half a minute."""
+    runs = tmp_path / 'runs'
+    done = subprocess.run(
+        [
+            *(sys.executable, '-m', 'launch.sweep', '--grid=table1', f'--config={digits}'),
+            *('--seeds=1', f'--runs={runs}', '--slurm=time=1,cpus_per_task=1'),
+        ],
+        env=environ,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=1500,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '2 of 2 runs are done' in done.stdout
+    for workdir in (path.parent for path in runs.glob('*/result.json')):
+        assert _steps(workdir) == list(range(1, 100 * 21 + 1))
+        log = workdir.with_suffix('.log').read_text()
+        assert log.count('told to stop; saved at step') >= 2
+        assert log.count('goes on after step') >= 2
+
+
+@pytest.mark.slow
+def test_a_cancelled_job_does_not_come_back(environ, digits, tmp_path):
+    runs = tmp_path / 'runs'
+    command = [sys.executable, '-m', 'launch.sweep', '--grid=table1', f'--config={digits}']
+    command += ['--seeds=1', f'--runs={runs}', '--slurm=cpus_per_task=1']
+    sweep = subprocess.Popen(
+        [*command, '--', '--config.epochs=100000'],
+        env=environ,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    deadline = time.monotonic() + 200
+    while len(list(runs.glob('*/metrics.jsonl'))) < 2:
+        assert time.monotonic() < deadline
+        assert sweep.poll() is None, sweep.communicate()[0]
+        time.sleep(0.1)
+    # Ctrl-C ends the waiting alone.
+    sweep.send_signal(signal.SIGINT)
+    out, _ = sweep.communicate(timeout=60)
+    assert sweep.returncode == STOPPED, out
+    jobs = sorted(_queue(environ, '%i'))
+    assert '2 jobs go on in the queue; the same command waits for them again' in out
+    assert sorted(out.partition('scancel ')[2].splitlines()[0].split()) == jobs
+    # The same command waits for them again, and says what became of them.
+    sweep = subprocess.Popen(
+        [*command, '--', '--config.epochs=100000'],
+        env=environ,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    subprocess.run(['scancel', *jobs], env=environ, check=True)
+    out, _ = sweep.communicate(timeout=100)
+    assert sweep.returncode == 1, out
+    assert '0 of 2 runs are done' in out
+    assert _queue(environ, '%i') == []
+    # They have saved nevertheless.
+    assert len(list(runs.glob('*/checkpoints/*'))) == 2
+
+
+@pytest.mark.parametrize(
+    ('options', 'says'),
+    [
+        ('colour=red', "Unknown argument 'colour'"),
+        ('partition=none', 'invalid partition specified: none'),
+        ('time=soon', 'time=soon: must be minutes'),
+        ('max_num_timeout=few', 'max_num_timeout=few: must be a whole number'),
+    ],
+)
+def test_a_wrong_option_ends_the_sweep_with_one_line(environ, digits, options, says, tmp_path):
+    done = subprocess.run(
+        [
+            *(sys.executable, '-m', 'launch.sweep', '--grid=table1', f'--config={digits}'),
+            *('--seeds=1', f'--runs={tmp_path / "runs"}', f'--slurm={options}'),
+        ],
+        env=environ,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith('error: --slurm')
+    assert says in done.stderr.splitlines()[-1]
+    assert 'Traceback' not in done.stderr
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from contrastive_jax import preemption
 from launch.children import STOPPED, Children, on_stop
 from launch.local import execute, run_all
 from launch.plan import Run
@@ -166,3 +167,8 @@ def test_ignored_signals_stay_ignored():
     finally:
         signal.signal(signal.SIGHUP, before)
     assert calls == [1]
+
+
+def test_the_status_of_a_stopped_command_is_that_of_the_trainer():
+    assert STOPPED == preemption.STATUS
+    assert f'-eq {STOPPED} ]]; then scontrol requeue' in (ROOT / 'launch/train.sbatch').read_text()

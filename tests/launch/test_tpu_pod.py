@@ -16,6 +16,7 @@ SLICE = (
     '--version=tpu-ubuntu2204-base',
 )
 RUN = ('--config=configs/small.py:tiny', '--workdir=/runs/one')
+SCRIPTS = sorted([*LAUNCH.glob('*.sh'), *LAUNCH.glob('*.sbatch')])
 HOSTILE = (
     '--config.a=two  words',
     "--config.b=it's",
@@ -106,12 +107,12 @@ def written(fakes, name):
     return [path.read_text().split('\0')[:-1] for path in paths]
 
 
-@pytest.mark.parametrize('script', sorted(LAUNCH.glob('*.sh')), ids=lambda path: path.name)
+@pytest.mark.parametrize('script', SCRIPTS, ids=lambda path: path.name)
 def test_bash_parses_it(script):
     subprocess.run(('bash', '-n', script), check=True)
 
 
-@pytest.mark.parametrize('script', sorted(LAUNCH.glob('*.sh')), ids=lambda path: path.name)
+@pytest.mark.parametrize('script', SCRIPTS, ids=lambda path: path.name)
 def test_shellcheck_finds_nothing(script):
     beside = os.pathsep.join((str(Path(sys.executable).parent), os.environ['PATH']))
     shellcheck = shutil.which('shellcheck', path=beside)
