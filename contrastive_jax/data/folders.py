@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
-from tqdm import tqdm
 
+from contrastive_jax import progress
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.errors import UserError
 
@@ -223,7 +223,7 @@ def look(files: Files, where: str, *, skip_broken: bool) -> Looked:
       UserError: a file that is no image, or no file that is one.
     """
     grey, sizes, good, broken = True, {}, [], []
-    for place, path in enumerate(tqdm(files.paths, 'look at images', disable=None, leave=False)):
+    for place, path in enumerate(progress.track(files.paths, 'look at images', unit='file')):
         try:
             with Image.open(path) as image:
                 grey &= image.mode in _GREY

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
+from contrastive_jax import progress
 from contrastive_jax.data import folders
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.errors import UserError
@@ -208,7 +208,8 @@ def _read_all(images: StoredImages, where: str, skip: bool) -> tuple[np.ndarray,
     """Reads stored images into memory; tells which of them could be read, if others may not."""
     _check_memory(images, where)
     pixels, good = np.empty(images.shape, np.uint8), np.ones(len(images), bool)
-    for start in tqdm(range(0, len(images), _CHUNK), 'read images', disable=None):
+    chunks = range(0, len(images), _CHUNK)
+    for start in progress.track(chunks, 'read images', unit='chunk', leave=True):
         chunk = np.arange(start, min(start + _CHUNK, len(images)))
         try:
             pixels[chunk] = images[chunk]
@@ -338,7 +339,8 @@ def _tfds_image(source, place: int) -> Image.Image:
 def _tfds_as_it_is(builder, split: str) -> Split:
     source = builder.as_data_source(split)
     images, labels = [], []
-    for start in tqdm(range(0, len(source), _CHUNK), f'read {builder.name} {split}', disable=None):
+    chunks, name = range(0, len(source), _CHUNK), f'read {builder.name} {split}'
+    for start in progress.track(chunks, name, unit='chunk', leave=True):
         for example in source.__getitems__(range(start, min(start + _CHUNK, len(source)))):
             if images and example['image'].shape != images[0].shape:
                 raise UserError(

@@ -10,7 +10,10 @@ import dataclasses
 import math
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.resource_tracker
 import os
+import signal
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -105,6 +108,7 @@ def stream_views(
         grain.ReadOptions(num_threads=threads, prefetch_buffer_size=_READY * threads)
     )
     if workers:
+        _keep_signals_from_workers()
         # Grain asks for a flag of its own, which a notebook or a test has not parsed.
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
@@ -112,6 +116,20 @@ def stream_views(
         batches = batches.mp_prefetch(options, worker_init_fn=_end_with_parent)
     for crops, classes in batches:
         yield crops, None if labels is None else classes
+
+
+def _keep_signals_from_workers() -> None:
+    """Lets workers read on after Ctrl-C or Slurm told all processes, until the run has saved.
+
+    A process inherits the mask of the thread that starts it. The main thread keeps its signals.
+    """
+    # The tracker of shared memory changes the mask when it starts (Python 3.11), so it starts
+    # first. It also warns of what a run leaves behind that ends at once, after cleaning it up.
+    sys.warnoptions.append('ignore:resource_tracker:UserWarning')
+    multiprocessing.resource_tracker.ensure_running()
+    sys.warnoptions.pop()
+    if threading.current_thread() is not threading.main_thread():
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
 
 
 def _end_with_parent(worker: int, workers: int) -> None:
