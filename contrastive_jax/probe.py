@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from contrastive_jax import cli
+from contrastive_jax import cli, progress
 from contrastive_jax.config import default
 from contrastive_jax.data.feature_files import read_splits
 from contrastive_jax.errors import UserError
@@ -32,6 +32,7 @@ def run(path: str, out: Path | None, labels_per_class: int) -> dict:
     options = default().probe
     options.labels_per_class = labels_per_class
     check_labels_per_class(train.labels, labels_per_class, '--labels_per_class')
+    progress.say(f'probe: {path}')
     found = probe(
         (train.rows.astype('float32'), train.labels.astype('int32')),
         (test.rows.astype('float32'), test.labels.astype('int32')),

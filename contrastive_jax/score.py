@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import flags
 
-from contrastive_jax import cli, graph
+from contrastive_jax import cli, graph, progress
 from contrastive_jax.data.feature_files import read_features
 from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.data.stored import StoredImages
@@ -111,6 +111,7 @@ def run(samples: Samples, options: Options, out: Path) -> dict:
     """
     cli.check_out(out, _FILES)
     band = {'pos_high': options.pos_high, 'pos_low': options.pos_low}
+    progress.say(f'scores: {len(samples.features)} {samples.source}')
     try:
         columns = _score(samples, band, options.latent_classes)
     except ValueError as error:

@@ -250,6 +250,11 @@ def _tfds(config) -> Dataset:
     prepare = _PREPARE.format(name=config.name)
     if config.data_dir is not None and not Path(config.data_dir).is_dir():
         raise UserError(f'{where}: no such folder; to prepare one, run {prepare}')
+    if config.data_dir is None and tfds.core.constants.DATA_DIR.startswith('~'):
+        raise UserError(
+            f'{where}: this user has no home folder to keep data sets in; give a folder, or set '
+            'TFDS_DATA_DIR'
+        )
     try:
         builder = tfds.builder(config.name, data_dir=config.data_dir)
     except tfds.core.DatasetNotFoundError as error:

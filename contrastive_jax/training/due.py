@@ -16,7 +16,9 @@ _ASK_EVERY = 10
 class CheckpointClock:
     """Says after each step whether a checkpoint is due."""
 
-    def __init__(self, every: int, minutes: float, clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self, every: int, minutes: int | float, clock: Callable[[], float] = time.monotonic
+    ):
         """Starts with the first call of `due`, so that compilation does not count.
 
         Args:
@@ -51,8 +53,8 @@ def _agreed(step: int, late: bool) -> bool:
 
 
 def steps_between(
-    every: int, minutes: float, batch_size: int, pairs_per_second: float | None
-) -> float:
+    every: int, minutes: int | float, batch_size: int, pairs_per_second: float | None
+) -> int | float:
     """The largest number of steps between two checkpoints.
 
     Args:
