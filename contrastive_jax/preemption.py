@@ -26,12 +26,12 @@ class Preempted(Exception):
 
 def end_when_told() -> None:
     """Makes SIGINT and SIGTERM end this process at once, with one line and `STATUS`."""
-    _handle(_ending)
     if not any(thread.name == _listen.__name__ for thread in threading.enumerate()):
         pipe, signals = os.pipe()
         os.set_blocking(signals, False)
         signal.set_wakeup_fd(signals, warn_on_full_buffer=False)
         threading.Thread(target=_listen, args=(pipe,), name=_listen.__name__, daemon=True).start()
+    _handle(_ending)
 
 
 def pass_interrupt_on() -> None:

@@ -61,7 +61,8 @@ def test_commands_expand_paths_and_escape_characters(tmp_path):
         "config = config_flags.DEFINE_config_file('config')\n"
         "out = flags.DEFINE_string('out', None, '')\n"
         'def command(*rest):\n'
-        "    print('±', out.value, config.value.data.data_dir, config.value.removal.scores, *rest)\n"
+        '    paths = config.value.data.data_dir, config.value.removal.scores\n'
+        "    print('±', out.value, *paths, *rest)\n"
         'cli.run(command, positional=True)\n'
     )
     flags = ['--config=~/digits.py', '--config.removal.scores=~/scores.npz', '--out=~/x', '~/run']

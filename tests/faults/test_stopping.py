@@ -123,15 +123,15 @@ def test_ctrl_c_that_nohup_ignores_stays_ignored(handlers):
     assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
 
-def _ended_by(number, *command, catches=signal.SIGTERM):
-    """Status and output of a process that gets a signal as soon as it catches another."""
+def _ended_by(number, *command):
+    """Status and output of a process that gets a signal as soon as it catches SIGTERM."""
     started = subprocess.Popen(
         [sys.executable, *command], stderr=subprocess.PIPE, text=True, cwd=ROOT
     )
     with started:
         status = Path(f'/proc/{started.pid}/status')
         caught = 0
-        while not caught >> (catches - 1) & 1:
+        while not caught >> (signal.SIGTERM - 1) & 1:
             assert started.poll() is None
             (line,) = (line for line in status.read_text().splitlines() if 'SigCgt' in line)
             caught = int(line.partition(':')[2], 16)
@@ -151,12 +151,13 @@ def test_a_command_ends_with_one_line_while_it_imports(module, number):
 
 def test_a_process_ends_at_once_while_its_main_thread_computes():
     """As it does for minutes while XLA compiles; here in OpenSSL."""
-    hashing = "hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)"
-    status, text = _ended_by(
-        signal.SIGINT,
-        '-c',
-        f'import hashlib; from contrastive_jax import preemption as p; p.end_when_told(); {hashing}',
+    program = (
+        'import hashlib\n'
+        'from contrastive_jax.preemption import end_when_told\n'
+        'end_when_told()\n'
+        "hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)\n"
     )
+    status, text = _ended_by(signal.SIGINT, '-c', program)
     assert status == preemption.STATUS
     assert 'told to stop (SIGINT)' in text
 
@@ -165,10 +166,8 @@ def test_a_process_ends_at_once_while_its_main_thread_computes():
 @pytest.mark.parametrize('number', SIGNALS)
 def test_data_workers_leave_signals_to_the_run(number, tmp_path):
     """Ctrl-C on a terminal, and Slurm, tell every process of a group."""
-    changes = streamed_config(tmp_path / 'images') | {
-        'epochs': 100_000,
-        'checkpoint_every': 100_000,
-    }
+    changes = streamed_config(tmp_path / 'images')
+    changes |= {'epochs': 100_000, 'checkpoint_every': 100_000}
     workdir = tmp_path / 'run'
     (running,) = start(workdir, changes)
     _wait_for(workdir / 'metrics.jsonl', 3, [running])
