@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 from absl import flags
-from tqdm import tqdm
 
-from contrastive_jax import cli, theory
+from contrastive_jax import cli, progress, theory
 from contrastive_jax.data.feature_files import Features, read_features
 from contrastive_jax.data.sampling import representative
 from contrastive_jax.errors import UserError
@@ -120,9 +119,12 @@ def _share(drawn: np.ndarray, everyone, kind: str) -> str:
 def _estimate(
     features: Features, title: str, pos_high: float, pos_low: float
 ) -> tuple[theory.SimilarityModel, str]:
-    progress = partial(tqdm, desc='resamples', disable=None, leave=False)
     measure = partial(
-        theory.estimate, features.rows, pos_high=pos_high, pos_low=pos_low, progress=progress
+        theory.estimate,
+        features.rows,
+        pos_high=pos_high,
+        pos_low=pos_low,
+        progress=partial(progress.track, name='cosines', unit='block'),
     )
     lines = [title]
     try:

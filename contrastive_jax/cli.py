@@ -6,11 +6,11 @@ import sys
 from collections.abc import Callable
 
 from absl import app, flags, logging
+from ml_collections import ConfigDict
 
-from contrastive_jax import compilation
-from contrastive_jax.config import check_field
+from contrastive_jax import compilation, preemption, shell
+from contrastive_jax.config import PATHS, check_field
 from contrastive_jax.errors import UserError
-from contrastive_jax.preemption import STATUS, Preempted
 
 __all__ = ['run']
 
@@ -20,10 +20,14 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 def run(command: Callable[..., None], *, positional: bool = False) -> None:
     """Parses the flags and runs a command; a UserError becomes one line and exit status 1.
 
+    SIGINT and SIGTERM end the command with one line and `preemption.STATUS`.
+
     Args:
       command: called with the arguments that are no flags, as texts.
       positional: whether there may be any.
     """
+    preemption.end_when_told()
+    shell.escape_missing_characters()
     app.run(
         lambda rest: _guarded(lambda: command(*rest[1:])),
         flags_parser=lambda arguments: _parse_flags(arguments, positional),
@@ -40,9 +44,9 @@ def _guarded(command: Callable[[], None]) -> None:
         command()
     except UserError as error:
         sys.exit(f'error: {error}')
-    except Preempted as notice:
+    except preemption.Preempted as notice:
         print(f'error: {notice}; the same command goes on from there', file=sys.stderr)
-        sys.exit(STATUS)
+        sys.exit(preemption.STATUS)
     except Exception as error:
         if not _is_lack_of_room(error):
             raise
@@ -63,8 +67,13 @@ def _is_lack_of_room(error: Exception) -> bool:
 
 
 def _parse_flags(arguments: list[str], positional: bool) -> list[str]:
-    """Parses the flags; a wrong one ends the program with one line, as a wrong config does."""
+    """Parses the flags; a wrong one ends the program with one line, as a wrong config does.
+
+    `~` is the home folder in every argument, flag and path of the config.
+    """
     try:
+        arguments = flags.FLAGS.read_flags_from_files(arguments)
+        arguments = [*arguments[:1], *map(shell.expand_home, arguments[1:])]
         for argument in arguments[1:]:
             if argument.startswith('--config.'):
                 check_field(argument.removeprefix('--config.').partition('=')[0])
@@ -73,7 +82,7 @@ def _parse_flags(arguments: list[str], positional: bool) -> list[str]:
             raise UserError(f'unexpected argument {rest[1]!r}; flags are written --name=value')
         # A config file that cannot be loaded is an error only once its values are asked for.
         if 'config' in flags.FLAGS and flags.FLAGS.config is not None:
-            flags.FLAGS.config.keys()
+            _expand_paths(flags.FLAGS.config)
     # UserError, absl's own, and what ml_collections raises for fields, values and files.
     except (
         flags.Error,
@@ -86,6 +95,17 @@ def _parse_flags(arguments: list[str], positional: bool) -> list[str]:
     ) as error:
         sys.exit(f'error: {_one_line(error)}')
     return rest
+
+
+def _expand_paths(config: ConfigDict) -> None:
+    """Expands `~` where the config file has it."""
+    for path in PATHS:
+        *sections, name = path.split('.')
+        section = config
+        for part in sections:
+            section = section.get(part, {})
+        if isinstance(section.get(name), str):
+            section[name] = shell.expand_home(section[name])
 
 
 def _one_line(error: Exception) -> str:

@@ -14,7 +14,7 @@ from contrastive_jax.data.noise import LEVELS
 from contrastive_jax.errors import UserError
 from contrastive_jax.models import DENOISERS, SIZES
 
-__all__ = ['FIELDS', 'check_field', 'default', 'differences', 'flatten', 'validate']
+__all__ = ['FIELDS', 'PATHS', 'check_field', 'default', 'differences', 'flatten', 'validate']
 
 
 class Rule(NamedTuple):
@@ -83,6 +83,9 @@ FIELDS: dict[str, Field] = {
         'of the encoder; auto: bfloat16 on accelerators, float32 on a CPU',
     ),
     'checkpoint_every': Field(1000, _integer(1), 'steps between checkpoints'),
+    'checkpoint_minutes': Field(
+        10.0, _number(0), 'largest time between checkpoints, in minutes; 0 for no limit'
+    ),
     'on_nonfinite': Field(
         'stop',
         _one_of('stop', 'skip'),
@@ -196,6 +199,9 @@ FIELDS: dict[str, Field] = {
     'probe.knn_temperature': Field(0.1, _POSITIVE, 'of the weighted kNN'),
 }
 
+
+# Fields that hold a path.
+PATHS = tuple(path for path, field in FIELDS.items() if field.rule is _PATH)
 
 # Switches that say how something is done, and the number that says whether it is.
 _NEEDS = {

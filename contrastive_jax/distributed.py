@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from contrastive_jax import preemption, rendezvous
+from contrastive_jax import preemption, progress, rendezvous
 from contrastive_jax.errors import LoneError, UserError
 
 __all__ = [
@@ -136,7 +136,11 @@ def one_voice() -> Iterator[None]:
     if is_writer():
         yield
         return
-    with open(os.devnull, 'w') as nowhere, contextlib.redirect_stdout(nowhere):
+    with (
+        open(os.devnull, 'w') as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        progress.muted(),
+    ):
         yield
 
 

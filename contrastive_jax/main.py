@@ -9,10 +9,11 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from absl import flags
+from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from contrastive_jax import cli, distributed, preemption
+from contrastive_jax import cli, compilation, distributed, preemption, progress
+from contrastive_jax.advice import advice
 from contrastive_jax.config import validate
 from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import Construction, construct
@@ -43,7 +44,13 @@ _DISTRIBUTED = flags.DEFINE_bool(
 _COORDINATOR = flags.DEFINE_string('coordinator_address', None, 'HOST:PORT of process 0.')
 _PROCESSES = flags.DEFINE_integer('num_processes', None, 'How many processes there are.')
 _PROCESS = flags.DEFINE_integer('process_id', None, 'Number of this process, from 0.')
+_DETERMINISTIC = flags.DEFINE_bool(
+    'deterministic', False, 'On GPUs: the same bits every time, with slower programs.'
+)
 flags.mark_flags_as_required(['config', 'workdir'])
+
+# What is probed, by the start of its names in the result.
+_TITLES = {'': 'trained encoder', 'random_encoder': 'untrained encoder', 'raw_pixel': 'raw pixels'}
 
 
 def run(config: ConfigDict, workdir: Path) -> dict:
@@ -74,6 +81,8 @@ def run(config: ConfigDict, workdir: Path) -> dict:
         if (workdir / RESULT).exists():
             return _finished(workdir)
         distributed.by_writer(lambda: claim_workdir(workdir, config, construction))
+        for line in advice(config, dataset, construction.split) if distributed.is_writer() else ():
+            logging.warning('%s', line)
         return _train_and_probe(config, workdir, dataset, construction, began)
 
 
@@ -165,15 +174,16 @@ def _probe_all(
     for name, weights in (('random_encoder', untrained), ('', (final.params, final.stats))):
         encode = encoder_function(graphdef, *weights)
         representations[name] = lambda images, encode=encode: extract_features(encode, images)
-    return {
-        name: probe(
+    accuracies = {}
+    for name, represent in representations.items():
+        progress.say(f'probe: {_TITLES[name]}')
+        accuracies[name] = probe(
             (represent(train.images), train.labels),
             (represent(test.images), test.labels),
             num_classes=len(dataset.classes),
             config=config.probe,
         )
-        for name, represent in representations.items()
-    }
+    return accuracies
 
 
 def _denoising(config: ConfigDict, dataset: sources.Dataset, pretrained: Pretrained) -> dict:
@@ -182,6 +192,7 @@ def _denoising(config: ConfigDict, dataset: sources.Dataset, pretrained: Pretrai
         return {}
     graphdef, final = pretrained.graphdef, pretrained.final
     images, labels, _ = dataset.test
+    progress.say('denoising of test images')
     return {
         'denoising': denoising_quality(
             graphdef, final.params, final.stats, images, config.denoise, config.seed, labels
@@ -227,11 +238,10 @@ def _by_class(
 
 
 def _print_table(accuracies: dict[str, Accuracies], result: dict, workdir: Path) -> None:
-    rows = {'': 'trained encoder', 'random_encoder': 'untrained encoder', 'raw_pixel': 'raw pixels'}
     if accuracies:
         print(f'\n{"test accuracy, %":18} {"linear":>7} {"few labels":>13} {"kNN":>7} {"20-NN":>7}')
     for who, values in reversed(accuracies.items()):
-        title = rows[who]
+        title = _TITLES[who]
         few = f'{100 * values.few_label:.2f}'
         if values.few_label_std is not None:
             few += f' ± {100 * values.few_label_std:.2f}'
@@ -257,8 +267,12 @@ def _print_denoising(found: dict) -> None:
 
 def _main() -> None:
     place = distributed.Place(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    if _DETERMINISTIC.value:
+        compilation.make_deterministic()
     distributed.start(_DISTRIBUTED.value, place)
-    with distributed.one_voice(), distributed.or_leave(), preemption.leaving():
+    if jax.process_count() > 1:
+        preemption.pass_interrupt_on()
+    with distributed.one_voice(), distributed.or_leave(), compilation.refusals():
         run(_CONFIG.value, Path(_WORKDIR.value))
 
 

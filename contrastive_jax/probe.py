@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from contrastive_jax import cli
+from contrastive_jax import cli, progress
 from contrastive_jax.config import default
 from contrastive_jax.data.feature_files import read_splits
 from contrastive_jax.errors import UserError
@@ -46,6 +46,7 @@ def run(path: str, out: Path | None, labels_per_class: int, *, overwrite: bool =
             f'--features={path}, test_labels: class {train.classes[unknown[0]]} has no row in '
             f'train_labels ({len(unknown)} such classes); leave these test rows out'
         )
+    progress.say(f'probe: {path}')
     found = probe(
         (train.rows, train.labels),
         (test.rows, test.labels),

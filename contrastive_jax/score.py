@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import flags
 
-from contrastive_jax import cli, graph
+from contrastive_jax import cli, graph, progress
 from contrastive_jax.data.feature_files import read_features
 from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.data.stored import StoredImages
@@ -147,6 +147,7 @@ def run(samples: Samples, options: Options, out: Path, *, overwrite: bool = Fals
     """
     check_out(out, names=_FILES, overwrite=overwrite)
     band = {'pos_high': options.pos_high, 'pos_low': options.pos_low}
+    progress.say(f'scores: {len(samples.features)} {samples.source}')
     try:
         columns = _score(samples, band, options.latent_classes)
         if samples.trained is not None and not samples.trained.all():

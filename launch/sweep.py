@@ -22,6 +22,8 @@ import sys
 from collections import deque
 from pathlib import Path
 
+from contrastive_jax.errors import UserError
+from contrastive_jax.shell import escape_missing_characters, expand_home
 from launch import local
 from launch.children import STOPPED
 from launch.plan import GridError, Run, cells_of, override, plan
@@ -31,13 +33,18 @@ _LAST_LINES = 5
 
 def main(arguments: list[str] | None = None) -> int:
     """Parses the command line, runs the grid and lists what failed; the exit status."""
+    escape_missing_characters()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--grid', required=True, help='a file of launch/grids, without .py')
-    parser.add_argument('--config', required=True, help='config file, with :variant if wanted')
+    parser.add_argument(
+        '--config', type=_home, required=True, help='config file, with :variant if wanted'
+    )
     parser.add_argument('--seeds', type=_positive, default=5, help='how many, from 0 (default: 5)')
-    parser.add_argument('--runs', type=Path, required=True, help='folder of the workdirs')
+    parser.add_argument(
+        '--runs', type=lambda text: Path(_home(text)), required=True, help='folder of the workdirs'
+    )
     parser.add_argument('--jobs', type=_positive, default=1, help='at a time, on this machine')
     parser.add_argument(
         '--slurm',
@@ -114,6 +121,14 @@ def _tell(outcomes: list[local.Outcome], folder: Path) -> int:
             with run.log.open(errors='replace') as lines:
                 print(''.join(f'  {line}' for line in deque(lines, _LAST_LINES)), end='')
     return STOPPED if stopped else 1 if failed else 0
+
+
+def _home(text: str) -> str:
+    """The path with `~` expanded."""
+    try:
+        return expand_home(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _positive(text: str) -> int:

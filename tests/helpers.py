@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+from PIL import Image
 
 from contrastive_jax import config as base
 from contrastive_jax.data.batches import Batch
@@ -65,3 +66,25 @@ def write_npz(path, *, train: int = 40, test: int = 12, labels: bool = True, see
             arrays[f'{name}_labels'] = classes
     np.savez(path, **arrays)
     return path
+
+
+def streamed_config(folder):
+    """Writes images that a worker process reads; the changes of `small_config` for them."""
+    rng = np.random.default_rng(0)
+    for split, count in (('train', 64), ('test', 8)):
+        for label in ('dark', 'light'):
+            where = folder / split / label
+            where.mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 128, (10, 10, 3), dtype=np.uint8)
+                Image.fromarray(pixels + 100 * (label == 'light')).save(where / f'{index}.png')
+    return {
+        'data__name': 'folder',
+        'data__data_dir': str(folder),
+        'data__image_size': 8,
+        'data__stream': True,
+        'data__workers': 1,
+        'augment__crop': True,
+        'batch_size': 16,
+        'epochs': 25,
+    }

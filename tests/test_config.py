@@ -92,6 +92,7 @@ BAD = [
     ({'batch_size': '256'}, 'batch_size', 'an integer'),
     ({'precision': 'float16'}, 'precision', 'did you mean bfloat16'),
     ({'checkpoint_every': 0}, 'checkpoint_every', 'at least 1'),
+    ({'checkpoint_minutes': -1.0}, 'checkpoint_minutes', 'a number >= 0'),
     ({'on_nonfinite': 'skp'}, 'on_nonfinite', 'did you mean skip'),
     ({'data.name': None}, 'data.name', 'a text'),
     ({'data.data_dir': 3}, 'data.data_dir', 'a path'),

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
-from tqdm import tqdm
 
+from contrastive_jax import progress
 from contrastive_jax.data.class_folders import Files, some
 from contrastive_jax.data.file_tree import formats
 from contrastive_jax.data.stored import StoredImages
@@ -144,7 +144,7 @@ def look(files: Files, where: str, *, skip_broken: bool, max_pixels: int) -> Loo
       UserError: a file that is no image, or no file that is one.
     """
     grey, sizes, good, deep, broken = True, {}, [], [], []
-    for index, path in enumerate(tqdm(files.paths, 'look at images', disable=None, leave=False)):
+    for index, path in enumerate(progress.track(files.paths, 'look at images', unit='image')):
         try:
             with _opened(path, max_pixels) as image:
                 grey &= image.mode in _GREY

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
+from contrastive_jax import progress
 from contrastive_jax.data import image_files, layout
 from contrastive_jax.data.class_folders import some
 from contrastive_jax.data.image_files import BrokenImage
@@ -245,7 +245,8 @@ def _read_all(
     """
     _check_memory(images, where)
     pixels, good, broken = np.empty(images.shape, np.uint8), [], []
-    for start in tqdm(range(0, len(images), _CHUNK), 'read images', disable=None):
+    chunks = range(0, len(images), _CHUNK)
+    for start in progress.track(chunks, 'read images', unit='chunk', leave=True):
         chunk = range(start, min(start + _CHUNK, len(images)))
         try:
             pixels[chunk.start : chunk.stop] = images[chunk.start : chunk.stop]
@@ -288,6 +289,11 @@ def _tfds(config) -> Dataset:
     prepare = _PREPARE.format(name=config.name)
     if config.data_dir is not None and not Path(config.data_dir).is_dir():
         raise UserError(f'{where}: no such folder; to prepare one, run {prepare}')
+    if config.data_dir is None and tfds.core.constants.DATA_DIR.startswith('~'):
+        raise UserError(
+            f'{where}: this user has no home folder to keep data sets in; give a folder, or set '
+            'TFDS_DATA_DIR'
+        )
     try:
         builder = tfds.builder(config.name, data_dir=config.data_dir)
     except tfds.core.DatasetNotFoundError as error:
@@ -377,7 +383,8 @@ def _tfds_image(source, place: int) -> Image.Image:
 def _tfds_as_it_is(builder, split: str) -> Split:
     source = builder.as_data_source(split)
     images, labels = [], []
-    for start in tqdm(range(0, len(source), _CHUNK), f'read {builder.name} {split}', disable=None):
+    chunks, name = range(0, len(source), _CHUNK), f'read {builder.name} {split}'
+    for start in progress.track(chunks, name, unit='chunk', leave=True):
         for example in source.__getitems__(range(start, min(start + _CHUNK, len(source)))):
             if images and example['image'].shape != images[0].shape:
                 raise UserError(

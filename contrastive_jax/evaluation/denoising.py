@@ -13,8 +13,8 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 from scipy.stats import rankdata
-from tqdm import tqdm
 
+from contrastive_jax import progress
 from contrastive_jax.data.batches import padded_batches
 from contrastive_jax.data.noise import CORRUPTIONS, corrupt, signal_and_noise, to_signed
 from contrastive_jax.data.sampling import representative
@@ -83,7 +83,7 @@ def denoising_quality(
         return _states(nnx.merge(graphdef, params, stats), noisy, key, level)
 
     found = {}
-    for kind in tqdm(CORRUPTIONS, 'denoise', disable=None, leave=False):
+    for kind in progress.track(CORRUPTIONS, 'denoise', unit='corruption'):
         noisy = corrupt(clean, kind, _SEED)
         levels = {kind: options.level}
         if isinstance(model, Diffusion) and kind.startswith('gaussian'):

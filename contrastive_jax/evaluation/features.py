@@ -10,9 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from tqdm import tqdm
 
-from contrastive_jax import distributed
+from contrastive_jax import distributed, progress
 from contrastive_jax.data.batches import padded_batches
 from contrastive_jax.data.stored import StoredImages
 
@@ -69,12 +68,8 @@ def extract_features(
     # With fewer images than processes, some encode one for its shape alone.
     own = range(n)[distributed.own_rows(n)] or range(1)
     size = min(batch_size, len(own))
-    batches = tqdm(
-        padded_batches(images, size, own),
-        name,
-        total=-(-len(own) // size),
-        disable=None,
-        leave=False,
+    batches = progress.track(
+        padded_batches(images, size, own), name, total=-(-len(own) // size), unit='batch'
     )
     features = [np.asarray(encode(batch))[:real] for batch, real in batches]
     return distributed.gather_rows(np.concatenate(features), n)

@@ -12,7 +12,7 @@ from tensorboardX.proto.summary_pb2 import Summary
 
 from contrastive_jax.files import plain, write_whole
 
-__all__ = ['METRICS', 'MetricsLog', 'checksum_of_steps', 'logged_steps']
+__all__ = ['METRICS', 'MetricsLog', 'checksum_of_steps', 'logged_pace', 'logged_steps']
 
 METRICS = 'metrics.jsonl'
 
@@ -20,6 +20,14 @@ METRICS = 'metrics.jsonl'
 def logged_steps(workdir: Path) -> int:
     """Lines of the log, one for each step since the first."""
     return len(_lines(workdir))
+
+
+def logged_pace(workdir: Path) -> float | None:
+    """Images trained on in a second, by the last line; None where it does not say."""
+    try:
+        return json.loads(_lines(workdir)[-1])['pairs_per_second']
+    except (IndexError, KeyError, TypeError, ValueError):
+        return None
 
 
 def checksum_of_steps(workdir: Path, steps: int) -> str:

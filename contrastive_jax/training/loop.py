@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 from tqdm import tqdm
 
-from contrastive_jax import distributed
+from contrastive_jax import distributed, progress
 from contrastive_jax.data.batches import Batch, make_batch, prefetch, spread, step_indices
 from contrastive_jax.data.sources import Split
 from contrastive_jax.data.stored import in_memory
@@ -22,7 +22,13 @@ from contrastive_jax.models import pixel_moments
 from contrastive_jax.preemption import Preempted
 from contrastive_jax.training import devices
 from contrastive_jax.training.checkpoints import Checkpoints
-from contrastive_jax.training.logs import MetricsLog, checksum_of_steps, logged_steps
+from contrastive_jax.training.due import CheckpointClock, steps_between
+from contrastive_jax.training.logs import (
+    MetricsLog,
+    checksum_of_steps,
+    logged_pace,
+    logged_steps,
+)
 from contrastive_jax.training.setup import set_up
 from contrastive_jax.training.step import TrainState
 from contrastive_jax.training.watch import Watch
@@ -92,29 +98,26 @@ def pretrain(
             devices.replicate(initial), lambda step: checksum_of_steps(workdir, step)
         )
         start = int(state.step)
-        distributed.by_writer(lambda: _say_start(workdir, start, total, config.checkpoint_every))
+        distributed.by_writer(lambda: _check_log(config, workdir, start))
+        _say_start(config, workdir, start, total, n)
         batches = _batches(config, split, range(start, total))
         log = MetricsLog(workdir, start) if distributed.is_writer() else None
         watch = Watch(config, n, workdir)
+        clock = CheckpointClock(config.checkpoint_every, config.checkpoint_minutes)
         with (
             closing(Recorder(log, config.batch_size, steps_per_epoch, schedule)) as recorder,
             closing(prefetch(batches, devices.split)) as prefetched,
-            tqdm(
-                prefetched,
-                'train',
-                total=total,
-                initial=start,
-                unit='step',
-                disable=None if log else True,
-            ) as progress,
+            progress.track(
+                prefetched, 'train', total=total, initial=start, unit='step', leave=True
+            ) as bar,
             distributed.or_leave(),
         ):
-            for step, batch in enumerate(progress, start + 1):
+            for step, batch in enumerate(bar, start + 1):
                 state, metrics = mapped_step(state, batch)
-                recorder.add(step, metrics, progress)
+                recorder.add(step, metrics, bar)
                 watch.add(step, metrics)
                 stopping = told_to_stop(step)
-                if stopping or step % config.checkpoint_every == 0 or step == total:
+                if stopping or clock.due(step) or step == total:
                     recorder.write_all()
                     watch.check_all()
                     checkpoints.save(state, log.checksum() if log else '')
@@ -123,19 +126,36 @@ def pretrain(
     return Pretrained(graphdef, initial, state, recorder.pairs_per_second)
 
 
-def _say_start(workdir: Path, start: int, total: int, checkpoint_every: int) -> None:
-    """Says where a run goes on; refuses to begin anew where checkpoints must have been lost."""
-    logged = logged_steps(workdir)
-    if start:
-        print(f'{workdir}: goes on after step {start} of {total}')
+def _check_log(config, workdir: Path, start: int) -> None:
+    """Raises UserError if a run would begin anew although it must have had a checkpoint."""
+    logged, pace = logged_steps(workdir), logged_pace(workdir)
+    between = steps_between(
+        config.checkpoint_every, config.checkpoint_minutes, config.batch_size, pace
+    )
     # A checkpoint may be in the making while the steps up to the next are logged.
-    elif logged > 2 * checkpoint_every:
+    if not start and logged > 2 * between:
         raise UserError(
             f'{workdir}: {logged} steps are logged, and there is no checkpoint; restore the folder '
             'from a copy, or begin again in another --workdir'
         )
+
+
+def _say_start(config, workdir: Path, start: int, total: int, images: int) -> None:
+    """Prints what is trained on how many images, and from which step on."""
+    if start == total:
+        return
+    steps, kind = images // config.batch_size, jax.devices()[0].device_kind
+    progress.say(
+        f'{workdir}: trains {config.model.name} on {images} images, {total} steps of '
+        f'{config.batch_size} images, {steps} an epoch; devices: {jax.device_count()} ({kind})'
+    )
+    logged = logged_steps(workdir)
+    if start:
+        progress.say(f'{workdir}: goes on after step {start} of {total}')
     elif logged:
-        print(f'{workdir}: begins again; {logged} steps were logged before the first checkpoint')
+        progress.say(
+            f'{workdir}: begins again; {logged} steps were logged before the first checkpoint'
+        )
 
 
 def _batches(config, split: Split, steps: range) -> Iterator[Batch]:
@@ -177,7 +197,7 @@ class Recorder:
         self._first: tuple[int, float] | None = None
         self._last: tuple[int, float] | None = None
 
-    def add(self, step: int, metrics: dict, progress: tqdm) -> None:
+    def add(self, step: int, metrics: dict, bar: tqdm) -> None:
         """Takes the metrics of a step; about once a second writes those that are there."""
         self._pending.append((step, metrics))
         if self._first is None:
@@ -185,7 +205,9 @@ class Recorder:
             self._first = self._last = (step, time.perf_counter())
         elif time.perf_counter() - self._last[1] > _LOG_SECONDS:
             loss = self._write(self._pending[:-1])
-            progress.set_postfix_str(f'loss {loss:.3f}, {self.pairs_per_second or 0:.0f} pairs/s')
+            epoch = (step - 1) // self._steps_per_epoch + 1
+            pace = f'{self.pairs_per_second or 0:.0f} pairs/s'
+            bar.set_postfix_str(f'epoch {epoch}, loss {loss:.3f}, {pace}')
 
     def write_all(self) -> None:
         """Waits for all steps, and writes them."""

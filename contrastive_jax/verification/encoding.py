@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 from ml_collections import FrozenConfigDict
-from tqdm import tqdm
 
+from contrastive_jax import progress
 from contrastive_jax.data.batches import padded_batches
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.numerics import unit_rows
@@ -138,6 +138,6 @@ def make_bank(
       views: how many.
     """
     keys = jax.random.split(key, views)
-    rows = tqdm(keys, 'encode', disable=None, leave=False)
+    rows = progress.track(keys, 'encode', unit='view')
     seen = tuple(encode_all(encoder, images, options, view) for view in rows)
     return Bank(encode_all(encoder, images), seen)

@@ -15,8 +15,8 @@ import optax
 from flax import nnx
 from jaxtyping import Float, UInt8
 from ml_collections import FrozenConfigDict
-from tqdm import tqdm
 
+from contrastive_jax import progress
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.errors import UserError
 from contrastive_jax.randomness import KeyUse, Use, device_key, host_rng
@@ -120,7 +120,7 @@ def fit(
     rng = host_rng(Use.VERIFIER_ORDER, options.seed)
     neighbours = mutual_neighbours(unit, options.neighbours) if options.neighbours else None
     unseen, kept = [], []
-    for number in tqdm(range(options.steps), 'verifiers', disable=None, leave=False):
+    for number in progress.track(range(options.steps), 'verifiers', unit='step'):
         batch = _pictures(images, draw(rng, pairs, len(images), neighbours))
         states, metrics = step(states, encoder, batch, jax.random.fold_in(step_key, number))
         unseen.append(metrics)

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Float, Int
-from tqdm import tqdm
 
+from contrastive_jax import progress
 from contrastive_jax.errors import UserError
 from contrastive_jax.objectives import think
 from contrastive_jax.verification.fit import Fitted
@@ -64,7 +64,7 @@ def pair_energies(
     """
     parts: list[tuple] = []
     starts = range(0, len(i), _BATCH)
-    for start in tqdm(starts, 'energies', disable=None, leave=False):
+    for start in progress.track(starts, 'energies', unit='batch'):
         real = min(_BATCH, len(i) - start)
         rows = [np.resize(x[start : start + _BATCH], _BATCH) for x in (i, j)]
         pairs = _take(first, rows[0]), _take(second, rows[1])

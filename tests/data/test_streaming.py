@@ -1,11 +1,15 @@
+import multiprocessing
+import signal
+from contextlib import closing
 from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from contrastive_jax.data.batches import step_indices
+from contrastive_jax.data.batches import prefetch, step_indices
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.data.sources import Split
@@ -68,6 +72,26 @@ def test_the_order_is_that_of_training_from_memory(images):
 
 
 @pytest.mark.filterwarnings('ignore')
+def test_workers_leave_signals_to_the_run():
+    """Ctrl-C on a terminal reaches them too, while the run takes its last step and saves."""
+    views = stream_views(
+        StoredImages(_noise, np.arange(N), 'noise', SIZE),
+        None,
+        seed=0,
+        batch_size=6,
+        steps=range(3),
+        smallest=0.2,
+        workers=1,
+    )
+    with closing(prefetch(views, lambda batch: batch)) as batches:
+        next(batches)
+        (worker,) = multiprocessing.active_children()
+        lines = Path(f'/proc/{worker.pid}/status').read_text().splitlines()
+        (blocked,) = (int(line.split()[1], 16) for line in lines if line.startswith('SigBlk'))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        assert blocked >> (number - 1) & 1
+
+
 def test_workers_and_resuming_change_no_batch():
     images = StoredImages(_noise, np.arange(N), 'noise', SIZE)
     whole = [crops for crops, _ in _stream(images, range(7))]

@@ -7,9 +7,9 @@ import time
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from tests.faults.dying import PLACES
+from tests.helpers import streamed_config
 from tests.processes import finish, log_of, metrics, parameters, result, start
 
 # Orbax and its event loop leave warnings of their own.
@@ -24,28 +24,6 @@ SIMCLR = {
 }
 STEPS = 10 * (1347 // 64)
 IN_TRAINING, AFTERWARDS = PLACES[:4], PLACES[4:]
-
-
-def _streamed(folder):
-    """Images on disk: what a worker process reads."""
-    rng = np.random.default_rng(0)
-    for split, count in (('train', 64), ('test', 8)):
-        for label in ('dark', 'light'):
-            where = folder / split / label
-            where.mkdir(parents=True)
-            for index in range(count):
-                pixels = rng.integers(0, 128, (10, 10, 3), dtype=np.uint8)
-                Image.fromarray(pixels + 100 * (label == 'light')).save(where / f'{index}.png')
-    return {
-        'data__name': 'folder',
-        'data__data_dir': str(folder),
-        'data__image_size': 8,
-        'data__stream': True,
-        'data__workers': 1,
-        'augment__crop': True,
-        'batch_size': 16,
-        'epochs': 25,
-    }
 
 
 def _deaths(kills, rng):
@@ -96,7 +74,7 @@ def test_a_killed_run_is_the_unbroken_one(kind, tmp_path, pytestconfig):
     changes = {
         'simclr': {},
         'moco': {'moco__queue_size': 256, 'moco__symmetric': True},
-        'streamed': _streamed(tmp_path / 'images') if kind == 'streamed' else {},
+        'streamed': streamed_config(tmp_path / 'images') if kind == 'streamed' else {},
         'two_processes': {},
     }[kind]
     changes = SIMCLR | changes

@@ -5,15 +5,17 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from contrastive_jax import main, preemption
 from contrastive_jax.errors import UserError
-from tests.helpers import small_config, write_npz
-from tests.processes import finish, log_of, metrics, parameters, result, start
+from tests.helpers import small_config, streamed_config, write_npz
+from tests.processes import ROOT, finish, log_of, metrics, parameters, result, start
 
 # Orbax and its event loop leave warnings of their own.
 pytestmark = pytest.mark.filterwarnings('ignore')
@@ -35,14 +37,25 @@ def _wait_for(log, steps, started):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize('processes', [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_run_told_to_stop_saves_and_goes_on(processes, tmp_path):
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ('processes', 'number'),
+    [
+        (1, signal.SIGINT),
+        pytest.param(1, signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(2, signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(2, signal.SIGTERM, marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_told_to_stop_saves_and_goes_on(processes, number, tmp_path):
     # Long enough not to end by itself: the first checkpoint would come after the last step.
     long = _changes(tmp_path, epochs=100_000)
     broken = tmp_path / 'broken'
     started = start(broken, long, processes=processes)
     _wait_for(broken / 'metrics.jsonl', 3, started)
-    started[-1].send_signal(signal.SIGTERM)
+    started[-1].send_signal(number)
     assert [running.wait(200) for running in started] == [preemption.STATUS] * processes
     told = log_of(broken).read_text()
     assert 'told to stop; saved at step' in told
@@ -69,33 +82,114 @@ def test_a_run_told_to_stop_saves_and_goes_on(processes, tmp_path):
     assert metrics(broken)[:both] == metrics(unbroken)[:both]
 
 
-def test_a_second_signal_ends_it_at_once():
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.fixture
+def handlers():
+    """Puts the handlers of this process back."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield before
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
+
+@pytest.mark.parametrize('number', SIGNALS)
+def test_a_second_signal_ends_it_at_once(number, handlers):
     def stopped():
         with preemption.noting() as told:
             assert not told(1)
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
             assert told(2)
             assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
 
-    try:
-        with pytest.raises(preemption.Preempted):
-            stopped()
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with pytest.raises(preemption.Preempted):
+        stopped()
 
 
-def test_a_run_with_nothing_to_save_ends_with_the_same_status(tmp_path):
+def test_without_a_signal_the_handlers_come_back(handlers):
+    with preemption.noting() as told:
+        # Before the first step is finished there is nothing to save.
+        assert {number: signal.getsignal(number) for number in SIGNALS} == handlers
+        assert not told(1)
+        assert signal.getsignal(signal.SIGINT) != handlers[signal.SIGINT]
+    assert {number: signal.getsignal(number) for number in SIGNALS} == handlers
+
+
+def test_ctrl_c_that_nohup_ignores_stays_ignored(handlers):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with preemption.noting() as told:
+        assert not told(1)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert not told(2)
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+def _ended_by(number, *command):
+    """Status and output of a process that gets a signal as soon as it catches SIGTERM."""
+    started = subprocess.Popen(
+        [sys.executable, *command], stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    with started:
+        status = Path(f'/proc/{started.pid}/status')
+        caught = 0
+        while not caught >> (signal.SIGTERM - 1) & 1:
+            assert started.poll() is None
+            (line,) = (line for line in status.read_text().splitlines() if 'SigCgt' in line)
+            caught = int(line.partition(':')[2], 16)
+        started.send_signal(number)
+        return started.wait(60), started.stderr.read()
+
+
+@pytest.mark.parametrize('number', SIGNALS)
+@pytest.mark.parametrize('module', ['main', 'score', 'report'])
+def test_a_command_ends_with_one_line_while_it_imports(module, number):
+    status, text = _ended_by(number, '-m', f'contrastive_jax.{module}')
+    assert status == preemption.STATUS
+    assert text == (
+        f'error: told to stop ({number.name}); the same command goes on or starts again\n'
+    )
+
+
+def test_a_process_ends_at_once_while_its_main_thread_computes():
+    """As it does for minutes while XLA compiles; here in OpenSSL."""
+    program = (
+        'import hashlib\n'
+        'from contrastive_jax.preemption import end_when_told\n'
+        'end_when_told()\n'
+        "hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)\n"
+    )
+    status, text = _ended_by(signal.SIGINT, '-c', program)
+    assert status == preemption.STATUS
+    assert 'told to stop (SIGINT)' in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number', SIGNALS)
+def test_data_workers_leave_signals_to_the_run(number, tmp_path):
+    """Ctrl-C on a terminal, and Slurm, tell every process of a group."""
+    changes = streamed_config(tmp_path / 'images')
+    changes |= {'epochs': 100_000, 'checkpoint_every': 100_000}
+    workdir = tmp_path / 'run'
+    (running,) = start(workdir, changes)
+    _wait_for(workdir / 'metrics.jsonl', 3, [running])
+    os.killpg(running.pid, number)
+    assert running.wait(100) == preemption.STATUS
+    *_, last = log_of(workdir).read_text().splitlines()
+    assert 'told to stop; saved at step' in last
+    assert 'Traceback' not in log_of(workdir).read_text()
+
+
+@pytest.mark.parametrize('number', SIGNALS)
+def test_a_run_with_nothing_to_save_ends_with_the_same_status(number, tmp_path):
     # While it imports what it needs and reads its data, or compiles.
     started = start(tmp_path / 'run', _changes(tmp_path), dying=('slow_data', '1'))
     log = log_of(tmp_path / 'run')
     while 'reading' not in log.read_text():
         assert started[0].poll() is None, log.read_text()
         time.sleep(0.05)
-    started[0].send_signal(signal.SIGTERM)
+    started[0].send_signal(number)
     assert started[0].wait(60) == preemption.STATUS
     assert 'error: told to stop' in log.read_text()
+    assert 'Traceback' not in log.read_text()
 
 
 @pytest.fixture

@@ -1,0 +1,48 @@
+"""Sizes that are allowed and rarely meant: a line for each, printed before the run begins."""
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from contrastive_jax.data.sources import Dataset, Split
+
+__all__ = ['advice']
+
+# Share of the training images that may vote in the kNN probe.
+_VOTERS = 0.25
+_NAMED = 3
+
+
+def advice(config: ConfigDict, dataset: Dataset, trained: Split) -> list[str]:
+    """What to know about a config and its data before training.
+
+    Args:
+      config: the whole config, validated.
+      dataset: images of the probes, and names of the classes.
+      trained: the images that are trained on.
+    """
+    lines = []
+    images, batch = len(trained.images), config.batch_size
+    if images < 2 * batch:
+        lines.append(
+            f'config.batch_size={batch}: an epoch of {images} images is one step; for at least two '
+            f'choose {images // 2} or less'
+        )
+    voters, labels = len(dataset.train.images), dataset.train.labels
+    if labels is not None and config.probe.neighbours > _VOTERS * voters:
+        lines.append(
+            f'config.probe.neighbours={config.probe.neighbours}: more than {_VOTERS:.0%} of the '
+            f'{voters} labelled images vote in the kNN probe; knn20_accuracy takes 20'
+        )
+    for known, what in ((labels, 'labelled'), (trained.labels, 'pre-training')):
+        single = _classes_of_one(known, dataset.classes)
+        if single:
+            names = ', '.join(single[:_NAMED]) + (', ...' if len(single) > _NAMED else '')
+            lines.append(f'{len(single)} classes have one {what} image: {names}')
+    return lines
+
+
+def _classes_of_one(labels: np.ndarray | None, classes: tuple[str, ...]) -> list[str]:
+    if labels is None:
+        return []
+    present, counts = np.unique(labels, return_counts=True)
+    return [classes[label] for label in present[counts == 1]]

@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from contrastive_jax.advice import advice
+from contrastive_jax.data.sources import Dataset, Split
+from tests.helpers import small_config
+
+
+def _split(labels):
+    return Split(np.zeros((len(labels), 8, 8, 1), np.uint8), np.asarray(labels, np.int32))
+
+
+def _advice(train, **changes):
+    dataset = Dataset(train, train, tuple('abcdef'), train)
+    return advice(small_config(**changes), dataset, train)
+
+
+BALANCED = [0, 1] * 20
+
+
+@pytest.mark.parametrize(
+    ('labels', 'changes', 'words'),
+    [
+        (BALANCED, {'batch_size': 24, 'probe__neighbours': 10}, ['config.batch_size=24: an epoch']),
+        (BALANCED, {'probe__neighbours': 11}, ['config.probe.neighbours=11: more than 25%']),
+        ([*BALANCED, 4], {'probe__neighbours': 5}, ['labelled image: e', 'training image: e']),
+        (
+            [*BALANCED, 2, 3, 4, 5],
+            {'probe__neighbours': 5},
+            ['4 classes have one labelled image: c, d, e, ...', '4 classes'],
+        ),
+    ],
+)
+def test_sizes_that_are_rarely_meant_are_named(labels, changes, words):
+    lines = _advice(_split(labels), **changes)
+    assert len(lines) == len(words)
+    for line, text in zip(lines, words, strict=True):
+        assert text in line
+
+
+def test_usual_sizes_need_no_advice():
+    assert _advice(_split(BALANCED), batch_size=20, probe__neighbours=10) == []
+    images = Split(np.zeros((40, 8, 8, 1), np.uint8), None)
+    assert _advice(images, batch_size=20) == []
