@@ -59,8 +59,9 @@ class Options(NamedTuple):
     """How it is scored.
 
     Attributes:
-      pos_high: start of the difficult band.
-      pos_low: its end.
+      pos_high: where the difficult band begins, as a percentile from the top: 0.1 is the most
+        similar tenth.
+      pos_low: where it ends, from the top too.
       latent_classes: of `sas`: 'k-means', which needs no labels, or 'labels'.
     """
 
@@ -266,7 +267,16 @@ if __name__ == '__main__':
     flags.DEFINE_string('features', None, 'Or an npy file: features [n, k] of any encoder.')
     flags.DEFINE_string('labels', None, 'With --features: npy file of n integers.')
     flags.DEFINE_string('out', None, 'Folder to write to; the workdir by default.')
-    flags.DEFINE_float('pos_high', None, 'Start of the difficult band; as the run has it, or 0.1.')
-    flags.DEFINE_float('pos_low', None, 'End of the difficult band; as the run has it, or 0.5.')
+    flags.DEFINE_float(
+        'pos_high',
+        None,
+        'Where the difficult band begins, as a percentile from the top: 0.1 is the most similar '
+        'tenth. By default as the run has it, or 0.1.',
+    )
+    flags.DEFINE_float(
+        'pos_low',
+        None,
+        'Where the difficult band ends, from the top too. By default as the run has it, or 0.5.',
+    )
     flags.DEFINE_enum('latent_classes', None, ['k-means', 'labels'], 'Of the score sas.')
     cli.run(lambda: main(flags.FLAGS))

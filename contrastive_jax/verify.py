@@ -50,7 +50,7 @@ class Prepared(NamedTuple):
       features: `[n, k]` of its images.
       encoder: frozen.
       bank: of its images.
-      band: percentiles of its difficult band.
+      band: percentiles of its difficult band, from the most similar image down.
     """
 
     run: TrainedRun
