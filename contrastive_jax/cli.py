@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
 
 from contrastive_jax import compilation
-from contrastive_jax.config import check_field
+from contrastive_jax.config import check_field, resolve, validate
 from contrastive_jax.errors import UserError
 from contrastive_jax.preemption import STATUS, Preempted
 
-__all__ = ['check_out', 'run']
+__all__ = ['check_out', 'config_of_flags', 'run']
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -29,6 +30,18 @@ def run(command: Callable[..., None], *, positional: bool = False) -> None:
         lambda rest: _guarded(lambda: command(*rest[1:])),
         flags_parser=lambda arguments: _parse_flags(arguments, positional),
     )
+
+
+def config_of_flags(values: flags.FlagValues = flags.FLAGS) -> tuple[ConfigDict, list[str]]:
+    """The config that the command line names, its arm resolved, and lines for the user.
+
+    Raises:
+      UserError: a value that is not allowed, or fields that contradict each other.
+    """
+    given = config_flags.get_override_values(values['config'])
+    config, words = resolve(values.config, given)
+    validate(config)
+    return config, words
 
 
 def check_out(out: Path, names: Iterable[str]) -> None:

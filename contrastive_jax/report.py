@@ -1,7 +1,8 @@
 """Compares finished runs: tables of every measure by cell and seed, intervals, curves.
 
 python -m contrastive_jax.report runs --out=report
-python -m contrastive_jax.report runs/simclr runs/margin --out=report --baseline=pairs.select=none
+python -m contrastive_jax.report runs/simclr runs/margin --out=report --baseline=arm=simclr
+python -m contrastive_jax.report --select $(cat runs/search.txt) --out=report
 """
 
 import csv
@@ -14,25 +15,31 @@ from absl import flags
 from contrastive_jax import cli
 from contrastive_jax.errors import UserError
 from contrastive_jax.reporting import markdown
+from contrastive_jax.reporting.choice import choose
 from contrastive_jax.reporting.collect import find_runs, read_run
+from contrastive_jax.reporting.details import run_rows
 from contrastive_jax.reporting.statistics import find_baseline, group, name_by_changes
-from contrastive_jax.reporting.tables import make_report, run_rows
+from contrastive_jax.reporting.tables import make_report
 
 __all__ = ['run']
 
 _FILES = ('report.md', 'report.csv', 'report.html')
 
 
-def run(folders: Sequence[str], out: Path, baseline: str | None = None) -> None:
+def run(
+    folders: Sequence[str], out: Path, baseline: str | None = None, *, select: bool = False
+) -> None:
     """Reads the runs, writes the three files and prints the results.
 
     Args:
       folders: workdirs, or folders that hold them at any depth.
       out: folder to write to.
       baseline: `field=value,...` of one cell; None for the first that treats nothing.
+      select: whether to choose the cell of the highest mean validation accuracy.
 
     Raises:
-      UserError: no runs, a baseline that picks not exactly one cell, files of an earlier report.
+      UserError: no runs, a baseline that picks not exactly one cell, files of an earlier report,
+        or runs without validation accuracy to select by.
     """
     _check_out(out)
     runs = [read_run(folder) for folder in find_runs(folders)]
@@ -45,7 +52,8 @@ def run(folders: Sequence[str], out: Path, baseline: str | None = None) -> None:
         raise UserError(
             f'--baseline={baseline}: no run has a config that can be read; leave it out'
         )
-    report = make_report(runs, cells, place)
+    choice = choose(cells) if select else None
+    report = make_report(runs, cells, place, choice)
     # Imported here, for matplotlib takes its time and the errors above need none.
     from contrastive_jax.reporting.page import page
 
@@ -58,7 +66,7 @@ def run(folders: Sequence[str], out: Path, baseline: str | None = None) -> None:
         out.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             (out / name).write_text(text, encoding='utf-8')
-        _write_csv(out / 'report.csv', run_rows(runs, cells))
+        _write_csv(out / 'report.csv', run_rows(runs, cells, choice))
     except OSError as error:
         raise UserError(f'--out={out}: cannot be written ({error.strerror})') from error
     print(f'{results}\nwritten to {out}: {", ".join(_FILES)}')
@@ -84,5 +92,11 @@ if __name__ == '__main__':
     _BASELINE = flags.DEFINE_string(
         'baseline', None, 'field=value,... of the cell to compare with.'
     )
+    _SELECT = flags.DEFINE_boolean(
+        'select', False, 'Choose the cell of the highest mean validation accuracy.'
+    )
     flags.mark_flag_as_required('out')
-    cli.run(lambda *runs: run(runs, Path(_OUT.value), _BASELINE.value), positional=True)
+    cli.run(
+        lambda *runs: run(runs, Path(_OUT.value), _BASELINE.value, select=_SELECT.value),
+        positional=True,
+    )

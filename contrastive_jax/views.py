@@ -46,7 +46,7 @@ def draw(config: ConfigDict, path: Path) -> None:
 
 
 if __name__ == '__main__':
-    _CONFIG = config_flags.DEFINE_config_file('config', None, 'Config file, with :variant.')
+    config_flags.DEFINE_config_file('config', None, 'Config file, with :variant.')
     _OUT = flags.DEFINE_string('out', 'views.png', 'Picture to write.')
     flags.mark_flag_as_required('config')
-    cli.run(lambda: draw(_CONFIG.value, Path(_OUT.value)))
+    cli.run(lambda: draw(cli.config_of_flags()[0], Path(_OUT.value)))
