@@ -56,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--config', default='configs/digits.py', help='file, with :variant')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
-    parser.add_argument('--pos_high', type=float, default=0.1)
+    parser.add_argument('--pos_high', type=float, default=0.1, help='0.1: the most similar tenth')
     parser.add_argument('--pos_low', type=float, default=0.2)
     options = parser.parse_args()
     band = {'pos_high': options.pos_high, 'pos_low': options.pos_low}
@@ -70,7 +70,7 @@ def main() -> None:
         encoders = {}
         for name in ('supervised', 'nt_xent'):
             config.loss.name = name
-            config.pairs.update(select='none', margin=0.0)
+            config.arm = 'simclr'
             graphdef, states = train(config, split)
             encoders[name], _ = represent(graphdef, states[-1], split.images)
         targets['supervised'] = supervised_difficulty(encoders['supervised'], split.labels)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.measure import spread
-from contrastive_jax.config import flatten
+from contrastive_jax.config import completed
 from contrastive_jax.errors import UserError
 from contrastive_jax.files import read_json
 
@@ -37,7 +37,7 @@ def _gather(folders: Sequence[str]) -> dict[str, list[dict]]:
     found = defaultdict(list)
     for folder in map(Path, folders):
         try:
-            config = flatten(read_json(folder / 'config.json'))
+            config = completed(read_json(folder / 'config.json'))
             result = read_json(folder / 'result.json')
         except (FileNotFoundError, UserError) as error:
             print(f'left out: {error}')

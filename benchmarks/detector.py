@@ -33,6 +33,7 @@ from contrastive_jax.numerics import unit_rows
 from contrastive_jax.randomness import KeyUse, device_key
 from contrastive_jax.training import devices
 from contrastive_jax.training.augment import two_views
+from contrastive_jax.training.optimizer import count_steps
 from contrastive_jax.training.setup import set_up
 
 _VIEWS = 8
@@ -53,7 +54,7 @@ def train(config, split):
     """Trains, and returns the model's description with its states after each quarter."""
     n, count = len(split.images), jax.device_count()
     steps_per_epoch = n // config.batch_size
-    total = config.epochs * steps_per_epoch
+    total = count_steps(config, steps_per_epoch)
     setup = set_up(config, pixel_moments(split.images), steps_per_epoch, devices.AXIS)
     step_function = devices.map_over_devices(setup.step)
     state, states = devices.replicate(setup.initial), []

@@ -39,6 +39,7 @@ def treat(config, select: str):
     """The config with the combined treatment of the pairs that `select` names, or with none."""
     config = config.copy_and_resolve_references()
     treated = select != 'none'
+    config.arm = ''
     config.pairs.update(
         select=select,
         margin=0.1 if treated else 0.0,

@@ -26,10 +26,11 @@ def get_config(variant: str = ''):
     config.optimizer.name = 'adamw'
     config.optimizer.learning_rate = 2e-3
     config.loss.temperature = 0.2
-    config.pairs.select = 'difficult'
+    config.arm = 'margin'
     config.pairs.pos_high = 0.1
     config.pairs.pos_low = 0.3
     config.pairs.margin = 0.1
+    config.pairs.temperature_scale = 0.7  # For the arms temperature and combined.
     if variant == 'small':
         config.epochs = 2
         config.optimizer.warmup_epochs = 1.0

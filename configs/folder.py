@@ -3,7 +3,8 @@
 Command: python -m contrastive_jax.main --config=configs/folder.py --workdir=runs/mine \
   --config.data.data_dir=DIR [--config.data.image_size=96] [--config.data.stream=True]
 Variants: --config=configs/folder.py:small, a narrow net for two epochs: try this one first.
-Set pairs.pos_high to about one over the number of classes that you expect.
+Set pairs.pos_high, the most similar share of pairs that counts as the same class, to about one over
+the number of classes that you expect.
 """
 
 from contrastive_jax import config as base
@@ -21,10 +22,11 @@ def get_config(variant: str = ''):
     config.optimizer.name = 'adamw'
     config.optimizer.learning_rate = 1e-3
     config.loss.temperature = 0.2
-    config.pairs.select = 'difficult'
+    config.arm = 'margin'
     config.pairs.pos_high = 0.1
     config.pairs.pos_low = 0.5
     config.pairs.margin = 0.1
+    config.pairs.temperature_scale = 0.7  # For the arms temperature and combined.
     if variant == 'small':
         config.epochs = 2
         config.batch_size = 64

@@ -23,10 +23,11 @@ def get_config(variant: str = ''):
     config.model.name = 'resnet50'
     config.model.stem = 'imagenet'
     config.loss.temperature = 0.1
-    config.pairs.select = 'difficult'
+    config.arm = 'margin'
     config.pairs.pos_high = 0.001
     config.pairs.pos_low = 0.5
     config.pairs.margin = 0.1
+    config.pairs.temperature_scale = 0.7  # For the arms temperature and combined.
     if variant == 'small':
         config.data.image_size = 64
         config.epochs = 1

@@ -18,10 +18,11 @@ def get_config(variant: str = ''):
     config.model.name = 'resnet18'
     config.model.stem = 'imagenet'
     config.loss.temperature = 0.5
-    config.pairs.select = 'difficult'
+    config.arm = 'margin'
     config.pairs.pos_high = 0.1
     config.pairs.pos_low = 0.5
     config.pairs.margin = 0.1
+    config.pairs.temperature_scale = 0.7  # For the arms temperature and combined.
     if variant == 'small':
         config.epochs = 2
         config.batch_size = 256

@@ -6,13 +6,13 @@ import sys
 from collections.abc import Callable
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_flags
 
 from contrastive_jax import compilation, preemption, shell
-from contrastive_jax.config import PATHS, check_field
+from contrastive_jax.config import PATHS, check_field, resolve, validate
 from contrastive_jax.errors import UserError
 
-__all__ = ['run']
+__all__ = ['config_of_flags', 'run']
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -32,6 +32,18 @@ def run(command: Callable[..., None], *, positional: bool = False) -> None:
         lambda rest: _guarded(lambda: command(*rest[1:])),
         flags_parser=lambda arguments: _parse_flags(arguments, positional),
     )
+
+
+def config_of_flags(values: flags.FlagValues = flags.FLAGS) -> tuple[ConfigDict, list[str]]:
+    """The config that the command line names, its arm resolved, and lines for the user.
+
+    Raises:
+      UserError: a value that is not allowed, or fields that contradict each other.
+    """
+    given = config_flags.get_override_values(values['config'])
+    config, words = resolve(values.config, given)
+    validate(config)
+    return config, words
 
 
 def _guarded(command: Callable[[], None]) -> None:

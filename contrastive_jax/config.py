@@ -1,27 +1,46 @@
 """Every config field with its default, what it allows and what it means, in one table.
 
-`configs/*.py` start from `default()`; `validate` is called before anything is compiled.
+`configs/*.py` start from `default()`. A config is resolved and validated before anything is
+compiled, and `completed` when it is read back from the folder of a run.
 """
 
 import difflib
-import re
-from collections.abc import Callable
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict, config_dict
 
-from contrastive_jax.data.noise import LEVELS
+from contrastive_jax import arms
+from contrastive_jax.arms import ARMS
+from contrastive_jax.config_checks import ENCODERS, check_together
+from contrastive_jax.config_rules import (
+    BOOL,
+    PART,
+    PATH,
+    POSITIVE,
+    SHARE,
+    TEXT,
+    Rule,
+    integer,
+    number,
+    one_of,
+    one_of_or_empty,
+)
 from contrastive_jax.errors import UserError
 from contrastive_jax.models import DENOISERS, SIZES
 
-__all__ = ['FIELDS', 'PATHS', 'check_field', 'default', 'differences', 'flatten', 'validate']
-
-
-class Rule(NamedTuple):
-    """What a value must satisfy, in words and as a test."""
-
-    allowed: str
-    holds: Callable[[Any], bool]
+__all__ = [
+    'FIELDS',
+    'PATHS',
+    'check_field',
+    'completed',
+    'default',
+    'differences',
+    'flatten',
+    'resolve',
+    'restored',
+    'validate',
+]
 
 
 class Field(NamedTuple):
@@ -32,186 +51,204 @@ class Field(NamedTuple):
     meaning: str
 
 
-def _is_number(value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _integer(least: int) -> Rule:
-    return Rule(
-        f'an integer of at least {least}, and below 2**31',
-        lambda v: isinstance(v, int) and not isinstance(v, bool) and least <= v < 2**31,
-    )
-
-
-# Beyond these a number or its square is 0 or infinite in float32, and so would be the loss.
-_LEAST, _MOST = 1e-18, 1e18
-
-
-def _number(least: int | float, most: int | float = _MOST) -> Rule:
-    words = f'a number in [{least}, {most}]' if most < _MOST else f'a number >= {least}'
-    return Rule(words, lambda v: _is_number(v) and least <= v <= most)
-
-
-_POSITIVE = Rule(
-    f'a number above 0, from {_LEAST} to {_MOST}', lambda v: _is_number(v) and _LEAST <= v <= _MOST
-)
-_SHARE = _number(0, 1)
-_PART = Rule('a number in [0, 1)', lambda v: _is_number(v) and 0 <= v < 1)
-_BOOL = Rule('True or False', lambda v: isinstance(v, bool))
-_TEXT = Rule('a text', lambda v: isinstance(v, str) and v != '' and v.isprintable())
-_PATH = Rule('a path, or None', lambda v: v is None or (isinstance(v, str) and _is_path(v)))
-
-
-def _is_path(text: str) -> bool:
-    # Python holds bytes of a path that are no UTF-8 as these surrogates.
-    return _TEXT.holds(re.sub('[\udc80-\udcff]', '?', text))
-
-
-def _one_of(*values: str) -> Rule:
-    return Rule(f'one of {", ".join(values)}', lambda v: isinstance(v, str) and v in values)
-
-
-_ENCODERS = ('conv', 'resnet18', 'resnet34', 'resnet50')
-
 FIELDS: dict[str, Field] = {
-    'seed': Field(0, _integer(0), 'root of all randomness'),
-    'epochs': Field(100, _integer(1), 'passes over the pre-training images'),
-    'batch_size': Field(256, _integer(2), 'images a step, over all devices'),
+    'seed': Field(0, integer(0), 'number from which all randomness of a run follows'),
+    'arm': Field(
+        '',
+        one_of_or_empty(*ARMS),
+        'method of the paper by name, which sets select, remove, margin and temperature_scale of '
+        "pairs; '': they say it themselves",
+    ),
+    'epochs': Field(100, integer(1), 'passes over the images that are pre-trained on'),
+    'steps': Field(
+        0,
+        integer(0),
+        'updates to make, whatever the number of images; 0: as many as epochs takes. The warm-up '
+        'keeps its share of the run, warmup_epochs / epochs',
+    ),
+    'batch_size': Field(256, integer(2), 'images in a step, over all devices'),
     'precision': Field(
         'auto',
-        _one_of('auto', 'float32', 'bfloat16'),
-        'of the encoder; auto: bfloat16 on accelerators, float32 on a CPU',
+        one_of('auto', 'float32', 'bfloat16'),
+        'number type that the encoder computes in; auto: bfloat16 on accelerators, float32 on CPUs',
     ),
-    'checkpoint_every': Field(1000, _integer(1), 'steps between checkpoints'),
+    'checkpoint_every': Field(1000, integer(1), 'steps between two checkpoints'),
     'checkpoint_minutes': Field(
-        10.0, _number(0), 'largest time between checkpoints, in minutes; 0 for no limit'
+        10.0, number(0), 'largest time between checkpoints, in minutes; 0 for no limit'
     ),
     'on_nonfinite': Field(
         'stop',
-        _one_of('stop', 'skip'),
-        'where loss or gradient are not finite: stop, or leave that update out and count it',
+        one_of('stop', 'skip'),
+        'what happens where loss or gradient are not finite: stop, or leave that update out and '
+        'count it',
     ),
-    'data.name': Field('digits', _TEXT, 'digits, npz, folder, or a TFDS name such as cifar10'),
-    'data.data_dir': Field(None, _PATH, 'TFDS data folder, the npz file, or the image folder'),
+    'data.name': Field('digits', TEXT, 'data set: digits, npz, folder, or a name of TFDS'),
+    'data.data_dir': Field(
+        None, PATH, 'place of the data: a folder of TFDS or of images, or an npz file'
+    ),
     'data.image_size': Field(
-        0, _integer(0), 'side of the squares that images are scaled and cropped to; 0: as they are'
+        0, integer(0), 'side of the squares that images are scaled and cropped to; 0: as they are'
     ),
-    'data.skip_broken': Field(False, _BOOL, 'leave out image files that cannot be read'),
+    'data.skip_broken': Field(False, BOOL, 'leave out image files that cannot be read'),
     'data.max_pixels': Field(
         178_956_970,
-        _integer(1),
+        integer(1),
         'largest width times height of an image file; the default is the limit of Pillow',
     ),
-    'data.stream': Field(False, _BOOL, 'leave the images on disk and read them while training'),
-    'data.workers': Field(2, _integer(0), 'processes that read; 0 for threads of this one'),
+    'data.stream': Field(False, BOOL, 'leave the images on disk and read them while training'),
+    'data.workers': Field(2, integer(0), 'processes that read images; 0: threads of this process'),
     'long_tail.factor': Field(
-        1.0, _number(1), 'largest class over smallest; pre-training alone, exponential profile'
+        1.0,
+        number(1),
+        'size of the largest class over that of the smallest, with an exponential profile; affects '
+        'pre-training alone',
     ),
-    'mixed.ratio': Field(0.0, _SHARE, 'part of the images mixed with one of another class'),
-    'mixed.drop': Field(False, _BOOL, 'leave those images out instead of mixing them'),
-    'mixed.weight': Field(0.5, _SHARE, 'lambda: of the image itself, the rest of its partner'),
-    'mixed.match_contrast': Field(False, _BOOL, 'give a mixed image the contrast of its source'),
-    'removal.ratio': Field(0.0, _PART, 'part of the images to pre-train without'),
+    'mixed.ratio': Field(0.0, SHARE, 'share of the images mixed with an image of another class'),
+    'mixed.drop': Field(False, BOOL, 'leave those images out instead of mixing them'),
+    'mixed.weight': Field(
+        0.5, SHARE, 'weight of an image in its mixture; its partner has the rest'
+    ),
+    'mixed.match_contrast': Field(False, BOOL, 'give a mixed image the contrast of its source'),
+    'removal.ratio': Field(0.0, PART, 'share of the images to leave out of pre-training'),
     'removal.method': Field(
         'difficulty',
-        _one_of('difficulty', 'boundary', 'sas', 'random', 'file'),
-        'by the score of that name, sas within each latent class; file: by a score of yours',
+        one_of('difficulty', 'boundary', 'sas', 'random', 'file'),
+        'score by which images are left out (sas: within each latent class); file: your own score',
     ),
-    'removal.scores': Field(None, _PATH, 'scores.npz of contrastive_jax.score; for file also npy'),
-    'augment.crop': Field(True, _BOOL, 'random resized crop'),
-    'augment.crop_scale': Field(0.08, _number(0.01, 1), 'smallest share of the area kept'),
-    'augment.flip': Field(0.5, _SHARE, 'probability of a left-right flip'),
-    'augment.jitter': Field(0.8, _SHARE, 'probability of the colour jitter'),
-    'augment.brightness': Field(0.8, _number(0, 1), 'largest relative change'),
-    'augment.contrast': Field(0.8, _number(0, 1), 'largest relative change'),
-    'augment.saturation': Field(0.8, _number(0, 1), 'largest relative change'),
-    'augment.hue': Field(0.2, _number(0, 0.5), 'largest turn of the colour circle'),
-    'augment.greyscale': Field(0.2, _SHARE, 'probability of greyscale'),
-    'augment.blur': Field(0.5, _SHARE, 'probability of a Gaussian blur'),
-    'augment.blur_sigma': Field(2.0, _number(0.1), 'largest standard deviation, pixels; least 0.1'),
+    'removal.scores': Field(None, PATH, 'scores.npz of contrastive_jax.score; for file also npy'),
+    'augment.crop': Field(True, BOOL, 'crop a random part of the image and resize it'),
+    'augment.crop_scale': Field(0.08, number(0.01, 1), 'smallest share of the area in a crop'),
+    'augment.flip': Field(0.5, SHARE, 'probability of a left-right flip'),
+    'augment.jitter': Field(0.8, SHARE, 'probability of the colour jitter'),
+    'augment.brightness': Field(0.8, number(0, 1), 'largest relative change of the brightness'),
+    'augment.contrast': Field(0.8, number(0, 1), 'largest relative change of the contrast'),
+    'augment.saturation': Field(0.8, number(0, 1), 'largest relative change of the saturation'),
+    'augment.hue': Field(0.2, number(0, 0.5), 'largest turn of the hue, in turns of the circle'),
+    'augment.greyscale': Field(0.2, SHARE, 'probability of greyscale'),
+    'augment.blur': Field(0.5, SHARE, 'probability of a Gaussian blur'),
+    'augment.blur_sigma': Field(
+        2.0, number(0.1), 'largest standard deviation of the blur, pixels; the least is 0.1'
+    ),
     'model.name': Field(
         'resnet18',
-        _one_of(*_ENCODERS, *DENOISERS),
-        'encoder; or a denoiser, which is then trained for that',
+        one_of(*ENCODERS, *DENOISERS),
+        'an encoder, trained by contrast, or a denoiser, trained to remove noise',
     ),
-    'model.width': Field(64, _integer(1), 'channels of the first stage, of an encoder'),
-    'model.size': Field('small', _one_of(*SIZES), 'of the transformer of a denoiser'),
-    'model.patch': Field(4, _integer(1), 'side of the squares that a denoiser sees, pixels'),
+    'model.width': Field(64, integer(1), 'channels of the first stage of an encoder'),
+    'model.size': Field('small', one_of(*SIZES), 'size of the transformer of a denoiser'),
+    'model.patch': Field(4, integer(1), 'side of the patches that a denoiser sees, pixels'),
     'model.stem': Field(
         'cifar',
-        _one_of('cifar', 'imagenet'),
-        'of a ResNet; cifar: 3x3, stride 1, no pooling, for images up to 64 pixels',
+        one_of('cifar', 'imagenet'),
+        'first layers of a ResNet; cifar: 3x3, stride 1, no pooling, for images up to 64 pixels',
     ),
-    'model.projector_width': Field(2048, _integer(1), 'hidden units of the projector'),
-    'model.projector_dim': Field(128, _integer(1), 'dimensions of the embedding'),
-    'model.sync_batch_norm': Field(True, _BOOL, 'batch statistics over all devices'),
+    'model.projector_width': Field(2048, integer(1), 'hidden units of the projector'),
+    'model.projector_dim': Field(128, integer(1), 'dimensions of the embedding'),
+    'model.sync_batch_norm': Field(True, BOOL, 'take batch statistics over all devices'),
     'loss.name': Field(
         'nt_xent',
-        _one_of('nt_xent', 'spectral', 'debiased', 'hard_negative', 'decoupled', 'supervised'),
-        'objective',
+        one_of('nt_xent', 'spectral', 'debiased', 'hard_negative', 'decoupled', 'supervised'),
+        'objective that the encoder is trained for',
     ),
-    'loss.temperature': Field(0.5, _POSITIVE, 'tau; the spectral loss has none'),
+    'loss.temperature': Field(0.5, POSITIVE, 'tau; the spectral loss has none'),
     'loss.block_size': Field(
-        0, _integer(0), 'anchors at a time, to bound memory; 0 for the default'
+        0, integer(0), 'anchors compared at a time, to bound memory; 0: chosen by their number'
     ),
-    'loss.mu': Field(1.0, _POSITIVE, 'largest squared length of a row, of spectral'),
-    'loss.tau_plus': Field(0.1, _number(0, 0.99), 'class prior, of debiased and hard_negative'),
-    'loss.beta': Field(1.0, _number(0), 'concentration, of hard_negative'),
-    'loss.weight_temperature': Field(0.0, _number(0), 'of decoupled: DCLW, 0.5 there; 0 for DCL'),
+    'loss.mu': Field(1.0, POSITIVE, 'largest squared length of an embedding in the spectral loss'),
+    'loss.tau_plus': Field(0.1, number(0, 0.99), 'class prior of debiased and hard_negative'),
+    'loss.beta': Field(1.0, number(0), 'concentration of hard_negative on similar pairs'),
+    'loss.weight_temperature': Field(
+        0.0, number(0), 'temperature of the weights of decoupled: 0 for DCL; DCLW has 0.5'
+    ),
     'denoise.level': Field(
-        99, _integer(0), 'of the noise trained with, of 1,000; diffusion: three times the levels'
+        99,
+        integer(0),
+        'noise level of training, of 1,000; diffusion is trained with three times as many levels',
     ),
-    'denoise.steps': Field(2, _integer(1), 'of thinking while an energy is trained, at most'),
+    'denoise.steps': Field(2, integer(1), 'most steps of thinking while an energy is trained'),
     'denoise.least_steps': Field(
-        2, _integer(1), 'drawn for each batch from here to the most; with loss=last'
+        2,
+        integer(1),
+        'fewest steps of thinking; the number is drawn for each batch, which needs loss=last',
     ),
-    'denoise.step_size': Field(47.0, _POSITIVE, 'of thinking at first, for each token; learned'),
+    'denoise.step_size': Field(
+        47.0, POSITIVE, 'step size of thinking for each token at the start; it is learned'
+    ),
     'denoise.step_size_spread': Field(
-        1.0, _number(1), 'factor by which that of an image is drawn larger or smaller at most'
+        1.0,
+        number(1),
+        'largest random factor between the step size of an image and the learned one',
     ),
-    'denoise.langevin': Field(0.0, _number(0), 'standard deviation of the noise of a step'),
-    'denoise.detach': Field(True, _BOOL, 'no gradient through earlier steps; False: the unroll'),
-    'denoise.loss': Field('all', _one_of('all', 'last'), 'states of thinking that count'),
-    'moco.queue_size': Field(0, _integer(0), 'keys kept as negatives; 0 for SimCLR'),
-    'moco.momentum': Field(0.99, _PART, 'of the second encoder'),
-    'moco.symmetric': Field(False, _BOOL, 'each view asks for the other, not the first alone'),
-    'moco.shuffle': Field(False, _BOOL, 'keys are encoded on other devices than their queries'),
-    'pairs.select': Field('none', _one_of('none', 'difficult', 'all'), 'pairs that are treated'),
-    'pairs.pos_high': Field(0.1, _SHARE, 'percentile above which a pair counts as one class'),
-    'pairs.pos_low': Field(0.5, _SHARE, 'percentile below which a pair counts as easy'),
-    'pairs.remove': Field(False, _BOOL, 'leave the selected pairs out of the loss'),
-    'pairs.margin': Field(0.0, _number(0), 'sigma, added to the cosine of a selected pair'),
-    'pairs.temperature_scale': Field(1.0, _POSITIVE, 'rho, times tau for a selected pair'),
+    'denoise.langevin': Field(
+        0.0, number(0), 'standard deviation of the noise added in a step of thinking'
+    ),
+    'denoise.detach': Field(
+        True, BOOL, 'stop the gradient between steps of thinking; False: through all of them'
+    ),
+    'denoise.loss': Field('all', one_of('all', 'last'), 'states of thinking that enter the loss'),
+    'moco.queue_size': Field(0, integer(0), 'keys kept as negatives; 0 for SimCLR'),
+    'moco.momentum': Field(0.99, PART, 'share of the momentum encoder kept in an update'),
+    'moco.symmetric': Field(False, BOOL, 'use each view as the query of the other'),
+    'moco.shuffle': Field(False, BOOL, 'encode keys on other devices than their queries'),
+    'pairs.select': Field(
+        'none',
+        one_of('none', 'difficult', 'all'),
+        'negative pairs that are treated, if config.arm does not say it',
+    ),
+    'pairs.pos_high': Field(
+        0.1,
+        SHARE,
+        'where the difficult band begins, counted from the most similar pair of an image down; '
+        '0.1: the most similar tenth counts as the same class',
+    ),
+    'pairs.pos_low': Field(
+        0.5,
+        SHARE,
+        'where the difficult band ends, counted from the most similar pair of an image down; '
+        '0.5: the less similar half counts as easy',
+    ),
+    'pairs.remove': Field(False, BOOL, 'leave the selected pairs out of the loss'),
+    'pairs.margin': Field(
+        0.0, number(0), 'sigma, added to the cosine of a selected pair; an arm with 0 takes 0.1'
+    ),
+    'pairs.temperature_scale': Field(
+        1.0, POSITIVE, 'rho, times tau for a selected pair; an arm with 1 takes 0.7'
+    ),
     'optimizer.name': Field(
         'lars',
-        _one_of('lars', 'lars_clipped', 'sgd', 'adamw'),
+        one_of('lars', 'lars_clipped', 'sgd', 'adamw'),
         'optimiser; lars_clipped: a trust ratio that only lowers the rate, see docs/optimizers.md',
     ),
-    'optimizer.learning_rate': Field(0.4, _POSITIVE, 'peak, for 256 images; scaled linearly'),
-    'optimizer.warmup_epochs': Field(10.0, _number(0), 'linear warm-up, then cosine to 0'),
-    'optimizer.weight_decay': Field(1e-4, _number(0), 'not on biases and normalisation'),
-    'optimizer.momentum': Field(0.9, _SHARE, 'of lars, lars_clipped and sgd'),
-    'optimizer.trust_coefficient': Field(0.02, _POSITIVE, 'of lars and lars_clipped'),
-    'probe.labels_per_class': Field(10, _integer(1), 'of the few-label probe'),
-    'probe.draws': Field(20, _integer(1), 'of the few-label probe'),
-    'probe.validation_share': Field(0.1, _number(0.01, 0.5), 'held out to choose the L2 strength'),
-    'probe.neighbours': Field(200, _integer(1), 'of the weighted kNN'),
-    'probe.knn_temperature': Field(0.1, _POSITIVE, 'of the weighted kNN'),
+    'optimizer.learning_rate': Field(
+        0.4, POSITIVE, 'highest learning rate for 256 images a step; scaled with the batch size'
+    ),
+    'optimizer.warmup_epochs': Field(
+        10.0, number(0), 'epochs in which the learning rate rises linearly; then a cosine to 0'
+    ),
+    'optimizer.weight_decay': Field(
+        1e-4, number(0), 'weight decay of all but biases and normalisation'
+    ),
+    'optimizer.momentum': Field(0.9, SHARE, 'momentum of lars, lars_clipped and sgd'),
+    'optimizer.trust_coefficient': Field(
+        0.02, POSITIVE, 'trust coefficient of lars and lars_clipped'
+    ),
+    'probe.labels_per_class': Field(
+        10, integer(1), 'labels of each class in a draw of the few-label probe'
+    ),
+    'probe.draws': Field(20, integer(1), 'random draws of labels for the few-label probe'),
+    'probe.validation_share': Field(
+        0.1,
+        number(0.01, 0.5),
+        'share of the training images on which the L2 strength is chosen and the validation '
+        'accuracies are measured',
+    ),
+    'probe.neighbours': Field(200, integer(1), 'neighbours that vote in the weighted kNN'),
+    'probe.knn_temperature': Field(0.1, POSITIVE, 'temperature of the votes in the weighted kNN'),
 }
 
 
 # Fields that hold a path.
-PATHS = tuple(path for path, field in FIELDS.items() if field.rule is _PATH)
-
-# Switches that say how something is done, and the number that says whether it is.
-_NEEDS = {
-    'mixed.drop': 'mixed.ratio',
-    'mixed.match_contrast': 'mixed.ratio',
-    'moco.symmetric': 'moco.queue_size',
-    'moco.shuffle': 'moco.queue_size',
-}
-# Losses that take a selection of pairs.
-_TREATED = ('nt_xent', 'spectral')
+PATHS = tuple(path for path, field in FIELDS.items() if field.rule is PATH)
 # A run goes on with other values of these: they change how it is run, and no number.
 _WITHOUT_EFFECT = {'data.workers'}
 
@@ -229,107 +266,62 @@ def default() -> ConfigDict:
 
 
 def validate(config: ConfigDict) -> None:
-    """Checks every field by itself, then the fields against each other.
+    """Checks every field by itself, then the fields against each other, as the arm sets them.
 
     Raises:
       UserError: names the field, its value, what is allowed and, for a typing error, the nearest
         field.
     """
+    resolved, _ = resolve(config)
+    check_together(resolved, flatten(resolved))
+
+
+def resolve(config: ConfigDict, given: Collection[str] = ()) -> tuple[ConfigDict, list[str]]:
+    """A copy of a config in which `arm` and the fields of `pairs` say the same: see `arms.resolve`.
+
+    Args:
+      config: every field set.
+      given: paths of the fields that were given on the command line, which win over the arm.
+
+    Returns:
+      The copy, and lines for the user.
+
+    Raises:
+      UserError: a value that is not allowed, or fields given that contradict each other.
+    """
     values = flatten(config)
+    _check_values(values)
+    changes, words = arms.resolve(values, given)
+    config = config.copy_and_resolve_references()
+    config.update_from_flattened_dict(changes)
+    return config, words
+
+
+def completed(stored: Mapping) -> dict[str, Any]:
+    """The values that a stored config stands for, by path, its arm resolved.
+
+    A run of before a field existed did what the default of the field says. Fields that are no
+    longer known are kept.
+    """
+    values = {path: field.default for path, field in FIELDS.items()} | flatten(stored)
+    if all(FIELDS[path].rule.holds(values[path]) for path in arms.FIELDS):
+        values |= arms.resolve(values)[0]
+    return values
+
+
+def restored(stored: Mapping) -> ConfigDict:
+    """The config that `completed` gives.
+
+    Raises:
+      UserError: a field that is not known.
+    """
+    values = completed(stored)
+    config = default()
     for path in values:
         check_field(path)
-    for path, field in FIELDS.items():
-        if path not in values:
-            raise UserError(f'config.{path}: missing; start the config from config.default()')
-        if not field.rule.holds(values[path]):
-            names = field.rule.allowed.removeprefix('one of ').split(', ')
-            near = difflib.get_close_matches(str(values[path]), names, n=1)
-            hint = f'; did you mean {near[0]}?' if near else ''
-            raise UserError(f'config.{path}={values[path]!r}: must be {field.rule.allowed}{hint}')
-    _validate_pairs(config.pairs)
-    if config.pairs.select != 'none' and config.loss.name not in _TREATED:
-        raise UserError(
-            f'config.pairs.select={config.pairs.select!r}: config.loss.name={config.loss.name!r} '
-            f'treats no pairs; choose none, or a loss of {", ".join(_TREATED)}'
-        )
-    _validate_moco(config)
-    _validate_denoise(config)
-    if config.removal.ratio and config.removal.method != 'random' and not config.removal.scores:
-        raise UserError(
-            f'config.removal.scores=None: config.removal.method={config.removal.method!r} needs '
-            'scores; train a run, score it with python -m contrastive_jax.score --workdir=RUN, '
-            'and give RUN/scores.npz'
-        )
-    for path, needed in _NEEDS.items():
-        if values[path] and not values[needed]:
-            raise UserError(
-                f'config.{path}=True: does nothing while config.{needed}={values[needed]}; set '
-                'that above 0, or leave this False'
-            )
-    if config.mixed.drop and config.mixed.ratio == 1:
-        raise UserError(
-            'config.mixed.drop=True: with config.mixed.ratio=1 no image is left; choose less than 1'
-        )
-    if config.optimizer.warmup_epochs >= config.epochs:
-        raise UserError(
-            f'config.optimizer.warmup_epochs={config.optimizer.warmup_epochs}: must be less than '
-            f'config.epochs={config.epochs}'
-        )
-
-
-def _validate_moco(config: ConfigDict) -> None:
-    size = config.moco.queue_size
-    if not size:
-        return
-    if config.loss.name != 'nt_xent':
-        raise UserError(
-            f'config.loss.name={config.loss.name!r}: with a queue (config.moco.queue_size={size}) '
-            'only nt_xent is defined; choose it, or a queue of 0'
-        )
-    count = config.batch_size * (2 if config.moco.symmetric else 1)
-    if size % count:
-        raise UserError(
-            f'config.moco.queue_size={size}: must be a multiple of the {count} keys of a step; the '
-            f'nearest is {max(1, round(size / count)) * count}'
-        )
-    if config.moco.shuffle and config.model.sync_batch_norm:
-        raise UserError(
-            'config.moco.shuffle=True: does nothing where batch norm is over all devices; set '
-            'config.model.sync_batch_norm=False, or leave it'
-        )
-
-
-def _validate_denoise(config: ConfigDict) -> None:
-    name, options = config.model.name, config.denoise
-    if name not in DENOISERS:
-        return
-    if config.pairs.select != 'none' or config.moco.queue_size:
-        raise UserError(
-            f'config.model.name={name!r}: a denoiser compares no pairs; set '
-            'config.pairs.select=none and config.moco.queue_size=0, or choose an encoder of '
-            f'{", ".join(_ENCODERS)}'
-        )
-    if config.data.stream:
-        raise UserError(
-            f'config.data.stream=True: reads crops for views, and config.model.name={name!r} '
-            'denoises whole images; leave it at False'
-        )
-    if 3 * (options.level + 1) > LEVELS:
-        raise UserError(
-            f'config.denoise.level={options.level}: must be below {LEVELS // 3}, since diffusion '
-            f'is trained with three times as many of {LEVELS} levels'
-        )
-    if options.least_steps > options.steps:
-        raise UserError(
-            f'config.denoise.least_steps={options.least_steps}: must not exceed '
-            f'config.denoise.steps={options.steps}'
-        )
-    if options.least_steps < options.steps and options.loss == 'all':
-        raise UserError(
-            f'config.denoise.least_steps={options.least_steps}: does nothing with '
-            f'config.denoise.loss=all; set it to config.denoise.steps={options.steps}, or '
-            'loss=last'
-        )
+    with config.ignore_type():
+        config.update_from_flattened_dict(values)
+    return config
 
 
 def check_field(path: str) -> None:
@@ -339,33 +331,13 @@ def check_field(path: str) -> None:
         raise UserError(f'config.{path}: no such field; the nearest is config.{near}')
 
 
-def _validate_pairs(pairs: ConfigDict) -> None:
-    if pairs.pos_high > pairs.pos_low:
-        raise UserError(
-            f'config.pairs.pos_high={pairs.pos_high}: must not exceed '
-            f'config.pairs.pos_low={pairs.pos_low}; both count from the most similar pair down'
-        )
-    treated = pairs.remove or pairs.margin != 0 or pairs.temperature_scale != 1
-    if pairs.select == 'none' and treated:
-        raise UserError(
-            "config.pairs.select='none': nothing is selected, so remove, margin and "
-            'temperature_scale would do nothing; select difficult or all, or leave them at '
-            'False, 0 and 1'
-        )
-    if pairs.select == 'all' and pairs.remove:
-        raise UserError(
-            'config.pairs.remove=True: with select=all no negative would be left; '
-            'select difficult pairs, or use margin or temperature_scale'
-        )
-
-
-def differences(old: dict, new: dict) -> list[str]:
+def differences(old: Mapping, new: Mapping) -> list[str]:
     """Names the fields in which two configs differ, with both values; not those without effect."""
     old, new = flatten(old), flatten(new)
     return [
-        f'{path}: {old.get(path)!r} there, {new.get(path)!r} here'
+        f'{path}: {_shown(old, path)} there, {_shown(new, path)} here'
         for path in sorted((old.keys() | new.keys()) - _WITHOUT_EFFECT)
-        if old.get(path) != new.get(path)
+        if path not in old or path not in new or old[path] != new[path]
     ]
 
 
@@ -376,3 +348,20 @@ def flatten(config, prefix: str = '') -> dict[str, Any]:
         path = f'{prefix}{name}'
         flat |= flatten(value, path + '.') if hasattr(value, 'items') else {path: value}
     return flat
+
+
+def _check_values(values: Mapping[str, Any]) -> None:
+    for path in values:
+        check_field(path)
+    for path, field in FIELDS.items():
+        if path not in values:
+            raise UserError(f'config.{path}: missing; start the config from config.default()')
+        if not field.rule.holds(values[path]):
+            names = field.rule.allowed.removeprefix('one of ').split(', ')
+            near = difflib.get_close_matches(str(values[path]), names, n=1)
+            hint = f'; did you mean {near[0]}?' if near else ''
+            raise UserError(f'config.{path}={values[path]!r}: must be {field.rule.allowed}{hint}')
+
+
+def _shown(values: Mapping[str, Any], path: str) -> str:
+    return repr(values[path]) if path in values else 'absent'

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict, config_flags
 
 from contrastive_jax import cli, compilation, distributed, preemption, progress
 from contrastive_jax.advice import advice
-from contrastive_jax.config import validate
+from contrastive_jax.config import resolve, validate
 from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import Construction, construct
 from contrastive_jax.data.stored import StoredImages
@@ -36,7 +36,7 @@ from contrastive_jax.provenance import git_commit, platform_flags, versions
 from contrastive_jax.training.loop import Pretrained, check_batch, pretrain
 from contrastive_jax.workdir import RESULT, check_workdir, claim_workdir, locked
 
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'Config file, with :variant if wanted.')
+config_flags.DEFINE_config_file('config', None, 'Config file, with :variant if wanted.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder that the run writes to, and resumes from.')
 _DISTRIBUTED = flags.DEFINE_bool(
     'distributed', None, 'Join other processes; by itself under srun and on Cloud TPU.'
@@ -62,6 +62,8 @@ def run(config: ConfigDict, workdir: Path) -> dict:
       UserError: anything wrong with config, data or workdir; before compilation, nothing written.
     """
     validate(config)
+    config, words = resolve(config)
+    _print_lines(words)
     distributed.check_same(config.to_json(sort_keys=True), 'config')
     distributed.by_writer(lambda: check_workdir(workdir, config))
     if (workdir / RESULT).exists():
@@ -104,6 +106,7 @@ def _train_and_probe(
     began: float,
 ) -> dict:
     split = construction.split
+    _print_lines(_treatment(config))
     with preemption.noting() as told_to_stop:
         pretrained = pretrain(config, split, workdir, told_to_stop)
     accuracies = _probe_all(config, dataset, pretrained)
@@ -113,6 +116,8 @@ def _train_and_probe(
         **_by_class(accuracies, split.labels, dataset.classes),
         **construction.summary(dataset.classes),
         'test_images': len(dataset.test.images),
+        'steps': int(pretrained.final.step),
+        'epochs': int(pretrained.final.step) / (len(split.images) // config.batch_size),
         'skipped_images': dataset.skipped,
         'skipped_updates': int(pretrained.final.skipped),
         'pairs_per_second': pretrained.pairs_per_second,
@@ -125,6 +130,17 @@ def _train_and_probe(
     distributed.by_writer(lambda: write_sealed_json(workdir / RESULT, result))
     _print_table(accuracies, result, workdir)
     return result
+
+
+def _treatment(config: ConfigDict) -> list[str]:
+    """A line that says how pairs are treated; none of a denoiser, which compares no pairs."""
+    pairs = config.pairs
+    if config.model.name in DENOISERS:
+        return []
+    return [
+        f'arm {config.arm or "without a name"}: select={pairs.select}, remove={pairs.remove}, '
+        f'margin={pairs.margin}, temperature_scale={pairs.temperature_scale}'
+    ]
 
 
 def _check_labels(config: ConfigDict, dataset: sources.Dataset) -> None:
@@ -182,6 +198,7 @@ def _probe_all(
             (represent(test.images), test.labels),
             num_classes=len(dataset.classes),
             config=config.probe,
+            validate=not name,
         )
     return accuracies
 
@@ -212,6 +229,10 @@ def _flat(accuracies: dict[str, Accuracies]) -> dict[str, float | None]:
             'knn_accuracy',
             'raw_pixel_accuracy',
             'random_encoder_accuracy',
+            'validation_accuracy',
+            'validation_few_label_accuracy',
+            'validation_knn_accuracy',
+            'validation_knn20_accuracy',
         )
     )
     for who, values in accuracies.items():
@@ -222,6 +243,11 @@ def _flat(accuracies: dict[str, Accuracies]) -> dict[str, float | None]:
         flat[f'{prefix}knn_accuracy'] = values.knn
         flat[f'{prefix}knn20_accuracy'] = values.knn20
         flat[f'{prefix}l2'] = values.l2
+        if values.validation is not None:
+            flat['validation_accuracy'] = values.validation.linear
+            flat['validation_few_label_accuracy'] = values.validation.few_label
+            flat['validation_knn_accuracy'] = values.validation.knn
+            flat['validation_knn20_accuracy'] = values.validation.knn20
     return flat
 
 
@@ -235,6 +261,11 @@ def _by_class(
     groups = by_group(by_class, np.bincount(trained, minlength=len(classes)))
     named = {f'linear_accuracy_{name}': value for name, value in groups.items()}
     return {**named, 'linear_accuracy_by_class': dict(zip(classes, by_class, strict=True))}
+
+
+def _print_lines(lines: list[str]) -> None:
+    for line in lines:
+        print(line)
 
 
 def _print_table(accuracies: dict[str, Accuracies], result: dict, workdir: Path) -> None:
@@ -273,7 +304,9 @@ def _main() -> None:
     if jax.process_count() > 1:
         preemption.pass_interrupt_on()
     with distributed.one_voice(), distributed.or_leave(), compilation.refusals():
-        run(_CONFIG.value, Path(_WORKDIR.value))
+        config, words = cli.config_of_flags()
+        _print_lines(words)
+        run(config, Path(_WORKDIR.value))
 
 
 if __name__ == '__main__':

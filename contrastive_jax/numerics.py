@@ -71,7 +71,10 @@ def exact_share(share: Number, count: int) -> Fraction:
 
 
 def percentile_rank(percentile: Number, count: int) -> int:
-    """`ceil(percentile * count)`, exactly: the rank at which a descending order is cut."""
+    """`ceil(percentile * count)`, exactly: the rank at which a descending order is cut.
+
+    Percentiles count from the top: 0.1 of 50 is rank 5, the last of the most similar tenth.
+    """
     return math.ceil(exact_share(percentile, count))
 
 
@@ -80,7 +83,7 @@ def check_percentiles(pos_high: Number, pos_low: Number) -> None:
     if not 0 <= pos_high <= pos_low <= 1:
         raise ValueError(
             f'pos_high={pos_high}, pos_low={pos_low}: need 0 <= pos_high <= pos_low <= 1, '
-            'fractions of the descending order of similarities'
+            'percentiles from the most similar down'
         )
 
 

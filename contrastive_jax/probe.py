@@ -52,7 +52,10 @@ def run(path: str, out: Path | None, labels_per_class: int, *, overwrite: bool =
         (test.rows, test.labels),
         num_classes=len(train.classes),
         config=options,
+        validate=True,
     )._asdict()
+    validation = found['validation']
+    found['validation'] = None if validation is None else validation._asdict()
     found['by_class'] = dict(zip(train.classes, found['by_class'], strict=True))
     if out is not None:
         write_json(out, found)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from contrastive_jax.config import default, validate
+from contrastive_jax.config import restored, validate
 from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import Construction, construct
 from contrastive_jax.data.stored import in_memory
@@ -52,10 +52,14 @@ def load_run(workdir: Path) -> TrainedRun:
     path = workdir / CONFIG
     if not path.is_file():
         raise UserError(f'--workdir={workdir}: holds no {CONFIG}; give the folder of a run')
-    # A run of an earlier version did what the defaults of newer fields do.
-    config = default()
-    config.update(ConfigDict(read_json(path)))
-    validate(config)
+    stored = read_json(path)
+    try:
+        config = restored(stored)
+        validate(config)
+    except UserError as error:
+        raise UserError(
+            f'{path}: {error}; it was written by another version, or changed by hand'
+        ) from error
     if not (workdir / 'checkpoints').is_dir():
         raise UserError(f'--workdir={workdir}: holds no checkpoint; train it first')
     dataset = sources.load(config.data)

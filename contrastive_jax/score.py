@@ -75,8 +75,9 @@ class Options(NamedTuple):
     """How it is scored.
 
     Attributes:
-      pos_high: start of the difficult band.
-      pos_low: its end.
+      pos_high: where the difficult band begins, as a percentile from the top: 0.1 is the most
+        similar tenth.
+      pos_low: where it ends, from the top too.
       latent_classes: of `sas`: 'k-means', which needs no labels, or 'labels'.
     """
 
@@ -352,7 +353,16 @@ if __name__ == '__main__':
     flags.DEFINE_string('labels', None, 'With --features: npy file of n integers.')
     flags.DEFINE_string('out', None, 'Folder to write to; the workdir by default.')
     flags.DEFINE_bool('overwrite', False, 'Replace the files of an earlier scoring.')
-    flags.DEFINE_float('pos_high', None, 'Start of the difficult band; as the run has it, or 0.1.')
-    flags.DEFINE_float('pos_low', None, 'End of the difficult band; as the run has it, or 0.5.')
+    flags.DEFINE_float(
+        'pos_high',
+        None,
+        'Where the difficult band begins, as a percentile from the top: 0.1 is the most similar '
+        'tenth. By default as the run has it, or 0.1.',
+    )
+    flags.DEFINE_float(
+        'pos_low',
+        None,
+        'Where the difficult band ends, from the top too. By default as the run has it, or 0.5.',
+    )
     flags.DEFINE_enum('latent_classes', None, ['k-means', 'labels'], 'Of the score sas.')
     cli.run(lambda: main(flags.FLAGS))

@@ -55,7 +55,7 @@ class Prepared(NamedTuple):
       features: `[n, k]` of them.
       encoder: frozen.
       bank: of them.
-      band: percentiles of its difficult band.
+      band: percentiles of its difficult band, from the most similar image down.
     """
 
     run: TrainedRun

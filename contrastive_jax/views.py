@@ -63,8 +63,8 @@ def draw(config: ConfigDict, path: Path, *, overwrite: bool = False) -> None:
 
 
 if __name__ == '__main__':
-    _CONFIG = config_flags.DEFINE_config_file('config', None, 'Config file, with :variant.')
+    config_flags.DEFINE_config_file('config', None, 'Config file, with :variant.')
     _OUT = flags.DEFINE_string('out', 'views.png', 'Picture to write.')
     _OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Replace an earlier picture.')
     flags.mark_flag_as_required('config')
-    cli.run(lambda: draw(_CONFIG.value, Path(_OUT.value), overwrite=_OVERWRITE.value))
+    cli.run(lambda: draw(cli.config_of_flags()[0], Path(_OUT.value), overwrite=_OVERWRITE.value))

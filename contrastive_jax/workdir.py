@@ -12,7 +12,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from contrastive_jax.config import differences
+from contrastive_jax.config import completed, differences
 from contrastive_jax.data.constructions import Construction
 from contrastive_jax.errors import UserError
 from contrastive_jax.files import read_arrays, read_json, write_sealed_json, write_whole
@@ -71,7 +71,7 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
             )
         return
     try:
-        changed = differences(read_json(workdir / CONFIG), config.to_dict())
+        changed = differences(completed(read_json(workdir / CONFIG)), config.to_dict())
     except UserError as error:
         raise UserError(f'{error}; restore it from a copy, or choose another --workdir') from error
     if changed:

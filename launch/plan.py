@@ -1,6 +1,12 @@
-"""From a grid to its runs: every cell with every seed, each named by its whole config."""
+"""From a grid to its runs: every cell with every seed, each named by its config.
+
+The name of a run is a hash of what its config, arm resolved, sets other than the default. So a new
+field renames no run. Runs that are there under another name, as earlier versions gave it, are
+recognised by the config in their folder.
+"""
 
 import ast
+import contextlib
 import difflib
 import hashlib
 import importlib
@@ -8,12 +14,15 @@ import json
 import pkgutil
 import runpy
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from contrastive_jax.config import FIELDS, check_field, completed, flatten, resolve
+from contrastive_jax.errors import UserError
+from contrastive_jax.files import read_json
 from launch import grids
 from launch.grids import ScoresOf
 
@@ -32,7 +41,7 @@ class Run(NamedTuple):
     Attributes:
       cells: the cells that it is the run of; two may ask for the same.
       seed: its seed.
-      folder: its workdir, named by the hash of its config.
+      folder: its workdir.
       commands: to be executed one after the other.
       makes: of each command the file that is there once it is done.
       needs: folder of the run that has to be done before, or None.
@@ -116,22 +125,25 @@ def plan(
         for value in fields.values()
         if isinstance(value, ScoresOf)
     }
+    there = _runs_under_other_names(folder)
     runs: dict[Path, Run] = {}
     for seed in seeds:
-        names = {}
+        names, folders = {}, {}
         by = {cell: sorted(s.by for s in scored if s.cell == cell) for cell in cells}
         for cell in sorted(cells, key=lambda cell: not by[cell]):
             fields = {**cells[cell], **extra, 'seed': seed}
-            sources = {
-                p: str(_scores_folder(names[v.cell], v.by))
-                for p, v in fields.items()
-                if isinstance(v, ScoresOf)
+            wanted = {p: v for p, v in fields.items() if isinstance(v, ScoresOf)}
+            sources = {p: str(_scores_folder(names[v.cell], v.by)) for p, v in wanted.items()}
+            names[cell] = name = _name(_values(base, fields | sources))
+            own = folder / name
+            folders[cell] = own if own.exists() else there.get(name, own)
+            fields |= {
+                p: str(_scores_folder(folders[v.cell], v.by) / 'scores.npz')
+                for p, v in wanted.items()
             }
-            names[cell] = name = _name(base, fields | sources)
-            fields |= {path: str(folder / name / 'scores.npz') for path, name in sources.items()}
-            run = _run(cell, seed, folder / name, config, fields, by[cell])
-            if sources:
-                run = run._replace(needs=folder / Path(next(iter(sources.values()))).parts[0])
+            run = _run(cell, seed, folders[cell], config, fields, by[cell])
+            if wanted:
+                run = run._replace(needs=folders[next(iter(wanted.values())).cell])
             same = runs.get(run.folder)
             runs[run.folder] = run if same is None else same._replace(cells=(*same.cells, cell))
     return list(runs.values())
@@ -146,25 +158,47 @@ def _load(spec: str) -> ConfigDict:
         raise GridError(f'--config={spec}: cannot be read ({error})') from error
 
 
-def _name(base: ConfigDict, fields: Mapping[str, Any]) -> str:
-    """Hash of the whole config; scores stand in it by the run that they are of, not by a path."""
-    config = ConfigDict(base.to_dict())
-    if unknown := fields.keys() - set(_paths(config)):
-        raise GridError(f'config.{", config.".join(sorted(unknown))}: no such field')
+def _values(base: ConfigDict, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a run by paths, as `main` will resolve it."""
+    config = base.copy_and_resolve_references()
     try:
+        for path in fields:
+            check_field(path)
         config.update_from_flattened_dict(fields)
+        return flatten(resolve(config, fields)[0])
     except (KeyError, TypeError) as error:
         raise GridError(f'config: {error.args[0]}') from error
-    whole = json.dumps(config.to_dict(), sort_keys=True)
-    return hashlib.sha256(whole.encode()).hexdigest()[:_NAME_DIGITS]
+    except UserError as error:
+        raise GridError(str(error)) from error
 
 
-def _paths(config: ConfigDict, prefix: str = '') -> Iterator[str]:
-    for name, value in config.items():
-        if isinstance(value, ConfigDict):
-            yield from _paths(value, f'{prefix}{name}.')
-        else:
-            yield prefix + name
+def _name(values: Mapping[str, Any]) -> str:
+    """Hash of a config; scores stand in it by the run that they are of, not by a path."""
+    # Without the arm, which the fields of `pairs` say too.
+    changed = {
+        path: value
+        for path, value in values.items()
+        if path != 'arm' and (path not in FIELDS or value != FIELDS[path].default)
+    }
+    text = json.dumps(changed, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:_NAME_DIGITS]
+
+
+def _runs_under_other_names(folder: Path) -> dict[str, Path]:
+    """Workdirs in a folder by the name that their config has, where they are called otherwise."""
+    configs = {}
+    for path in sorted(folder.glob('*/config.json')):
+        # What cannot be read is left to `main`, which says what is wrong.
+        with contextlib.suppress(OSError, UserError):
+            configs[path.parent.name] = completed(read_json(path))
+    names = {name: _name(values) for name, values in configs.items()}
+    for name, values in configs.items():
+        parts = ('', '', *Path(str(values['removal.scores'])).parts)
+        scored, by = (parts[-3], 'verify') if parts[-2] == 'verify' else (parts[-2], 'score')
+        if parts[-1] == 'scores.npz' and scored in configs:
+            source = str(_scores_folder(_name(configs[scored]), by))
+            names[name] = _name(values | {'removal.scores': source})
+    return {now: folder / name for name, now in names.items() if now != name}
 
 
 def _scores_folder(workdir: str | Path, by: str) -> Path:

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from contrastive_jax import config as base
 from contrastive_jax import main
 from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import construct
@@ -25,6 +26,12 @@ PROMISED = (
     'knn_accuracy',
     'raw_pixel_accuracy',
     'random_encoder_accuracy',
+    'validation_accuracy',
+    'validation_few_label_accuracy',
+    'validation_knn_accuracy',
+    'validation_knn20_accuracy',
+    'steps',
+    'epochs',
     'pairs_per_second',
     'seconds',
     'seed',
@@ -60,7 +67,11 @@ def test_a_run_writes_what_is_promised(config, tmp_path, capsys):
     assert result['test_images'] == 12
     # Two classes that differ in brightness: any encoder tells them apart.
     assert result['linear_accuracy'] > 0.9
-    assert json.loads((workdir / 'config.json').read_text()) == config.to_dict()
+    assert result['validation_accuracy'] > 0.7  # Of four images.
+    assert (result['steps'], result['epochs']) == (8, 4)
+    stored = json.loads((workdir / 'config.json').read_text())
+    assert stored == base.resolve(config)[0].to_dict()
+    assert stored['arm'] == 'margin'
     lines = _metrics(workdir)
     assert [line['step'] for line in lines] == list(range(1, 9))
     assert [line['epoch'] for line in lines] == [0, 0, 1, 1, 2, 2, 3, 3]
@@ -132,9 +143,10 @@ def test_a_finished_run_is_left_alone(config, tmp_path, capsys):
 
 
 @pytest.mark.newest
-# Before the first checkpoint, and after the second.
-@pytest.mark.parametrize('stop', [1, 7])
-def test_a_resumed_run_is_the_unbroken_one(config, tmp_path, monkeypatch, stop):
+# Before the first checkpoint, and after the second; by epochs, and by as many updates.
+@pytest.mark.parametrize(('stop', 'steps'), [(1, 0), (7, 0), (7, 8)])
+def test_a_resumed_run_is_the_unbroken_one(config, tmp_path, monkeypatch, stop, steps):
+    config.update(steps=steps, epochs=3 if steps else 4)
     split = sources.load(config.data).train
     unbroken, broken = tmp_path / 'unbroken', tmp_path / 'broken'
     for workdir in (unbroken, broken):
@@ -161,12 +173,44 @@ def test_a_resumed_run_is_the_unbroken_one(config, tmp_path, monkeypatch, stop):
     assert _metrics(broken) == _metrics(unbroken)
 
 
+@pytest.mark.parametrize('steps', [3, 5])
+def test_the_number_of_updates_can_be_fixed(config, tmp_path, steps):
+    # Of 40 images without 8: two steps of 16 an epoch, as with all of them.
+    config.removal.update(method='random', ratio=0.2)
+    config.steps = steps
+    result = main.run(config, tmp_path / 'run')
+    assert (result['steps'], result['epochs']) == (steps, steps / 2)
+    lines = _metrics(tmp_path / 'run')
+    assert [line['step'] for line in lines] == list(range(1, steps + 1))
+    assert [line['epoch'] for line in lines] == [0, 0, 1, 1, 2][:steps]
+    assert (tmp_path / 'run' / 'checkpoints' / str(steps)).is_dir()
+    rates = [line['learning_rate'] for line in lines]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < rates[0] / 2
+
+
 def test_without_labels_there_is_nothing_to_probe(config, tmp_path, capsys):
     write_npz(Path(config.data.data_dir), labels=False)
     result = main.run(config, tmp_path / 'run')
     assert result['linear_accuracy'] is None
+    assert result['validation_accuracy'] is None
     assert 'nothing to probe' in capsys.readouterr().out
     assert 'different_class_share' not in _metrics(tmp_path / 'run')[0]
+
+
+def test_a_run_of_before_a_field_existed_is_resumed(config, tmp_path, capsys):
+    workdir = tmp_path / 'run'
+    workdir.mkdir()
+    stored = config.to_dict()
+    del stored['arm'], stored['steps'], stored['denoise'], stored['moco']['shuffle']
+    (workdir / 'config.json').write_text(json.dumps(stored))
+    (workdir / 'result.json').write_text('{"linear_accuracy": 0.5}')
+    assert main.run(config, workdir) == {'linear_accuracy': 0.5}
+    config.moco.momentum = 0.5
+    with pytest.raises(
+        UserError, match=r'another config \(moco\.momentum: 0\.99 there, 0\.5 here\)'
+    ):
+        main.run(config, workdir)
 
 
 def test_a_workdir_of_another_config_is_refused(config, tmp_path):

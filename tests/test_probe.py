@@ -38,6 +38,7 @@ def test_features_from_elsewhere_are_probed(path, tmp_path):
     assert found['linear'] > 0.85
     assert found['knn20'] > 0.85
     assert found['by_class'].keys() == {'0', '10', '20'}
+    assert found['validation']['linear'] > 0.6  # Of six samples.
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Linear probing: multinomial logistic regression on frozen features, by L-BFGS.
 
-Axes: n samples, k features, c classes, g regularisation strengths, r draws.
+Axes: n samples, v held out, k features, c classes, g regularisation strengths, r draws.
 """
 
 from functools import partial
@@ -11,22 +11,23 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from contrastive_jax.randomness import Use, host_rng
 
 __all__ = [
+    'STRENGTHS',
     'Linear',
-    'choose_l2',
     'correct',
     'few_label_accuracies',
     'fit',
     'predict',
     'principal_axes',
     'standardise',
+    'try_strengths',
 ]
 
-# L2 strengths that `choose_l2` tries, strongest first: a tie goes to the stronger one.
+# L2 strengths to choose from, strongest first: a tie goes to the stronger one.
 STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 # L2 strength of the few-label probe: there are no labels to choose it by. For 100 samples it is
 # scikit-learn's default, C = 1.
@@ -141,33 +142,23 @@ def correct(
     return jnp.sum(predict(params, features) == labels)
 
 
-def choose_l2(
-    features: np.ndarray,
-    labels: np.ndarray,
+def try_strengths(
+    train: tuple[np.ndarray, np.ndarray],
+    held_out: tuple[np.ndarray, np.ndarray],
     *,
     num_classes: int,
-    validation_share: float,
-) -> float:
-    """The strength that is most accurate on a part of the training split held out for it.
+) -> Bool[np.ndarray, 'g v']:
+    """Whether probes of each of `STRENGTHS`, fitted on `train`, classify held-out samples right.
 
     Args:
-      features: `[n, k]` standardised.
-      labels: `[n]`.
+      train: features `[n, k]` standardised, and labels `[n]`.
+      held_out: the same of v other samples.
       num_classes: c.
-      validation_share: in (0, 1), the part held out; the split is the same for every encoder.
     """
-    order = host_rng(Use.VALIDATION, 0).permutation(len(labels))
-    held_out = max(1, round(validation_share * len(labels)))
-    kept, checked = order[held_out:], order[:held_out]
-    part, rest = (
-        (jnp.asarray(features[rows]), jnp.asarray(labels[rows])) for rows in (kept, checked)
-    )
+    part, (features, labels) = (tuple(map(jnp.asarray, rows)) for rows in (train, held_out))
     # One after the other: mapped, all would take as many steps as the slowest, at its step sizes.
-    scores = [
-        int(correct(fit(*part, jnp.float32(l2), num_classes=num_classes), *rest))
-        for l2 in STRENGTHS
-    ]
-    return STRENGTHS[int(np.argmax(scores))]
+    fits = (fit(*part, jnp.float32(l2), num_classes=num_classes) for l2 in STRENGTHS)
+    return np.stack([np.asarray(predict(fitted, features) == labels) for fitted in fits])
 
 
 def few_label_accuracies(

@@ -8,6 +8,7 @@ import numpy as np
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import linear
 from contrastive_jax.evaluation.knn import Rule, knn_predict
+from contrastive_jax.evaluation.validation import Validation, cross_fitted, hold_out
 
 __all__ = ['Accuracies', 'by_group', 'check_labels_per_class', 'probe']
 
@@ -25,6 +26,8 @@ class Accuracies(NamedTuple):
       knn20: of 20 neighbours with one vote each.
       l2: strength that the linear probe chose.
       by_class: of the linear probe, within each class; None for a class without test samples.
+      validation: accuracies on held-out training samples, to choose settings by; None where they
+        were not asked for, or where every class has one sample.
     """
 
     linear: float
@@ -34,6 +37,7 @@ class Accuracies(NamedTuple):
     knn20: float
     l2: float
     by_class: tuple[float | None, ...]
+    validation: Validation | None
 
 
 def probe(
@@ -42,41 +46,40 @@ def probe(
     *,
     num_classes: int,
     config,
+    validate: bool = False,
 ) -> Accuracies:
     """Measures one representation.
+
+    The L2 strength of the linear probe is the most accurate one on a part of the training split;
+    the probe is then fitted on all of it. Test samples are only ever classified.
 
     Args:
       train: features `[n, k]` and labels `[n]` of the training split.
       test: the same of the test split.
       num_classes: c.
       config: the section `probe` of a config.
+      validate: whether to measure accuracies on held-out training samples too.
     """
     (train_features, train_labels), (test_features, test_labels) = train, test
 
-    predictions = knn_predict(
-        jnp.asarray(train_features),
-        jnp.asarray(train_labels),
-        jnp.asarray(test_features),
-        num_classes=num_classes,
-        rules=(Rule(config.neighbours, config.knn_temperature), _PLAIN),
-    )
-    knn, knn20 = (float(np.mean(np.asarray(classes) == test_labels)) for classes in predictions)
+    knn, knn20 = _knn(train, test, num_classes, config)
     standard = linear.standardise(train_features, test_features)
     x_train, x_test = map(np.asarray, linear.principal_axes(*standard))
-    l2 = linear.choose_l2(
-        x_train,
-        train_labels,
-        num_classes=num_classes,
-        validation_share=config.validation_share,
-    )
+    kept, held_out = hold_out(train_labels, config.validation_share)
+    rest, checked = ((x_train[rows], train_labels[rows]) for rows in (kept, held_out))
+    tried = linear.try_strengths(rest, checked, num_classes=num_classes)
+    l2 = linear.STRENGTHS[int(np.argmax(tried.sum(axis=1)))]
     fitted = linear.fit(x_train, train_labels, jnp.float32(l2), num_classes=num_classes)
-    few = linear.few_label_accuracies(
-        (x_train, train_labels),
-        (x_test, test_labels),
-        num_classes=num_classes,
-        labels_per_class=config.labels_per_class,
-        draws=config.draws,
-    )
+    few = _few_label((x_train, train_labels), (x_test, test_labels), num_classes, config)
+    validation = None
+    if validate and len(held_out):
+        plain = tuple((train_features[rows], train_labels[rows]) for rows in (kept, held_out))
+        enough = np.unique(rest[1], return_counts=True)[1].min() >= config.labels_per_class
+        validation = Validation(
+            cross_fitted(tried),
+            float(_few_label(rest, checked, num_classes, config).mean()) if enough else None,
+            *_knn(*plain, num_classes, config),
+        )
     hits = np.asarray(linear.predict(fitted, x_test)) == test_labels
     return Accuracies(
         linear=float(np.mean(hits)),
@@ -89,6 +92,30 @@ def probe(
             float(np.mean(hits[test_labels == c])) if np.any(test_labels == c) else None
             for c in range(num_classes)
         ),
+        validation=validation,
+    )
+
+
+def _knn(train, test, num_classes: int, config) -> tuple[float, float]:
+    """Accuracies of the weighted and of the plain nearest neighbours."""
+    (features, labels), (queries, truth) = train, test
+    predictions = knn_predict(
+        *map(jnp.asarray, (features, labels, queries)),
+        num_classes=num_classes,
+        rules=(Rule(config.neighbours, config.knn_temperature), _PLAIN),
+    )
+    weighted, plain = (float(np.mean(np.asarray(classes) == truth)) for classes in predictions)
+    return weighted, plain
+
+
+def _few_label(train, test, num_classes: int, config) -> np.ndarray:
+    """Accuracies of the few-label probe, one for each draw."""
+    return linear.few_label_accuracies(
+        train,
+        test,
+        num_classes=num_classes,
+        labels_per_class=config.labels_per_class,
+        draws=config.draws,
     )
 
 

@@ -87,8 +87,9 @@ def sample_difficulty(
 
     Args:
       features: `[m, k]` encoder features, any scale; under a mapped axis the rows of this device.
-      pos_high: in [0, pos_low]; guide: one over the number of classes.
-      pos_low: in [pos_high, 1].
+      pos_high: where the band begins, as a percentile from the top: 0.1 is the most similar tenth.
+        In [0, pos_low]; guide: one over the number of classes.
+      pos_low: where it ends, from the top too, in [pos_high, 1].
       center: subtract the mean of all rows before the cosines are taken.
       block_size: anchors at a time; None for `numerics.default_block`.
       axis_name: mapped axis over which the rows are spread, alike on all; None on one device.

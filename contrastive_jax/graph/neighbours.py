@@ -28,8 +28,9 @@ def nearest_difficult(
     Args:
       features: `[n, k]`, any scale.
       samples: `[m]` indices.
-      pos_high: in [0, pos_low].
-      pos_low: in [pos_high, 1].
+      pos_high: where the band begins, as a percentile from the top: 0.1 is the most similar tenth.
+        In [0, pos_low].
+      pos_low: where it ends, from the top too, in [pos_high, 1].
       center: subtract the mean of all rows before the cosines are taken.
 
     Returns:

@@ -1,7 +1,8 @@
 """Selection of difficult pairs, from the similarities of a batch alone.
 
 A pair is difficult where its similarity lies between two percentiles of its anchor's order: above
-them the two are taken for one class, below them for easily told apart.
+them the two are taken for one class, below them for easily told apart. Percentiles count from the
+top: 0.1 is the most similar tenth.
 
 Axes: m local anchors, n rows of all devices, k features.
 Source: Section 5.1, Eq. 12.
@@ -66,8 +67,9 @@ def difficult_band(
 
     Args:
       features: `[m, k]` encoder features (before the projector), view 1 and then view 2.
-      pos_high: in [0, pos_low]; guide: one over the number of classes.
-      pos_low: in [pos_high, 1].
+      pos_high: where the band begins, as a percentile from the top: 0.1 is the most similar tenth.
+        In [0, pos_low]; guide: one over the number of classes.
+      pos_low: where it ends, from the top too, in [pos_high, 1].
       axis_name: mapped axis over which to gather the rows; None on one device.
       block_size: anchors at a time; None for `numerics.default_block`.
 

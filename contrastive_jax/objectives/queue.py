@@ -63,8 +63,9 @@ def queue_band(
     Args:
       features: `[m, k]` encoder features of the queries, before the projector.
       queue: `[n, k]` encoder features of the keys in the queue.
-      pos_high: in [0, pos_low]; guide: one over the number of classes.
-      pos_low: in [pos_high, 1].
+      pos_high: where the band begins, as a percentile from the top: 0.1 is the most similar tenth.
+        In [0, pos_low]; guide: one over the number of classes.
+      pos_low: where it ends, from the top too, in [pos_high, 1].
       block_size: anchors at a time; None for `numerics.default_block`.
 
     Returns:

@@ -8,12 +8,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from contrastive_jax.config import flatten
+from contrastive_jax.config import completed, flatten
 from contrastive_jax.errors import UserError
 from contrastive_jax.files import read_json
 from contrastive_jax.workdir import CONFIG, RESULT
 
-__all__ = ['CURVES', 'MEASURES', 'Run', 'as_text', 'find_runs', 'is_number', 'read_run']
+__all__ = [
+    'CURVES',
+    'MEASURES',
+    'SELECTED_BY',
+    'VALIDATION',
+    'Run',
+    'as_text',
+    'find_runs',
+    'is_number',
+    'read_run',
+]
 
 MEASURES = {
     'linear_accuracy': 'linear',
@@ -21,6 +31,14 @@ MEASURES = {
     'knn_accuracy': 'kNN',
     'knn20_accuracy': '20-NN',
 }
+# The same measures on training images that the probes were not fitted on.
+VALIDATION = {
+    'validation_accuracy': 'linear',
+    'validation_few_label_accuracy': 'few labels',
+    'validation_knn_accuracy': 'kNN',
+    'validation_knn20_accuracy': '20-NN',
+}
+SELECTED_BY = 'validation_accuracy'
 CURVES = ('loss', 'different_class_share')
 _METRICS = 'metrics.jsonl'
 _OWN = {CONFIG, RESULT, _METRICS}
@@ -33,7 +51,8 @@ class Run(NamedTuple):
       folder: as it was given, or found below what was given.
       status: 'finished'; 'unfinished', which may have failed; or 'damaged'.
       note: what is wrong, or how far it came.
-      config: flattened, every value as text; empty if it cannot be read.
+      config: flattened, every value as text, newer fields at their default; empty if it cannot
+        be read.
       seed: None if the config cannot be read.
       result: flattened; empty unless finished.
       curves: mean over the steps of each epoch, by name and epoch.
@@ -95,7 +114,7 @@ def read_run(folder: Path) -> Run:
     seed = config.get('seed')
     if not config_problem and (not isinstance(seed, int) or isinstance(seed, bool)):
         config_problem = f'{CONFIG} damaged: no seed'
-    wrong = [name for name in MEASURES if not _is_measure(result.get(name))]
+    wrong = [name for name in (*MEASURES, *VALIDATION) if not _is_measure(result.get(name))]
     if wrong:
         result_problem = f'{RESULT} damaged: {wrong[0]} is no number'
     if config_problem:
@@ -104,6 +123,8 @@ def read_run(folder: Path) -> Run:
         result = {}
     unfinished = not config_problem and result_problem == _missing(RESULT)
     damaged = (config_problem or result_problem) and not unfinished
+    # A run of before a field existed belongs with those that have its default.
+    config = completed(config) if config else {}
     return Run(
         as_text(str(folder)),
         'damaged' if damaged else 'unfinished' if unfinished else 'finished',

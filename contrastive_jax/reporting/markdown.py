@@ -3,7 +3,8 @@
 import html
 import re
 
-from contrastive_jax.reporting.tables import Report, Table
+from contrastive_jax.reporting.entries import Table
+from contrastive_jax.reporting.tables import Report
 
 __all__ = ['details', 'results']
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from html import escape
 
 from contrastive_jax.reporting.collect import CURVES, MEASURES
+from contrastive_jax.reporting.entries import Entry, Table
 from contrastive_jax.reporting.figures import DARK, DASHES, LIGHT, draw_curves, draw_dots
 from contrastive_jax.reporting.statistics import Cell
-from contrastive_jax.reporting.tables import Entry, Report, Table
+from contrastive_jax.reporting.tables import Report
 
 __all__ = ['page']
 

@@ -34,6 +34,8 @@ __all__ = [
 
 ABSENT, OWN = 'absent', 'one a seed'
 _PATHS = ('data.data_dir', 'removal.scores')
+# A name for what fields of `pairs` say too, so cells are neither named nor ordered by it.
+_DERIVED = ('arm',)
 _PLAIN = {'pairs.select': 'none', 'removal.ratio': '0', 'mixed.ratio': '0'}
 _LEVEL = 0.95
 LEAST_PAIRS = 3
@@ -88,7 +90,7 @@ def group(runs: Iterable[Run]) -> tuple[Cell, ...]:
             config = _without_place(run.config) | own
             fields[_key(config)] = config
             members[_key(config)].append(run)
-    names = differing(list(fields.values()))
+    names = _telling(list(fields.values()))
     order = sorted(members, key=lambda key: [_rank(name, fields[key].get(name)) for name in names])
     return tuple(Cell(_name(fields[key], names), fields[key], tuple(members[key])) for key in order)
 
@@ -101,6 +103,10 @@ def differing(configs: Sequence[dict[str, str]]) -> list[str]:
         (name for name in names if len({config.get(name) for config in configs}) > 1),
         key=lambda name: (order.get(name, len(order)), name),
     )
+
+
+def _telling(configs: Sequence[dict[str, str]]) -> list[str]:
+    return [name for name in differing(configs) if name not in _DERIVED]
 
 
 def _key(config: dict[str, str]) -> tuple[tuple[str, str], ...]:
@@ -148,7 +154,7 @@ def name_by_changes(cells: Sequence[Cell], baseline: int) -> tuple[Cell, ...]:
         return tuple(cells)
     base = cells[baseline].fields
     names = (
-        _name(cell.fields, differing([base, cell.fields])) if place != baseline else 'baseline'
+        _name(cell.fields, _telling([base, cell.fields])) if place != baseline else 'baseline'
         for place, cell in enumerate(cells)
     )
     return tuple(cell._replace(name=name) for cell, name in zip(cells, names, strict=True))

@@ -5,50 +5,33 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from contrastive_jax.reporting.collect import MEASURES, Run, as_text, is_number
+from contrastive_jax.reporting.choice import Choice
+from contrastive_jax.reporting.collect import MEASURES, SELECTED_BY, VALIDATION, Run
+from contrastive_jax.reporting.details import detail_tables
+from contrastive_jax.reporting.entries import (
+    DASH,
+    SPREAD,
+    Entry,
+    Table,
+    counted,
+    head,
+    mean_of,
+    numbered,
+    short,
+)
 from contrastive_jax.reporting.statistics import (
     ABSENT,
     LEAST_PAIRS,
     Cell,
     Difference,
-    Summary,
     accuracy_resolution,
     as_number,
     by_seed,
     differing,
     paired,
-    summarise,
 )
 
-__all__ = ['DASH', 'Entry', 'Report', 'Table', 'make_report', 'run_rows']
-
-DASH = '—'
-_MOST_CLASSES = 20
-_REPRESENTATIONS = {'random_encoder': 'untrained encoder', 'raw_pixel': 'raw pixels'}
-_SPREAD = 'Mean ± standard deviation over the seeds (n - 1 in its denominator), in brackets n.'
-
-
-class Entry(NamedTuple):
-    """One place of a table.
-
-    Attributes:
-      text: shown.
-      number: to sort by; None for a text, or where there is no number.
-      cell: whose colour stands beside it.
-    """
-
-    text: str
-    number: float | None = None
-    cell: int | None = None
-
-
-class Table(NamedTuple):
-    """One table with what a reader must know to read it."""
-
-    title: str
-    note: str
-    columns: tuple[str, ...]
-    rows: list[tuple[Entry, ...]]
+__all__ = ['Report', 'make_report']
 
 
 class Report(NamedTuple):
@@ -67,47 +50,37 @@ class Report(NamedTuple):
     details: list[Table]
 
 
-def make_report(runs: Sequence[Run], cells: Sequence[Cell], baseline: int) -> Report:
+def make_report(
+    runs: Sequence[Run], cells: Sequence[Cell], baseline: int, choice: Choice | None = None
+) -> Report:
     """Everything that is said about the runs.
 
     Args:
       runs: all of them.
       cells: their groups.
       baseline: the place of the cell that the others are compared with.
+      choice: the cell chosen by validation accuracy, if that was asked for.
     """
     counts = Counter(run.status for run in runs)
     states = ', '.join(
         f'{counts[name]} {name}' for name in ('finished', 'unfinished', 'damaged') if counts[name]
     )
     return Report(
-        f'{_count(len(runs), "run")} in {_count(len(cells), "cell")}: {states}.',
+        f'{counted(len(runs), "run")} in {counted(len(cells), "cell")}: {states}.',
         [f'{run.folder}: {run.status} ({run.note})' for run in runs if run.status != 'finished'],
-        _filled(_cells(cells, baseline), _accuracies(cells), _differences(cells, baseline)),
         _filled(
-            _representations(cells),
-            _training(cells),
-            _runs(runs, cells),
-            _origins(runs),
-            _settings(runs),
+            _chosen(cells, choice),
+            _cells(cells, baseline),
+            _accuracies(cells),
+            _validation(cells),
+            _differences(cells, baseline),
         ),
+        _filled(*detail_tables(runs, cells)),
     )
-
-
-def _count(number: int, what: str) -> str:
-    return f'{number} {what}' + ('' if number == 1 else 's')
 
 
 def _filled(*tables: Table) -> list[Table]:
     return [table for table in tables if table.rows]
-
-
-def _head(place: int, cell: Cell) -> Entry:
-    return Entry(f'{place + 1}: {cell.name}', place, place)
-
-
-def _short(place: int) -> Entry:
-    """Of a cell that an earlier table has named."""
-    return Entry(str(place + 1), place, place)
 
 
 def _cells(cells: Sequence[Cell], baseline: int) -> Table:
@@ -116,7 +89,7 @@ def _cells(cells: Sequence[Cell], baseline: int) -> Table:
     names = differing([cell.fields for cell in cells])
     rows = [
         (
-            _short(place),
+            short(place),
             *(_value(cell.fields.get(name, ABSENT)) for name in names),
             Entry(_seeds(cell, seeds)),
         )
@@ -138,13 +111,51 @@ def _value(text: str) -> Entry:
 def _accuracies(cells: Sequence[Cell]) -> Table:
     rows = [
         (
-            _head(place, cell),
-            *(_mean(cell, name, 100) for name in MEASURES),
+            head(place, cell),
+            *(mean_of(cell, name, 100) for name in MEASURES),
         )
         for place, cell in enumerate(cells)
     ]
-    note = f'{_SPREAD} {DASH}: not measured.'
+    note = f'{SPREAD} {DASH}: not measured.'
     return Table('Test accuracy, %', note, ('cell', *MEASURES.values()), rows)
+
+
+def _validation(cells: Sequence[Cell]) -> Table:
+    """The accuracies to choose by; no rows where no run has them."""
+    rows = [
+        (short(place), *(mean_of(cell, name, 100) for name in VALIDATION))
+        for place, cell in enumerate(cells)
+    ]
+    measured = any(entry.number is not None for row in rows for entry in row[1:])
+    note = (
+        'On training images that the probes were not fitted on. Choose settings by these, with '
+        f'--select, and report the test accuracies of what was chosen. {SPREAD}'
+    )
+    return Table(
+        'Validation accuracy, %', note, ('cell', *VALIDATION.values()), rows if measured else []
+    )
+
+
+def _chosen(cells: Sequence[Cell], choice: Choice | None) -> Table:
+    """What `--select` chose; no rows where it was not given."""
+    title = 'Chosen by validation accuracy, %'
+    columns = ('cell', 'validation, linear', *(f'test, {name}' for name in MEASURES.values()))
+    if choice is None:
+        return Table(title, '', columns, [])
+    cell = cells[choice.place]
+    row = (head(choice.place, cell), *(mean_of(cell, n, 100) for n in (SELECTED_BY, *MEASURES)))
+    compared = len(cells) - len(choice.skipped)
+    note = (
+        f'The highest mean validation accuracy of {counted(compared, "cell")}; test accuracies had '
+        f'no say. {SPREAD}'
+    )
+    if choice.tied:
+        note += f' As high, and later in the order: {numbered("cell", choice.tied)}.'
+    if choice.skipped:
+        note += f' Not compared, for no run is finished: {numbered("cell", choice.skipped)}.'
+    if choice.unequal:
+        note += ' Not all cells have the same seeds.'
+    return Table(title, note, columns, [row])
 
 
 def _seeds(cell: Cell, seeds: Sequence[int]) -> str:
@@ -160,16 +171,6 @@ def _seeds(cell: Cell, seeds: Sequence[int]) -> str:
     return '; '.join(filter(None, (' '.join(finished), ', '.join(others))))
 
 
-def _mean(cell: Cell, name: str, scale: int = 1, digits: int = 2) -> Entry:
-    found = summarise([scale * value for value in by_seed(cell, name).values()])
-    return Entry(DASH) if found is None else Entry(_spread(found, digits), found.mean)
-
-
-def _spread(found: Summary, digits: int) -> str:
-    std = '' if found.std is None else f' ± {found.std:.{digits}f}'
-    return f'{found.mean:.{digits}f}{std} ({found.n})'
-
-
 def _differences(cells: Sequence[Cell], baseline: int) -> Table:
     def against(cell: Cell, name: str) -> Entry:
         values, base = (
@@ -180,7 +181,7 @@ def _differences(cells: Sequence[Cell], baseline: int) -> Table:
 
     reference = cells[baseline] if cells else None
     rows = [
-        (_head(place, cell), *(against(cell, name) for name in MEASURES))
+        (head(place, cell), *(against(cell, name) for name in MEASURES))
         for place, cell in enumerate(cells)
         if place != baseline
     ]
@@ -191,144 +192,19 @@ def _differences(cells: Sequence[Cell], baseline: int) -> Table:
         f'{LEAST_PAIRS} pairs or of equal differences. The intervals are not corrected for how '
         'many there are.'
     )
+    updates = [set(by_seed(cell, 'steps').values()) for cell in cells]
+    # Runs of earlier versions do not say how many they made.
+    others = [place for place, made in enumerate(updates) if made and made != updates[baseline]]
+    if updates and not updates[baseline]:
+        others = []
+    if others:
+        note += (
+            f' Not of as many updates as the baseline: {numbered("cell", others)}; see Images '
+            'and time, and config.steps.'
+        )
     return Table('Difference to the baseline', note, ('cell', *MEASURES.values()), rows)
 
 
 def _interval(found: Difference) -> str:
     ends = DASH if found.interval is None else '{:+z.2f}, {:+z.2f}'.format(*found.interval)
     return f'{found.mean:+z.2f} [{ends}] ({found.n})'
-
-
-def _representations(cells: Sequence[Cell]) -> Table:
-    """The encoder before training, and the pixels: what the accuracies start from."""
-    # The linear ones carry no measure in their name.
-    names = ('accuracy', *list(MEASURES)[1:])
-    rows = []
-    for place, cell in enumerate(cells):
-        for who, title in _REPRESENTATIONS.items():
-            means = [_mean(cell, f'{who}_{name}', 100) for name in names]
-            if any(mean.number is not None for mean in means):
-                rows.append((_short(place), Entry(title), *means))
-    columns = ('cell', 'representation', *MEASURES.values())
-    return Table('Without pre-training: test accuracy, %', _SPREAD, columns, rows)
-
-
-def _training(cells: Sequence[Cell]) -> Table:
-    rows = [
-        (
-            _short(place),
-            _mean(cell, 'removed', digits=0),
-            Entry(_by_class(cell)),
-            _mean(cell, 'mixed', digits=0),
-            _mean(cell, 'pairs_per_second', digits=0),
-            _mean(cell, 'seconds', digits=0),
-        )
-        for place, cell in enumerate(cells)
-    ]
-    columns = ('cell', 'removed', 'removed by class', 'mixed', 'pairs/s', 'seconds')
-    return Table('Images and time', _SPREAD, columns, rows)
-
-
-def _by_class(cell: Cell) -> str:
-    """How many images of each class were removed, if that is the same for all runs."""
-    prefix = 'removed_by_class.'
-    counts = [
-        {k.removeprefix(prefix): v for k, v in run.result.items() if k.startswith(prefix)}
-        for run in cell.runs
-    ]
-    known = [some for some in counts if some and all(map(is_number, some.values()))]
-    if not known:
-        return DASH
-    if any(some != known[0] for some in known):
-        return 'differs by run'
-    least, most = min(known[0].values()), max(known[0].values())
-    if least == most:
-        return f'{as_text(most)} each'
-    if len(known[0]) > _MOST_CLASSES:
-        return f'{as_text(least)} to {as_text(most)}'
-    return ', '.join(f'{as_text(name)}: {as_text(value)}' for name, value in known[0].items())
-
-
-def _runs(runs: Sequence[Run], cells: Sequence[Cell]) -> Table:
-    places = _places(cells)
-    rows = []
-    for run in runs:
-        place = places.get(run.folder)
-        seed = DASH if run.seed is None else str(run.seed)
-        rows.append(
-            (
-                Entry(run.folder),
-                Entry(DASH) if place is None else _short(place),
-                Entry(seed, run.seed),
-                Entry(run.status),
-                *(_single(run.number(name)) for name in MEASURES),
-                Entry(run.note or DASH),
-            )
-        )
-    columns = ('run', 'cell', 'seed', 'status', *MEASURES.values(), 'notes')
-    return Table('Runs', 'Test accuracy, %.', columns, rows)
-
-
-def _places(cells: Sequence[Cell]) -> dict[str, int]:
-    return {run.folder: place for place, cell in enumerate(cells) for run in cell.runs}
-
-
-def _single(value: float | None) -> Entry:
-    return Entry(DASH) if value is None else Entry(f'{100 * value:.2f}', value)
-
-
-def _settings(runs: Sequence[Run]) -> Table:
-    configs = [run.config for run in runs if run.config]
-    different = set(differing(configs))
-    same = [name for name in (configs[0] if configs else ()) if name not in different]
-    rows = [(Entry(name), Entry(configs[0][name])) for name in same]
-    return Table('Settings equal in all runs', '', ('field', 'value'), rows)
-
-
-def _origins(runs: Sequence[Run]) -> Table:
-    """Versions and commits, a line each distinct."""
-    finished = [run for run in runs if run.status == 'finished']
-    found = {'versions': Counter(), 'git commit': Counter()}
-    for run in finished:
-        names = [name for name in run.result if name.startswith('versions.')]
-        parts = (f'{n.removeprefix("versions.")} {run.result[n]}' for n in names)
-        found['versions'][as_text(', '.join(parts)) or DASH] += 1
-        found['git commit'][as_text(run.result.get('git_commit') or DASH)] += 1
-    rows = [
-        (Entry(what), Entry(text), Entry(str(count), count))
-        for what, counts in found.items()
-        for text, count in counts.most_common()
-    ]
-    return Table('Made with', '', ('what', 'value', 'runs'), rows)
-
-
-def run_rows(
-    runs: Sequence[Run], cells: Sequence[Cell]
-) -> list[dict[str, str | float | int | None]]:
-    """One row a run: what it is, all fields that differ, and every numeric result."""
-    places = _places(cells)
-    different = differing([run.config for run in runs if run.config])
-    numbers = list(
-        dict.fromkeys(
-            name
-            for run in runs
-            for name, value in run.result.items()
-            if is_number(value) and name != 'seed'
-        )
-    )
-    rows = []
-    for run in runs:
-        place = places.get(run.folder)
-        values = {name: run.result.get(name) for name in numbers}
-        rows.append(
-            {
-                'run': run.folder,
-                'cell': None if place is None else place + 1,
-                **{name: run.config.get(name) for name in different},
-                'seed': run.seed,
-                'status': run.status,
-                'note': run.note,
-                **{as_text(k): v if is_number(v) else None for k, v in values.items()},
-            }
-        )
-    return rows

@@ -82,8 +82,9 @@ def estimate(
       features: `[n, k]`, not normalised; encoder features, before the projector. Centring them
         first changes the values: it makes the easy cosines negative.
       labels: `[n]` class of each image, or None.
-      pos_high: in [0, pos_low]; guide: one over the number of classes.
-      pos_low: in [pos_high, 1].
+      pos_high: where the band begins, as a percentile from the top: 0.1 is the most similar tenth.
+        In [0, pos_low]; guide: one over the number of classes.
+      pos_low: where it ends, from the top too, in [pos_high, 1].
       num_bootstrap: resamples, at least 2. Each costs about `10 n^2`; the estimate itself
         `n^2 (k + log n)`: a few thousand images are enough.
       seed: of the resampling.

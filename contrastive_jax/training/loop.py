@@ -29,6 +29,7 @@ from contrastive_jax.training.logs import (
     logged_pace,
     logged_steps,
 )
+from contrastive_jax.training.optimizer import count_steps
 from contrastive_jax.training.setup import set_up
 from contrastive_jax.training.step import TrainState
 from contrastive_jax.training.watch import Watch
@@ -73,7 +74,7 @@ def check_batch(batch_size: int, images: int, devices: int) -> None:
 def pretrain(
     config, split: Split, workdir: Path, told_to_stop: Callable[[int], bool] = lambda step: False
 ) -> Pretrained:
-    """Trains until the last epoch, from the newest checkpoint in `workdir` if there is one.
+    """Trains until the last step, from the newest checkpoint in `workdir` if there is one.
 
     Args:
       config: the whole config, validated.
@@ -88,7 +89,7 @@ def pretrain(
     n = len(split.images)
     check_batch(config.batch_size, n, jax.device_count())
     steps_per_epoch = n // config.batch_size
-    total = config.epochs * steps_per_epoch
+    total = count_steps(config, steps_per_epoch)
     graphdef, initial, step_function, schedule = set_up(
         config, pixel_moments(in_memory(split.images)), steps_per_epoch, devices.AXIS
     )

@@ -9,6 +9,7 @@ from functools import partial
 from jaxtyping import Array, Float
 
 from contrastive_jax import objectives
+from contrastive_jax.config import resolve
 
 __all__ = ['Objective', 'make_objective']
 
@@ -18,12 +19,14 @@ Objective = Callable[..., tuple[Float[Array, ''], dict[str, Float[Array, '']]]]
 
 
 def make_objective(config) -> Objective:
-    """Selection and loss as `config.pairs` and `config.loss` name them.
+    """Selection and loss as `config.arm`, `config.pairs` and `config.loss` name them.
 
     Returns:
       The objective. With labels its metrics hold `different_class_share` of the selected pairs;
       labels serve for this alone, but for the supervised loss.
     """
+    # For those who build a step without the command, whose arm nobody has resolved yet.
+    config, _ = resolve(config)
     return _queue_objective(config) if config.moco.queue_size else _batch_objective(config)
 
 

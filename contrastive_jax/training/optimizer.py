@@ -7,25 +7,36 @@ import jax
 import jax.numpy as jnp
 import optax
 
-__all__ = ['clip_by_trust_ratio', 'make_optimizer', 'make_schedule']
+__all__ = ['clip_by_trust_ratio', 'count_steps', 'make_optimizer', 'make_schedule']
 
 # The learning rate of a config is meant for this many images a step.
 _REFERENCE_BATCH = 256
 
 
+def count_steps(config, steps_per_epoch: int) -> int:
+    """Updates of a whole run: `config.steps`, or as many as `config.epochs` takes."""
+    return config.steps or config.epochs * steps_per_epoch
+
+
 def make_schedule(config, steps_per_epoch: int) -> optax.Schedule:
     """Linear warm-up from 0 to `learning_rate * batch_size / 256`, then cosine to 0.
+
+    The warm-up takes the share `warmup_epochs / epochs` of the steps, so that runs of equal steps
+    have equal schedules, however many images they train on.
 
     Args:
       config: the whole config.
       steps_per_epoch: steps in one pass over the images.
     """
     peak = config.optimizer.learning_rate * config.batch_size / _REFERENCE_BATCH
+    steps = count_steps(config, steps_per_epoch)
+    warmup = round(config.optimizer.warmup_epochs * (steps / config.epochs))
     return optax.warmup_cosine_decay_schedule(
         0.0,
         peak,
-        warmup_steps=round(config.optimizer.warmup_epochs * steps_per_epoch),
-        decay_steps=config.epochs * steps_per_epoch,
+        # A run of a few steps rounds its warm-up to all of them, and the cosine needs one.
+        warmup_steps=min(warmup, steps - 1),
+        decay_steps=steps,
     )
 
 

@@ -46,8 +46,8 @@ def band_pairs(
     Args:
       unit: `[n, k]` directions.
       anchors: `[m]` indices.
-      pos_high: start of the band.
-      pos_low: its end.
+      pos_high: where the band begins, as a percentile from the top: 0.1 is the most similar tenth.
+      pos_low: where it ends, from the top too.
       count: partners wanted; all of a smaller band.
 
     Raises:

@@ -38,8 +38,8 @@ def energy_scores(
       probability: `[n, s]`, `sigmoid(c - F)`.
       gain: `[n, s]`, G_K.
       motion: `[n, s]`, d_K.
-      pos_high: start of the band.
-      pos_low: its end.
+      pos_high: where the band begins, as a percentile from the top: 0.1 is the most similar tenth.
+      pos_low: where it ends, from the top too.
       temperature: tau.
 
     Returns:

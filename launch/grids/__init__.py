@@ -2,12 +2,13 @@
 
 A grid is a dict `CELLS`: the name of a cell, and the config fields in which it differs from the
 config that the grid is laid over. The first cell is the baseline. Bands of similarity are the
-config's own, which fit its number of classes.
+config's own, which fit its number of classes; so are margin and temperature scale, unless a grid is
+about them.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-__all__ = ['PLAIN', 'ScoresOf', 'treated']
+__all__ = ['PLAIN', 'ScoresOf']
 
 
 class ScoresOf(NamedTuple):
@@ -22,20 +23,4 @@ class ScoresOf(NamedTuple):
     by: str = 'score'
 
 
-def treated(
-    select: str = 'difficult',
-    *,
-    remove: bool = False,
-    margin: float = 0.0,
-    temperature_scale: float = 1.0,
-) -> dict[str, Any]:
-    """The fields of a treatment of pairs, all of them, whatever the config says."""
-    return {
-        'pairs.select': select,
-        'pairs.remove': remove,
-        'pairs.margin': margin,
-        'pairs.temperature_scale': temperature_scale,
-    }
-
-
-PLAIN = treated('none')
+PLAIN = {'arm': 'simclr'}

@@ -1,10 +1,12 @@
 """Fig. 4: where the difficult band begins and ends; its share of pairs of different classes."""
 
-from launch.grids import PLAIN, treated
-
-_COMBINED = treated(margin=0.1, temperature_scale=0.7)
+from launch.grids import PLAIN
 
 CELLS = {'baseline': PLAIN}
 for _high in (0.05, 0.1, 0.2, 0.3):
     for _low in (0.4, 0.6, 0.8, 1.0):
-        CELLS[f'{_high} to {_low}'] = _COMBINED | {'pairs.pos_high': _high, 'pairs.pos_low': _low}
+        CELLS[f'{_high} to {_low}'] = {
+            'arm': 'combined',
+            'pairs.pos_high': _high,
+            'pairs.pos_low': _low,
+        }

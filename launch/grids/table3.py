@@ -1,9 +1,9 @@
 """Table 3: a scaled temperature on every negative, and on difficult pairs alone."""
 
-from launch.grids import PLAIN, treated
+from launch.grids import PLAIN
 
 CELLS = {
     'baseline': PLAIN,
-    'temperature, all': treated('all', temperature_scale=0.7),
-    'temperature, difficult': treated(temperature_scale=0.7),
+    'temperature, all': {'arm': 'temperature_all'},
+    'temperature, difficult': {'arm': 'temperature'},
 }

@@ -1,11 +1,8 @@
 """Table 4: margin and temperature together, beside each of them alone and removal."""
 
-from launch.grids import PLAIN, treated
+from launch.grids import PLAIN
 
 CELLS = {
     'baseline': PLAIN,
-    'removal': treated(remove=True),
-    'margin': treated(margin=0.1),
-    'temperature': treated(temperature_scale=0.7),
-    'combined': treated(margin=0.1, temperature_scale=0.7),
+    **{arm: {'arm': arm} for arm in ('removal', 'margin', 'temperature', 'combined')},
 }

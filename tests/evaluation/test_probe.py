@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from contrastive_jax.evaluation import by_group, probe
+from contrastive_jax.evaluation import by_group, linear, probe
+from contrastive_jax.evaluation.validation import hold_out
 from tests.helpers import small_config
 
 
@@ -20,6 +21,15 @@ def test_the_accuracy_is_the_mean_over_the_classes_by_their_size():
     mean = np.average(found.by_class[:3], weights=sizes[:3])
     assert found.linear == pytest.approx(mean)
     assert 0.7 < found.linear <= 1
+
+
+def test_the_strength_is_the_one_that_held_out_samples_prefer():
+    (features, labels), test = _split(0, 90), _split(1, 60)
+    found = probe((features, labels), test, num_classes=4, config=small_config().probe)
+    x, _ = linear.principal_axes(*linear.standardise(features, test[0]))
+    rest, checked = ((np.asarray(x)[rows], labels[rows]) for rows in hold_out(labels, 0.1))
+    hits = linear.try_strengths(rest, checked, num_classes=4).sum(axis=1)
+    assert found.l2 == linear.STRENGTHS[int(np.argmax(hits))]
 
 
 def test_groups_are_thirds_by_the_images_trained_on():

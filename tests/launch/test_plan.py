@@ -1,3 +1,4 @@
+import hashlib
 import importlib
 import json
 import pkgutil
@@ -44,7 +45,7 @@ def test_every_run_of_every_grid_has_a_valid_config_of_its_own(grid, name, tmp_p
 
 @pytest.mark.parametrize('grid', GRIDS)
 def test_the_first_cell_is_plain(grid):
-    assert next(iter(cells_of(grid).values()))['pairs.select'] == 'none'
+    assert next(iter(cells_of(grid).values()))['arm'] == 'simclr'
 
 
 def test_grids_share_their_baseline(tmp_path):
@@ -60,6 +61,67 @@ def test_names_follow_every_field_and_nothing_else(tmp_path):
     assert plain == names(tmp_path / 'elsewhere')
     for change in ({'epochs': 7}, {'probe__draws': 3}, {'data__data_dir': '/images'}):
         assert not set(plain) & set(names(**change))
+
+
+def test_a_new_field_renames_no_run(tmp_path, monkeypatch):
+    before = [run.folder for run in _plan('fig1', tmp_path)]
+    monkeypatch.setitem(base.FIELDS, 'probe.new', base.FIELDS['probe.draws'])
+    assert [run.folder for run in _plan('fig1', tmp_path)] == before
+
+
+def test_a_run_has_one_name_however_its_arm_is_written(tmp_path):
+    fields = {'pairs.select': 'difficult', 'pairs.margin': 0.1, 'pairs.temperature_scale': 0.7}
+    cells = {'named': {'arm': 'combined'}, 'single': fields}
+    (run,) = plan(cells, DIGITS, [0], tmp_path, {})
+    assert run.cells == ('named', 'single')
+
+
+def test_fields_that_contradict_an_arm_end_the_plan(tmp_path):
+    with pytest.raises(
+        GridError, match=r"config\.arm='removal': contradicts config\.pairs\.select"
+    ):
+        _plan('table4', tmp_path, pairs__select='none')
+
+
+def _as_the_first_edition_left_it(run):
+    """The config of a run as it was stored, and the name that it gave the folder."""
+    flags = dict(override(f) for f in run.commands[0] if f.startswith('--config.'))
+    config = base.resolve(_with(flags), flags)[0].to_dict()
+    del config['arm'], config['steps']
+    source = config['removal']['scores']
+    removal = config['removal'] | {'scores': source and Path(source).parent.name}
+    text = json.dumps(config | {'removal': removal}, sort_keys=True)
+    return config, hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _with(flags):
+    config = importlib.import_module('configs.digits').get_config()
+    config.update_from_flattened_dict(flags)
+    return config
+
+
+def test_runs_of_the_first_edition_are_recognised(tmp_path):
+    new, old = tmp_path / 'new', tmp_path / 'old'
+    for run in _plan('cor41', new):
+        config, name = _as_the_first_edition_left_it(run)
+        if run.needs:
+            first = _as_the_first_edition_left_it(_plan('cor41', new)[0])[1]
+            config['removal']['scores'] = str(old / first / 'scores.npz')
+        (old / name).mkdir(parents=True)
+        (old / name / 'config.json').write_text(json.dumps(config))
+    made = {path.name for path in old.iterdir()}
+    runs = _plan('cor41', old)
+    assert {run.folder.name for run in runs} == made
+    assert not made & {run.folder.name for run in _plan('cor41', new)}
+    assert {run.needs for run in runs if run.needs} == {runs[0].folder}
+    scores = f'--config.removal.scores={runs[0].folder}/scores.npz'
+    assert all(scores in run.commands[0] for run in runs if run.needs)
+
+
+def test_a_folder_that_cannot_be_read_is_no_run_of_a_grid(tmp_path):
+    (tmp_path / 'broken').mkdir()
+    (tmp_path / 'broken' / 'config.json').write_text('{')
+    assert all(run.folder.name != 'broken' for run in _plan('table4', tmp_path))
 
 
 def test_scores_come_from_the_run_of_the_same_seed(tmp_path):

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from contrastive_jax.errors import UserError
@@ -37,6 +39,17 @@ def test_two_score_files_for_one_seed_are_two_cells(tmp_path):
     ]
 
 
+def test_runs_of_before_a_field_existed_are_in_the_cell_of_its_default(runs):
+    for path in (runs / 'plain' / '1', runs / 'margin' / '0'):
+        config = json.loads((path / 'config.json').read_text())
+        del config['denoise'], config['moco']['shuffle'], config['arm'], config['steps']
+        (path / 'config.json').write_text(json.dumps(config))
+    cells = cells_of(runs)
+    assert [[run.seed for run in cell.runs] for cell in cells] == [[0, 1, 2]] * 2
+    assert 'absent' not in ''.join(cell.name for cell in cells)
+    assert [cell.fields['arm'] for cell in cells] == ['simclr', 'margin']
+
+
 @pytest.mark.parametrize(('name', 'cells'), [('cifar10', 1), ('npz', 2)])
 def test_where_a_data_set_lies_matters_if_it_is_the_data_set(tmp_path, name, cells):
     for seed, place in enumerate(('here', 'here', 'there')):
@@ -52,7 +65,8 @@ def test_cells_are_ordered_by_size_after_the_defaults(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('wanted', 'place'), [(None, 0), ('pairs.margin=0.10', 1), ('pairs.select=none,epochs=2', 0)]
+    ('wanted', 'place'),
+    [(None, 0), ('pairs.margin=0.10', 1), ('pairs.select=none,epochs=2', 0), ('arm=margin', 1)],
 )
 def test_the_baseline_is_the_untreated_cell_or_the_one_named(runs, wanted, place):
     assert statistics.find_baseline(cells_of(runs), wanted) == place

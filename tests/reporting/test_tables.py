@@ -3,6 +3,7 @@ import pytest
 
 from contrastive_jax.reporting import markdown, statistics
 from contrastive_jax.reporting.collect import as_text, read_run
+from contrastive_jax.reporting.details import run_rows
 from tests.reporting.runs import MARGIN, cells_of, fake_result, report_of, texts, write_run
 
 
@@ -53,6 +54,30 @@ def test_what_was_removed_and_how_fast_it_was(runs):
     assert row['removed'] == '3 ± 0 (3)'
     assert row['removed by class'] == 'cat: 1, dog: 2'
     assert row['pairs/s'] == '101 ± 1 (3)'
+
+
+def test_equal_epochs_and_equal_updates_are_told_apart(tmp_path):
+    results = {'full': (100, 10.0), 'removed': (80, 10.0), 'fixed': (100, 12.5)}
+    for place, (name, (steps, epochs)) in enumerate(results.items()):
+        result = fake_result(0.5, 0, steps=steps, epochs=epochs)
+        write_run(tmp_path / name, result=result, model__width=4 + place)
+    report = report_of(tmp_path)
+    rows = texts(report, 'Images')
+    assert [(row['updates'], row['epochs']) for row in rows] == [
+        ('100 (1)', '10.00 (1)'),
+        ('80 (1)', '10.00 (1)'),
+        ('100 (1)', '12.50 (1)'),
+    ]
+    (table,) = (table for table in report.results if table.title.startswith('Difference'))
+    assert 'Not of as many updates as the baseline: cell 2; see' in table.note
+
+
+def test_a_result_does_not_take_the_column_of_a_field(tmp_path):
+    for epochs in (2, 3):
+        write_run(tmp_path / f'{epochs}', result=fake_result(0.5, 0, epochs=9.5), epochs=epochs)
+    runs = [read_run(path) for path in sorted(tmp_path.iterdir())]
+    rows = run_rows(runs, statistics.group(runs))
+    assert [(row['epochs'], row['result.epochs']) for row in rows] == [('2', 9.5), ('3', 9.5)]
 
 
 def test_representations_without_training_and_origins(runs):

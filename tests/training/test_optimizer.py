@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from contrastive_jax.training.optimizer import make_optimizer, make_schedule
+from contrastive_jax.training.optimizer import count_steps, make_optimizer, make_schedule
 from tests.helpers import small_config
 from tests.test_config import load_config
 
@@ -18,6 +18,27 @@ def test_schedule_warms_up_and_falls_to_zero():
     np.testing.assert_allclose(schedule(10), 0.6, rtol=1e-6)  # the peak, for 512 images
     np.testing.assert_allclose(schedule(30), 0.3, rtol=1e-6)  # half of the cosine
     np.testing.assert_allclose(schedule(50), 0, atol=1e-7)
+
+
+def test_equal_steps_have_equal_schedules_however_many_images_there_are():
+    config = small_config(steps=50, epochs=10, optimizer__warmup_epochs=2.0)
+    few, many = (make_schedule(config, steps_per_epoch=n) for n in (3, 40))
+    for step in (0, 5, 10, 30, 50):
+        assert few(step) == many(step)
+    by_epochs = make_schedule(
+        small_config(epochs=10, optimizer__warmup_epochs=2.0), steps_per_epoch=5
+    )
+    assert [few(step) for step in range(51)] == [by_epochs(step) for step in range(51)]
+
+
+def test_the_steps_of_a_run_are_those_given_or_those_of_its_epochs():
+    assert count_steps(small_config(epochs=7), 5) == 35
+    assert count_steps(small_config(epochs=7, steps=3), 5) == 3
+
+
+def test_a_run_of_one_step_has_a_schedule():
+    config = small_config(epochs=2, steps=1, optimizer__warmup_epochs=1.9)
+    assert make_schedule(config, steps_per_epoch=5)(0) > 0
 
 
 @pytest.mark.parametrize('name', ['sgd', 'lars', 'adamw'])

@@ -1,0 +1,80 @@
+"""Accuracies on a part of the training split, to choose settings by without the test split.
+
+Axes: n training samples, v of them held out, k features, g regularisation strengths.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from contrastive_jax.randomness import Use, host_rng
+
+__all__ = ['Validation', 'cross_fitted', 'hold_out']
+
+
+class Validation(NamedTuple):
+    """Accuracies in [0, 1] on the training samples that were held out, fitted on the others.
+
+    The encoder may have been pre-trained on the held-out images, and by the supervised loss on
+    their labels. Compare runs by these numbers; do not take them for test accuracies.
+
+    Attributes:
+      linear: of the linear probe.
+      few_label: mean over the draws of the few-label probe; None where a class has too few samples
+        left for a draw.
+      knn: of the weighted nearest neighbours.
+      knn20: of 20 neighbours with one vote each.
+    """
+
+    linear: float
+    few_label: float | None
+    knn: float
+    knn20: float
+
+
+def hold_out(
+    labels: Int[np.ndarray, ' n'], share: float
+) -> tuple[Int[np.ndarray, ' m'], Int[np.ndarray, ' v']]:
+    """Splits samples into those to fit on and those held out, in each class alike.
+
+    The split depends on the labels alone, so it is the same for every encoder and seed. A class of
+    one sample keeps it.
+
+    Args:
+      labels: class of each sample.
+      share: part to hold out, in (0, 0.5]; at least one sample, unless every class has only one.
+
+    Returns:
+      The rows to fit on, ascending, and the rows held out, class after class.
+    """
+    rng = host_rng(Use.VALIDATION, 0)
+    classes, counts = np.unique(labels, return_counts=True)
+    rows = np.concatenate([rng.permutation(np.flatnonzero(labels == label)) for label in classes])
+    single = np.repeat(counts == 1, counts)
+    # One row in 1 / share, counted through the classes, so that small ones get their part too.
+    ticks = np.floor(share * np.arange(len(rows) + 1) + rng.random())
+    chosen = (np.diff(ticks) > 0) & ~single
+    if not chosen.any():
+        chosen[np.argmax(np.repeat(counts, counts))] = not single.all()
+    return np.sort(rows[~chosen]), rows[chosen]
+
+
+def cross_fitted(hits: Bool[np.ndarray, 'g v']) -> float:
+    """Accuracy on held-out samples with the strength chosen on the other half of them.
+
+    The best of several strengths, measured on the samples that it was chosen by, would be a little
+    too good. Here each sample is classified with the strength that is most accurate on the samples
+    of the other half, so no sample has a say in how it is classified, all of them count, and
+    nothing is fitted again.
+
+    Args:
+      hits: whether each strength, strongest first, classifies each held-out sample right; samples
+        of one class stand together, so that every other one is a stratified half.
+    """
+    halves = hits[:, ::2], hits[:, 1::2]
+    chosen = [int(np.argmax(half.sum(axis=1))) for half in halves]
+    right = sum(
+        int(half[strength].sum()) for half, strength in zip(halves, reversed(chosen), strict=True)
+    )
+    return right / hits.shape[1]

@@ -1,0 +1,174 @@
+"""The tables of a report to look things up in, and the rows of its CSV file."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from contrastive_jax.config import FIELDS
+from contrastive_jax.reporting.choice import Choice
+from contrastive_jax.reporting.collect import MEASURES, Run, as_text, is_number
+from contrastive_jax.reporting.entries import DASH, SPREAD, Entry, Table, mean_of, short
+from contrastive_jax.reporting.statistics import Cell, differing
+
+__all__ = ['detail_tables', 'run_rows']
+
+_MOST_CLASSES = 20
+_REPRESENTATIONS = {'random_encoder': 'untrained encoder', 'raw_pixel': 'raw pixels'}
+
+
+def detail_tables(runs: Sequence[Run], cells: Sequence[Cell]) -> tuple[Table, ...]:
+    """Baselines, images and time, runs, versions, and settings that all runs share."""
+    return (
+        _representations(cells),
+        _training(cells),
+        _runs(runs, cells),
+        _origins(runs),
+        _settings(runs),
+    )
+
+
+def _representations(cells: Sequence[Cell]) -> Table:
+    """The encoder before training, and the pixels: what the accuracies start from."""
+    # The linear ones carry no measure in their name.
+    names = ('accuracy', *list(MEASURES)[1:])
+    rows = []
+    for place, cell in enumerate(cells):
+        for who, title in _REPRESENTATIONS.items():
+            means = [mean_of(cell, f'{who}_{name}', 100) for name in names]
+            if any(mean.number is not None for mean in means):
+                rows.append((short(place), Entry(title), *means))
+    columns = ('cell', 'representation', *MEASURES.values())
+    return Table('Without pre-training: test accuracy, %', SPREAD, columns, rows)
+
+
+def _training(cells: Sequence[Cell]) -> Table:
+    rows = [
+        (
+            short(place),
+            mean_of(cell, 'removed', digits=0),
+            Entry(_by_class(cell)),
+            mean_of(cell, 'mixed', digits=0),
+            mean_of(cell, 'steps', digits=0),
+            mean_of(cell, 'epochs'),
+            mean_of(cell, 'pairs_per_second', digits=0),
+            mean_of(cell, 'seconds', digits=0),
+        )
+        for place, cell in enumerate(cells)
+    ]
+    columns = (
+        *('cell', 'removed', 'removed by class', 'mixed', 'updates', 'epochs'),
+        *('pairs/s', 'seconds'),
+    )
+    note = f'Epochs: passes over the images that were pre-trained on. {SPREAD}'
+    return Table('Images and time', note, columns, rows)
+
+
+def _by_class(cell: Cell) -> str:
+    """How many images of each class were removed, if that is the same for all runs."""
+    prefix = 'removed_by_class.'
+    counts = [
+        {k.removeprefix(prefix): v for k, v in run.result.items() if k.startswith(prefix)}
+        for run in cell.runs
+    ]
+    known = [some for some in counts if some and all(map(is_number, some.values()))]
+    if not known:
+        return DASH
+    if any(some != known[0] for some in known):
+        return 'differs by run'
+    least, most = min(known[0].values()), max(known[0].values())
+    if least == most:
+        return f'{as_text(most)} each'
+    if len(known[0]) > _MOST_CLASSES:
+        return f'{as_text(least)} to {as_text(most)}'
+    return ', '.join(f'{as_text(name)}: {as_text(value)}' for name, value in known[0].items())
+
+
+def _runs(runs: Sequence[Run], cells: Sequence[Cell]) -> Table:
+    places = _places(cells)
+    rows = []
+    for run in runs:
+        place = places.get(run.folder)
+        seed = DASH if run.seed is None else str(run.seed)
+        rows.append(
+            (
+                Entry(run.folder),
+                Entry(DASH) if place is None else short(place),
+                Entry(seed, run.seed),
+                Entry(run.status),
+                *(_single(run.number(name)) for name in MEASURES),
+                Entry(run.note or DASH),
+            )
+        )
+    columns = ('run', 'cell', 'seed', 'status', *MEASURES.values(), 'notes')
+    return Table('Runs', 'Test accuracy, %.', columns, rows)
+
+
+def _places(cells: Sequence[Cell]) -> dict[str, int]:
+    return {run.folder: place for place, cell in enumerate(cells) for run in cell.runs}
+
+
+def _single(value: float | None) -> Entry:
+    return Entry(DASH) if value is None else Entry(f'{100 * value:.2f}', value)
+
+
+def _settings(runs: Sequence[Run]) -> Table:
+    configs = [run.config for run in runs if run.config]
+    different = set(differing(configs))
+    same = [name for name in (configs[0] if configs else ()) if name not in different]
+    rows = [(Entry(name), Entry(configs[0][name])) for name in same]
+    return Table('Settings equal in all runs', '', ('field', 'value'), rows)
+
+
+def _origins(runs: Sequence[Run]) -> Table:
+    """Versions and commits, a line each distinct."""
+    finished = [run for run in runs if run.status == 'finished']
+    found = {'versions': Counter(), 'git commit': Counter()}
+    for run in finished:
+        names = [name for name in run.result if name.startswith('versions.')]
+        parts = (f'{n.removeprefix("versions.")} {run.result[n]}' for n in names)
+        found['versions'][as_text(', '.join(parts)) or DASH] += 1
+        found['git commit'][as_text(run.result.get('git_commit') or DASH)] += 1
+    rows = [
+        (Entry(what), Entry(text), Entry(str(count), count))
+        for what, counts in found.items()
+        for text, count in counts.most_common()
+    ]
+    return Table('Made with', '', ('what', 'value', 'runs'), rows)
+
+
+def run_rows(
+    runs: Sequence[Run], cells: Sequence[Cell], choice: Choice | None = None
+) -> list[dict[str, str | float | int | None]]:
+    """One row a run: what it is, all fields that differ, and every numeric result.
+
+    A result with the name of a config field, as `epochs`, is called `result.epochs`.
+    """
+    places = _places(cells)
+    different = differing([run.config for run in runs if run.config])
+    numbers = list(
+        dict.fromkeys(
+            name
+            for run in runs
+            for name, value in run.result.items()
+            if is_number(value) and name != 'seed'
+        )
+    )
+    rows = []
+    for run in runs:
+        place = places.get(run.folder)
+        values = {name: run.result.get(name) for name in numbers}
+        rows.append(
+            {
+                'run': run.folder,
+                'cell': None if place is None else place + 1,
+                **({} if choice is None else {'chosen': place == choice.place}),
+                **{name: run.config.get(name) for name in different},
+                'seed': run.seed,
+                'status': run.status,
+                'note': run.note,
+                **{
+                    f'result.{k}' if k in FIELDS else as_text(k): v if is_number(v) else None
+                    for k, v in values.items()
+                },
+            }
+        )
+    return rows
