@@ -56,10 +56,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--dry_run', action='store_true', help='print the commands alone')
     parser.add_argument('extra', nargs='*', help='after --: --config.FIELD=VALUE for every cell')
     options = parser.parse_args(arguments)
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal or a log may know ASCII alone.
-        if hasattr(stream, 'reconfigure'):
-            stream.reconfigure(errors='backslashreplace')
     try:
         extra = dict(override(text) for text in options.extra)
         runs = plan(
