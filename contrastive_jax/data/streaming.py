@@ -144,17 +144,18 @@ def stream_views(
 
 
 def shared_memory_bytes(images: StoredImages, rows: int, workers: int) -> int:
-    """Shared memory that the batches take which workers have read ahead, at most.
+    """Shared memory that the batches of workers take, also on a busy machine.
 
     Each worker has `_READY` of them in its queue and holds one more, and as many wait in this
-    process for their turn. One is being copied, and one freed.
+    process for their turn. One is being copied. Grain frees those that were used in a thread of its
+    own, which falls behind by as many again where processes compete for the cores.
 
     Args:
       images: those that are read.
       rows: of each batch, read by this process.
       workers: processes that read.
     """
-    batches = workers * 2 * (_READY + 1) + 2 if workers else 0
+    batches = workers * 3 * (_READY + 1) + 2 if workers else 0
     return batches * rows * 2 * math.prod(images.shape[1:])
 
 

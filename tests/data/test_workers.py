@@ -64,7 +64,7 @@ def test_what_does_not_fit_into_shared_memory_is_refused(monkeypatch):
     images = _images()
     assert shared_memory_bytes(images, ROWS, 0) == 0
     assert shared_memory_bytes(images, ROWS, 3) - shared_memory_bytes(images, ROWS, 2) == (
-        6 * BATCH_BYTES
+        9 * BATCH_BYTES
     )
     check_workers(images, ROWS, 2)
     large = StoredImages(_noise, np.arange(N), 'noise', 100_000)
