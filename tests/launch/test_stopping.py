@@ -60,6 +60,8 @@ def _wait_for(*paths):
 def _launcher(runs, jobs):
     """Starts `run_all` in a process group of its own; its last line says how each run ended."""
     program = (
+        # Under nohup it would be ignored.
+        'import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n'
         'import json; from pathlib import *\n'
         'from launch.plan import *; from launch.local import *\n'
         f'outcomes = run_all({runs!r}, {jobs})\n'
