@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from contrastive_jax.provenance import git_commit, platform_flags, versions
+from contrastive_jax.runs.provenance import git_commit, platform_flags, versions
 
 __all__ = ['Ratio', 'Report', 'alternate', 'ceiling', 'options', 'ratio', 'spread', 'timed']
 

@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from benchmarks import measure, steps
 from contrastive_jax.data.batches import spread
+from contrastive_jax.runs.logs import MetricsLog
 from contrastive_jax.training import devices
-from contrastive_jax.training.logs import MetricsLog
 from contrastive_jax.training.loop import Recorder
 from contrastive_jax.training.setup import set_up
 from contrastive_jax.training.watch import Watch

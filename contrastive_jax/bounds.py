@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from contrastive_jax import cli, progress, theory
+from contrastive_jax import theory
 from contrastive_jax.data.feature_files import Features, read_features
 from contrastive_jax.data.sampling import representative
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import extract_features
-from contrastive_jax.files import write_whole
-from contrastive_jax.outputs import check_out, picture_suffixes
-from contrastive_jax.runs import load_run
+from contrastive_jax.runs.loading import load_run
+from contrastive_jax.runtime import cli, progress
+from contrastive_jax.runtime.files import write_whole
+from contrastive_jax.runtime.outputs import check_out, picture_suffixes
 
 _BOUNDS = {
     'without_difficult': 'no difficult examples (Thm 3.3)',
@@ -191,7 +192,7 @@ def main(values: flags.FlagValues) -> None:
     except ValueError as error:
         raise UserError(f'--{error}') from error
     if out is not None:
-        from contrastive_jax.theory.figures import figure
+        from contrastive_jax.reporting.theory_figures import figure
 
         page, kind = figure(model, values.labelling_error, feature_dim), out.suffix[1:].lower()
         write_whole(out, lambda file: page.savefig(file, dpi=100, format=kind))

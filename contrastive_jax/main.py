@@ -12,29 +12,29 @@ import numpy as np
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from contrastive_jax import cli, compilation, distributed, preemption, progress
-from contrastive_jax.advice import advice
 from contrastive_jax.config import resolve, validate
 from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import Construction, construct
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.data.streaming import check_workers
+from contrastive_jax.ebt.denoisers import DENOISERS
+from contrastive_jax.ebt.quality import denoising_quality
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import (
     Accuracies,
     by_group,
     calibrated,
     check_labels_per_class,
-    denoising_quality,
     extract_features,
     probe,
 )
 from contrastive_jax.evaluation.features import encoder_function
-from contrastive_jax.files import read_json, write_sealed_json
-from contrastive_jax.models import DENOISERS
-from contrastive_jax.provenance import git_commit, platform_flags, versions
+from contrastive_jax.runs.provenance import git_commit, platform_flags, versions
+from contrastive_jax.runs.workdir import RESULT, check_workdir, claim_workdir, locked
+from contrastive_jax.runtime import cli, compilation, distributed, preemption, progress
+from contrastive_jax.runtime.files import read_json, write_sealed_json
+from contrastive_jax.training.advice import advice
 from contrastive_jax.training.loop import Pretrained, check_batch, pretrain
-from contrastive_jax.workdir import RESULT, check_workdir, claim_workdir, locked
 
 config_flags.DEFINE_config_file('config', None, 'Config file, with :variant if wanted.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder that the run writes to, and resumes from.')

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from contrastive_jax import cli, progress
 from contrastive_jax.config import default
 from contrastive_jax.data.feature_files import read_splits
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import check_labels_per_class, probe
-from contrastive_jax.files import write_json
-from contrastive_jax.outputs import check_out
+from contrastive_jax.runtime import cli, progress
+from contrastive_jax.runtime.files import write_json
+from contrastive_jax.runtime.outputs import check_out
 
 __all__ = ['run']
 

@@ -11,15 +11,15 @@ from pathlib import Path
 
 from absl import flags
 
-from contrastive_jax import cli
 from contrastive_jax.errors import UserError
-from contrastive_jax.outputs import check_out
 from contrastive_jax.reporting import markdown
 from contrastive_jax.reporting.choice import choose
 from contrastive_jax.reporting.collect import find_runs, read_run
 from contrastive_jax.reporting.details import run_rows
 from contrastive_jax.reporting.statistics import find_baseline, group, name_by_changes
 from contrastive_jax.reporting.tables import make_report
+from contrastive_jax.runtime import cli
+from contrastive_jax.runtime.outputs import check_out
 
 __all__ = ['run']
 

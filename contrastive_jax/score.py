@@ -11,16 +11,17 @@ from typing import NamedTuple
 import numpy as np
 from absl import flags
 
-from contrastive_jax import cli, graph, progress
+from contrastive_jax import graph
 from contrastive_jax.data.feature_files import read_features
 from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.data.stored import checksum as image_checksum
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import extract_features
-from contrastive_jax.files import write_json
-from contrastive_jax.outputs import check_out
-from contrastive_jax.runs import load_run
+from contrastive_jax.runs.loading import load_run
+from contrastive_jax.runtime import cli, progress
+from contrastive_jax.runtime.files import write_json
+from contrastive_jax.runtime.outputs import check_out
 
 __all__ = ['Options', 'Samples', 'from_files', 'from_run', 'run']
 
@@ -242,7 +243,7 @@ def _by_class(score, labels, classes) -> dict[str, float] | None:
 
 def _draw(out: Path, samples: Samples, score: np.ndarray, band: dict) -> None:
     # Imported here, for the other commands do without it.
-    from contrastive_jax.graph import figures
+    from contrastive_jax.reporting import galleries as figures
 
     images, labels = samples.images, samples.labels
     classes = tuple(map(_printable, samples.classes))

@@ -12,21 +12,21 @@ import jax
 import numpy as np
 from absl import flags
 
-from contrastive_jax import cli
 from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.data.sources import Split
 from contrastive_jax.data.stored import checksum
+from contrastive_jax.ebt.verifier import compare, infer
+from contrastive_jax.ebt.verifier.encoding import Bank, Encoder, make_bank
+from contrastive_jax.ebt.verifier.fit import Fitted, Kind, Options, fit
+from contrastive_jax.ebt.verifier.pairs import Pairs, band_pairs, thinned
+from contrastive_jax.ebt.verifier.scores import energy_scores
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import extract_features
-from contrastive_jax.files import write_json, write_whole
-from contrastive_jax.outputs import check_out
 from contrastive_jax.randomness import KeyUse, device_key
-from contrastive_jax.runs import TrainedRun, load_run
-from contrastive_jax.verification import compare, infer
-from contrastive_jax.verification.encoding import Bank, Encoder, make_bank
-from contrastive_jax.verification.fit import Fitted, Kind, Options, fit
-from contrastive_jax.verification.pairs import Pairs, band_pairs, thinned
-from contrastive_jax.verification.scores import energy_scores
+from contrastive_jax.runs.loading import TrainedRun, load_run
+from contrastive_jax.runtime import cli
+from contrastive_jax.runtime.files import write_json, write_whole
+from contrastive_jax.runtime.outputs import check_out
 
 __all__ = ['run']
 
@@ -170,7 +170,7 @@ def run(
     write_whole(out / 'energies.npz', lambda file: np.savez(file, **arrays))
     if controls and 'class' in tables['train']:
         # Imported here, for it takes a second.
-        from contrastive_jax.verification import figures
+        from contrastive_jax.ebt.verifier import figures
 
         figures.overview(summary).savefig(out / 'verify.png', dpi=100)
     # Last: with it, everything is there.

@@ -10,13 +10,13 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from contrastive_jax import cli
 from contrastive_jax.config import validate
 from contrastive_jax.data import sources
 from contrastive_jax.data.sampling import representative
-from contrastive_jax.files import write_whole
-from contrastive_jax.outputs import check_out, picture_suffixes
 from contrastive_jax.randomness import KeyUse, device_key
+from contrastive_jax.runtime import cli
+from contrastive_jax.runtime.files import write_whole
+from contrastive_jax.runtime.outputs import check_out, picture_suffixes
 from contrastive_jax.training.augment import two_views
 
 _IMAGES, _VIEWS = 8, 10

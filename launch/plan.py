@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 
 from contrastive_jax.config import FIELDS, check_field, completed, flatten, resolve
 from contrastive_jax.errors import UserError
-from contrastive_jax.files import read_json
+from contrastive_jax.runtime.files import read_json
 from launch import grids
 from launch.grids import ScoresOf
 

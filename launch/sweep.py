@@ -23,7 +23,7 @@ from collections import deque
 from pathlib import Path
 
 from contrastive_jax.errors import UserError
-from contrastive_jax.shell import escape_missing_characters, expand_home
+from contrastive_jax.runtime.shell import escape_missing_characters, expand_home
 from launch import local
 from launch.children import STOPPED
 from launch.plan import GridError, Run, cells_of, override, plan

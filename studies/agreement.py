@@ -1,6 +1,6 @@
 """Does a score of difficulty agree with what a supervised classifier finds difficult? Spearman.
 
-    python -m benchmarks.agreement --config configs/digits.py --seeds 0 1 2
+    python -m studies.agreement --config configs/digits.py --seeds 0 1 2
 
 Scores come from an encoder trained without labels. Supervised difficulty is the loss, and the
 margin turned round, of a logistic regression that has not seen the sample (five folds): on raw
@@ -16,12 +16,12 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.detector import represent, train
 from benchmarks.measure import spread
 from benchmarks.steps import load
 from contrastive_jax import graph
 from contrastive_jax.data import sources
 from contrastive_jax.randomness import Use, legacy_rng
+from studies.detector import represent, train
 
 
 def supervised_difficulty(features, labels) -> dict[str, np.ndarray]:

@@ -1,7 +1,7 @@
 """Tables and a figure of the denoisers, from the runs of a grid: PSNR by evaluations and by FLOPs.
 
     python -m launch.sweep --grid=ebt_denoise --config=configs/ebt_denoise.py --seeds=3 --runs=runs
-    python -m benchmarks.denoising $(cat runs/ebt_denoise.txt) --out=docs/results/ebt
+    python -m studies.denoising $(cat runs/ebt_denoise.txt) --out=docs/results/ebt
 
 Mean and standard deviation over the seeds; runs that are not finished are named.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.measure import spread
 from contrastive_jax.config import completed
 from contrastive_jax.errors import UserError
-from contrastive_jax.files import read_json
+from contrastive_jax.runtime.files import read_json
 
 __all__ = ['main']
 

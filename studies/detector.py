@@ -1,6 +1,6 @@
 """Which score finds images that were made difficult? ROC-AUC on omega-mixed data, over seeds.
 
-    python -m benchmarks.detector --config configs/digits.py --seeds 0 1 2 --out detector.json
+    python -m studies.detector --config configs/digits.py --seeds 0 1 2 --out detector.json
 
 For each seed and both kinds of mixing (plain, and with the contrast of the source) an encoder is
 trained on the mixed images, then every score ranks them. 0.5 is chance; high = mixed.

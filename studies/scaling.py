@@ -1,7 +1,7 @@
 """How validation loss falls with data: an energy beside a feed-forward denoiser of equal size.
 
-    python -m benchmarks.scaling --subsets 84 168 337 674 1347 --seeds 3 --out docs/results/ebt
-    python -m benchmarks.scaling --config configs/ebt_denoise.py:cifar10 --data_dir DIR \
+    python -m studies.scaling --subsets 84 168 337 674 1347 --seeds 3 --out docs/results/ebt
+    python -m studies.scaling --config configs/ebt_denoise.py:cifar10 --data_dir DIR \
         --subsets 5000 50000 --out OUT
 
 Each is trained for as many steps on so many of the images, then measured on the test images at the
@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from benchmarks.steps import load
 from contrastive_jax.data import sources
-from contrastive_jax.evaluation import denoising_quality
+from contrastive_jax.ebt.quality import denoising_quality
 from contrastive_jax.randomness import Use, host_rng
 from contrastive_jax.training.loop import pretrain
 from launch.grids.ebt_denoise import CELLS

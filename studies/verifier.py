@@ -1,7 +1,7 @@
 """What System 2 finds, over seeds: the tables of `verify`, and mixed images beside System 1.
 
     python -m launch.sweep --grid=mixtures --config=configs/digits.py --seeds=3 --runs=runs/mixtures
-    python -m benchmarks.verifier --steps=1000 RUN RUN RUN ...
+    python -m studies.verifier --steps=1000 RUN RUN RUN ...
 
 Runs without a folder `verify` are verified first; those of mixed images without controls, for their
 scores alone. ROC-AUC is signed: high = mixed, as each score says, never turned round afterwards.
@@ -14,11 +14,12 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.measure import spread
-from contrastive_jax import compilation, graph, verify
+from contrastive_jax import graph, verify
 from contrastive_jax.data.stored import subset
 from contrastive_jax.evaluation import extract_features
-from contrastive_jax.files import read_arrays, read_json
-from contrastive_jax.runs import TrainedRun, load_run
+from contrastive_jax.runs.loading import TrainedRun, load_run
+from contrastive_jax.runtime import compilation
+from contrastive_jax.runtime.files import read_arrays, read_json
 
 Values = dict[str, list[float]]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from contrastive_jax.training.checkpoints import Checkpoints
+from contrastive_jax.runs.checkpoints import Checkpoints
 from tests.helpers import small_config, state_and_step
 
 ROOT = Path(__file__).parents[1]

@@ -9,7 +9,7 @@ from contrastive_jax import bounds, main, theory
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.data.sources import Dataset, Split
 from contrastive_jax.errors import UserError
-from contrastive_jax.runs import TrainedRun, load_run
+from contrastive_jax.runs.loading import TrainedRun, load_run
 from tests.helpers import small_config, write_npz
 
 ROOT = Path(__file__).parents[1]

@@ -14,9 +14,9 @@ from contrastive_jax import main
 from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.errors import UserError
-from contrastive_jax.runs import load_run
+from contrastive_jax.runs.loading import load_run
+from contrastive_jax.runs.workdir import claim_workdir
 from contrastive_jax.training import loop
-from contrastive_jax.workdir import claim_workdir
 from tests.helpers import small_config, write_npz
 
 ROOT = Path(__file__).parents[1]

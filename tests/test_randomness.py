@@ -8,16 +8,9 @@ import pytest
 
 from contrastive_jax.data.batches import step_indices
 from contrastive_jax.data.mixed import mix
-from contrastive_jax.evaluation.denoising import _over_batches
+from contrastive_jax.ebt.quality import _over_batches
 from contrastive_jax.graph import scores, subsets
-from contrastive_jax.randomness import (
-    KeyTag,
-    KeyUse,
-    Use,
-    device_key,
-    host_rng,
-    legacy_rng,
-)
+from contrastive_jax.randomness import KeyTag, KeyUse, Use, device_key, host_rng, legacy_rng
 from contrastive_jax.training.task import Place
 
 ROOT = Path(__file__).parents[1]
@@ -126,7 +119,7 @@ def _draws(path):
 def test_streams_are_made_in_one_file():
     files = [
         path
-        for folder in ('contrastive_jax', 'benchmarks', 'launch', 'configs')
+        for folder in ('contrastive_jax', 'benchmarks', 'studies', 'launch', 'configs')
         for path in (ROOT / folder).rglob('*.py')
         if path.name != 'randomness.py'
     ]

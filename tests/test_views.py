@@ -4,7 +4,7 @@ import pytest
 from contrastive_jax import views
 from contrastive_jax.data.sources import Dataset, Split
 from contrastive_jax.errors import UserError
-from contrastive_jax.outputs import picture_suffixes
+from contrastive_jax.runtime.outputs import picture_suffixes
 from contrastive_jax.views import draw
 from tests.helpers import small_config
 

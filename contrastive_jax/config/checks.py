@@ -5,10 +5,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from contrastive_jax.arms import ARMS
-from contrastive_jax.data.noise import LEVELS
+from contrastive_jax.config.arms import ARMS
+from contrastive_jax.ebt.denoisers import DENOISERS
+from contrastive_jax.ebt.noise import LEVELS
 from contrastive_jax.errors import UserError
-from contrastive_jax.models import DENOISERS
 
 __all__ = ['ENCODERS', 'check_together']
 

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict, config_dict
 
-from contrastive_jax import arms
-from contrastive_jax.arms import ARMS
-from contrastive_jax.config_checks import ENCODERS, check_together
-from contrastive_jax.config_rules import (
+from contrastive_jax.config import arms
+from contrastive_jax.config.arms import ARMS
+from contrastive_jax.config.checks import ENCODERS, check_together
+from contrastive_jax.config.rules import (
     BOOL,
     PART,
     PATH,
@@ -26,8 +26,9 @@ from contrastive_jax.config_rules import (
     one_of,
     one_of_or_empty,
 )
+from contrastive_jax.ebt.denoisers import DENOISERS
+from contrastive_jax.ebt.transformer import SIZES
 from contrastive_jax.errors import UserError
-from contrastive_jax.models import DENOISERS, SIZES
 
 __all__ = [
     'FIELDS',

@@ -12,7 +12,7 @@ import numpy as np
 
 from contrastive_jax.data.file_tree import Level, walk
 from contrastive_jax.errors import UserError
-from contrastive_jax.files import printable, read_text
+from contrastive_jax.runtime.files import printable, read_text
 
 __all__ = ['Files', 'Part', 'has_known_classes', 'label', 'label_tests', 'listed', 'read', 'some']
 

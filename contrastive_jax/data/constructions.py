@@ -14,7 +14,7 @@ from contrastive_jax.data.sources import Split
 from contrastive_jax.data.stored import StoredImages, checksum, subset
 from contrastive_jax.errors import UserError
 from contrastive_jax.graph import subsets
-from contrastive_jax.provenance import array_checksum
+from contrastive_jax.runs.provenance import array_checksum
 
 __all__ = ['Construction', 'construct']
 

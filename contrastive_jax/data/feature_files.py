@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from contrastive_jax.errors import UserError
-from contrastive_jax.files import read_arrays
+from contrastive_jax.runtime.files import read_arrays
 
 __all__ = ['Features', 'checked_labels', 'checked_rows', 'numbered', 'read_features', 'read_splits']
 

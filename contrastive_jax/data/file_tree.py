@@ -13,7 +13,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from contrastive_jax.errors import UserError
-from contrastive_jax.files import printable
+from contrastive_jax.runtime.files import printable
 
 __all__ = ['Level', 'formats', 'level', 'suffixes', 'walk']
 

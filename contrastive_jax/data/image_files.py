@@ -16,12 +16,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from contrastive_jax import progress
 from contrastive_jax.data.class_folders import Files, some
 from contrastive_jax.data.file_tree import formats
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.errors import UserError
-from contrastive_jax.files import printable
+from contrastive_jax.runtime import progress
+from contrastive_jax.runtime.files import printable
 
 __all__ = [
     'BrokenImage',

@@ -22,8 +22,8 @@ from contrastive_jax.data import class_folders
 from contrastive_jax.data.class_folders import Files, Part, listed
 from contrastive_jax.data.file_tree import Level, level, walk
 from contrastive_jax.errors import UserError
-from contrastive_jax.files import printable
 from contrastive_jax.randomness import Use, host_rng
+from contrastive_jax.runtime.files import printable
 
 __all__ = ['Layout', 'find']
 

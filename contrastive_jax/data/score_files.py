@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from contrastive_jax.errors import UserError
-from contrastive_jax.files import read_arrays, write_arrays, write_whole
+from contrastive_jax.runtime.files import read_arrays, write_arrays, write_whole
 
 __all__ = ['ScoreFile', 'read_scores', 'write_scores']
 

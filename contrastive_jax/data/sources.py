@@ -14,13 +14,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from contrastive_jax import progress
 from contrastive_jax.data import image_files, layout
 from contrastive_jax.data.class_folders import some
 from contrastive_jax.data.image_files import BrokenImage
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.errors import UserError
-from contrastive_jax.files import printable, read_arrays
+from contrastive_jax.runtime import progress
+from contrastive_jax.runtime.files import printable, read_arrays
 
 __all__ = ['Dataset', 'Split', 'load']
 

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from PIL import Image
 
-from contrastive_jax.provenance import array_checksum
 from contrastive_jax.randomness import Use, host_rng
+from contrastive_jax.runs.provenance import array_checksum
 
 __all__ = ['StoredImages', 'checksum', 'in_memory', 'random_crop', 'subset']
 

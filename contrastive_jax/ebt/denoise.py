@@ -12,9 +12,9 @@ from jax import lax
 from jaxtyping import Array, Float, Key
 
 from contrastive_jax.data.batches import Batch
-from contrastive_jax.data.noise import signal_and_noise, to_signed
-from contrastive_jax.models.denoisers import Diffusion, EnergyDenoiser, FeedForward
-from contrastive_jax.objectives import think, thinking_loss
+from contrastive_jax.ebt.denoisers import Diffusion, EnergyDenoiser, FeedForward
+from contrastive_jax.ebt.noise import signal_and_noise, to_signed
+from contrastive_jax.ebt.thinking import think, thinking_loss
 from contrastive_jax.randomness import KeyTag
 from contrastive_jax.training.task import Outcome, Place
 

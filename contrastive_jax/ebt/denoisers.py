@@ -7,13 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from contrastive_jax.models.transformer import (
-    SIZES,
-    EnergyTransformer,
-    Transformer,
-    patches,
-    unpatch,
-)
+from contrastive_jax.ebt.transformer import SIZES, EnergyTransformer, Transformer, patches, unpatch
 
 __all__ = ['DENOISERS', 'Diffusion', 'EnergyDenoiser', 'FeedForward', 'make_denoiser']
 

@@ -14,13 +14,13 @@ from jax import lax
 from jaxtyping import Array, Float
 from scipy.stats import rankdata
 
-from contrastive_jax import progress
 from contrastive_jax.data.batches import padded_batches
-from contrastive_jax.data.noise import CORRUPTIONS, corrupt, signal_and_noise, to_signed
 from contrastive_jax.data.sampling import representative
-from contrastive_jax.models.denoisers import Diffusion, FeedForward
-from contrastive_jax.objectives import think
+from contrastive_jax.ebt.denoisers import Diffusion, FeedForward
+from contrastive_jax.ebt.noise import CORRUPTIONS, corrupt, signal_and_noise, to_signed
+from contrastive_jax.ebt.thinking import think
 from contrastive_jax.randomness import KeyUse, device_key
+from contrastive_jax.runtime import progress
 
 __all__ = ['EVALUATIONS', 'denoising_quality', 'psnr']
 

@@ -1,6 +1,5 @@
-"""What an encoder or a denoiser is worth: features, probes, nearest neighbours, PSNR."""
+"""What an encoder is worth: features, probes, nearest neighbours."""
 
-from contrastive_jax.evaluation.denoising import denoising_quality
 from contrastive_jax.evaluation.features import extract_features
 from contrastive_jax.evaluation.probe import Accuracies, by_group, check_labels_per_class, probe
 from contrastive_jax.evaluation.untrained import calibrated
@@ -10,7 +9,6 @@ __all__ = [
     'by_group',
     'calibrated',
     'check_labels_per_class',
-    'denoising_quality',
     'extract_features',
     'probe',
 ]

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from contrastive_jax import distributed, progress
 from contrastive_jax.data.batches import padded_batches
 from contrastive_jax.data.stored import StoredImages
+from contrastive_jax.runtime import distributed, progress
 
 __all__ = ['encoder_function', 'extract_features', 'token_function']
 

@@ -10,8 +10,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from contrastive_jax.numerics import cosines, map_anchors, order_statistics, unit_rows
-from contrastive_jax.sharding import compiler_sharded
+from contrastive_jax.numerics import (
+    compiler_sharded,
+    cosines,
+    map_anchors,
+    order_statistics,
+    unit_rows,
+)
 
 __all__ = ['Rule', 'knn_predict']
 

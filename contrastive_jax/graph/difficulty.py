@@ -30,13 +30,13 @@ from contrastive_jax.graph._inputs import Features
 from contrastive_jax.graph._rows import checked, directions
 from contrastive_jax.numerics import (
     check_percentiles,
+    compiler_sharded,
     cosines,
     count_true,
     map_anchors,
     order_statistics,
     percentile_rank,
 )
-from contrastive_jax.sharding import compiler_sharded
 
 __all__ = ['SampleDifficulty', 'sample_difficulty']
 

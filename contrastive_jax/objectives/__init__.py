@@ -14,19 +14,10 @@ from contrastive_jax.objectives.queue import (
     queue_band,
     queue_different_class_share,
 )
-from contrastive_jax.objectives.thinking import Thought, think, thinking_loss
-from contrastive_jax.objectives.verification import (
-    compatibility_loss,
-    pair_nce,
-    thinking_start,
-    verification_loss,
-)
 
 __all__ = [
     'DifficultBand',
     'QueueBand',
-    'Thought',
-    'compatibility_loss',
     'debiased',
     'decoupled',
     'different_class_share',
@@ -35,13 +26,8 @@ __all__ = [
     'hard_negative',
     'info_nce',
     'nt_xent',
-    'pair_nce',
     'queue_band',
     'queue_different_class_share',
     'spectral',
     'supervised',
-    'think',
-    'thinking_loss',
-    'thinking_start',
-    'verification_loss',
 ]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from contrastive_jax.numerics import Scalar, masked_logsumexp, unit_rows
+from contrastive_jax.numerics import Scalar, compiler_sharded, masked_logsumexp, unit_rows
 from contrastive_jax.objectives._batch import (
     Metrics,
     check_positive,
@@ -18,7 +18,6 @@ from contrastive_jax.objectives._batch import (
     mean_over_anchors,
     positive_similarities,
 )
-from contrastive_jax.sharding import compiler_sharded
 
 __all__ = ['debiased', 'decoupled', 'hard_negative', 'supervised']
 

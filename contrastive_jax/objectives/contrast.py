@@ -7,10 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from contrastive_jax.numerics import Scalar, masked_logsumexp, unit_rows
+from contrastive_jax.numerics import Scalar, compiler_sharded, masked_logsumexp, unit_rows
 from contrastive_jax.objectives._batch import Metrics, check_positive, mean_over_anchors
 from contrastive_jax.objectives.pairs import Pairs, selection
-from contrastive_jax.sharding import compiler_sharded
 
 __all__ = ['nt_xent', 'spectral']
 

@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from contrastive_jax.numerics import (
     Number,
     check_percentiles,
+    compiler_sharded,
     cosines,
     map_anchors,
     order_statistics,
@@ -25,7 +26,6 @@ from contrastive_jax.numerics import (
     unit_rows,
 )
 from contrastive_jax.objectives._batch import Anchors, anchors_and_rows, gather
-from contrastive_jax.sharding import compiler_sharded
 
 __all__ = ['DifficultBand', 'different_class_share', 'difficult_band', 'difficult_pairs']
 

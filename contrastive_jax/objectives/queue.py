@@ -14,6 +14,7 @@ from contrastive_jax.numerics import (
     Number,
     Scalar,
     check_percentiles,
+    compiler_sharded,
     cosines,
     map_anchors,
     order_statistics,
@@ -23,7 +24,6 @@ from contrastive_jax.numerics import (
 from contrastive_jax.objectives._batch import Metrics, check_positive
 from contrastive_jax.objectives.contrast import contrast, share
 from contrastive_jax.objectives.pairs import class_counts, in_band
-from contrastive_jax.sharding import compiler_sharded
 
 __all__ = ['QueueBand', 'info_nce', 'queue_band', 'queue_different_class_share']
 

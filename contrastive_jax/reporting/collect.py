@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from contrastive_jax.config import completed, flatten
 from contrastive_jax.errors import UserError
-from contrastive_jax.files import read_json
-from contrastive_jax.workdir import CONFIG, RESULT
+from contrastive_jax.runs.workdir import CONFIG, RESULT
+from contrastive_jax.runtime.files import read_json
 
 __all__ = [
     'CURVES',

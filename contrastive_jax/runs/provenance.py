@@ -14,6 +14,7 @@ import numpy as np
 __all__ = ['array_checksum', 'git_commit', 'platform_flags', 'processor', 'versions']
 
 _PACKAGES = ('contrastive_jax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+_PACKAGE = Path(__file__).parents[1]
 _LINUX = sys.platform == 'linux'
 
 
@@ -53,11 +54,11 @@ def git_commit() -> str | None:
     command = ['git', 'describe', '--always', '--abbrev=40', '--dirty', '--match=']
     try:
         done = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+            command, cwd=_PACKAGE, capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError):
         # `git archive` writes its commit into this file.
-        archived = (Path(__file__).parent / 'COMMIT').read_text().strip()
+        archived = (_PACKAGE / 'COMMIT').read_text().strip()
         return None if archived.startswith('$') else archived
     return done.stdout.strip()
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from contrastive_jax import compilation, preemption, shell
 from contrastive_jax.config import PATHS, check_field, resolve, validate
 from contrastive_jax.errors import UserError
+from contrastive_jax.runtime import compilation, preemption, shell
 
 __all__ = ['config_of_flags', 'run']
 

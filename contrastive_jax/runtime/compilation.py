@@ -14,7 +14,7 @@ import jax
 from absl import logging
 
 from contrastive_jax.errors import UserError
-from contrastive_jax.provenance import processor
+from contrastive_jax.runs.provenance import processor
 
 __all__ = ['keep_programs', 'make_deterministic', 'refusals', 'step_options']
 

@@ -18,8 +18,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from contrastive_jax import preemption, progress, rendezvous
 from contrastive_jax.errors import LoneError, UserError
+from contrastive_jax.runtime import preemption, progress, rendezvous
 
 __all__ = [
     'Place',

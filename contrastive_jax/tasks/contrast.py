@@ -13,9 +13,9 @@ from contrastive_jax.data.batches import Batch
 from contrastive_jax.models import ContrastiveModel
 from contrastive_jax.numerics import unit_rows
 from contrastive_jax.randomness import KeyTag
-from contrastive_jax.training import moco
+from contrastive_jax.tasks import moco
+from contrastive_jax.tasks.objective import Objective
 from contrastive_jax.training.augment import two_views
-from contrastive_jax.training.objective import Objective
 from contrastive_jax.training.task import Outcome, Place
 
 __all__ = ['contrast']

@@ -1,6 +1,6 @@
 """The similarity model of the paper: graphs, exact spectra, bounds, estimates.
 
-The figures are in `contrastive_jax.theory.figures`, which alone needs matplotlib.
+The figures are in `contrastive_jax.reporting.theory_figures`, which alone needs matplotlib.
 """
 
 from contrastive_jax.theory.bounds import (

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from contrastive_jax.compilation import step_options
+from contrastive_jax.runtime.compilation import step_options
 
 __all__ = ['AXIS', 'map_over_devices', 'replicate', 'split']
 

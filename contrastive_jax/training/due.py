@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import jax
 
-from contrastive_jax import distributed
+from contrastive_jax.runtime import distributed
 
 __all__ = ['CheckpointClock', 'steps_between']
 

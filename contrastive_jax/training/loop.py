@@ -12,23 +12,18 @@ import numpy as np
 from flax import nnx
 from tqdm import tqdm
 
-from contrastive_jax import distributed, progress
 from contrastive_jax.data.batches import Batch, make_batch, prefetch, spread, step_indices
 from contrastive_jax.data.sources import Split
 from contrastive_jax.data.stored import in_memory
 from contrastive_jax.data.streaming import stream_views
 from contrastive_jax.errors import UserError
 from contrastive_jax.models import pixel_moments
-from contrastive_jax.preemption import Preempted
+from contrastive_jax.runs.checkpoints import Checkpoints
+from contrastive_jax.runs.logs import MetricsLog, checksum_of_steps, logged_pace, logged_steps
+from contrastive_jax.runtime import distributed, progress
+from contrastive_jax.runtime.preemption import Preempted
 from contrastive_jax.training import devices
-from contrastive_jax.training.checkpoints import Checkpoints
 from contrastive_jax.training.due import CheckpointClock, steps_between
-from contrastive_jax.training.logs import (
-    MetricsLog,
-    checksum_of_steps,
-    logged_pace,
-    logged_steps,
-)
 from contrastive_jax.training.optimizer import count_steps
 from contrastive_jax.training.setup import set_up
 from contrastive_jax.training.step import TrainState

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import optax
 from flax import nnx
 
-from contrastive_jax.models import DENOISERS, Moments
-from contrastive_jax.training.contrast import contrast
-from contrastive_jax.training.denoising import denoise
-from contrastive_jax.training.objective import make_objective
+from contrastive_jax.ebt.denoise import denoise
+from contrastive_jax.ebt.denoisers import DENOISERS
+from contrastive_jax.models import Moments
+from contrastive_jax.tasks.contrast import contrast
+from contrastive_jax.tasks.objective import make_objective
 from contrastive_jax.training.optimizer import make_optimizer, make_schedule
 from contrastive_jax.training.step import TrainState, init_state, train_step
 from contrastive_jax.training.task import Task

@@ -14,9 +14,10 @@ from jax import lax
 from jaxtyping import Array, Int, Key
 
 from contrastive_jax.data.batches import Batch
-from contrastive_jax.models import Context, Moments, build_model, compute_dtype
+from contrastive_jax.models import Context, Moments, compute_dtype
 from contrastive_jax.randomness import KeyTag, KeyUse, device_key
-from contrastive_jax.training import moco
+from contrastive_jax.tasks import moco
+from contrastive_jax.training.build import build_model
 from contrastive_jax.training.task import Metrics, Place, Task
 
 __all__ = ['TrainState', 'init_state', 'train_step']

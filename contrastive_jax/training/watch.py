@@ -7,10 +7,10 @@ from pathlib import Path
 import jax
 from absl import logging
 
-from contrastive_jax import distributed
 from contrastive_jax.data.batches import step_indices
 from contrastive_jax.errors import UserError
-from contrastive_jax.files import write_json
+from contrastive_jax.runtime import distributed
+from contrastive_jax.runtime.files import write_json
 
 __all__ = ['Watch']
 

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from contrastive_jax import theory
-from contrastive_jax.theory import figures
+from contrastive_jax.reporting import theory_figures as figures
 from contrastive_jax.theory.bounds import difficult_fraction, easy_fraction
 
 FOLDER = Path(__file__).parent

@@ -11,14 +11,15 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from contrastive_jax import cli, main
 from contrastive_jax import config as base
-from contrastive_jax.arms import ARMS
+from contrastive_jax import main
+from contrastive_jax.config.arms import ARMS
 from contrastive_jax.errors import UserError
-from contrastive_jax.training.objective import make_objective
+from contrastive_jax.runtime import cli
+from contrastive_jax.tasks.objective import make_objective
 from tests.helpers import small_config
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = (ROOT / 'README.md').read_text()
 # What an arm trains: select, remove, margin and temperature_scale.
 TRAINED = {

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from contrastive_jax import config as base
 from contrastive_jax.errors import UserError
 
-CONFIGS = Path(__file__).parents[1] / 'configs'
+CONFIGS = Path(__file__).parents[2] / 'configs'
 VARIANTS = {
     'digits': ('', 'small'),
     'cifar': ('cifar10', 'cifar100', 'small', 'cifar100_small', 'solo_learn', 'simclr'),

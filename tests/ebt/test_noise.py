@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from contrastive_jax.data.noise import corrupt
+from contrastive_jax.ebt.noise import corrupt
 
 
 @pytest.mark.parametrize('channels', [1, 3])

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from contrastive_jax.objectives import think, thinking_loss
+from contrastive_jax.ebt.thinking import think, thinking_loss
 from contrastive_jax.training import devices
 
 LOWEST = jnp.array([[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]])

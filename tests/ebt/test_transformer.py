@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from contrastive_jax.models import SIZES, Context, EnergyTransformer
-from contrastive_jax.models.transformer import Size, patches, unpatch
-from contrastive_jax.objectives import think
+from contrastive_jax.ebt.thinking import think
+from contrastive_jax.ebt.transformer import SIZES, EnergyTransformer, Size, patches, unpatch
+from contrastive_jax.models import Context
 
 TINY = Size(1, 2, 8)
 RNG = np.random.default_rng(0)

@@ -12,9 +12,11 @@ import sys
 import threading
 import time
 
-from contrastive_jax import evaluation, files, workdir
+from contrastive_jax import evaluation
 from contrastive_jax.data import sources
-from contrastive_jax.training import checkpoints, devices, logs
+from contrastive_jax.runs import checkpoints, logs, workdir
+from contrastive_jax.runtime import files
+from contrastive_jax.training import devices
 
 PLACES = ('checkpoint', 'log', 'compile', 'step', 'probe', 'seal', 'result')
 

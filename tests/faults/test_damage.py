@@ -10,10 +10,10 @@ import pytest
 
 from contrastive_jax import main
 from contrastive_jax.errors import UserError
-from contrastive_jax.files import SUMS
-from contrastive_jax.runs import load_run
-from contrastive_jax.training.checkpoints import Checkpoints
-from contrastive_jax.training.logs import checksum_of_steps
+from contrastive_jax.runs.checkpoints import Checkpoints
+from contrastive_jax.runs.loading import load_run
+from contrastive_jax.runs.logs import checksum_of_steps
+from contrastive_jax.runtime.files import SUMS
 from tests.helpers import small_config, state_and_step, write_npz
 from tests.processes import metrics, parameters, result
 

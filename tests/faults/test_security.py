@@ -15,9 +15,9 @@ from contrastive_jax.data import sources
 from contrastive_jax.data.feature_files import read_features
 from contrastive_jax.data.score_files import read_scores
 from contrastive_jax.errors import UserError
-from contrastive_jax.files import read_arrays, write_json
-from contrastive_jax.training.checkpoints import Checkpoints
-from contrastive_jax.workdir import locked
+from contrastive_jax.runs.checkpoints import Checkpoints
+from contrastive_jax.runs.workdir import locked
+from contrastive_jax.runtime.files import read_arrays, write_json
 from tests.helpers import small_config, state_and_step, write_npz
 
 # Orbax and its event loop leave warnings of their own.

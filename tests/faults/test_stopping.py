@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contrastive_jax import main, preemption
+from contrastive_jax import main
 from contrastive_jax.errors import UserError
+from contrastive_jax.runtime import preemption
 from tests.helpers import small_config, streamed_config, write_npz
 from tests.processes import ROOT, finish, log_of, metrics, parameters, result, start
 
@@ -153,7 +154,7 @@ def test_a_process_ends_at_once_while_its_main_thread_computes():
     """As it does for minutes while XLA compiles; here in OpenSSL."""
     program = (
         'import hashlib\n'
-        'from contrastive_jax.preemption import end_when_told\n'
+        'from contrastive_jax.runtime.preemption import end_when_told\n'
         'end_when_told()\n'
         "hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)\n"
     )

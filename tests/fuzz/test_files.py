@@ -17,7 +17,7 @@ from PIL import Image
 from contrastive_jax.data import feature_files, image_files, layout, score_files, sources
 from contrastive_jax.data.class_folders import Files
 from contrastive_jax.errors import UserError
-from contrastive_jax.files import read_json, write_sealed_json
+from contrastive_jax.runtime.files import read_json, write_sealed_json
 from tests.helpers import small_config
 
 RANDOM = np.random.default_rng(0)

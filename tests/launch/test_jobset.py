@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 import yaml
 
-from contrastive_jax import preemption
+from contrastive_jax.runtime import preemption
 
 ROOT = Path(__file__).parents[2]
 POSITIVE = {'type': 'integer', 'minimum': 1}

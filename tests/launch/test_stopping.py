@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from contrastive_jax import preemption
+from contrastive_jax.runtime import preemption
 from launch.children import STOPPED, Children, on_stop
 from launch.local import execute, run_all
 from launch.plan import Run

@@ -12,6 +12,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from contrastive_jax.ebt.thinking import think, thinking_loss
 from contrastive_jax.evaluation.knn import Rule, knn_predict
 from contrastive_jax.graph import isolation, sample_difficulty
 from contrastive_jax.objectives import (
@@ -22,8 +23,6 @@ from contrastive_jax.objectives import (
     nt_xent,
     queue_band,
     queue_different_class_share,
-    think,
-    thinking_loss,
 )
 from contrastive_jax.training.devices import AXIS
 from tests.helpers import random_batch, small_config, state_and_step

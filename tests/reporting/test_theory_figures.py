@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from contrastive_jax.theory import bounds, figures
+from contrastive_jax.reporting import theory_figures as figures
+from contrastive_jax.theory import bounds
 from tests.theory.models import EXAMPLE
 
 

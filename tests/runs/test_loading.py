@@ -3,7 +3,7 @@ import json
 import pytest
 
 from contrastive_jax.errors import UserError
-from contrastive_jax.runs import load_run
+from contrastive_jax.runs.loading import load_run
 from tests.helpers import small_config
 
 

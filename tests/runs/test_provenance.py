@@ -2,9 +2,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from contrastive_jax.provenance import git_commit
+from contrastive_jax.runs.provenance import git_commit
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def _git(*arguments):
@@ -19,7 +19,7 @@ def test_a_checkout_knows_its_commit():
 def test_an_archive_knows_its_commit(tmp_path):
     _git('archive', f'--output={tmp_path / "code.tar"}', 'HEAD')
     subprocess.run(['tar', '-xf', 'code.tar'], cwd=tmp_path, check=True)
-    program = 'from contrastive_jax import provenance as p; print(p.__file__, p.git_commit())'
+    program = 'from contrastive_jax.runs import provenance as p; print(p.__file__, p.git_commit())'
     done = subprocess.run(
         [sys.executable, '-c', program], cwd=tmp_path, capture_output=True, text=True, check=True
     )

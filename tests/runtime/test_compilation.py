@@ -9,10 +9,10 @@ from pathlib import Path
 import jax
 import pytest
 
-from contrastive_jax import compilation
 from contrastive_jax.errors import UserError
+from contrastive_jax.runtime import compilation
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FUSION = 'xla_cpu_experimental_ynn_fusion_type'
 
 

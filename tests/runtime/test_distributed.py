@@ -8,9 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from contrastive_jax.distributed import Place, started_as_one_of_many
-from contrastive_jax.distributed import start as join
 from contrastive_jax.errors import UserError
+from contrastive_jax.runtime.distributed import Place, started_as_one_of_many
+from contrastive_jax.runtime.distributed import start as join
 from tests.helpers import small_config, state_and_step, write_npz
 from tests.processes import finish, log_of, parameters, start
 

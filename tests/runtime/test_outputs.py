@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from contrastive_jax.errors import UserError
-from contrastive_jax.outputs import check_out, picture_suffixes
+from contrastive_jax.runtime.outputs import check_out, picture_suffixes
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NAMES = ('one.npz', 'two.png')
 
 

@@ -1,7 +1,7 @@
 import pytest
 import tqdm.std
 
-from contrastive_jax import progress
+from contrastive_jax.runtime import progress
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from contrastive_jax import rendezvous
 from contrastive_jax.errors import UserError
-from contrastive_jax.rendezvous import meet, parse_address
+from contrastive_jax.runtime import rendezvous
+from contrastive_jax.runtime.rendezvous import meet, parse_address
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from contrastive_jax import shell
 from contrastive_jax.errors import UserError
+from contrastive_jax.runtime import shell
 
 
 @pytest.fixture

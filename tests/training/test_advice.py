@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from contrastive_jax.advice import advice
 from contrastive_jax.data.sources import Dataset, Split
+from contrastive_jax.training.advice import advice
 from tests.helpers import small_config
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from contrastive_jax.training.optimizer import count_steps, make_optimizer, make_schedule
+from tests.config.test_config import load_config
 from tests.helpers import small_config
-from tests.test_config import load_config
 
 
 def test_schedule_warms_up_and_falls_to_zero():

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from contrastive_jax.training.devices import AXIS, map_over_devices, replicate
+from tests.config.test_config import VARIANTS, load_config
 from tests.helpers import random_batch, small_config, split_over, state_and_step
-from tests.test_config import VARIANTS, load_config
 
 ARMS = {
     'plain': {},

@@ -11,13 +11,13 @@ from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
 from contrastive_jax.data.sampling import representative
-from contrastive_jax.verification import measure
-from contrastive_jax.verification.encoding import Bank
-from contrastive_jax.verification.fit import Fitted
-from contrastive_jax.verification.infer import Energies, pair_energies
-from contrastive_jax.verification.models import Encoded
-from contrastive_jax.verification.pairs import Pairs, band_pairs, nearest_pairs
-from contrastive_jax.verification.rerank import k_reciprocal
+from contrastive_jax.ebt.verifier import measure
+from contrastive_jax.ebt.verifier.encoding import Bank
+from contrastive_jax.ebt.verifier.fit import Fitted
+from contrastive_jax.ebt.verifier.infer import Energies, pair_energies
+from contrastive_jax.ebt.verifier.networks import Encoded
+from contrastive_jax.ebt.verifier.pairs import Pairs, band_pairs, nearest_pairs
+from contrastive_jax.ebt.verifier.rerank import k_reciprocal
 
 __all__ = ['STEPS', 'SYSTEM_2', 'Split', 'choose_weight', 'compare', 'make_split']
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from contrastive_jax.verification.pairs import Pairs
+from contrastive_jax.ebt.verifier.pairs import Pairs
 
 __all__ = ['Draw', 'draw']
 

@@ -14,12 +14,12 @@ import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 from ml_collections import FrozenConfigDict
 
-from contrastive_jax import progress
 from contrastive_jax.data.batches import padded_batches
 from contrastive_jax.data.stored import StoredImages
+from contrastive_jax.ebt.verifier.networks import Encoded
 from contrastive_jax.numerics import unit_rows
+from contrastive_jax.runtime import progress
 from contrastive_jax.training.augment import augment
-from contrastive_jax.verification.models import Encoded
 
 __all__ = ['Bank', 'Encoder', 'encode', 'encode_all', 'encode_views', 'make_bank']
 

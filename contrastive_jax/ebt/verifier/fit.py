@@ -16,15 +16,15 @@ from flax import nnx
 from jaxtyping import Float, UInt8
 from ml_collections import FrozenConfigDict
 
-from contrastive_jax import progress
 from contrastive_jax.data.stored import StoredImages
+from contrastive_jax.ebt.verifier.draw import Draw, draw
+from contrastive_jax.ebt.verifier.encoding import Encoder, encode, encode_views
+from contrastive_jax.ebt.verifier.loss import pair_loss
+from contrastive_jax.ebt.verifier.networks import make_verifier
+from contrastive_jax.ebt.verifier.pairs import Pairs, mutual_neighbours
 from contrastive_jax.errors import UserError
 from contrastive_jax.randomness import KeyUse, Use, device_key, host_rng
-from contrastive_jax.verification.draw import Draw, draw
-from contrastive_jax.verification.encoding import Encoder, encode, encode_views
-from contrastive_jax.verification.loss import pair_loss
-from contrastive_jax.verification.models import make_verifier
-from contrastive_jax.verification.pairs import Pairs, mutual_neighbours
+from contrastive_jax.runtime import progress
 
 __all__ = ['Fitted', 'Kind', 'Options', 'fit']
 
@@ -86,7 +86,7 @@ def fit(
     kinds: Mapping[str, Kind],
     options: Options,
 ) -> dict[str, Fitted]:
-    """Trains verifiers by `objectives.verification_loss`, all on the same views of the same pairs.
+    """Trains verifiers by `verification_loss`, all on the same views of the same pairs.
 
     Every image of a pair is augmented anew: were the positive the only augmented one of an anchor's
     partners, that would give it away.

@@ -14,11 +14,11 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float, Int
 
-from contrastive_jax import progress
+from contrastive_jax.ebt.thinking import think
+from contrastive_jax.ebt.verifier.fit import Fitted
+from contrastive_jax.ebt.verifier.networks import Encoded
 from contrastive_jax.errors import UserError
-from contrastive_jax.objectives import think
-from contrastive_jax.verification.fit import Fitted
-from contrastive_jax.verification.models import Encoded
+from contrastive_jax.runtime import progress
 
 __all__ = ['Energies', 'cost', 'pair_energies']
 

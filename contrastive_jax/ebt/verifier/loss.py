@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from contrastive_jax.objectives import think, thinking_loss, thinking_start, verification_loss
-from contrastive_jax.verification.models import Encoded, Verifier
+from contrastive_jax.ebt.thinking import think, thinking_loss
+from contrastive_jax.ebt.verifier.networks import Encoded, Verifier
+from contrastive_jax.ebt.verifier.objective import thinking_start, verification_loss
 
 __all__ = ['pair_loss']
 
@@ -27,7 +28,7 @@ def pair_loss(
     *,
     thinking: bool,
 ) -> tuple[Float[Array, ''], Metrics]:
-    """`objectives.verification_loss` of the pairs of a step.
+    """`verification_loss` of the pairs of a step.
 
     All negatives weigh the same (q = 1): the energies are to rank the band, and by inclusion
     probabilities one drawn from all images would count as ten of the band.

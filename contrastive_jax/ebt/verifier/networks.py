@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from contrastive_jax.models import Context, EnergyTransformer
-from contrastive_jax.models.transformer import Size, Transformer
+from contrastive_jax.ebt.transformer import EnergyTransformer, Size, Transformer
+from contrastive_jax.models import Context
 from contrastive_jax.numerics import unit_rows
 
 __all__ = ['NETWORKS', 'Encoded', 'Verifier', 'make_verifier']

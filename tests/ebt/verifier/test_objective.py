@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from contrastive_jax.objectives import (
+from contrastive_jax.ebt.verifier.objective import (
     compatibility_loss,
     pair_nce,
     thinking_start,

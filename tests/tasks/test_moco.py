@@ -8,9 +8,10 @@ import pytest
 
 from contrastive_jax.data.sources import Split
 from contrastive_jax.models import Moments
-from contrastive_jax.training import loop, moco
+from contrastive_jax.runs.logs import MetricsLog
+from contrastive_jax.tasks import moco
+from contrastive_jax.training import loop
 from contrastive_jax.training.devices import AXIS, map_over_devices, replicate
-from contrastive_jax.training.logs import MetricsLog
 from contrastive_jax.training.setup import set_up
 from tests.helpers import random_batch, small_config, split_over, state_and_step
 

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from contrastive_jax.data.noise import CORRUPTIONS, corrupt, signal_and_noise, to_signed
-from contrastive_jax.evaluation import denoising
-from contrastive_jax.models import DENOISERS, Moments
-from contrastive_jax.models.transformer import SIZES, Size
+from contrastive_jax.ebt import quality as denoising
+from contrastive_jax.ebt.denoisers import DENOISERS
+from contrastive_jax.ebt.noise import CORRUPTIONS, corrupt, signal_and_noise, to_signed
+from contrastive_jax.ebt.transformer import SIZES, Size
+from contrastive_jax.models import Moments
 from contrastive_jax.training.devices import map_over_devices, replicate
 from contrastive_jax.training.setup import set_up
 from tests.helpers import random_batch, small_config, split_over, state_and_step

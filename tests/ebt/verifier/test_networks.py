@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from contrastive_jax.ebt.verifier import fit, infer
+from contrastive_jax.ebt.verifier.draw import draw
+from contrastive_jax.ebt.verifier.networks import NETWORKS, Encoded, make_verifier
+from contrastive_jax.ebt.verifier.pairs import Pairs
 from contrastive_jax.errors import UserError
 from contrastive_jax.numerics import unit_rows
-from contrastive_jax.verification import fit, infer
-from contrastive_jax.verification.draw import draw
-from contrastive_jax.verification.models import NETWORKS, Encoded, make_verifier
-from contrastive_jax.verification.pairs import Pairs
 from tests.objectives.checks import normal
 
 

@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from contrastive_jax.ebt.verifier import figures, measure
+from contrastive_jax.ebt.verifier.compare import make_split
+from contrastive_jax.ebt.verifier.encoding import Bank
+from contrastive_jax.ebt.verifier.networks import Encoded
+from contrastive_jax.ebt.verifier.pairs import band_pairs, mutual_neighbours, nearest_pairs, thinned
+from contrastive_jax.ebt.verifier.rerank import k_reciprocal
+from contrastive_jax.ebt.verifier.scores import energy_scores
 from contrastive_jax.graph import sample_difficulty
 from contrastive_jax.graph._inputs import directions
-from contrastive_jax.verification import figures, measure
-from contrastive_jax.verification.compare import make_split
-from contrastive_jax.verification.encoding import Bank
-from contrastive_jax.verification.models import Encoded
-from contrastive_jax.verification.pairs import band_pairs, mutual_neighbours, nearest_pairs, thinned
-from contrastive_jax.verification.rerank import k_reciprocal
-from contrastive_jax.verification.scores import energy_scores
 
 UNIT = directions(np.random.default_rng(0).standard_normal((41, 6))).astype(np.float32)
 

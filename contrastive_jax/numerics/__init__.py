@@ -1,0 +1,33 @@
+"""Array arithmetic that the mathematical rooms share."""
+
+from contrastive_jax.numerics.arrays import (
+    Number,
+    Scalar,
+    check_percentiles,
+    cosines,
+    count_true,
+    default_block,
+    exact_share,
+    map_anchors,
+    masked_logsumexp,
+    order_statistics,
+    percentile_rank,
+    unit_rows,
+)
+from contrastive_jax.numerics.sharding import compiler_sharded
+
+__all__ = [
+    'Number',
+    'Scalar',
+    'check_percentiles',
+    'compiler_sharded',
+    'cosines',
+    'count_true',
+    'default_block',
+    'exact_share',
+    'map_anchors',
+    'masked_logsumexp',
+    'order_statistics',
+    'percentile_rank',
+    'unit_rows',
+]

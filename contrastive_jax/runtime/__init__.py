@@ -1,0 +1,1 @@
+"""The process: command line, many processes, being told to stop, compilation, files."""
