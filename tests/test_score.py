@@ -12,11 +12,11 @@ from matplotlib.image import imread
 from contrastive_jax import graph, main, score
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.data.sources import Dataset, Split
+from contrastive_jax.data.stored import array_checksum
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import extract_features
 from contrastive_jax.reporting import galleries as figures
 from contrastive_jax.runs.loading import TrainedRun, load_run
-from contrastive_jax.runs.provenance import array_checksum
 from tests.helpers import small_config, write_npz
 
 ROOT = Path(__file__).parents[1]

@@ -8,12 +8,12 @@ from contrastive_jax import main, verify
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.data.score_files import read_scores
 from contrastive_jax.data.sources import Dataset, Split
+from contrastive_jax.data.stored import array_checksum
 from contrastive_jax.ebt.verifier import compare
 from contrastive_jax.ebt.verifier.fit import Fitted
 from contrastive_jax.ebt.verifier.infer import Energies
 from contrastive_jax.errors import UserError
 from contrastive_jax.runs.loading import TrainedRun, load_run
-from contrastive_jax.runs.provenance import array_checksum
 from tests.helpers import small_config, write_npz
 
 pytestmark = pytest.mark.filterwarnings('ignore')

@@ -11,10 +11,9 @@ from contrastive_jax.data.long_tail import long_tail
 from contrastive_jax.data.mixed import Mixed, mix
 from contrastive_jax.data.score_files import read_scores
 from contrastive_jax.data.sources import Split
-from contrastive_jax.data.stored import StoredImages, checksum, subset
+from contrastive_jax.data.stored import StoredImages, array_checksum, checksum, subset
 from contrastive_jax.errors import UserError
 from contrastive_jax.graph import subsets
-from contrastive_jax.runs.provenance import array_checksum
 
 __all__ = ['Construction', 'construct']
 

@@ -23,7 +23,7 @@ class ScoreFile(NamedTuple):
 
     Attributes:
       columns: by name, each `[m]`.
-      checksum: of all n images of the split, `provenance.array_checksum`; None if not known.
+      checksum: of all n images of the split, `stored.checksum`; None if not known.
       index: `[m]` place of each image in the split; None for all images in order.
       files: `[m]` names of the image files, or None where images are not files.
     """

@@ -4,6 +4,7 @@ Axes: n images, s s pixels of a crop, c channels.
 """
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +13,8 @@ import numpy as np
 from PIL import Image
 
 from contrastive_jax.randomness import Use, host_rng
-from contrastive_jax.runs.provenance import array_checksum
 
-__all__ = ['StoredImages', 'checksum', 'in_memory', 'random_crop', 'subset']
+__all__ = ['StoredImages', 'array_checksum', 'checksum', 'in_memory', 'random_crop', 'subset']
 
 _RATIOS = (3 / 4, 4 / 3)
 _CROP_TRIES = 10
@@ -68,6 +68,13 @@ class StoredImages:
 def subset(images: np.ndarray | StoredImages, indices: np.ndarray) -> np.ndarray | StoredImages:
     """Some of the images; those on disk stay there."""
     return images.take(indices) if isinstance(images, StoredImages) else images[indices]
+
+
+def array_checksum(array: np.ndarray) -> str:
+    """SHA-256 of type, shape and content, as 64 hexadecimal digits."""
+    digest = hashlib.sha256(f'{array.dtype.str} {array.shape}'.encode())
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def checksum(images: np.ndarray | StoredImages) -> str:

@@ -1,6 +1,5 @@
 """What produced a result: versions, device, commit, data."""
 
-import hashlib
 import os
 import platform
 import subprocess
@@ -9,9 +8,10 @@ from importlib import metadata
 from pathlib import Path
 
 import jax
-import numpy as np
 
-__all__ = ['array_checksum', 'git_commit', 'platform_flags', 'processor', 'versions']
+from contrastive_jax.runtime.compilation import processor
+
+__all__ = ['git_commit', 'platform_flags', 'versions']
 
 _PACKAGES = ('contrastive_jax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 _PACKAGE = Path(__file__).parents[1]
@@ -42,13 +42,6 @@ def platform_flags() -> dict[str, object]:
     }
 
 
-def processor() -> str:
-    """The name of the processor: XLA compiles for its instructions, and divides by its cores."""
-    lines = Path('/proc/cpuinfo').read_text().splitlines() if _LINUX else []
-    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def git_commit() -> str | None:
     """Commit of the checkout that runs, `-dirty` if it has changes; None where it is not known."""
     command = ['git', 'describe', '--always', '--abbrev=40', '--dirty', '--match=']
@@ -61,10 +54,3 @@ def git_commit() -> str | None:
         archived = (_PACKAGE / 'COMMIT').read_text().strip()
         return None if archived.startswith('$') else archived
     return done.stdout.strip()
-
-
-def array_checksum(array: np.ndarray) -> str:
-    """SHA-256 of type, shape and content, as 64 hexadecimal digits."""
-    digest = hashlib.sha256(f'{array.dtype.str} {array.shape}'.encode())
-    digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()

@@ -7,6 +7,8 @@ import contextlib
 import errno
 import hashlib
 import os
+import platform
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +16,8 @@ import jax
 from absl import logging
 
 from contrastive_jax.errors import UserError
-from contrastive_jax.runs.provenance import processor
 
-__all__ = ['keep_programs', 'make_deterministic', 'refusals', 'step_options']
+__all__ = ['keep_programs', 'make_deterministic', 'processor', 'refusals', 'step_options']
 
 # Excludes operations that add in any order, and the choice of programs by their measured time.
 _DETERMINISTIC = '--xla_gpu_deterministic_ops=true'
@@ -26,6 +27,7 @@ _FUSIONS = 'LIBRARY_FUSION_TYPE_ELTWISE,LIBRARY_FUSION_TYPE_REDUCE'
 # It is experimental: a version may not know it, and then refuses to compile. 0.11.2 and 0.12.0 fuse
 # the same parts of a step as 0.10.2, and its metrics are the same; the time was measured on 0.10.
 _KNOWN_IN = ('0.10.', '0.11.', '0.12.')
+_LINUX = sys.platform == 'linux'
 
 
 def step_options() -> dict[str, str]:
@@ -80,6 +82,13 @@ def keep_programs() -> None:
     jax.config.update('jax_compilation_cache_dir', str(folder))
     # A run has many programs of half a second.
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
+
+
+def processor() -> str:
+    """The name of the processor: XLA compiles for its instructions, and divides by its cores."""
+    lines = Path('/proc/cpuinfo').read_text().splitlines() if _LINUX else []
+    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _cache_folder() -> Path:

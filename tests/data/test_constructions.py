@@ -4,8 +4,8 @@ import pytest
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.data.sources import Split
+from contrastive_jax.data.stored import array_checksum
 from contrastive_jax.errors import UserError
-from contrastive_jax.runs.provenance import array_checksum
 from tests.helpers import small_config
 
 N = 20

@@ -127,7 +127,8 @@ def test_an_operation_without_deterministic_program_is_one_line(monkeypatch):
 
 def test_xla_knows_the_flag_and_the_result_names_it(tmp_path):
     program = (
-        'from contrastive_jax import compilation, provenance\n'
+        'from contrastive_jax.runs import provenance\n'
+        'from contrastive_jax.runtime import compilation\n'
         'compilation.make_deterministic()\n'
         "print(provenance.platform_flags()['environment']['XLA_FLAGS'])\n"
     )
