@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--devices', type=int, nargs='*', default=[1, 2, 4])
     parser.add_argument('--serve', action='store_true', help='work for another such process')
     options = parser.parse_args(arguments)
-    config = steps.load(options.config)
+    config = steps.load_config(options.config)
     if options.serve:
         return serve_step(config, steps.noise(config.batch_size, options.shape))
 

@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--steps', type=int, default=40, help='a turn')
     options = parser.parse_args(arguments)
     report = measure.Report('recording', options.json)
-    config = steps.load(options.config)
+    config = steps.load_config(options.config)
     loops = Loops(config, steps.noise(config.batch_size, options.shape))
     count = options.steps
     times = measure.alternate(

@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     report = measure.Report('selection', options.json)
     for size in options.batch:
-        config = steps.load(options.config)
+        config = steps.load_config(options.config)
         config.batch_size = size
         batch = steps.noise(size, options.shape)
         times = measure.alternate(_timers(config, batch), options.rounds)

@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--shape', type=int, nargs=3, default=[32, 32, 3])
     parser.add_argument('--batch', type=int, nargs='+', default=[256])
     options = parser.parse_args(arguments)
-    config = steps.treat(steps.load(options.config), 'difficult')
+    config = steps.treat(steps.load_config(options.config), 'difficult')
     report = measure.Report('shares', options.json, compute_dtype(config.precision))
     for size in options.batch:
         config.batch_size = size

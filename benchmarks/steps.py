@@ -3,7 +3,6 @@
 Axes: b images, m = 2b views, k features, d embedding.
 """
 
-import importlib.util
 from collections.abc import Callable
 
 import jax
@@ -12,6 +11,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from contrastive_jax.config.files import load_config
 from contrastive_jax.data.batches import Batch
 from contrastive_jax.models import Moments
 from contrastive_jax.randomness import KeyUse, Use, device_key, host_rng
@@ -21,18 +21,18 @@ from contrastive_jax.training.augment import two_views
 from contrastive_jax.training.optimizer import make_optimizer, make_schedule
 from contrastive_jax.training.setup import set_up
 
-__all__ = ['STEPS_PER_EPOCH', 'Step', 'load', 'moments', 'noise', 'objective', 'parts', 'treat']
+__all__ = [
+    'STEPS_PER_EPOCH',
+    'Step',
+    'load_config',
+    'moments',
+    'noise',
+    'objective',
+    'parts',
+    'treat',
+]
 
 STEPS_PER_EPOCH = 10
-
-
-def load(name: str):
-    """The config of `FILE` or `FILE:VARIANT`, as the command line reads it."""
-    path, _, variant = name.partition(':')
-    spec = importlib.util.spec_from_file_location('config', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(variant) if variant else module.get_config()
 
 
 def treat(config, select: str):

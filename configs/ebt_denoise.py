@@ -7,31 +7,34 @@ model.name: energy (descends from the noisy image), energy_conditioned (is given
 from noise), feedforward, diffusion.
 """
 
-from contrastive_jax import config as base
+from contrastive_jax.config.files import config_of
+
+_SHARED = {
+    'batch_size': 128,
+    'model.name': 'energy',
+    'optimizer.name': 'adamw',
+    'optimizer.weight_decay': 0.01,
+}
+_DIGITS = {
+    'data.name': 'digits',
+    'epochs': 60,
+    'model.patch': 2,
+    'optimizer.learning_rate': 2e-3,
+    'optimizer.warmup_epochs': 6.0,
+}
+_VARIANTS = {
+    'digits': _DIGITS,
+    'cifar10': {
+        'data.name': 'cifar10',
+        'epochs': 10,
+        'model.patch': 4,
+        'optimizer.learning_rate': 1e-3,
+        'optimizer.warmup_epochs': 1.0,
+    },
+    'small': _DIGITS | {'epochs': 2, 'optimizer.warmup_epochs': 1.0},
+}
 
 
 def get_config(variant: str = 'digits'):
-    """Returns the config of a variant: digits, cifar10 or small."""
-    if variant not in ('digits', 'cifar10', 'small'):
-        raise ValueError(f'configs/ebt_denoise.py:{variant}: variants are digits, cifar10, small')
-    config = base.default()
-    config.batch_size = 128
-    config.model.name = 'energy'
-    config.optimizer.name = 'adamw'
-    config.optimizer.weight_decay = 0.01
-    if variant == 'cifar10':
-        config.data.name = 'cifar10'
-        config.epochs = 10
-        config.model.patch = 4
-        config.optimizer.learning_rate = 1e-3
-        config.optimizer.warmup_epochs = 1.0
-        return config
-    config.data.name = 'digits'
-    config.epochs = 60
-    config.model.patch = 2
-    config.optimizer.learning_rate = 2e-3
-    config.optimizer.warmup_epochs = 6.0
-    if variant == 'small':
-        config.epochs = 2
-        config.optimizer.warmup_epochs = 1.0
-    return config
+    """Returns the config of a variant, see above."""
+    return config_of(__file__, variant, _VARIANTS, _SHARED)

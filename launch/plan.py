@@ -12,7 +12,6 @@ import hashlib
 import importlib
 import json
 import pkgutil
-import runpy
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from contrastive_jax.config import FIELDS, check_field, completed, flatten, resolve
+from contrastive_jax.config.files import load_config
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.files import read_json
 from launch import grids
@@ -150,10 +150,8 @@ def plan(
 
 
 def _load(spec: str) -> ConfigDict:
-    path, _, variant = spec.partition(':')
     try:
-        get_config = runpy.run_path(path)['get_config']
-        return get_config(variant) if variant else get_config()
+        return load_config(spec)
     except (OSError, KeyError, ValueError) as error:
         raise GridError(f'--config={spec}: cannot be read ({error})') from error
 

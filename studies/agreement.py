@@ -17,8 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.measure import spread
-from benchmarks.steps import load
 from contrastive_jax import graph
+from contrastive_jax.config.files import load_config
 from contrastive_jax.data import sources
 from contrastive_jax.randomness import Use, legacy_rng
 from studies.detector import represent, train
@@ -62,7 +62,7 @@ def main() -> None:
     band = {'pos_high': options.pos_high, 'pos_low': options.pos_low}
     found: dict[str, dict[str, list[float]]] = {}
     for seed in options.seeds:
-        config = load(options.config)
+        config = load_config(options.config)
         config.seed = seed
         split = sources.load(config.data).train
         pixels = split.images.reshape(len(split.images), -1) / 255.0

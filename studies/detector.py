@@ -21,8 +21,8 @@ from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
 from benchmarks.measure import spread
-from benchmarks.steps import load
 from contrastive_jax import graph
+from contrastive_jax.config.files import load_config
 from contrastive_jax.data import sources
 from contrastive_jax.data.batches import make_batch, step_indices
 from contrastive_jax.data.constructions import construct
@@ -155,7 +155,7 @@ def main() -> None:
     values: dict[str, dict[str, list[float]]] = {}
     for seed in options.seeds:
         for kind in ('plain', 'matched'):
-            config = load(options.config)
+            config = load_config(options.config)
             if options.data_dir:
                 config.data.data_dir = options.data_dir
             config.seed = seed

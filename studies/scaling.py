@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.steps import load
+from contrastive_jax.config.files import load_config
 from contrastive_jax.data import sources
 from contrastive_jax.ebt.quality import denoising_quality
 from contrastive_jax.randomness import Use, host_rng
@@ -40,7 +40,7 @@ def slope(sizes: np.ndarray, errors: np.ndarray) -> float:
 
 def _train(kind: str, count: int, seed: int, options) -> tuple[float, float]:
     """Mean squared error on the test images, and FLOPs of an evaluation of an image."""
-    config = load(options.config)
+    config = load_config(options.config)
     config.data.data_dir = options.data_dir
     config.update_from_flattened_dict(_KINDS[kind])
     config.seed, config.batch_size = seed, min(config.batch_size, count)

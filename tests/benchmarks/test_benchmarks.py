@@ -28,17 +28,17 @@ TOYS = {
 @pytest.fixture
 def small_models(monkeypatch):
     """Digits with a network of a few channels: what a benchmark compiles is its time."""
-    load = steps.load
+    load_config = steps.load_config
 
     def small(name):
-        config = load(name)
+        config = load_config(name)
         config.batch_size = 8
         config.model.update(width=4, projector_width=8, projector_dim=4)
         config.optimizer.name = 'sgd'
         config.augment.update(crop=False, jitter=0.0)
         return config
 
-    monkeypatch.setattr(steps, 'load', small)
+    monkeypatch.setattr(steps, 'load_config', small)
 
 
 @pytest.fixture(autouse=True)

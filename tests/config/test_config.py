@@ -1,12 +1,11 @@
-import importlib.util
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from contrastive_jax import config as base
+from contrastive_jax.config.files import load_config
 from contrastive_jax.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -21,14 +20,6 @@ VARIANTS = {
 }
 
 
-def load_config(name: str, variant: str) -> ConfigDict:
-    """Loads a config file as the command line does."""
-    spec = importlib.util.spec_from_file_location(name, CONFIGS / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(variant) if variant else module.get_config()
-
-
 def test_every_config_file_is_listed_here():
     assert {path.stem for path in CONFIGS.glob('*.py')} == set(VARIANTS)
 
@@ -37,13 +28,13 @@ def test_every_config_file_is_listed_here():
     ('name', 'variant'), [(name, variant) for name in VARIANTS for variant in VARIANTS[name]]
 )
 def test_every_config_is_valid(name, variant):
-    base.validate(load_config(name, variant))
+    base.validate(load_config(f'{CONFIGS / name}.py:{variant}'))
 
 
 @pytest.mark.parametrize('name', VARIANTS)
 def test_an_unknown_variant_lists_the_known_ones(name):
     with pytest.raises(ValueError, match=r'variants are .*small'):
-        load_config(name, 'smol')
+        load_config(f'{CONFIGS / name}.py:smol')
 
 
 # Nothing of this is a value of any field.
