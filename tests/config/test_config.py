@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from contrastive_jax import config as base
-from contrastive_jax.config.files import load_config
+from contrastive_jax.config import files
 from contrastive_jax.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -20,6 +20,11 @@ VARIANTS = {
 }
 
 
+def load_config(name: str, variant: str) -> ConfigDict:
+    """Loads a config file by its name."""
+    return files.load_config(f'{CONFIGS / name}.py:{variant}')
+
+
 def test_every_config_file_is_listed_here():
     assert {path.stem for path in CONFIGS.glob('*.py')} == set(VARIANTS)
 
@@ -28,13 +33,13 @@ def test_every_config_file_is_listed_here():
     ('name', 'variant'), [(name, variant) for name in VARIANTS for variant in VARIANTS[name]]
 )
 def test_every_config_is_valid(name, variant):
-    base.validate(load_config(f'{CONFIGS / name}.py:{variant}'))
+    base.validate(load_config(name, variant))
 
 
 @pytest.mark.parametrize('name', VARIANTS)
 def test_an_unknown_variant_lists_the_known_ones(name):
     with pytest.raises(ValueError, match=r'variants are .*small'):
-        load_config(f'{CONFIGS / name}.py:smol')
+        load_config(name, 'smol')
 
 
 # Nothing of this is a value of any field.
