@@ -225,6 +225,7 @@ def unpatch(tokens: Float[Array, 'b t p'], side: int) -> Float[Array, 'b h w c']
 def _norm(h):
     """Layer norm without parameters, in float32."""
     x = h.astype(jnp.float32)
+    # `jax.nn.standardize` computes mean(x^2) - mean(x)^2 in JAX 0.10.0, which loses digits.
     x = x - jnp.mean(x, axis=-1, keepdims=True)
     scale = jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + _EPSILON)
     return (x * scale).astype(h.dtype)

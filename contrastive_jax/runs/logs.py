@@ -43,7 +43,8 @@ def _lines(workdir: Path) -> list[bytes]:
 class MetricsLog:
     """One JSON object a line, and the same numbers as TensorBoard scalars.
 
-    Everything is written by the thread that trains, so that it hears of a full disk.
+    The training thread writes everything, so a full disk raises in the run. `SummaryWriter` of
+    tensorboardX writes events in a thread of its own, whose errors do not reach the run.
     """
 
     def __init__(self, workdir: Path, start: int):

@@ -75,6 +75,7 @@ def init_momentum(
 
 def follow(momentum: Momentum, params: Any, rate: float) -> Momentum:
     """Moves the second encoder: `theta' <- rate theta' + (1 - rate) theta`."""
+    # `optax.incremental_update` adds in the other order, which rounds differently on resuming.
     moved = jax.tree.map(lambda old, new: rate * old + (1 - rate) * new, momentum.params, params)
     return momentum._replace(params=moved)
 

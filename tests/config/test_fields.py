@@ -10,6 +10,7 @@ from PIL import Image
 
 from contrastive_jax import config as base
 from contrastive_jax import main
+from contrastive_jax.config.table import Field
 from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.training import devices
@@ -99,7 +100,7 @@ def _construct(tmp_path):
 
 
 def test_every_field_is_read(read, tmp_path, monkeypatch):
-    unread = base.Field(1, base.FIELDS['seed'].rule, 'read by nothing')
+    unread = Field(1, base.FIELDS['seed'].rule, 'read by nothing')
     monkeypatch.setitem(base.FIELDS, 'probe.unread', unread)
     _run(tmp_path)
     _trace_all()

@@ -54,6 +54,7 @@ class Bank(NamedTuple):
 def encode(encoder: Encoder, images: Float[Array, 'b h w c']) -> Encoded:
     """Centred directions, and tokens brought to mean 0 and variance 1 each; float32."""
     features, tokens = encoder.tokens(images)
+    # By hand for the reason in `transformer._norm`.
     tokens = tokens - jnp.mean(tokens, axis=-1, keepdims=True)
     scale = jax.lax.rsqrt(jnp.mean(jnp.square(tokens), axis=-1, keepdims=True) + _EPSILON)
     return Encoded(unit_rows(features - encoder.mean[None]), tokens * scale)
