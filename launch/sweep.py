@@ -1,8 +1,9 @@
-"""Runs a grid: every cell with every seed, here or on Slurm.
+"""Runs a grid, or one config: every cell with every seed, on this machine or on Slurm.
 
     python -m launch.sweep --grid=table4 --config=configs/digits.py --seeds=5 --runs=runs/digits
     python -m launch.sweep --grid=table4 --config=configs/cifar.py --seeds=3 --runs=runs/cifar \
         --slurm=partition=gpu,gpus_per_node=1 -- --config.data.data_dir=DIR
+    python -m launch.sweep --config=configs/digits.py --seeds=3 --runs=runs/digits
 
 A run is named by the hash of its whole config, so none is done twice, and grids share what they
 have in common. The same command again goes on with what is left; a broken-off run resumes. At
@@ -29,6 +30,8 @@ from launch.children import STOPPED
 from launch.plan import GridError, Run, cells_of, override, plan
 
 _LAST_LINES = 5
+# The only cell without a grid.
+_CONFIG_ALONE = {'config': {}}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,7 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--grid', required=True, help='a file of launch/grids, without .py')
+    parser.add_argument(
+        '--grid', help='a file of launch/grids, without .py (default: the config alone)'
+    )
     parser.add_argument(
         '--config', type=_home, required=True, help='config file, with :variant if wanted'
     )
@@ -58,13 +63,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         extra = dict(override(text) for text in options.extra)
-        runs = plan(
-            cells_of(options.grid), options.config, range(options.seeds), options.runs, extra
-        )
+        cells = cells_of(options.grid) if options.grid else _CONFIG_ALONE
+        runs = plan(cells, options.config, range(options.seeds), options.runs, extra)
         if options.dry_run:
             _print_commands(runs)
             return 0
-        _list(runs, options.runs / f'{options.grid}.txt')
+        _list(runs, options.runs / f'{options.grid or "config"}.txt')
         outcomes = _run_all(runs, options)
     except GridError as error:
         print(f'error: {error}', file=sys.stderr)

@@ -198,3 +198,14 @@ def test_a_folder_of_runs_that_cannot_be_made_is_refused_before_any_run(tmp_path
     assert capsys.readouterr().err == (
         f'error: --runs={tmp_path}/file/runs: cannot be written (Not a directory)\n'
     )
+
+
+def test_without_a_grid_each_seed_of_the_config_is_a_run(tmp_path, capsys):
+    command = ['--config=configs/digits.py', '--seeds=2', f'--runs={tmp_path}', '--dry_run']
+    assert sweep.main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[::2] == ['# config, seed 0', '# config, seed 1']
+    assert [line.rpartition(' ')[2] for line in lines[1::2]] == [
+        '--config.seed=0',
+        '--config.seed=1',
+    ]
