@@ -101,7 +101,7 @@ def main() -> None:
     ratios = []
     for round_ in range(options.rounds):
         # A part of the files for the ceiling, an epoch for the loader: all are in the disk's cache.
-        places = images.places[round_ :: options.rounds].tolist()
+        places = images.indices[round_ :: options.rounds].tolist()
         limit = ceiling(paths, places, options.size, options.workers)
         rate, memory = loader(images, labels, options, range(round_ * steps, (round_ + 1) * steps))
         ratios.append(rate / limit)

@@ -1,1 +1,1 @@
-"""Sources of images, and the batches of a step."""
+"""Data sources, what a run pre-trains on, and the batches of each step."""

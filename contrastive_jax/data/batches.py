@@ -1,4 +1,7 @@
-"""Which images a step sees: a pure function of (seed, step), so that a resumed run sees the same.
+"""Which images a step sees: a pure function of (seed, step), so a resumed run sees the same images.
+
+Images in memory are gathered by one NumPy index. Grain, which reads images from disk in
+`streaming`, would take them one by one through a Python call each.
 
 Axes: b images a step, n images in all.
 """
@@ -11,7 +14,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from contrastive_jax.data.sources import Split
+from contrastive_jax.data.splits import Split
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.randomness import Use, host_rng
 
@@ -32,8 +35,8 @@ class Batch(NamedTuple):
     """Images of one step, split over the devices of this process.
 
     Attributes:
-      images: `[devices, b / devices, h, w, c]` uint8; `[devices, b / devices, 2, h, w, c]` where
-        the crops have been taken already.
+      images: `[devices, b / devices, h, w, c]` uint8, or `[devices, b / devices, 2, h, w, c]` if
+        the host has taken two crops of each image.
       labels: `[devices, b / devices]` int32, or None; only statistics use them.
     """
 
@@ -43,32 +46,32 @@ class Batch(NamedTuple):
 
 @functools.lru_cache(maxsize=2)
 def epoch_order(seed: int, epoch: int, n: int) -> np.ndarray:
-    """Permutation of `n` images, `[n]`, a pure function of seed and epoch; not to be written to."""
+    """Permutation of `n` images, `[n]`, read-only; a pure function of seed and epoch."""
     order = host_rng(Use.EPOCH_ORDER, seed, epoch).permutation(n)
     order.flags.writeable = False
     return order
 
 
 def step_indices(seed: int, step: int, n: int, batch_size: int) -> np.ndarray:
-    """Images of one step, `[batch_size]`; an epoch leaves out what does not fill a batch."""
+    """Indices of the images of one step, `[batch_size]`; an incomplete last batch is left out."""
     epoch, position = divmod(step, n // batch_size)
     return epoch_order(seed, epoch, n)[position * batch_size :][:batch_size]
 
 
 def make_batch(split: Split, indices: np.ndarray, devices: int) -> Batch:
-    """Gathers images and labels, device-major: device 0 gets the first of them."""
+    """Gathers images and labels, device-major: device 0 gets the first ones."""
 
     labels = None if split.labels is None else split.labels[indices]
     return spread(Batch(split.images[indices], labels), devices)
 
 
 def spread(batch: Batch, devices: int) -> Batch:
-    """Gives the arrays of a batch their leading axis, device-major."""
+    """Splits the arrays of a batch along a new leading axis of devices, device-major."""
 
-    def place(array):
+    def split(array):
         return None if array is None else array.reshape(devices, -1, *array.shape[1:])
 
-    return Batch(*map(place, batch))
+    return Batch(*map(split, batch))
 
 
 def padded_batches(
@@ -79,10 +82,10 @@ def padded_batches(
     Args:
       images: `[n, h, w, c]` uint8.
       size: images in a batch.
-      rows: which of them, one after the other; None for all.
+      rows: the range of images to read; None for all images.
 
     Yields:
-      `[size, h, w, c]` and how many of them are real.
+      `[size, h, w, c]` images, and how many of them are no padding.
     """
     rows = range(len(images)) if rows is None else rows
     for start in range(rows.start, rows.stop, size):
@@ -92,17 +95,17 @@ def padded_batches(
 
 
 def prefetch(
-    items: Iterable[Item], place: Callable[[Item], Item], depth: int = 2
+    items: Iterable[Item], to_devices: Callable[[Item], Item], depth: int = 2
 ) -> Iterator[Item]:
-    """Prepares items ahead in a thread, so that the device never waits for the host.
+    """Prepares items ahead in a thread, so that the device does not wait for the host.
 
-    Close it where it is not read to its end: a thread that still moves items to a device while
+    Close the iterator unless it is read to its end: a thread that moves items to a device while
     Python ends aborts the process.
 
     Args:
-      items: what to prepare; runs in the thread.
-      place: moves an item to the devices; runs in the thread.
-      depth: items kept ready.
+      items: the iterable to read; it runs in the thread.
+      to_devices: moves an item to the devices; it runs in the thread.
+      depth: number of items kept ready.
     """
     ready: queue.Queue = queue.Queue(depth)
     stop = threading.Event()
@@ -120,13 +123,13 @@ def prefetch(
     def work():
         try:
             for item in items:
-                if not put((place(item), None)):
+                if not put((to_devices(item), None)):
                     return
             put((end, None))
         except BaseException as error:
             put((end, error))
         finally:
-            # What reads them may have processes of its own to end.
+            # The iterable may have processes of its own to end.
             if hasattr(items, 'close'):
                 items.close()
 
@@ -142,5 +145,5 @@ def prefetch(
             yield item
     finally:
         stop.set()
-        # Reading may hang, and must not keep a run from ending.
+        # A read that hangs must not keep the run from ending.
         worker.join(timeout=10)

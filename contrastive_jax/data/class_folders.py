@@ -1,4 +1,4 @@
-"""Image files and their classes: the class is the name of a folder, or is in a table beside them.
+"""Image files and their classes. The class is the name of a folder, or stands in a table.
 
 Axes: n files.
 """
@@ -18,7 +18,7 @@ __all__ = ['Files', 'Part', 'has_known_classes', 'label', 'label_tests', 'listed
 
 # TinyImageNet has the classes of its validation images in this file.
 _TABLE = 'val_annotations.txt'
-# A folder with both was written by a run.
+# A folder that holds all of these is the workdir of a run.
 _RUN_FILES = ('config.json', 'training_set.npz')
 _MOST_NAMES = 5
 
@@ -27,7 +27,7 @@ class Files(NamedTuple):
     """Image files of one split.
 
     Attributes:
-      paths: n of them, sorted, so that their order is the same everywhere.
+      paths: n paths, sorted, so that their order is the same on every machine.
       labels: `[n]` int32, or None.
     """
 
@@ -39,10 +39,10 @@ class Part(NamedTuple):
     """A folder whose folders may be classes.
 
     Attributes:
-      path: of the folder.
-      classes: sorted images below each of its folders, by name; some may have none.
-      loose: sorted images that are in none of these.
-      others: counts of the files that are no images, by suffix.
+      path: path of the folder.
+      classes: sorted images below each of its folders, by name of the folder; may be empty lists.
+      loose: sorted images in the folder itself.
+      others: numbers of the files that are no images, by suffix.
       levels: all folders below it.
     """
 
@@ -61,32 +61,32 @@ class Part(NamedTuple):
 def read(top: Level) -> Part:
     """Reads everything below a folder."""
     levels = {folder.name: walk(folder) for folder in top.folders}
-    below = [found for part in levels.values() for found in part]
-    others = sum((found.others for found in below), top.others)
+    below = [level for folder_levels in levels.values() for level in folder_levels]
+    others = sum((level.others for level in below), top.others)
     if (top.path / _TABLE).is_file():
         others = others - Counter({'.txt': 1})
     classes = {
-        name: sorted(path for found in part for path in found.images)
-        for name, part in levels.items()
+        name: sorted(path for level in folder_levels for path in level.images)
+        for name, folder_levels in levels.items()
     }
     return Part(top.path, classes, sorted(top.images), others, below)
 
 
 def some(files: Files, indices: np.ndarray) -> Files:
-    """Some of the files."""
+    """The files with the given indices."""
     labels = None if files.labels is None else files.labels[indices]
     return Files(tuple(files.paths[index] for index in indices), labels)
 
 
 def listed(names: Iterable[str], end: str = '') -> str:
-    """The first few names, and how many more there are."""
+    """The first few names, and the number of the others."""
     names = [printable(name) + end for name in names]
     more = len(names) - _MOST_NAMES
     return ', '.join(names[:_MOST_NAMES]) + (f' and {more} more' if more > 0 else '')
 
 
 def label(part: Part, where: str) -> tuple[Files, tuple[str, ...]]:
-    """The images of a folder, and its classes; none if fewer than two of its folders hold images.
+    """The images of a folder and its classes; no classes if fewer than two folders hold images.
 
     Raises:
       UserError: no images at all, a class without images, or a class folder that a run wrote.
@@ -111,7 +111,7 @@ def label(part: Part, where: str) -> tuple[Files, tuple[str, ...]]:
 
 
 def label_tests(part: Part, classes: tuple[str, ...], where: str) -> Files:
-    """The test images of a folder, labelled by the classes of the training split if it has any.
+    """The test images of a folder, labelled with the classes of the training split if it has any.
 
     Raises:
       UserError: no images, no classes, or a class that the training split lacks.
@@ -135,7 +135,7 @@ def label_tests(part: Part, classes: tuple[str, ...], where: str) -> Files:
 
 
 def has_known_classes(part: Part, classes: tuple[str, ...]) -> bool:
-    """Whether a folder holds images of some of the classes, or a table of them."""
+    """Whether a folder holds images of at least one class, or a table of classes."""
     return any(part.classes.get(name) for name in classes) or (part.path / _TABLE).is_file()
 
 
@@ -146,7 +146,7 @@ def _by_folder(folders: dict[str, list[Path]], classes: tuple[str, ...]) -> File
 
 
 def _by_table(part: Part, classes: tuple[str, ...], where: str) -> Files:
-    """Files whose classes are in a table: file name, class, and what is not needed."""
+    """Files whose classes are in a table, one line each: file name, class, unused columns."""
     table = part.path / _TABLE
     rows = [line.split('\t')[:2] for line in read_text(table).splitlines() if line]
     unknown = [row for row in rows if len(row) < 2 or row[1] not in classes]
@@ -156,9 +156,9 @@ def _by_table(part: Part, classes: tuple[str, ...], where: str) -> Files:
             'unpack the data set again'
         )
     images = {path.name: path for path in part.images}
-    strange = [name for name, _ in rows if name not in images]
-    if strange:
-        problem = f'names {strange[0]!r}, but the folder has no such image'
+    without_image = [name for name, _ in rows if name not in images]
+    if without_image:
+        problem = f'names {without_image[0]!r}, but the folder has no such image'
     elif not rows:
         problem = 'lists nothing'
     elif len(dict(rows)) < len(rows):

@@ -1,4 +1,4 @@
-"""What a run pre-trains on: its images made long-tailed, mixed, and with samples left out.
+"""What a run pre-trains on: images made long-tailed, mixed with others, or left out.
 
 Axes: n images of the training split.
 """
@@ -10,7 +10,7 @@ import numpy as np
 from contrastive_jax.data.long_tail import long_tail
 from contrastive_jax.data.mixed import Mixed, mix
 from contrastive_jax.data.score_files import read_scores
-from contrastive_jax.data.sources import Split
+from contrastive_jax.data.splits import Split
 from contrastive_jax.data.stored import StoredImages, array_checksum, checksum, subset
 from contrastive_jax.errors import UserError
 from contrastive_jax.graph import subsets
@@ -22,10 +22,10 @@ class Construction(NamedTuple):
     """The training split as pre-training sees it.
 
     Attributes:
-      whole: all images, those mixed that are to be.
-      kept: indices of those to pre-train on, ascending.
-      mixed: indices of the mixed ones, or of those left out in their place, ascending.
-      partners: what each of them is mixed with.
+      whole: all images of the split, after mixing.
+      kept: indices of the images to pre-train on, ascending.
+      mixed: indices of the images that are mixed, or left out by `mixed.drop`, ascending.
+      partners: index of the image that each of these is mixed with.
     """
 
     whole: Split
@@ -46,7 +46,7 @@ class Construction(NamedTuple):
         )
 
     def summary(self, classes: tuple[str, ...]) -> dict:
-        """What was mixed and removed, for `result.json`."""
+        """Numbers of mixed and removed images, for `result.json`."""
         n, labels = len(self.whole.images), self.whole.labels
         removed = np.setdiff1d(np.arange(n), self.kept, assume_unique=True)
         counts = None if labels is None else np.bincount(labels[removed], minlength=len(classes))
@@ -61,17 +61,17 @@ class Construction(NamedTuple):
 
 
 def construct(config, train: Split) -> Construction:
-    """Long tail, then mixing, then removal: each of what the one before it left.
+    """Applies the long tail, then mixing, then removal, each to the images that the last one kept.
 
-    A pure function of the config, the images and the score file.
+    The result is a pure function of the config, the images and the score file.
 
     Args:
-      config: the whole config: its sections `long_tail`, `mixed` and `removal`, and the seed.
-      train: the images to pre-train on as their source gives them.
+      config: the whole config; `long_tail`, `mixed`, `removal` and `seed` are used.
+      train: the pre-training split as its source gives it.
 
     Raises:
-      UserError: a long tail or mixing without labels, mixing with one class; a score file that
-        does not fit.
+      UserError: a long tail or mixing without labels; mixing with only one class; a score file of
+        other images.
     """
     kept = _tail(config, train)
     mixed = _mix(config, train, kept)
@@ -155,7 +155,7 @@ def _remove(config, whole: Split, kept: np.ndarray) -> np.ndarray:
     score, *classes = (scores.columns[name][rows] for name in needed)
     if not classes:
         return kept[subsets.most_difficult_removed(score, ratio)]
-    # SAS takes the same part of each latent class.
+    # SAS removes the same share of each latent class.
     members = [np.flatnonzero(classes[0] == name) for name in np.unique(classes[0])]
-    parts = [part[subsets.most_difficult_removed(score[part], ratio)] for part in members]
-    return kept[np.sort(np.concatenate(parts))]
+    chosen = [rows[subsets.most_difficult_removed(score[rows], ratio)] for rows in members]
+    return kept[np.sort(np.concatenate(chosen))]

@@ -1,6 +1,6 @@
-"""Features and labels of encoders from elsewhere, in npy and npz files.
+"""Features and labels of any encoder, in npy and npz files.
 
-Every command reads them here, so all have the same checks.
+Every command reads them here, so all commands check the same.
 
 Axes: n samples, k features.
 """
@@ -23,7 +23,7 @@ class Features(NamedTuple):
     Attributes:
       rows: `[n, k]` floats.
       labels: `[n]` indices into `classes`, or None.
-      classes: names; of integers in a file their text, in order.
+      classes: the integers of the label file as texts, ascending.
     """
 
     rows: np.ndarray
@@ -35,7 +35,7 @@ def read_features(features: str, labels: str | None, *, dtype: type = np.float32
     """Reads two files of one array each: features and, where known, labels.
 
     Args:
-      features: npy file, `[n, k]` floats; no row may be all zeros, for it has no direction.
+      features: npy file, `[n, k]` floats; a row of zeros is refused, because it has no direction.
       labels: npy file, `[n]` integers, or None.
       dtype: type that the features are converted to.
 
@@ -58,8 +58,7 @@ def read_splits(path: str) -> tuple[Features, Features]:
       path: npz file with `train_features`, `train_labels`, `test_features`, `test_labels`.
 
     Raises:
-      UserError: a file that cannot be read or lacks an array; arrays that are not as they must be
-        or do not fit together.
+      UserError: a file that cannot be read or lacks an array; arrays of a wrong type or shape.
     """
     where = f'--features={path}'
     loaded = _load(path, '--features')
@@ -89,7 +88,7 @@ def read_splits(path: str) -> tuple[Features, Features]:
 def checked_rows(
     rows: np.ndarray, where: str, *, dtype: type, direction: bool = False
 ) -> np.ndarray:
-    """Converts features to a native type, and refuses those that would make numbers of nothing.
+    """Converts features to a native type, and refuses values that cannot be computed with.
 
     Args:
       rows: `[n, k]` of any floating type and byte order, n and k at least 1.
@@ -98,10 +97,10 @@ def checked_rows(
       direction: whether a row of zeros is refused.
 
     Returns:
-      `[n, k]`, finite, with squares that can be summed.
+      `[n, k]` finite values whose squares can be summed.
 
     Raises:
-      UserError: another shape or type; a row that is not as described, the first one by its number.
+      UserError: another shape or type; a bad value, with the number of its row.
     """
     if rows.ndim != 2 or not np.issubdtype(rows.dtype, np.floating):
         raise UserError(f'{where}: holds {rows.dtype} {list(rows.shape)}; need floats [n, k]')
@@ -111,9 +110,9 @@ def checked_rows(
             'one column'
         )
     name = np.dtype(dtype).name
-    # So that the sum of a hundred million squares is finite too.
+    # The margin keeps the sum of a hundred million squares finite.
     largest = float(np.sqrt(np.finfo(dtype).max)) / 1e4
-    # Compared in a type that holds every float: 1e15 is infinite in float16.
+    # Compared in a type that holds every float, because 1e15 is infinite in float16.
     greatest = np.abs(rows).max(axis=1).astype(np.longdouble)
     _refuse(np.isnan(greatest), 'NaN', where)
     _refuse(np.isinf(greatest), 'infinity', where)
@@ -127,10 +126,10 @@ def checked_rows(
 
 
 def checked_labels(labels: np.ndarray, n: int, where: str) -> np.ndarray:
-    """Refuses labels that are not one integer, of any type, for each of n rows.
+    """Labels in native byte order; there must be one integer, of any type, for each of n rows.
 
     Raises:
-      UserError: names what they are.
+      UserError: another type or shape; the message names it.
     """
     if labels.shape != (n,) or not np.issubdtype(labels.dtype, np.integer):
         raise UserError(
@@ -141,7 +140,7 @@ def checked_labels(labels: np.ndarray, n: int, where: str) -> np.ndarray:
 
 
 def numbered(*labels: np.ndarray) -> tuple:
-    """Numbers the labels that occur, in ascending order.
+    """Replaces labels by their rank among all labels that occur.
 
     Args:
       *labels: arrays of integers, each of any integer type.
@@ -149,14 +148,14 @@ def numbered(*labels: np.ndarray) -> tuple:
     Returns:
       The labels as texts, and each array as int32 indices into them.
     """
-    # As Python's integers: int64 and uint64 have no common type of integers.
-    found = sorted({label for array in labels for label in np.unique(array).tolist()})
-    index = {label: place for place, label in enumerate(found)}
+    # As Python integers, because int64 and uint64 have no common integer type.
+    classes = sorted({label for array in labels for label in np.unique(array).tolist()})
+    ranks = {label: rank for rank, label in enumerate(classes)}
     numbers = []
     for array in labels:
         own, inverse = np.unique(array, return_inverse=True)
-        numbers.append(np.array([index[label] for label in own.tolist()], np.int32)[inverse])
-    return tuple(map(str, found)), *numbers
+        numbers.append(np.array([ranks[label] for label in own.tolist()], np.int32)[inverse])
+    return tuple(map(str, classes)), *numbers
 
 
 def _refuse(bad: np.ndarray, what: str, where: str) -> None:

@@ -1,7 +1,7 @@
-"""The image files below a folder: links are followed, what is no image is counted.
+"""The image files below a folder. Links are followed; files that are no images are counted.
 
-Hidden files and folders are left out. So is a link to a folder that holds the link itself, since
-it leads in a circle.
+Hidden files and folders are left out. A link to a folder that holds the link itself is left out
+too, because it leads in a circle.
 """
 
 import functools
@@ -17,9 +17,9 @@ from contrastive_jax.runtime.files import printable
 
 __all__ = ['Level', 'formats', 'level', 'suffixes', 'walk']
 
-# These call another program (EPS), need Windows (WMF) or a decoder that Pillow lacks.
+# These formats call another program (EPS), need Windows (WMF) or a decoder that Pillow lacks.
 _NOT_DECODED = {'BUFR', 'EPS', 'GRIB', 'HDF5', 'IPTC', 'MPEG', 'WMF'}
-# Folders that file systems and archives add by themselves; they count as hidden.
+# Folders that file systems and archivers add; they count as hidden.
 _ADDED = {'$RECYCLE.BIN', '@eaDir', 'System Volume Information', '__MACOSX', 'lost+found'}
 
 
@@ -27,10 +27,10 @@ class Level(NamedTuple):
     """What one folder holds, without the content of its folders.
 
     Attributes:
-      path: of the folder.
-      folders: in it, sorted.
-      images: in it.
-      others: counts of the remaining entries, by suffix; 'hidden' for hidden ones.
+      path: path of the folder.
+      folders: folders in it, sorted.
+      images: image files in it.
+      others: numbers of the remaining entries, by suffix; 'hidden' for hidden ones.
     """
 
     path: Path
@@ -41,14 +41,14 @@ class Level(NamedTuple):
 
 @functools.cache
 def formats() -> tuple[str, ...]:
-    """Names of the formats that are read, in the order in which Pillow tries them."""
+    """Names of the image formats that are read, in the order in which Pillow tries them."""
     Image.init()
     return tuple(name for name in Image.ID if name not in _NOT_DECODED)
 
 
 @functools.cache
 def suffixes() -> frozenset[str]:
-    """Suffixes of the files that are taken for images, in lower case, such as `.jpg`."""
+    """Suffixes of image files in lower case, such as `.jpg`."""
     known = {*formats(), 'MPO'}  # Pillow opens MPO as JPEG.
     return frozenset(end for end, name in Image.registered_extensions().items() if name in known)
 
@@ -59,39 +59,39 @@ def level(folder: Path) -> Level:
     Raises:
       UserError: the folder cannot be read.
     """
-    found = Level(folder, [], [], Counter())
+    content = Level(folder, [], [], Counter())
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                _add(found, entry)
+                _add(content, entry)
     except OSError as error:
         raise UserError(
             f'{printable(folder)}: cannot be read ({error.strerror}); allow it, or move the folder '
             'out of the data folder'
         ) from error
-    found.folders.sort()
-    return found
+    content.folders.sort()
+    return content
 
 
-def _add(found: Level, entry: os.DirEntry) -> None:
-    path = found.path / entry.name
+def _add(content: Level, entry: os.DirEntry) -> None:
+    path = content.path / entry.name
     link = entry.is_symlink()
     if entry.name.startswith('.') or entry.name in _ADDED:
-        found.others['hidden'] += 1
+        content.others['hidden'] += 1
     elif entry.is_dir(follow_symlinks=False) or (link and path.is_dir()):
         if not (link and _leads_back(path)):
-            found.folders.append(path)
-    # A link to nothing is taken for an image, so that reading it says what is wrong.
+            content.folders.append(path)
+    # A broken link with an image suffix counts as an image, so that reading it reports the error.
     elif path.suffix.lower() in suffixes() and (link or entry.is_file()):
-        found.images.append(path)
+        content.images.append(path)
     elif link and not path.exists():
-        found.others['broken link'] += 1
+        content.others['broken link'] += 1
     else:
-        found.others[path.suffix.lower() or 'no suffix'] += 1
+        content.others[path.suffix.lower() or 'no suffix'] += 1
 
 
 def _leads_back(link: Path) -> bool:
-    """Whether a link leads to a folder that holds it, on the way taken or where it really is."""
+    """Whether a link leads to a folder that holds it, by its path or by its resolved path."""
     parents = [parent.resolve() for parent in link.absolute().parents]
     real = link.parent.resolve()
     return link.resolve() in {*parents, real, *real.parents}
@@ -104,7 +104,7 @@ def walk(folder: Path) -> list[Level]:
       UserError: a folder cannot be read.
     """
     levels, seen = [], set()
-    # Links come last, so that a folder inside has its own path and not that of a link to it.
+    # Links come last, so that a folder below has its own path and not that of a link to it.
     folders, links = [folder], []
     while folders or links:
         current = folders.pop() if folders else links.pop(0)

@@ -27,8 +27,8 @@ __all__ = [
     'BrokenImage',
     'check_broken',
     'check_shapes',
+    'inspect',
     'left_out',
-    'look',
     'read_image',
     'stored',
     'warn_of_range',
@@ -38,11 +38,12 @@ _GREY = {'1', 'L', 'I', 'I;16', 'I;16B', 'I;16L', 'F'}
 _DEEP = _GREY - {'1', 'L'}
 # Values of 16 bits are divided by this to get 8.
 _DEEP_SCALE = 257
-# Files of 16 bits whose values are looked at. A quarter of the range is 64 of 256 levels.
+# At most so many files of 16 bits are decoded to find the range of their values. Less than a
+# quarter of the full range, 64 of 256 levels, is reported.
 _RANGE_FILES = 100
 _SMALL_RANGE = 2**16 // 4
 
-# From half of the limit on, Pillow warns. The limit is a field here, so the warning says nothing.
+# Pillow warns from half of its limit on. Here the limit is a config field, so the user knows it.
 warnings.simplefilter('ignore', Image.DecompressionBombWarning)
 
 
@@ -59,13 +60,13 @@ class BrokenImage(UserError):
 
 
 def _opened(path: Path, max_pixels: int) -> Image.Image:
-    # Pillow refuses above twice this number, also where a file holds another in itself.
+    # Pillow refuses files above twice this number, and files embedded in others too.
     Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)
     return Image.open(path, formats=formats())
 
 
 def _is_deep(image: Image.Image) -> bool:
-    """Whether the file has 16 bits or more; of colours, Pillow keeps the upper 8."""
+    """Whether the file has 16 bits or more a channel; of colours, Pillow keeps the upper 8 bits."""
     return image.mode in _DEEP or any(';16' in str(tile[3]) for tile in image.tile)
 
 
@@ -113,14 +114,14 @@ def read_image(paths: tuple[Path, ...], mode: str, max_pixels: int, index: int) 
     return image if image.mode == mode else image.convert(mode)
 
 
-class Looked(NamedTuple):
-    """What the heads of files say.
+class Inspected(NamedTuple):
+    """What the headers of image files say.
 
     Attributes:
-      files: those that are images.
-      grey: whether all are grey.
-      sizes: width and height, with a file that has them.
-      deep: files of 16 bits or more.
+      files: the files that are images.
+      grey: whether all of them are grey.
+      sizes: each width and height, with the first file that has it.
+      deep: files with 16 bits or more a channel.
       broken: errors of the files that are no images.
     """
 
@@ -131,13 +132,13 @@ class Looked(NamedTuple):
     broken: tuple[BrokenImage, ...]
 
 
-def look(files: Files, where: str, *, skip_broken: bool, max_pixels: int) -> Looked:
-    """Reads the head of every file, which is quick; damage further on shows when it is decoded.
+def inspect(files: Files, where: str, *, skip_broken: bool, max_pixels: int) -> Inspected:
+    """Reads the header of every file, which is quick; damaged pixels show when it is decoded.
 
     Args:
-      files: to look at.
+      files: the files to inspect.
       where: the field that named them, for messages.
-      skip_broken: leave out files that are no image.
+      skip_broken: leave out files that are no images.
       max_pixels: largest width times height.
 
     Raises:
@@ -157,15 +158,17 @@ def look(files: Files, where: str, *, skip_broken: bool, max_pixels: int) -> Loo
     check_broken(broken, skip_broken)
     if not good:
         raise UserError(f'{where}: no file can be read; the first is {broken[0]}')
-    return Looked(some(files, np.array(good)), grey, sizes, tuple(deep), tuple(broken))
+    return Inspected(some(files, np.array(good)), grey, sizes, tuple(deep), tuple(broken))
 
 
-def stored(looked: Looked, root: Path, *, grey: bool, size: int, max_pixels: int) -> StoredImages:
-    """The images of some files, scaled and cropped to squares of a size, in one mode."""
-    paths = looked.files.paths
+def stored(
+    inspected: Inspected, root: Path, *, grey: bool, size: int, max_pixels: int
+) -> StoredImages:
+    """The images of some files, to be scaled and cropped to squares of one size and mode."""
+    paths = inspected.files.paths
     digest = hashlib.sha256(f'{size} {grey}\n'.encode())
     for path in paths:
-        # Bytes, since a name may be no text.
+        # Bytes, because a file name need not be valid text.
         digest.update(os.fsencode(path.relative_to(root)) + b' %d\n' % path.stat().st_size)
     return StoredImages(
         functools.partial(read_image, paths, 'L' if grey else 'RGB', max_pixels),
@@ -179,20 +182,20 @@ def stored(looked: Looked, root: Path, *, grey: bool, size: int, max_pixels: int
 def warn_of_range(deep: Sequence[Path], max_pixels: int) -> None:
     """Prints a warning if images of 16 bits lose most of their levels, or values beyond 16 bits.
 
-    Every 16-bit value is divided by 257, whatever the image; a scale for each image would change
-    how bright they are beside each other.
+    Every 16-bit value is divided by 257. A scale for each image would change their relative
+    brightness.
 
     Args:
-      deep: files of 16 bits or more; at most 100 of them are looked at.
+      deep: files with 16 bits or more a channel; at most 100 of them are decoded.
       max_pixels: largest width times height.
     """
     step = max(1, -(-len(deep) // _RANGE_FILES))
-    ends = [_range(path, max_pixels) for path in deep[::step]]
-    ends = [found for found in ends if found is not None]
-    if not ends:
+    ranges = [_range(path, max_pixels) for path in deep[::step]]
+    ranges = [ends for ends in ranges if ends is not None]
+    if not ranges:
         return
-    low, high = min(end[0] for end in ends), max(end[1] for end in ends)
-    # NaN counts as beyond.
+    low, high = min(ends[0] for ends in ranges), max(ends[1] for ends in ranges)
+    # The negation makes NaN count as out of range.
     if not (low >= 0 and high <= 65535):
         effect = 'what is beyond 0 to 65535 is cut off'
     elif high - low < _SMALL_RANGE:
@@ -200,25 +203,25 @@ def warn_of_range(deep: Sequence[Path], max_pixels: int) -> None:
     else:
         return
     print(
-        f'warning: {len(deep)} images have 16 bits or more, and the values of {len(ends)} looked '
+        f'warning: {len(deep)} images have 16 bits or more, and the values of {len(ranges)} looked '
         f'at are {low:g} to {high:g}. Values are divided by {_DEEP_SCALE}: {effect}. To keep more, '
         'scale all files by one factor to 0 to 65535, or save them with 8 bits'
     )
 
 
 def _range(path: Path, max_pixels: int) -> tuple[float, float] | None:
-    """Least and greatest value of a file of 16 bits; None if it cannot be read."""
+    """Smallest and largest value of a file of 16 bits; None if it cannot be read."""
     try:
         with _opened(path, max_pixels) as image:
             scale = 1 if image.mode in _DEEP else _DEEP_SCALE
             pixels = np.asarray(image)
             return float(pixels.min()) * scale, float(pixels.max()) * scale
-    except Exception:  # As in `_decoded`; it is reported where it is read for good.
+    except Exception:  # As in `_decoded`; the error is reported when the image is loaded.
         return None
 
 
 def check_broken(broken: Sequence[BrokenImage], skip: bool) -> None:
-    """Raises UserError if files are broken and none may be left out."""
+    """Raises UserError if there are broken files and `skip` is False."""
     if broken and not skip:
         path, reason = broken[0].args
         raise UserError(
@@ -228,13 +231,13 @@ def check_broken(broken: Sequence[BrokenImage], skip: bool) -> None:
 
 
 def left_out(broken: Sequence[BrokenImage]) -> str:
-    """Says how many broken files are left out, and why the first one is."""
+    """A line with the number of broken files left out and the error of the first one."""
     path, reason = broken[0].args
     return f'left out: {len(broken)} files that cannot be read; the first is {path} ({reason})'
 
 
 def check_shapes(sizes: dict[tuple[int, int], Path]) -> int:
-    """The side of images that are all one square; raises UserError for others."""
+    """The side of the images; raises UserError unless all are squares of one size."""
     (first, path), *others = sizes.items()
     if others:
         size, other = others[0]

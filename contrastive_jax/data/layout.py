@@ -1,4 +1,4 @@
-"""Which files of a folder are for training and which for tests. One rule for all layouts:
+"""Which files of a folder are for training and which for tests. One rule covers all layouts:
 
 - Folders with the name of a split are splits, in upper or lower case: train, training; val, valid,
   validation, dev, eval; test, testing. Tests come from the test split, or from the validation
@@ -6,13 +6,13 @@
 - Otherwise each folder is a class, and a tenth of each class is held out for tests.
 - With fewer than two class folders there are no classes.
 
-A folder that could be read in two ways is refused. One line says what is taken and what is not.
+A folder that could be read in two ways is refused. One line says which files are used.
 
 Axes: n files.
 """
 
-import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,19 +21,17 @@ import numpy as np
 from contrastive_jax.data import class_folders
 from contrastive_jax.data.class_folders import Files, Part, listed
 from contrastive_jax.data.file_tree import Level, level, walk
+from contrastive_jax.data.split_folders import (
+    check_inner_splits,
+    check_similar_names,
+    split_folders,
+)
 from contrastive_jax.errors import UserError
 from contrastive_jax.randomness import Use, host_rng
 from contrastive_jax.runtime.files import printable
 
 __all__ = ['Layout', 'find']
 
-_ROLES = {
-    **dict.fromkeys(('train', 'training'), 'train'),
-    **dict.fromkeys(('val', 'valid', 'validation', 'dev', 'eval'), 'val'),
-    **dict.fromkeys(('test', 'testing'), 'test'),
-}
-# The name of a split inside another name, such as train2017.
-_SPLIT_WORD = re.compile(f'(?<![a-z])({"|".join(sorted(_ROLES, reverse=True))})(?![a-z])')
 # One image of so many is held out for tests.
 _HELD_OUT = 10
 
@@ -45,7 +43,7 @@ class Layout(NamedTuple):
       train: training files.
       test: test files.
       classes: names, sorted.
-      summary: what is taken and what is not, one line.
+      summary: one line with the numbers of files that are used, ignored and not used.
     """
 
     train: Files
@@ -66,71 +64,17 @@ def find(root: Path, where: str) -> Layout:
         in the tests that the training split lacks.
     """
     top = level(root)
-    splits = _splits(top.folders, where)
+    splits = split_folders(top.folders, where)
     if splits:
         return _from_splits(top, splits, where)
     part = class_folders.read(top)
-    _check_deeper_splits(part, where)
-    _check_similar_names(list(part.classes), where)
+    check_inner_splits(part, where)
+    check_similar_names(part.classes, where)
     return _hold_out(part, '', part.others, {}, where)
 
 
-def _splits(folders: list[Path], where: str) -> dict[str, Path]:
-    """The split folders among some folders, by role."""
-    splits: dict[str, Path] = {}
-    for folder in folders:
-        role = _ROLES.get(folder.name.casefold())
-        if role in splits:
-            raise UserError(
-                f'{where}: {splits[role].name}/ and {folder.name}/ both name the {role} split; '
-                'rename one of them, or move it out of the data folder'
-            )
-        if role is not None:
-            splits[role] = folder
-    return splits
-
-
-def _check_deeper_splits(part: Part, where: str) -> None:
-    """Refuses a folder too high up: the images of its test folders would be trained on."""
-    inner = [found.path for found in part.levels if _holds_splits(found)]
-    if inner:
-        folder = printable(inner[0])
-        more = f' and {len(inner) - 1} more folders have' if len(inner) > 1 else ' has'
-        raise UserError(
-            f'{where}: has no train/, but {folder}{more}; give {folder}, or rename the folders in '
-            'it if they are no splits'
-        )
-
-
-def _holds_splits(found: Level) -> bool:
-    """Whether a folder holds a training folder with another split, or with nothing beside it."""
-    roles = {_ROLES.get(folder.name.casefold()) for folder in found.folders}
-    alone = roles == {'train'} and not found.images
-    return alone or roles >= {'train', 'val'} or roles >= {'train', 'test'}
-
-
-def _check_similar_names(names: list[str], where: str) -> None:
-    """Refuses class folders such as train2017 and val2017: test images would be trained on."""
-    similar: dict[tuple[str, str], dict[str, str]] = {}
-    for name in names:
-        if word := _SPLIT_WORD.search(name.casefold()):
-            rest = name[: word.start()], name[word.end() :]
-            similar.setdefault(rest, {})[_ROLES[word[0]]] = name
-    for named in similar.values():
-        if 'train' in named and len(named) > 1:
-            raise UserError(
-                f'{where}: {listed(named.values(), "/")} look like splits; rename them to '
-                f'{listed(named)}, or give one of them'
-            )
-
-
 def _from_splits(top: Level, splits: dict[str, Path], where: str) -> Layout:
-    beside = {
-        folder: sum(len(found.images) for found in walk(folder))
-        for folder in top.folders
-        if folder not in splits.values()
-    }
-    beside = {folder: count for folder, count in beside.items() if count}
+    """The layout of a folder that holds at least one split."""
     if 'train' not in splits:
         folder = next(iter(splits.values()))
         raise UserError(
@@ -138,35 +82,55 @@ def _from_splits(top: Level, splits: dict[str, Path], where: str) -> Layout:
             f'give {printable(folder)} to train on it alone, or rename it if it is a class'
         )
     train = class_folders.read(level(splits['train']))
+    beside = _images_beside(top, splits)
     if beside and (len(splits) == 1 or not train.classes):
-        names = listed((folder.name for folder in beside), '/')
         raise UserError(
-            f'{where}: {train.path.name}/ has the name of a split, but {names} beside it hold '
-            f'images too; give {printable(train.path)} to train on it alone, or rename '
-            f'{train.path.name}/ if all of these are classes'
+            f'{where}: {train.path.name}/ has the name of a split, but {listed(beside, "/")} '
+            f'beside it hold images too; give {printable(train.path)} to train on it alone, or '
+            f'rename {train.path.name}/ if all of these are classes'
         )
-    unused = {f'in {printable(folder.name)}/': count for folder, count in beside.items()}
+    unused = {f'in {printable(name)}/': count for name, count in beside.items()}
     unused |= {'outside the splits': len(top.images)}
+    others = top.others + train.others
     if len(splits) == 1:
-        return _hold_out(
-            train, f'from {train.path.name}/', top.others + train.others, unused, where
-        )
-    files, classes = class_folders.label(train, where)
+        return _hold_out(train, f'from {train.path.name}/', others, unused, where)
     tests = [class_folders.read(level(splits[role])) for role in ('test', 'val') if role in splits]
-    chosen = _choose(tests, classes)
-    test = class_folders.label_tests(chosen, classes, where)
-    unused |= {f'in {part.path.name}/': len(part.images) for part in tests if part is not chosen}
-    unused |= _outside(train, files) | _outside(chosen, test)
-    others = top.others + train.others + chosen.others
-    taken = f'{_count(len(files.paths), "image")} from {train.path.name}/'
-    taken += f', {len(test.paths)} from {chosen.path.name}/'
-    if chosen.classes and not classes:
-        taken += f' (the folders of {chosen.path.name}/ are no classes, since train has none)'
-    return Layout(files, test, *_summary(train, classes, taken, others, unused))
+    return _with_tests(train, tests, others, unused, where)
+
+
+def _images_beside(top: Level, splits: dict[str, Path]) -> dict[str, int]:
+    """Numbers of images in the folders that are no splits, by name, where there are any."""
+    counts = {
+        folder.name: sum(len(inner.images) for inner in walk(folder))
+        for folder in top.folders
+        if folder not in splits.values()
+    }
+    return {name: count for name, count in counts.items() if count}
+
+
+def _with_tests(
+    train: Part, tests: list[Part], others: Counter[str], unused: Mapping[str, int], where: str
+) -> Layout:
+    """The layout of a training split with one or two splits to test on."""
+    train_files, classes = class_folders.label(train, where)
+    test = _choose(tests, classes)
+    test_files = class_folders.label_tests(test, classes, where)
+    unused = {
+        **unused,
+        **{f'in {part.path.name}/': len(part.images) for part in tests if part is not test},
+        **_outside(train, train_files),
+        **_outside(test, test_files),
+    }
+    used = f'{_count(len(train_files.paths), "image")} from {train.path.name}/'
+    used += f', {len(test_files.paths)} from {test.path.name}/'
+    if test.classes and not classes:
+        used += f' (the folders of {test.path.name}/ are no classes, since train has none)'
+    summary = _summary(train, classes, used, others + test.others, unused)
+    return Layout(train_files, test_files, tuple(map(printable, classes)), summary)
 
 
 def _choose(tests: list[Part], classes: tuple[str, ...]) -> Part:
-    """The first folder that can be tested on, or the first one, which is refused later."""
+    """The first split that can be tested on, or the first one, which is refused later."""
     for part in tests:
         if class_folders.has_known_classes(part, classes) if classes else part.images:
             return part
@@ -174,7 +138,7 @@ def _choose(tests: list[Part], classes: tuple[str, ...]) -> Part:
 
 
 def _hold_out(
-    part: Part, source: str, others: Counter[str], unused: dict[str, int], where: str
+    part: Part, source: str, others: Counter[str], unused: Mapping[str, int], where: str
 ) -> Layout:
     """Holds out a tenth of each class for tests, always the same images."""
     files, classes = class_folders.label(part, where)
@@ -185,15 +149,20 @@ def _hold_out(
             'one image only; add images, or put training images into train/ and others into test/'
         )
     train = np.setdiff1d(np.arange(len(files.paths)), test)
-    taken = f'{_count(len(train), "image")} {source}'.strip()
-    taken += f', {len(test)} held out for tests'
+    used = f'{_count(len(train), "image")} {source}'.strip()
+    used += f', {len(test)} held out for tests'
     if classes:
         sizes = np.bincount(files.labels)
         single = [name for name, size in zip(classes, sizes, strict=True) if size == 1]
         if single:
-            taken += f'; trained on but not tested, since they have one image: {listed(single)}'
-    words = _summary(part, classes, taken, others, unused | _outside(part, files))
-    return Layout(class_folders.some(files, train), class_folders.some(files, test), *words)
+            used += f'; trained on but not tested, since they have one image: {listed(single)}'
+    summary = _summary(part, classes, used, others, {**unused, **_outside(part, files)})
+    return Layout(
+        class_folders.some(files, train),
+        class_folders.some(files, test),
+        tuple(map(printable, classes)),
+        summary,
+    )
 
 
 def _tenth(files: Files) -> np.ndarray:
@@ -216,22 +185,32 @@ def _count(number: int, thing: str) -> str:
 
 
 def _summary(
-    part: Part, classes: tuple[str, ...], taken: str, others: Counter[str], unused: dict[str, int]
-) -> tuple[tuple[str, ...], str]:
-    """The names of the classes as they can be printed, and the line."""
-    words = [f'{len(classes) or "no"} classes, {taken}']
+    part: Part,
+    classes: tuple[str, ...],
+    used: str,
+    others: Counter[str],
+    unused: Mapping[str, int],
+) -> str:
+    """The line that says which files are used, ignored and not used."""
+    sentences = [f'{len(classes) or "no"} classes, {used}']
     if len(part.classes) == 1:
-        words.append(f'one folder, {listed(part.classes)}, so there are no classes to tell apart')
+        only = f'one folder, {listed(part.classes)}, so there are no classes to tell apart'
         if part.levels[0].folders:
-            words[-1] += ' (if the folders in it are the classes, give it or move them up)'
+            only += ' (if the folders in it are the classes, give it or move them up)'
+        sentences.append(only)
+    ignored = _ignored(others)
+    if ignored:
+        sentences.append(f'ignored: {ignored}')
+    not_used = [f'{_count(count, "image")} {name}' for name, count in unused.items() if count]
+    if not_used:
+        sentences.append(f'not used: {", ".join(not_used)}')
+    return '; '.join(sentences)
+
+
+def _ignored(others: Counter[str]) -> str:
+    """Numbers of the files that are no images, by suffix, and of hidden ones."""
     files = others - Counter(hidden=others['hidden'])
     counts = ', '.join(f'{printable(end)} {count}' for end, count in files.most_common())
-    ignored = [f'{_count(files.total(), "file")} ({counts})'] if files else []
-    ignored += [f'{others["hidden"]} hidden'] if others['hidden'] else []
-    if ignored:
-        words.append(f'ignored: {", ".join(ignored)}')
-    unused = {name: count for name, count in unused.items() if count}
-    if unused:
-        parts = ', '.join(f'{_count(count, "image")} {name}' for name, count in unused.items())
-        words.append(f'not used: {parts}')
-    return tuple(map(printable, classes)), '; '.join(words)
+    texts = [f'{_count(files.total(), "file")} ({counts})'] if files else []
+    texts += [f'{others["hidden"]} hidden'] if others['hidden'] else []
+    return ', '.join(texts)

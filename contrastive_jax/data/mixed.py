@@ -1,6 +1,6 @@
-"""omega-mixed images: a part of the data, each averaged with an image of another class.
+"""omega-mixed images: some images are averaged with an image of another class.
 
-Samples made to lie between two classes, so that it is known which ones are difficult.
+The mixed samples lie between two classes, so it is known which samples are difficult.
 
 Axes: n images, m of them mixed, h w pixels, c channels.
 """
@@ -15,7 +15,7 @@ from contrastive_jax.randomness import Use, host_rng
 
 __all__ = ['Mixed', 'mix']
 
-# Images at a time: the search for a gain holds them several times over, in floats.
+# Images mixed at a time. The search for a gain holds several float copies of them.
 _CHUNK = 512
 _LARGEST_GAIN = 64.0
 
@@ -25,8 +25,8 @@ class Mixed(NamedTuple):
 
     Attributes:
       images: `[n, h, w, c]` uint8.
-      indices: `[m]` those that are mixed, ascending.
-      partners: `[m]` the image that each was mixed with.
+      indices: `[m]` indices of the mixed images, ascending.
+      partners: `[m]` index of the image that each was mixed with.
     """
 
     images: np.ndarray
@@ -47,22 +47,22 @@ def mix(
 
         mixed_i = weight x_i + (1 - weight) x_partner(i)
 
-    Images and partners are drawn uniformly; partners are images as they were before any mixing.
-    With one seed a larger ratio mixes what a smaller one mixes, and with the same partners.
+    Images and partners are drawn uniformly; partners are unmixed images. With one seed, a larger
+    ratio mixes every image that a smaller ratio mixes, with the same partners.
 
-    An average of two images is flatter than either. With `match_contrast` the pixels are moved away
-    from their mean, by one factor for an image, until their standard deviation is that of `x_i`
-    again, or as near to it as black and white allow.
+    An average of two images has less contrast than either. `match_contrast` scales the pixels about
+    their mean, by one factor for each image, until their standard deviation is that of `x_i`, or as
+    close as clipping to [0, 255] allows.
 
     Args:
       images: `[n, h, w, c]` uint8.
       labels: `[n]` classes, at least two.
       ratio: in [0, 1].
-      seed: of all draws.
+      seed: seed of all draws.
       weight: lambda, in [0, 1].
       match_contrast: give each mixed image the contrast of its source.
 
-    Source: Section 3.1 and Figure 2 (omega-Mixed CIFAR-10); the drawing and the contrast are ours.
+    Source: Section 3.1 and Figure 2 (omega-Mixed CIFAR-10); drawing and contrast are ours.
     """
     n = len(images)
     rng = host_rng(Use.MIXING, seed)
@@ -81,23 +81,23 @@ def mix(
 
 
 def _partners(labels: np.ndarray, chance: np.ndarray) -> np.ndarray:
-    """For each image one of another class, by its chance in [0, 1)."""
+    """For each image an image of another class, chosen by its `chance` in [0, 1)."""
     by_class = np.argsort(labels, kind='stable')
     _, class_of, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     first, size = (np.cumsum(sizes) - sizes)[class_of], sizes[class_of]
-    # A place in the order by class, out of those that its own class leaves.
-    place = np.floor(chance * (len(labels) - size)).astype(np.int64)
-    return by_class[np.where(place < first, place, place + size)]
+    # A position in the order by class, where the image's own class is skipped.
+    position = np.floor(chance * (len(labels) - size)).astype(np.int64)
+    return by_class[np.where(position < first, position, position + size)]
 
 
 def _with_contrast(images: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Scales images about their means to the standard deviations wanted, clipped to [0, 255]."""
+    """Scales images about their means to given standard deviations, clipped to [0, 255]."""
     mean = images.mean(axis=(1, 2, 3), keepdims=True)
 
     def scaled(gain):
         return np.clip(mean + gain * (images - mean), 0, 255)
 
-    # Clipping takes contrast away again, so the gain is searched for.
+    # Clipping reduces the contrast, so the gain is found by bisection.
     low, high = np.zeros_like(wanted), np.full_like(wanted, _LARGEST_GAIN)
     for _ in range(20):
         gain = (low + high) / 2

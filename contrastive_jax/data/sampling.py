@@ -1,4 +1,4 @@
-"""A sample that stands for a whole data set.
+"""A sample that represents a data set.
 
 Axes: n samples, m of them drawn.
 """
@@ -13,18 +13,18 @@ __all__ = ['representative']
 def representative(
     n: int, count: int, labels: np.ndarray | None = None, seed: int = 0
 ) -> np.ndarray:
-    """Draws samples at random and, where labels are known, as many of each class as its share.
+    """Draws samples at random; if labels are known, in proportion to the class sizes.
 
     The j-th sample drawn of a class with `n_c` members has the rank
 
         0 for j = 0, else (j + 1/2) / n_c
 
-    and the samples with the `count` lowest ranks are taken. So every class is in the sample where
-    `count` allows it, and the other places are shared out as seats are by Sainte-Laguë.
+    and the samples with the `count` lowest ranks are taken. So every class is in the sample if
+    `count` allows it, and the rest is apportioned by the method of Sainte-Laguë.
 
     Args:
       n: number of samples.
-      count: number of samples to draw; all where there are fewer.
+      count: number of samples to draw; all samples if there are fewer.
       labels: `[n]` class of each sample, or None.
       seed: seed of the draw.
 
@@ -37,9 +37,9 @@ def representative(
     if labels is None:
         return np.sort(order[:count])
     _, class_of, sizes = np.unique(labels[order], return_inverse=True, return_counts=True)
-    turn = np.empty(n, np.int64)
+    position = np.empty(n, np.int64)
     by_class = np.argsort(class_of, kind='stable')
-    turn[by_class] = np.arange(n) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    rank = np.where(turn == 0, 0, (turn + 0.5) / sizes[class_of])
-    # Stable: samples of equal rank stay in their random order.
+    position[by_class] = np.arange(n) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    rank = np.where(position == 0, 0, (position + 0.5) / sizes[class_of])
+    # A stable sort keeps samples of equal rank in their random order.
     return np.sort(order[np.argsort(rank, kind='stable')[:count]])

@@ -1,4 +1,4 @@
-"""Score files: numbers for images of a training split, and which images they belong to.
+"""Score files: one number or more for each image of a training split.
 
 Axes: n images of the split, m of them with scores.
 """
@@ -22,10 +22,10 @@ class ScoreFile(NamedTuple):
     """Scores of images of a training split.
 
     Attributes:
-      columns: by name, each `[m]`.
-      checksum: of all n images of the split, `stored.checksum`; None if not known.
-      index: `[m]` place of each image in the split; None for all images in order.
-      files: `[m]` names of the image files, or None where images are not files.
+      columns: numbers by name, each `[m]`.
+      checksum: `stored.checksum` of all n images of the split; None if not known.
+      index: `[m]` index of each image in the split; None for all images in order.
+      files: `[m]` names of the image files, or None if images are not files.
     """
 
     columns: dict[str, np.ndarray]
@@ -34,7 +34,7 @@ class ScoreFile(NamedTuple):
     files: tuple[str, ...] | None = None
 
     def rows_of(self, images: np.ndarray) -> np.ndarray:
-        """Where some images stand in the columns; -1 for an image without scores."""
+        """Rows of some images in the columns; -1 for an image without scores."""
         if self.index is None:
             return images
         order = np.argsort(self.index)
@@ -46,8 +46,8 @@ class ScoreFile(NamedTuple):
 def write_scores(path: Path, scores: ScoreFile) -> None:
     """Writes `scores.npz`, and beside it the same columns as `.csv`.
 
-    Columns: `index`, `file` where images are files, then those of `scores`. Names that are no UTF-8
-    keep their bytes in the csv file.
+    The columns are `index`, `file` if images are files, and those of `scores`. File names that are
+    not UTF-8 keep their bytes in the csv file.
     """
     index = scores.index
     if index is None:
@@ -57,9 +57,9 @@ def write_scores(path: Path, scores: ScoreFile) -> None:
     write_arrays(path, {'checksum': np.array(scores.checksum or ''), **columns})
     text = io.StringIO()
     csv.writer(text, lineterminator='\n').writerow(columns)
-    # All texts in quotes: of itself `csv` forgets those of a name with a carriage return.
+    # All texts in quotes, because `csv` does not quote a carriage return by itself.
     writer = csv.writer(text, lineterminator='\n', quoting=csv.QUOTE_NONNUMERIC)
-    # As Python's floats: the shortest text that reads back as the same number.
+    # As Python floats, which print as the shortest text that reads back as the same number.
     writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
     data = text.getvalue().encode(errors='surrogateescape')
     write_whole(path.with_suffix('.csv'), lambda file: file.write(data))
@@ -69,20 +69,20 @@ def read_scores(path: str, *, n: int, checksum: str, where: str) -> ScoreFile:
     """Reads the scores of the images at hand.
 
     Args:
-      path: an npz file as `write_scores` leaves it, of all images or of those that `index` names,
-        or with no more than `score`; or an npy file, `[n]`, which is taken as `score`.
+      path: an npz file of `write_scores`, or with `score` alone, for all images or for those in
+        `index`; or an npy file, `[n]`, which is read as `score`.
       n: number of images of the split.
-      checksum: of these images; a file without one is believed.
+      checksum: `stored.checksum` of these images; a file without a checksum is accepted.
       where: the field that named the file, for messages.
 
     Raises:
-      UserError: a file that cannot be read or is of other images; a column that is not one number,
-        not NaN, for each image.
+      UserError: a file that cannot be read or belongs to other images; a column that does not hold
+        one number, other than NaN, for each image.
     """
     where = f'{where}={path!r}'
     arrays = _read(path, where)
     theirs = str(arrays.pop('checksum', '')) or None
-    # Texts beside the numbers, such as the names of files, are not needed.
+    # Text columns, such as file names, are not needed.
     arrays = {name: x for name, x in arrays.items() if name == 'score' or _is_number(x)}
     if 'score' not in arrays:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Images that stay on disk and are read when they are asked for.
+"""Images that stay on disk until a part of them is needed.
 
 Axes: n images, s s pixels of a crop, c channels.
 """
@@ -23,25 +23,25 @@ _SAMPLE = 2000
 
 @dataclasses.dataclass(frozen=True)
 class StoredImages:
-    """Images on disk that look like an array `[n, s, s, c]` to those who take a part of them.
+    """Images on disk; indexing reads some of them, as if they were an array `[n, s, s, c]`.
 
     Attributes:
-      read: the image of a place, in RGB or L, one mode for all; called by threads and processes.
-      places: `[n]` which of them, in which order.
-      checksum: of what is on disk, before any of it is taken.
-      size: s, of the square that is cut from the middle after scaling the shorter side to s.
+      read: returns the image of an index, all in one mode, RGB or L; threads and processes call it.
+      indices: `[n]` what `read` is called with for each image.
+      checksum: of all images on disk, the same for every subset.
+      size: s. The shorter side is scaled to s, and the middle square is cut out.
       channels: c.
     """
 
     read: Callable[[int], Image.Image]
-    places: np.ndarray
+    indices: np.ndarray
     checksum: str
     size: int
     channels: int = 3
 
     def __len__(self) -> int:
         """Number of images."""
-        return len(self.places)
+        return len(self.indices)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -51,22 +51,22 @@ class StoredImages:
     def __getitem__(self, key: slice | np.ndarray) -> np.ndarray:
         """Reads some images, `[m, s, s, c]` uint8."""
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            images = list(pool.map(self._middle, self.places[key].tolist()))
+            images = list(pool.map(self._middle, self.indices[key].tolist()))
         return np.stack(images) if images else np.zeros((0, *self.shape[1:]), np.uint8)
 
     def take(self, indices: np.ndarray) -> 'StoredImages':
         """Some of the images, unread."""
-        return dataclasses.replace(self, places=self.places[indices])
+        return dataclasses.replace(self, indices=self.indices[indices])
 
-    def _middle(self, place: int) -> np.ndarray:
-        image = self.read(place)
+    def _middle(self, index: int) -> np.ndarray:
+        image = self.read(index)
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
         return _resized(image, (left, top, left + side, top + side), self.size)
 
 
 def subset(images: np.ndarray | StoredImages, indices: np.ndarray) -> np.ndarray | StoredImages:
-    """Some of the images; those on disk stay there."""
+    """Some of the images; images on disk are not read."""
     return images.take(indices) if isinstance(images, StoredImages) else images[indices]
 
 
@@ -78,12 +78,12 @@ def array_checksum(array: np.ndarray) -> str:
 
 
 def checksum(images: np.ndarray | StoredImages) -> str:
-    """Tells one set of images from another; of those on disk by their names and sizes."""
+    """A text that differs between sets of images; of images on disk it covers names and sizes."""
     return images.checksum if isinstance(images, StoredImages) else array_checksum(images)
 
 
 def in_memory(images: np.ndarray | StoredImages) -> np.ndarray:
-    """The images themselves or, of those on disk, a fixed sample, for statistics of pixels."""
+    """Images for pixel statistics: all images in memory, or a fixed sample of images on disk."""
     if isinstance(images, np.ndarray):
         return images
     return images[host_rng(Use.PIXEL_SAMPLE, 0).permutation(len(images))[:_SAMPLE]]
@@ -92,16 +92,16 @@ def in_memory(images: np.ndarray | StoredImages) -> np.ndarray:
 def random_crop(
     image: Image.Image, rng: np.random.Generator, *, smallest: float, size: int
 ) -> np.ndarray:
-    """Random resized crop with bicubic interpolation, the one that `training.augment` takes.
+    """Random resized crop with bicubic interpolation, drawn as `training.augment` draws it.
 
-    Area uniform in [smallest, 1], ratio log-uniform in [3/4, 4/3]. Of ten tries the first that fits
-    counts; where none does, the whole image.
+    The area is uniform in [smallest, 1], the ratio log-uniform in [3/4, 4/3]. The first of ten
+    draws that fits is taken; if none fits, the crop is the image itself.
 
     Args:
-      image: of any size.
-      rng: of this view.
-      smallest: share of the area that a crop has at least.
-      size: s.
+      image: an image of any size.
+      rng: generator of this view.
+      smallest: smallest share of the area in a crop.
+      size: s, the side of the result in pixels.
 
     Returns:
       `[s, s, c]` uint8.

@@ -1,7 +1,7 @@
-"""Training from disk: worker processes read images and crop them while others are trained on.
+"""Training from disk: worker processes read and crop images while the device trains on others.
 
-The crop is taken on the host, where it spares most of the pixels the way to the device; the rest
-of the augmentation runs there. What is read at a step follows from the seed and the step alone.
+Crops are taken on the host, so only the pixels of the crops go to the device, which does the rest
+of the augmentation. The images and crops of a step follow from the seed and the step alone.
 
 Axes: n images, b images a step, s s pixels of a crop, c channels.
 """
@@ -32,7 +32,7 @@ from contrastive_jax.randomness import Use, host_rng
 
 __all__ = ['check_workers', 'shared_memory_bytes', 'stream_views']
 
-# Batches that each worker keeps ready.
+# Number of batches that each worker keeps ready.
 _READY = 2
 _SHARED_MEMORY = Path('/dev/shm')
 _WAY_OUT = (
@@ -44,16 +44,16 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 @dataclasses.dataclass(frozen=True)
 class _Views:
-    """Two crops of each image, in the order of training; what Grain reads from.
+    """Data source for Grain: two crops of each image, in the order of training.
 
     Attributes:
-      images: n of them.
+      images: n images on disk.
       labels: `[n]`.
-      seed: of order and crops.
+      seed: seed of the order and the crops.
       batch_size: b.
-      rows: those of each batch that are read here.
-      steps: of the whole run.
-      smallest: share of the area; None for the middle of the image, twice.
+      rows: rows of each batch that this process reads.
+      steps: number of steps of the run.
+      smallest: smallest share of the area in a crop; None for the middle of the image, twice.
     """
 
     images: StoredImages
@@ -68,14 +68,14 @@ class _Views:
         return self.steps * len(self.rows)
 
     def __getitem__(self, position) -> tuple[np.ndarray, np.integer]:
-        step, place = divmod(position, len(self.rows))
-        row = self.rows[place]
+        step, own_row = divmod(position, len(self.rows))
+        row = self.rows[own_row]
         index = step_indices(self.seed, step, len(self.images), self.batch_size)[row]
         label = self.labels[index]
         if self.smallest is None:
             return np.repeat(self.images[index : index + 1], 2, axis=0), label
-        image = self.images.read(int(self.images.places[index]))
-        # The row in the whole batch, not in the part of it that this process reads.
+        image = self.images.read(int(self.images.indices[index]))
+        # The row of the global batch, so the crops do not depend on the number of processes.
         rng = host_rng(Use.CROPS, self.seed, step, row)
         crops = [
             random_crop(image, rng, smallest=self.smallest, size=self.images.size) for _ in range(2)
@@ -94,66 +94,73 @@ def stream_views(
     workers: int,
     rows: slice = slice(None),
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """The batches of some steps, read ahead by worker processes.
+    """Yields the batches of a range of steps, which worker processes read ahead.
 
     Args:
-      images: n of them.
+      images: n images on disk.
       labels: `[n]`, or None.
-      seed: of order and crops.
+      seed: seed of the order and the crops.
       batch_size: b.
-      steps: first to last; a run that goes on at step t gets what it would have got.
-      smallest: share of the area that a crop has at least; None for no random crop.
-      workers: processes; 0 for threads of this one.
-      rows: those of each batch to read, where other processes read the rest.
+      steps: range of steps; the batch of a step does not depend on where the range starts.
+      smallest: smallest share of the area in a crop; None for the middle of the image, twice.
+      workers: number of worker processes; 0 for threads of this process.
+      rows: rows of each batch to read; other processes read the other rows.
 
     Yields:
-      `[b, 2, s, s, c]` uint8, both views of each image, and labels `[b]` or None; of `rows` alone.
+      `[b, 2, s, s, c]` uint8, both views of each image, and labels `[b]` or None, of `rows` alone.
 
     Raises:
       LoneError: a worker process has died.
     """
-    # Imported here: runs from memory do without it, and it takes a second.
+    # Imported here, because the import takes a second and runs from memory do not need it.
     import grain
 
-    known = np.full(len(images), -1, np.int32) if labels is None else labels
-    own = range(batch_size)[rows]
-    views = _Views(images, known, seed, batch_size, own, steps.stop, smallest)
-    dataset = grain.MapDataset.source(views)[steps.start * len(own) :].batch(len(own))
+    source_labels = np.full(len(images), -1, np.int32) if labels is None else labels
+    own_rows = range(batch_size)[rows]
+    views = _Views(images, source_labels, seed, batch_size, own_rows, steps.stop, smallest)
+    dataset = grain.MapDataset.source(views)[steps.start * len(own_rows) :].batch(len(own_rows))
+    iterator = _read_ahead(dataset, workers)
+    try:
+        while (batch := _next(iterator, workers)) is not None:
+            # Copied, because shared memory is scarce and JAX would hold it until the step is done.
+            crops, batch_labels = map(np.array, batch)
+            del batch
+            yield crops, None if labels is None else batch_labels
+    finally:
+        # An open iterator would end its processes while Python ends, and leak shared memory.
+        if hasattr(iterator, 'close'):
+            iterator.close()
+
+
+def _read_ahead(dataset, workers: int) -> Iterator:
+    """An iterator over the batches of a Grain dataset, read by threads or worker processes."""
+    import grain
+
     threads = max(1, math.ceil((os.cpu_count() or 1) / max(workers, 1)))
     batches = dataset.to_iter_dataset(
         grain.ReadOptions(num_threads=threads, prefetch_buffer_size=_READY * threads)
     )
     if workers:
-        # Grain asks for a flag of its own, which a notebook or a test has not parsed.
+        # Grain reads a flag of its own, and notebooks and tests have not parsed the flags.
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
         options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=_READY)
         batches = batches.mp_prefetch(options, worker_init_fn=_end_with_parent)
         _start_tracker()
-    iterator = iter(batches)
-    try:
-        while (batch := _next(iterator, workers)) is not None:
-            # Copied, for shared memory is scarce, and JAX would keep it until the step is done.
-            crops, classes = map(np.array, batch)
-            del batch
-            yield crops, None if labels is None else classes
-    finally:
-        # Left open, it would end its processes while Python ends, and leave shared memory behind.
-        if hasattr(iterator, 'close'):
-            iterator.close()
+    return iter(batches)
 
 
 def shared_memory_bytes(images: StoredImages, rows: int, workers: int) -> int:
-    """Shared memory that the batches of workers take, also on a busy machine.
+    """Most shared memory, in bytes, that the batches of the workers take.
 
-    Each worker has `_READY` of them in its queue and holds one more, and as many wait in this
-    process for their turn. One is being copied. Grain frees those that were used in a thread of its
-    own, which falls behind by as many again where processes compete for the cores.
+    Each worker has `_READY` batches in its queue and holds one more. As many wait in this process,
+    and one is being copied. Grain frees used batches in a thread of its own, which falls behind by
+    as many again if processes compete for the cores.
 
     Args:
-      images: those that are read.
-      rows: of each batch, read by this process.
-      workers: processes that read.
+      images: images on disk.
+      rows: number of rows of each batch that this process reads.
+      workers: number of worker processes.
     """
     batches = workers * 3 * (_READY + 1) + 2 if workers else 0
     return batches * rows * 2 * math.prod(images.shape[1:])
@@ -162,18 +169,16 @@ def shared_memory_bytes(images: StoredImages, rows: int, workers: int) -> int:
 def check_workers(images: StoredImages, rows: int, workers: int) -> None:
     """Raises UserError if the batches that workers read ahead do not fit into shared memory.
 
-    There a worker would die of SIGBUS, sooner or later.
+    A worker that runs out of shared memory dies of SIGBUS.
     """
     if not workers or not _SHARED_MEMORY.is_dir():
         return
-    wanted, free = (
-        shared_memory_bytes(images, rows, workers),
-        shutil.disk_usage(_SHARED_MEMORY).free,
-    )
-    if wanted > free:
+    needed = shared_memory_bytes(images, rows, workers)
+    free = shutil.disk_usage(_SHARED_MEMORY).free
+    if needed > free:
         raise UserError(
             f'config.data.workers={workers}: the batches that they read ahead take up to '
-            f'{wanted / 2**20:.0f} MiB of shared memory, and /dev/shm has {free / 2**20:.0f} MiB '
+            f'{needed / 2**20:.0f} MiB of shared memory, and /dev/shm has {free / 2**20:.0f} MiB '
             f'free; {_WAY_OUT}'
         )
 
@@ -181,7 +186,7 @@ def check_workers(images: StoredImages, rows: int, workers: int) -> None:
 def _next(iterator: Iterator, workers: int):
     """The next batch, or None after the last; raises LoneError if a worker has died."""
     try:
-        with _deaf_children():
+        with _without_stop_signals():
             return next(iterator, None)
     except (RuntimeError, OSError) as error:
         reason = _death(error) if workers else None
@@ -194,11 +199,11 @@ def _next(iterator: Iterator, workers: int):
 
 
 @contextlib.contextmanager
-def _deaf_children() -> Iterator[None]:
-    """Processes that start meanwhile never hear the signals that tell a run to stop.
+def _without_stop_signals() -> Iterator[None]:
+    """Blocks the signals that stop a run in processes that start inside the context.
 
-    Ctrl-C and Slurm signal all processes of a run. It needs its workers until it has saved, and
-    ends them itself.
+    Ctrl-C and Slurm signal all processes of a run, but the run needs its workers until it has
+    saved, and then ends them itself.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     try:
@@ -208,18 +213,18 @@ def _deaf_children() -> Iterator[None]:
 
 
 def _start_tracker() -> None:
-    """Starts Python's process that frees the shared memory of workers that were killed."""
-    # Its start lets signals in again, so that it must come before the start of the workers. It
-    # takes over the filters of warnings: what it frees is nothing that a user could mend.
+    """Starts the process of Python that frees the shared memory of killed workers."""
+    # Starting it unblocks signals, so it must start before the workers. It inherits the warning
+    # filters; users can do nothing about its warnings.
     silent = 'ignore:resource_tracker:UserWarning'
     sys.warnoptions.append(silent)
-    with _deaf_children():
+    with _without_stop_signals():
         multiprocessing.resource_tracker.ensure_running()
     sys.warnoptions.remove(silent)
 
 
 def _death(error: Exception) -> str | None:
-    """What a worker has died of, and what to do; None if the error is another one."""
+    """Why a worker has died, and what to do; None if the error has another cause."""
     match = re.search(r'terminated\s+unexpectedly with exit code (-?\d+)', str(error))
     number = int(match[1]) if match else 0
     if number == -signal.SIGBUS or getattr(error, 'errno', None) == errno.ENOSPC:
@@ -235,7 +240,7 @@ def _death(error: Exception) -> str | None:
 
 
 def _end_with_parent(worker: int, workers: int) -> None:
-    """Ends a worker process when the run has been killed, which it would not notice by itself."""
+    """Makes a worker process end when its run is killed, which it would not notice otherwise."""
     del worker, workers
     parent = multiprocessing.parent_process()
 

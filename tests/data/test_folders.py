@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -285,6 +286,6 @@ def test_a_run_from_disk_trains_and_probes(tmp_path):
 
 def test_memory_that_would_not_do_is_said_before(tmp_path, monkeypatch):
     _classes(tmp_path, 10)
-    monkeypatch.setattr(sources.os, 'sysconf', lambda name: 10)
+    monkeypatch.setattr(os, 'sysconf', lambda name: 10)
     with pytest.raises(UserError, match=r'27 images of 8 pixels.*config\.data\.stream=True'):
         _load(tmp_path)

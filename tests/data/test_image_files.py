@@ -163,7 +163,7 @@ def test_heads_are_looked_at_once_for_what_they_say(tmp_path):
     Image.fromarray(np.zeros((8, 6), np.uint16)).save(tmp_path / 'deep.png')
     Image.new('L', (5, 4)).save(tmp_path / 'grey.png')
     paths = (tmp_path / 'deep.png', tmp_path / 'grey.png')
-    looked = image_files.look(Files(paths, None), 'data', skip_broken=False, max_pixels=LIMIT)
-    assert looked.grey
-    assert looked.deep == paths[:1]
-    assert looked.sizes == {(6, 8): paths[0], (5, 4): paths[1]}
+    inspected = image_files.inspect(Files(paths, None), 'data', skip_broken=False, max_pixels=LIMIT)
+    assert inspected.grey
+    assert inspected.deep == paths[:1]
+    assert inspected.sizes == {(6, 8): paths[0], (5, 4): paths[1]}

@@ -215,7 +215,7 @@ def test_a_set_of_another_kind_is_refused(monkeypatch, tmp_path, splits, feature
 
 
 def test_what_is_in_memory_as_it_is_takes_no_size():
-    with pytest.raises(UserError, match=r'data\.name=.digits.: is in memory as it is'):
+    with pytest.raises(UserError, match=r'data\.name=.digits.: its images are in memory'):
         sources.load(_config('digits', image_size=16))
 
 

@@ -41,7 +41,7 @@ def images():
 
 def _stream(images, steps=range(5), workers=0, **changes):
     options = {'seed': 0, 'batch_size': 6, 'smallest': 0.2} | changes
-    labels = np.arange(N, dtype=np.int32)[images.places] % 3
+    labels = np.arange(N, dtype=np.int32)[images.indices] % 3
     return list(stream_views(images, labels, steps=steps, workers=workers, **options))
 
 
@@ -148,7 +148,7 @@ def test_samples_are_removed_unread(images, tmp_path):
     config = small_config(removal__method='random', removal__ratio=0.25)
     built = construct(config, split)
     assert isinstance(built.split.images, StoredImages)
-    np.testing.assert_array_equal(built.split.images.places, built.kept)
+    np.testing.assert_array_equal(built.split.images.indices, built.kept)
     np.testing.assert_array_equal(built.split.labels, built.kept % 3)
     path = tmp_path / 'scores.npz'
     write_scores(path, ScoreFile({'score': np.arange(N) / N}, checksum(images)))

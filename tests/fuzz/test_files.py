@@ -88,12 +88,12 @@ def test_an_image_is_read_or_refused(folder, data, mode):
         assert np.asarray(image).dtype == np.uint8
     files = Files((path,), None)
     try:
-        looked = image_files.look(files, 'data', skip_broken=False, max_pixels=LIMIT)
+        inspected = image_files.inspect(files, 'data', skip_broken=False, max_pixels=LIMIT)
     except UserError:
         with pytest.raises(UserError, match='no file can be read'):
-            image_files.look(files, 'data', skip_broken=True, max_pixels=LIMIT)
+            image_files.inspect(files, 'data', skip_broken=True, max_pixels=LIMIT)
     else:
-        assert looked.files.paths == (path,)
+        assert inspected.files.paths == (path,)
 
 
 def _archive(**arrays) -> bytes:

@@ -1,0 +1,73 @@
+"""The source `folder`: image files in folders. `layout` says which files are in which split."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from contrastive_jax.data import image_files, layout
+from contrastive_jax.data.class_folders import some
+from contrastive_jax.data.image_files import BrokenImage, Inspected
+from contrastive_jax.data.reading import read_all
+from contrastive_jax.data.splits import Dataset, Split
+from contrastive_jax.errors import UserError
+from contrastive_jax.runtime.files import printable
+
+__all__ = ['load_folder']
+
+
+def load_folder(config) -> Dataset:
+    """The images below a folder, in memory or left on disk.
+
+    Args:
+      config: the section `data` of a config; `data_dir` is the folder.
+
+    Raises:
+      UserError: a folder without images, or with two meanings; an image that cannot be read;
+        images of several shapes without `image_size`.
+    """
+    where = f'config.data.data_dir={config.data_dir!r}'
+    root = Path(config.data_dir or '')
+    if config.data_dir is None or not root.is_dir():
+        raise UserError(
+            f'{where}: no such folder; with config.data.name=folder it holds train/ and test/ or '
+            'val/ with a folder for each class, or class folders alone, or images'
+        )
+    files = layout.find(root, where)
+    print(f'data: {files.summary}')
+    inspected = [
+        image_files.inspect(
+            split, where, skip_broken=config.skip_broken, max_pixels=config.max_pixels
+        )
+        for split in (files.train, files.test)
+    ]
+    deep = [path for split in inspected for path in split.deep]
+    image_files.warn_of_range(deep, config.max_pixels)
+    broken = [error for split in inspected for error in split.broken]
+    sizes = {size: path for split in inspected for size, path in split.sizes.items()}
+    options = {
+        'grey': all(split.grey for split in inspected),
+        'size': config.image_size or image_files.check_shapes(sizes),
+        'max_pixels': config.max_pixels,
+    }
+    splits = []
+    for split in inspected:
+        images, unreadable = _split(split, root, where, config, options)
+        splits.append(images)
+        broken += unreadable
+    if broken:
+        print(image_files.left_out(broken))
+    return Dataset(*splits, files.classes, splits[0], len(broken))
+
+
+def _split(
+    inspected: Inspected, root: Path, where: str, config, options: Mapping
+) -> tuple[Split, list[BrokenImage]]:
+    """One split, and the errors of the files that could not be decoded."""
+    images = image_files.stored(inspected, root, **options)
+    readable, broken = np.arange(len(images)), []
+    if not config.stream:
+        images, readable, broken = read_all(images, where, skip_broken=config.skip_broken)
+    paths, labels = some(inspected.files, readable)
+    names = tuple(printable(path.relative_to(root).as_posix()) for path in paths)
+    return Split(images, labels, names), broken

@@ -1,0 +1,168 @@
+"""Image classification data sets of TFDS, read without TensorFlow.
+
+Axes: n images.
+"""
+
+import shutil
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from contrastive_jax.data.reading import CHUNK, read_all
+from contrastive_jax.data.splits import Dataset, Split
+from contrastive_jax.data.stored import StoredImages
+from contrastive_jax.errors import UserError
+from contrastive_jax.runtime import progress
+
+__all__ = ['load_tfds']
+
+_PREPARE = (
+    'python -c "import tensorflow_datasets as tfds; '
+    "tfds.builder('{name}', data_dir='DIR').download_and_prepare(file_format='array_record')\""
+)
+
+
+def load_tfds(config) -> Dataset:
+    """A data set that is prepared in `data_dir` or, without one, in the folder of TFDS.
+
+    Only without `data_dir` may TFDS download, so a mistyped folder fails at once.
+
+    Args:
+      config: the section `data` of a config.
+
+    Raises:
+      UserError: an unknown name; a data set that is not prepared, cannot be read, or has no images
+        with labels and no test split.
+    """
+    where = f'config.data.data_dir={config.data_dir!r}'
+    prepare = _PREPARE.format(name=config.name)
+    builder = _builder(config, where, prepare)
+    if not builder.is_prepared():
+        _prepare(builder, config, where, prepare)
+    test = _test_split(builder, config)
+    try:
+        return _read(builder, test, config)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f'{where}: {config.name} cannot be read ({type(error).__name__}: {error}); '
+            f'prepare it again with {prepare}'
+        ) from error
+
+
+def _builder(config, where: str, prepare: str):
+    import tensorflow_datasets as tfds
+
+    if config.data_dir is not None and not Path(config.data_dir).is_dir():
+        raise UserError(f'{where}: no such folder; to prepare one, run {prepare}')
+    if config.data_dir is None and tfds.core.constants.DATA_DIR.startswith('~'):
+        raise UserError(
+            f'{where}: this user has no home folder to keep data sets in; give a folder, or set '
+            'TFDS_DATA_DIR'
+        )
+    try:
+        return tfds.builder(config.name, data_dir=config.data_dir)
+    except tfds.core.DatasetNotFoundError as error:
+        raise UserError(
+            f'config.data.name={config.name!r}: must be digits, npz, folder, or the name of an '
+            'image data set of TFDS such as cifar10'
+        ) from error
+
+
+def _prepare(builder, config, where: str, prepare: str) -> None:
+    """Downloads a data set into the folder of TFDS."""
+    if config.data_dir is not None:
+        raise UserError(
+            f'{where}: holds no prepared {config.name}; to prepare it, on a machine with '
+            f'network, run {prepare}'
+        )
+    _check_disk(builder, config)
+    try:
+        builder.download_and_prepare(file_format='array_record')
+    except Exception as error:
+        raise UserError(
+            f'config.data.name={config.name!r}: cannot be downloaded ({error}); prepare it on '
+            f'a machine with network, {prepare}, and give DIR as config.data.data_dir'
+        ) from error
+
+
+def _check_disk(builder, config) -> None:
+    """Raises UserError if the download and the files made from it do not fit."""
+    needed = int(builder.info.download_size or 0) + int(builder.info.dataset_size or 0)
+    folder = Path(builder.data_path)
+    free = shutil.disk_usage(next(path for path in folder.parents if path.exists())).free
+    if needed > free:
+        raise UserError(
+            f'config.data.name={config.name!r}: needs {needed / 2**30:.1f} GiB on the disk of '
+            f'{folder.parent}, and {free / 2**30:.1f} are free; make room, or set TFDS_DATA_DIR to '
+            'a folder on another disk'
+        )
+
+
+def _test_split(builder, config) -> str:
+    """The name of the split to test on; a UserError if the data set lacks what a run needs."""
+    features, splits = builder.info.features, builder.info.splits
+    missing = [name for name in ('image', 'label') if name not in features]
+    tests = [name for name in ('test', 'validation') if name in splits]
+    if missing or 'train' not in splits or not tests:
+        raise UserError(
+            f'config.data.name={config.name!r}: has the features {", ".join(features)} and the '
+            f'splits {", ".join(splits)}; need image, label, train, and test or validation'
+        )
+    return tests[0]
+
+
+def _read(builder, test_name: str, config) -> Dataset:
+    train, test = (_split(builder, name, config) for name in ('train', test_name))
+    pretrain = train
+    if 'unlabelled' in builder.info.splits:
+        unlabelled = _split(builder, 'unlabelled', config)
+        pretrain = unlabelled._replace(labels=None)
+        if not config.stream:
+            pretrain = Split(np.concatenate([train.images, unlabelled.images]), None)
+    return Dataset(train, test, tuple(builder.info.features['label'].names), pretrain)
+
+
+def _split(builder, name: str, config) -> Split:
+    """A split with its own pixels, or scaled and cropped to squares, in memory or on disk."""
+    if not config.image_size:
+        return _unscaled(builder, name)
+    import tensorflow_datasets as tfds
+
+    # Labels alone first: this is quick, because no image is decoded.
+    undecoded = builder.as_data_source(name, decoders={'image': tfds.decode.SkipDecoding()})
+    labels = np.array([undecoded[index]['label'] for index in range(len(undecoded))], np.int32)
+    images = StoredImages(
+        partial(_image, builder.as_data_source(name)),
+        np.arange(len(labels)),
+        f'{builder.info.full_name} {name} {config.image_size}',
+        config.image_size,
+        builder.info.features['image'].shape[-1],
+    )
+    if not config.stream:
+        images, *_ = read_all(images, f'config.data.name={config.name!r}', skip_broken=False)
+    return Split(images, labels)
+
+
+def _image(source, index: int) -> Image.Image:
+    return Image.fromarray(source[index]['image'].squeeze())
+
+
+def _unscaled(builder, name: str) -> Split:
+    source = builder.as_data_source(name)
+    images, labels = [], []
+    starts = range(0, len(source), CHUNK)
+    for start in progress.track(starts, f'read {builder.name} {name}', unit='chunk', leave=True):
+        for example in source.__getitems__(range(start, min(start + CHUNK, len(source)))):
+            if images and example['image'].shape != images[0].shape:
+                raise UserError(
+                    f'config.data.name={builder.name!r}: images are of several shapes, '
+                    f'{list(images[0].shape)} and {list(example["image"].shape)}; set '
+                    'config.data.image_size to scale and crop them all'
+                )
+            images.append(example['image'])
+            labels.append(example['label'])
+    return Split(np.stack(images), np.asarray(labels, np.int32))
