@@ -297,7 +297,7 @@ def _print_denoising(found: dict) -> None:
 
 
 def _main() -> None:
-    place = distributed.Place(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    place = distributed.ProcessInfo(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     if _DETERMINISTIC.value:
         compilation.make_deterministic()
     distributed.start(_DISTRIBUTED.value, place)

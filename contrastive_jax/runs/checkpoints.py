@@ -1,4 +1,8 @@
-"""Checkpoints of the training state, by Orbax; each is checked when it is read."""
+"""Checkpoints of the training state, written by Orbax and checked when they are read.
+
+The checksum of the state stays beside Orbax's own checks: after one flipped bit in a file of array
+data, Orbax returned other values without an error.
+"""
 
 import errno
 import hashlib
@@ -23,7 +27,7 @@ from contrastive_jax.training.step import TrainState
 __all__ = ['Checkpoints']
 
 _KEPT = 2
-# Bytes left free beside a checkpoint: for its small files, for logs and for the result.
+# Bytes that stay free beside a checkpoint, for its small files, the logs and the result.
 _SPARE = 2**20
 _STATE, _LOG = 'state_sha256', 'log_sha256'
 
@@ -31,12 +35,12 @@ _STATE, _LOG = 'state_sha256', 'log_sha256'
 class Checkpoints:
     """The newest states of a run, in `workdir/checkpoints`.
 
-    All processes save and restore together. The key is not saved: it follows from the seed. With
-    each state go its checksum and that of the log up to its step.
+    All processes save and restore together. The random key is not saved, because it follows from
+    the seed. Each state is saved with its checksum and with that of the log up to its step.
     """
 
     def __init__(self, workdir: Path, *, read_only: bool = False):
-        """Opens the folder; unless `read_only`, makes it and clears it of half a checkpoint."""
+        """Opens the folder; unless `read_only`, creates it and deletes incomplete checkpoints."""
         self._workdir, self._read_only = workdir, read_only
         self._folder = (workdir / 'checkpoints').absolute()
         options = ocp.CheckpointManagerOptions(
@@ -47,25 +51,25 @@ class Checkpoints:
     def restore(
         self, state: TrainState, log_checksum: Callable[[int], str] | None = None
     ) -> TrainState:
-        """The newest state that is intact, or `state` itself where nothing has been saved.
+        """The newest intact state, or `state` itself if nothing has been saved.
 
-        Newer ones that are damaged, or that the log does not reach, are moved to `damaged/`.
+        Newer checkpoints that are damaged, or that the log does not reach, are moved to `damaged/`.
 
         Args:
-          state: of the run, as the first step takes it.
-          log_checksum: of the first steps of the log; None to leave the log alone.
+          state: state of the run before the first step.
+          log_checksum: returns the checksum of the first steps of the log; None to ignore the log.
 
         Raises:
-          UserError: there are checkpoints, and none of them is intact.
+          UserError: there are checkpoints, but none of them is intact.
         """
         like = _global(_saved_part(state))
         refused: dict[int, str] = {}
         for step in sorted(self._present(), reverse=True):
-            # One process may see what the others do not, and all must do the same.
-            known = self._known(step)
-            saved, reason = {}, distributed.first_said(_objection(step, known, log_checksum))
+            # All processes must do the same, also if only one of them sees the damage.
+            checksums = self._checksums(step)
+            saved, reason = {}, distributed.first_said(_objection(step, checksums, log_checksum))
             if not reason:
-                saved, reason = self._read(step, like, known)
+                saved, reason = self._read(step, like, checksums)
                 reason = distributed.first_said(reason)
             if not reason:
                 self._set_aside(refused)
@@ -80,14 +84,14 @@ class Checkpoints:
         return state
 
     def save(self, state: TrainState, log_checksum: str) -> None:
-        """Saves a state under its step, in the background; once saved, older ones go.
+        """Saves a state under its step, in the background; then deletes the oldest ones.
 
         Args:
-          state: of the run.
-          log_checksum: of the log up to the step of the state.
+          state: state of the run.
+          log_checksum: checksum of the log up to the step of the state.
 
         Raises:
-          OSError: there is not enough room for it.
+          OSError: the disk has not enough room.
         """
         step = int(state.step)
         if step != self._manager.latest_step():
@@ -100,36 +104,36 @@ class Checkpoints:
             )
 
     def close(self) -> None:
-        """Waits until all is on disk."""
+        """Waits until everything is on disk."""
         self._manager.wait_until_finished()
         self._manager.close()
 
     def _check_room(self, size: int) -> None:
-        """Raises OSError before Orbax begins what would not fit, which it does not take well."""
-        # Twice: the one before may still be in the writing.
+        """Raises OSError if a checkpoint does not fit, because Orbax fails badly on a full disk."""
+        # Twice the size, because the last checkpoint may still be being written.
         if shutil.disk_usage(self._folder).free < 2 * size + _SPARE:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._folder))
 
     def _present(self) -> list[int]:
-        """Steps of the checkpoints, those that Orbax does not take for one too."""
+        """Steps of all checkpoint folders, also of damaged ones that Orbax does not list."""
         if not self._folder.is_dir():
             return []
         return [int(path.name) for path in self._folder.iterdir() if path.name.isdigit()]
 
-    def _read(self, step: int, like: Any, known: Mapping[str, str]) -> tuple[dict, str]:
-        """What is saved of a step, and why it cannot be used."""
+    def _read(self, step: int, like: Any, checksums: Mapping[str, str]) -> tuple[dict, str]:
+        """The saved part of a state, and why it cannot be used; empty if it can."""
         try:
             saved = _local(self._manager.restore(step, args=ocp.args.StandardRestore(like)))
-        except Exception as error:  # Whatever a damaged file makes Orbax and TensorStore raise.
+        except Exception as error:  # Damaged files make Orbax and TensorStore raise many kinds.
             return {}, f'cannot be read ({type(error).__name__})'
-        intact = _checksum(saved) == known[_STATE]
+        intact = _checksum(saved) == checksums[_STATE]
         return saved, '' if intact else 'is damaged: its checksum is another'
 
-    def _known(self, step: int) -> Mapping[str, str]:
-        """The checksums saved with a step; none if they cannot be read."""
+    def _checksums(self, step: int) -> Mapping[str, str]:
+        """The checksums saved with a step; empty if they cannot be read."""
         try:
             return dict(self._manager.metadata(step).custom_metadata)
-        except Exception:  # As above.
+        except Exception:  # As in `_read`.
             return {}
 
     def _set_aside(self, refused: Mapping[int, str]) -> None:
@@ -150,18 +154,19 @@ class Checkpoints:
 
 
 def _objection(
-    step: int, known: Mapping[str, str], log_checksum: Callable[[int], str] | None
+    step: int, checksums: Mapping[str, str], log_checksum: Callable[[int], str] | None
 ) -> str:
-    """Why the state of a step cannot be used, as far as its checksums tell without reading it."""
-    if not known.keys() >= {_STATE, _LOG}:
+    """Why the state of a step cannot be used, by its checksums alone; empty if nothing is wrong."""
+    if not checksums.keys() >= {_STATE, _LOG}:
         return 'has no checksums'
-    # The writer alone has a log.
-    if log_checksum and distributed.is_writer() and log_checksum(step) != known[_LOG]:
+    # Only process 0 has a log.
+    if log_checksum and distributed.is_writer() and log_checksum(step) != checksums[_LOG]:
         return 'does not follow from the log, which is damaged or too short'
     return ''
 
 
 def _unused(path: Path) -> Path:
+    """The path, or the path with the first number that makes it new."""
     count = 1
     while path.exists():
         count += 1
@@ -170,7 +175,7 @@ def _unused(path: Path) -> Path:
 
 
 def _checksum(saved: dict) -> str:
-    """SHA-256 over the names, types and values of all arrays."""
+    """SHA-256 of the names, types and values of all arrays."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree.leaves_with_path(saved):
         digest.update(f'{jax.tree_util.keystr(path)} {array_checksum(np.asarray(leaf))}'.encode())

@@ -1,4 +1,4 @@
-"""What a run writes while it trains: `metrics.jsonl` and TensorBoard events."""
+"""Logs of a run: `metrics.jsonl` and TensorBoard events."""
 
 import hashlib
 import json
@@ -18,12 +18,12 @@ METRICS = 'metrics.jsonl'
 
 
 def logged_steps(workdir: Path) -> int:
-    """Lines of the log, one for each step since the first."""
+    """Number of lines in the log, one for each step from the first."""
     return len(_lines(workdir))
 
 
 def logged_pace(workdir: Path) -> float | None:
-    """Images trained on in a second, by the last line; None where it does not say."""
+    """Images trained on in a second, by the last line of the log; None if it holds no number."""
     try:
         return json.loads(_lines(workdir)[-1])['pairs_per_second']
     except (IndexError, KeyError, TypeError, ValueError):
@@ -31,7 +31,7 @@ def logged_pace(workdir: Path) -> float | None:
 
 
 def checksum_of_steps(workdir: Path, steps: int) -> str:
-    """SHA-256 of the first lines of the log, 64 hexadecimal digits; of all if there are fewer."""
+    """SHA-256 of the first `steps` lines of the log, or of all if there are fewer, in hexadecimal."""
     return hashlib.sha256(b''.join(_lines(workdir)[:steps])).hexdigest()
 
 
@@ -41,30 +41,29 @@ def _lines(workdir: Path) -> list[bytes]:
 
 
 class MetricsLog:
-    """One JSON object a line, and the same numbers as TensorBoard scalars.
+    """Writes the numbers of each step as one JSON line and as TensorBoard scalars.
 
     The training thread writes everything, so a full disk raises in the run. `SummaryWriter` of
     tensorboardX writes events in a thread of its own, whose errors do not reach the run.
     """
 
     def __init__(self, workdir: Path, start: int):
-        """Opens the log of a run that goes on at step `start`.
+        """Opens the log of a run that starts or resumes after step `start`.
 
-        Lines of later steps, written after the checkpoint that the run resumes from, are dropped:
-        the steps come again.
+        Lines of later steps are dropped, because the resumed run takes these steps again.
         """
         kept = b''.join(_lines(workdir)[:start])
         write_whole(workdir / METRICS, lambda file: file.write(kept))
         self._file = (workdir / METRICS).open('ab')
         self._digest = hashlib.sha256(kept)
-        # A run that resumes within a second must not write over the events of the first.
+        # Without the suffix, a run that resumes within a second would overwrite the earlier events.
         self._board = EventsWriter(str(workdir / 'events'), f'.{os.getpid()}')
-        # Tells TensorBoard to forget the steps that come again.
-        again = SessionLog(status=SessionLog.START)
-        self._board.write_event(Event(wall_time=time.time(), step=start, session_log=again))
+        # TensorBoard then drops earlier events of the steps that are taken again.
+        restart = SessionLog(status=SessionLog.START)
+        self._board.write_event(Event(wall_time=time.time(), step=start, session_log=restart))
 
     def write(self, step: int, epoch: int, metrics: dict[str, float | None]) -> None:
-        """Appends the numbers of one step; they are handed over by `flush`."""
+        """Appends the numbers of one step to buffers, which `flush` empties."""
         entry = plain({'step': step, 'epoch': epoch, **metrics})
         line = (json.dumps(entry, allow_nan=False) + '\n').encode()
         self._file.write(line)
@@ -84,13 +83,13 @@ class MetricsLog:
         self._board.flush()
 
     def checksum(self) -> str:
-        """Waits until everything is on disk; what `checksum_of_steps` then says of it."""
+        """Waits until the log is on disk; returns the `checksum_of_steps` of all its lines."""
         self._file.flush()
         os.fsync(self._file.fileno())
         return self._digest.hexdigest()
 
     def close(self) -> None:
-        """Flushes and closes."""
+        """Flushes and closes both files."""
         try:
             self._file.close()
         finally:

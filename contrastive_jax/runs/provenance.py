@@ -1,4 +1,4 @@
-"""What produced a result: versions, device, commit, data."""
+"""What produced a result: versions, device, platform and commit."""
 
 import os
 import platform
@@ -19,14 +19,14 @@ _LINUX = sys.platform == 'linux'
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of what computes, and the kind of device."""
-    found = {name: metadata.version(name) for name in _PACKAGES}
+    """Versions of Python and of the packages that compute, and the kind of device."""
+    packages = {name: metadata.version(name) for name in _PACKAGES}
     device = jax.devices()[0].device_kind
-    return {'python': platform.python_version(), **found, 'device': device}
+    return {'python': platform.python_version(), **packages, 'device': device}
 
 
 def platform_flags() -> dict[str, object]:
-    """What else decides the last bits: backend, devices, processor, cores, flags of JAX and XLA."""
+    """What else affects the last bits: backend, devices, processor, cores, flags of JAX and XLA."""
     flags = {
         name: value
         for name, value in sorted(os.environ.items())
@@ -43,14 +43,14 @@ def platform_flags() -> dict[str, object]:
 
 
 def git_commit() -> str | None:
-    """Commit of the checkout that runs, `-dirty` if it has changes; None where it is not known."""
+    """Commit of the running checkout, with `-dirty` if it has changes; None if it is not known."""
     command = ['git', 'describe', '--always', '--abbrev=40', '--dirty', '--match=']
     try:
         done = subprocess.run(
             command, cwd=_PACKAGE, capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError):
-        # `git archive` writes its commit into this file.
+        # `git archive` replaces the placeholder in this file by its commit.
         archived = (_PACKAGE / 'COMMIT').read_text().strip()
         return None if archived.startswith('$') else archived
     return done.stdout.strip()

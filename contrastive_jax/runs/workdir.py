@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, what is in it, and that it stays one run's."""
+"""The workdir: checks that it belongs to one run, and locks it while the run trains."""
 
 import contextlib
 import errno
@@ -32,25 +32,25 @@ __all__ = [
 CONFIG, RESULT = 'config.json', 'result.json'
 TRAINING_SET = 'training_set.npz'
 _CHOSEN = ('kept', 'mixed', 'partners')
-# What a run writes: none of these may be there before its config is.
+# Files of a run. None of these may exist without the config.
 _OWN = (RESULT, 'metrics.jsonl', 'checkpoints', TRAINING_SET)
 
 
 def check_outside_data(path: Path, flag: str, data: ConfigDict) -> None:
-    """Raises UserError if a folder to be written is the image folder, or is in it.
+    """Raises UserError if an output folder is the image folder or lies in it.
 
-    Its pictures would be images of the data set, and the folder itself a class.
+    Pictures in it would become images of the data set, and the folder itself a class.
 
     Args:
-      path: to be written.
-      flag: that names it, for messages.
+      path: the output folder.
+      flag: the flag that names it, for messages.
       data: the section `data` of a config.
     """
     if data.name != 'folder' or data.data_dir is None:
         return
-    # With links followed, and as they are written: the data folder may hold a link to elsewhere.
-    folders, written = ({each.resolve(), each.absolute()} for each in (Path(data.data_dir), path))
-    if folders & {inside for each in written for inside in (each, *each.parents)}:
+    # Both with links followed and as written, because the data folder may contain links.
+    folders, outputs = ({each.resolve(), each.absolute()} for each in (Path(data.data_dir), path))
+    if folders & {parent for output in outputs for parent in (output, *output.parents)}:
         moved = '; a run that is there already goes on after its folder was moved'
         raise UserError(
             f'{flag}={path}: is in the data folder (config.data.data_dir={data.data_dir!r}), where '
@@ -60,13 +60,13 @@ def check_outside_data(path: Path, flag: str, data: ConfigDict) -> None:
 
 
 def check_workdir(workdir: Path, config: ConfigDict) -> None:
-    """Raises UserError unless the folder is this run's, or free to become it."""
+    """Raises UserError unless the folder is the workdir of this run, or can become it."""
     check_outside_data(workdir, '--workdir', config.data)
     if not (workdir / CONFIG).exists():
-        found = [name for name in _OWN if (workdir / name).exists()]
-        if found or (workdir.exists() and not workdir.is_dir()):
+        existing = [name for name in _OWN if (workdir / name).exists()]
+        if existing or (workdir.exists() and not workdir.is_dir()):
             raise UserError(
-                f'--workdir={workdir}: holds {", ".join(found) or "a file"} but no {CONFIG}, '
+                f'--workdir={workdir}: holds {", ".join(existing) or "a file"} but no {CONFIG}, '
                 'so it is not known whose it is; choose another folder'
             )
         return
@@ -83,23 +83,23 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Keeps other processes from training in the folder; makes it where there is none.
+    """Keeps other processes from training in the folder; creates the folder if necessary.
 
-    The lock ends with the process, however that ends. `lock` says who has it.
+    The lock ends with the process in every case. The file `lock` names its holder.
 
     Raises:
-      UserError: another process has it, or the folder cannot be written.
+      UserError: another process holds the lock, or the folder cannot be written.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        # Not through a link, for what is there is written over.
+        # Links are not followed, because the file is overwritten.
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         file = os.fdopen(os.open(workdir / 'lock', flags, 0o666), 'r+')
     except OSError as error:
         raise UserError(f'--workdir={workdir}: cannot be written ({error.strerror})') from error
     with file:
         try:
-            # Of the process alone: what it starts and leaves behind does not hold it.
+            # This kind of lock belongs to the process alone: its children do not hold it.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN):
@@ -119,13 +119,13 @@ def locked(workdir: Path) -> Iterator[None]:
 
 
 def claim_workdir(workdir: Path, config: ConfigDict, construction: Construction) -> None:
-    """Writes what the run is, or checks that a run to be resumed still is the same.
+    """Writes the config and the training set of a new run, or checks those of a resumed run.
 
     `training_set.npz` holds the indices kept, those mixed and their partners, and the edition of
     the random streams (`randomness.STREAMS`).
 
     Raises:
-      UserError: a folder that cannot be written; other images are left out or mixed than before.
+      UserError: the folder cannot be written; other images are left out or mixed than before.
     """
     path = workdir / TRAINING_SET
     if (workdir / CONFIG).exists() and path.exists():
@@ -147,10 +147,10 @@ def claim_workdir(workdir: Path, config: ConfigDict, construction: Construction)
 
 
 def check_images(workdir: Path, construction: Construction) -> int:
-    """Checks that a run has the images that it was begun with.
+    """Checks that a run still has the training images that it was started with.
 
     Returns:
-      The edition of the random streams that it was begun with; 1 where there was no number yet.
+      The edition of the random streams of the run; 1 if its file has no such number.
 
     Raises:
       UserError: other images are left out or mixed than before.

@@ -1,1 +1,1 @@
-"""The process: command line, many processes, being told to stop, compilation, files."""
+"""The process: command line, many processes, stop signals, compilation, files."""

@@ -1,4 +1,4 @@
-"""What the commands share: flags in, one clear line out when something is wrong."""
+"""What the commands share: they parse flags, and print one clear line for an error of the user."""
 
 import errno
 import os
@@ -23,8 +23,8 @@ def run(command: Callable[..., None], *, positional: bool = False) -> None:
     SIGINT and SIGTERM end the command with one line and `preemption.STATUS`.
 
     Args:
-      command: called with the arguments that are no flags, as texts.
-      positional: whether there may be any.
+      command: function that is called with the positional arguments, as texts.
+      positional: whether positional arguments are allowed.
     """
     preemption.end_when_told()
     shell.escape_missing_characters()
@@ -35,7 +35,7 @@ def run(command: Callable[..., None], *, positional: bool = False) -> None:
 
 
 def config_of_flags(values: flags.FlagValues = flags.FLAGS) -> tuple[ConfigDict, list[str]]:
-    """The config that the command line names, its arm resolved, and lines for the user.
+    """The config of the command line with its arm resolved, and notes to print for the user.
 
     Raises:
       UserError: a value that is not allowed, or fields that contradict each other.
@@ -48,9 +48,9 @@ def config_of_flags(values: flags.FlagValues = flags.FLAGS) -> tuple[ConfigDict,
 
 def _guarded(command: Callable[[], None]) -> None:
     compilation.keep_programs()
-    # Libraries log every step that they take at the level of information.
+    # Libraries log every step that they take at level INFO.
     logging.set_verbosity(logging.WARNING)
-    # Orbax logs every error that it raises too, with its traceback.
+    # Orbax also logs every error that it raises, with its traceback.
     logging.get_absl_handler().addFilter(lambda record: 'orbax' not in record.pathname)
     try:
         command()
@@ -68,20 +68,20 @@ def _guarded(command: Callable[[], None]) -> None:
             file=sys.stderr,
             flush=True,
         )
-        # Not by way of Python's own end, where writers that have not heard of it yet would abort.
+        # A normal exit would let other writers, which meet the full disk later, abort the process.
         os._exit(1)
 
 
 def _is_lack_of_room(error: Exception) -> bool:
-    """Whether the disk was full, by Python's error or by those of TensorStore, which is a text."""
-    full = os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT)
-    return getattr(error, 'errno', None) in _NO_ROOM or any(text in str(error) for text in full)
+    """Whether the disk is full, by the error number of Python or the message of TensorStore."""
+    messages = [os.strerror(number) for number in _NO_ROOM]
+    return getattr(error, 'errno', None) in _NO_ROOM or any(text in str(error) for text in messages)
 
 
 def _parse_flags(arguments: list[str], positional: bool) -> list[str]:
-    """Parses the flags; a wrong one ends the program with one line, as a wrong config does.
+    """Parses the flags; a wrong flag ends the program with one line.
 
-    `~` is the home folder in every argument, flag and path of the config.
+    `~` stands for the home folder in every argument, flag and path of the config.
     """
     try:
         arguments = flags.FLAGS.read_flags_from_files(arguments)
@@ -92,10 +92,10 @@ def _parse_flags(arguments: list[str], positional: bool) -> list[str]:
         rest = flags.FLAGS(arguments)
         if len(rest) > 1 and not positional:
             raise UserError(f'unexpected argument {rest[1]!r}; flags are written --name=value')
-        # A config file that cannot be loaded is an error only once its values are asked for.
+        # Reading the flag raises the errors of a config file that cannot be loaded.
         if 'config' in flags.FLAGS and flags.FLAGS.config is not None:
             _expand_paths(flags.FLAGS.config)
-    # UserError, absl's own, and what ml_collections raises for fields, values and files.
+    # UserError, errors of absl, and those of ml_collections for fields, values and files.
     except (
         flags.Error,
         AttributeError,
@@ -110,7 +110,7 @@ def _parse_flags(arguments: list[str], positional: bool) -> list[str]:
 
 
 def _expand_paths(config: ConfigDict) -> None:
-    """Expands `~` where the config file has it."""
+    """Expands `~` in the path fields of a config file."""
     for path in PATHS:
         *sections, name = path.split('.')
         section = config
@@ -121,7 +121,7 @@ def _expand_paths(config: ConfigDict) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    """The message without the traceback that a failing config file brings in its text."""
+    """The message in one line, without the traceback of a config file that failed."""
     text = str(error)
     if 'Traceback' in text:
         text = text.strip().splitlines()[-1].partition(': ')[2]

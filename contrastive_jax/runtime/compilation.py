@@ -1,6 +1,6 @@
-"""How XLA compiles: programs kept on disk, and what makes a training step faster on CPUs.
+"""Settings of XLA: the cache of compiled programs, determinism, and faster steps on CPUs.
 
-Here and nowhere else; each is left alone where the environment says something of its own.
+All settings are made here. Environment variables of the user take precedence.
 """
 
 import contextlib
@@ -19,22 +19,22 @@ from contrastive_jax.errors import UserError
 
 __all__ = ['keep_programs', 'make_deterministic', 'processor', 'refusals', 'step_options']
 
-# Excludes operations that add in any order, and the choice of programs by their measured time.
+# Excludes operations that add in any order, and kernels chosen by their measured time.
 _DETERMINISTIC = '--xla_gpu_deterministic_ops=true'
 # Element-wise chains and reductions in XLA's newer CPU library: docs/results/performance.md.
 _FUSION = 'xla_cpu_experimental_ynn_fusion_type'
 _FUSIONS = 'LIBRARY_FUSION_TYPE_ELTWISE,LIBRARY_FUSION_TYPE_REDUCE'
-# It is experimental: a version may not know it, and then refuses to compile. 0.11.2 and 0.12.0 fuse
-# the same parts of a step as 0.10.2, and its metrics are the same; the time was measured on 0.10.
+# The option is experimental, and XLA refuses to compile if it does not know it. 0.11.2 and 0.12.0
+# fuse the same parts of a step as 0.10.2 and give the same metrics; time was measured on 0.10.
 _KNOWN_IN = ('0.10.', '0.11.', '0.12.')
 _LINUX = sys.platform == 'linux'
 
 
 def step_options() -> dict[str, str]:
-    """Options of the compiler for a training step.
+    """Compiler options for a training step.
 
-    For the step alone: linear algebra elsewhere has layouts that these fusions refuse (JAX 0.10).
-    `XLA_FLAGS` with a fusion type of its own goes first.
+    Use them for the step alone: other linear algebra has layouts that these fusions refuse (JAX
+    0.10). A fusion type in `XLA_FLAGS` takes precedence.
     """
     given = _FUSION in os.environ.get('XLA_FLAGS', '')
     known = jax.__version__.startswith(_KNOWN_IN) and jax.default_backend() == 'cpu'
@@ -42,16 +42,16 @@ def step_options() -> dict[str, str]:
 
 
 def make_deterministic() -> None:
-    """Makes programs for GPUs compute the same bits every time; before JAX sees any device.
+    """Makes programs for GPUs compute the same bits every time. Call it before JAX sees a device.
 
-    On CPUs, whose programs do so anyway, nothing changes.
+    Nothing changes on CPUs, where programs always do so.
     """
     os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {_DETERMINISTIC}'.strip()
 
 
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
-    """Raises UserError where XLA has no deterministic program for an operation."""
+    """Raises UserError if XLA has no deterministic program for an operation."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -62,11 +62,12 @@ def refusals() -> Iterator[None]:
 
 
 def keep_programs() -> None:
-    """Has compiled programs kept on disk, for the next start; before anything is compiled.
+    """Keeps compiled programs on disk for the next start. Call it before anything is compiled.
 
-    In `$XDG_CACHE_HOME/contrastive_jax/compiled`, `~/.cache` for the first where it is not set.
-    `JAX_COMPILATION_CACHE_DIR` names another folder, `JAX_ENABLE_COMPILATION_CACHE=0` goes without.
-    Where there is no home or the folder cannot be written, a warning says so.
+    The folder is `$XDG_CACHE_HOME/contrastive_jax/compiled`; the default of the variable is
+    `~/.cache`. Set `JAX_COMPILATION_CACHE_DIR` for another folder, and
+    `JAX_ENABLE_COMPILATION_CACHE=0` to disable this cache. If there is no home folder, or the
+    folder cannot be written, a warning says so.
     """
     if jax.config.jax_compilation_cache_dir or not jax.config.jax_enable_compilation_cache:
         return
@@ -75,31 +76,31 @@ def keep_programs() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
-    # RuntimeError: a user without a home folder, whom the system does not know.
+    # Path.home raises RuntimeError for a user whom the system does not know.
     except (OSError, RuntimeError) as error:
         logging.warning('No cache, so programs are compiled at every start: %s', error)
         return
     jax.config.update('jax_compilation_cache_dir', str(folder))
-    # A run has many programs of half a second.
+    # A run compiles many programs of half a second each.
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
 
 
 def processor() -> str:
-    """The name of the processor: XLA compiles for its instructions, and divides by its cores."""
+    """The name of the processor. XLA compiles for its instructions."""
     lines = Path('/proc/cpuinfo').read_text().splitlines() if _LINUX else []
     names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
     return names[0] if names else platform.processor() or platform.machine()
 
 
 def _cache_folder() -> Path:
-    """The folder of this kind of processor.
+    """The cache folder of this kind of processor.
 
     Raises:
       RuntimeError: the user has no home folder.
     """
-    given = Path(os.environ.get('XDG_CACHE_HOME', ''))
-    # Its specification ignores paths that are not absolute, such as a `~` that nobody expanded.
-    home = given if given.is_absolute() else Path.home() / '.cache'
-    # A home shared by machines: a program compiled for one processor may not run on another.
+    cache_home = Path(os.environ.get('XDG_CACHE_HOME', ''))
+    # The specification ignores paths that are not absolute, such as an unexpanded `~`.
+    home = cache_home if cache_home.is_absolute() else Path.home() / '.cache'
+    # Machines may share a home folder, and a program of one processor may fail on another.
     kind = hashlib.sha256(processor().encode()).hexdigest()[:8]
     return home / 'contrastive_jax' / 'compiled' / kind

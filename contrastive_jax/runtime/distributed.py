@@ -1,8 +1,8 @@
-"""One run in many processes: who starts them, which rows are whose, and which of them writes.
+"""One run in many processes: how they join, which rows each one has, and which one writes.
 
-Every process executes the same program on its own devices. With one process all of this is nothing.
+Every process executes the same program on its own devices. One process alone needs none of this.
 
-Axes: n rows of the whole run.
+Axes: n rows of all processes.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from contrastive_jax.errors import LoneError, UserError
 from contrastive_jax.runtime import preemption, progress, rendezvous
 
 __all__ = [
-    'Place',
+    'ProcessInfo',
     'by_all',
     'by_writer',
     'check_same',
@@ -37,20 +37,20 @@ __all__ = [
 ]
 
 _MESSAGE_BYTES = 2000
-# Enough for machines that start one after the other, not too long at a mistyped address.
+# Long enough for machines that start one after the other, short enough for a mistyped address.
 _PATIENCE_SECONDS = 120.0
-# Until a process that says nothing counts as lost.
+# A process that sends no heartbeat for so long counts as lost.
 _SILENCE_SECONDS = 30
 _FLAGS = '--coordinator_address=HOST:PORT --num_processes=N --process_id=I'
 
 
-class Place(NamedTuple):
-    """Which process this is; all None where the cluster says it.
+class ProcessInfo(NamedTuple):
+    """Which process of a run this is; all None if the cluster knows it.
 
     Attributes:
       coordinator_address: host and port of process 0.
-      num_processes: how many there are.
-      process_id: this one's number, from 0.
+      num_processes: number of processes.
+      process_id: number of this process, from 0.
     """
 
     coordinator_address: str | None = None
@@ -59,9 +59,9 @@ class Place(NamedTuple):
 
 
 def started_as_one_of_many(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether `srun` or a Cloud TPU has started this process beside others.
+    """Whether `srun` or a Cloud TPU has started this process as one of many.
 
-    Not everything inside a Slurm job is: the batch script and its plain commands are one process.
+    The batch script of a Slurm job and its plain commands are one process alone.
     """
     on_tpu = any(Path('/dev').glob('accel*')) or Path('/dev/vfio/0').exists()
     return int(environ.get('SLURM_STEP_NUM_TASKS', 1)) > 1 or (
@@ -69,26 +69,26 @@ def started_as_one_of_many(environ: Mapping[str, str] = os.environ) -> bool:
     )
 
 
-def start(wanted: bool | None, place: Place, patience: float = _PATIENCE_SECONDS) -> None:
-    """Joins the other processes, before JAX sees any device.
+def start(wanted: bool | None, info: ProcessInfo, patience: float = _PATIENCE_SECONDS) -> None:
+    """Joins the other processes. Call it before JAX sees a device.
 
     Args:
-      wanted: True to join, False not to; None to join where a cluster has started this process as
-        one of many or a place is given.
-      place: from the command line, for processes that no cluster has started.
+      wanted: True to join, False not to join; None to join if `info` is set or a cluster has
+        started this process as one of many.
+      info: from the command line, for processes that no cluster has started.
       patience: seconds to wait for the other processes.
 
     Raises:
-      UserError: half a place, one that cannot be, or processes that do not come.
+      UserError: incomplete or impossible `info`, or processes that do not come.
     """
-    given = [value is not None for value in place]
+    given = [value is not None for value in info]
     if wanted is None:
         wanted = any(given) or started_as_one_of_many()
     if not wanted:
         return
     if any(given) and not all(given):
         raise UserError(f'--distributed: give all of {_FLAGS}, or none on Slurm and Cloud TPU')
-    own = place if all(given) else _place_by_slurm()
+    own = info if all(given) else _info_of_slurm()
     if own is not None:
         if not 0 <= own.process_id < own.num_processes:
             raise UserError(
@@ -98,7 +98,7 @@ def start(wanted: bool | None, place: Place, patience: float = _PATIENCE_SECONDS
         rendezvous.meet(*own, patience)
     try:
         jax.distributed.initialize(
-            *place,
+            *info,
             initialization_timeout=int(_PATIENCE_SECONDS),
             heartbeat_timeout_seconds=_SILENCE_SECONDS,
         )
@@ -110,9 +110,9 @@ def start(wanted: bool | None, place: Place, patience: float = _PATIENCE_SECONDS
         ) from error
 
 
-def _place_by_slurm() -> Place | None:
-    """The place that JAX reads from Slurm; None elsewhere."""
-    # Only JAX knows which port it takes. Should a later one hide it, it meets the others by itself.
+def _info_of_slurm() -> ProcessInfo | None:
+    """What JAX reads from Slurm; None without Slurm."""
+    # Only JAX knows which port it takes. If a later version hides this class, JAX alone connects.
     try:
         from jax._src.clusters import SlurmCluster
 
@@ -120,19 +120,19 @@ def _place_by_slurm() -> Place | None:
             return None
         port = os.environ.get('JAX_COORDINATOR_PORT')
         address = SlurmCluster.get_coordinator_address(None, port)
-        return Place(address, SlurmCluster.get_process_count(), SlurmCluster.get_process_id())
+        return ProcessInfo(address, SlurmCluster.get_process_count(), SlurmCluster.get_process_id())
     except (ImportError, AttributeError, TypeError):
         return None
 
 
 def is_writer() -> bool:
-    """Whether this is the process that writes logs and results, and talks."""
+    """Whether this is process 0, which writes logs and results and prints."""
     return jax.process_index() == 0
 
 
 @contextlib.contextmanager
 def one_voice() -> Iterator[None]:
-    """Silences what the other processes print; their errors are heard."""
+    """Silences standard output and progress of all processes but 0; errors are still printed."""
     if is_writer():
         yield
         return
@@ -146,10 +146,9 @@ def one_voice() -> Iterator[None]:
 
 @contextlib.contextmanager
 def or_leave() -> Iterator[None]:
-    """Ends this process at once, with one line, when it or another process cannot go on.
+    """If a collective operation fails, prints one line and ends this process at once.
 
-    To clean up as after other errors would mean to wait for a process that has ended, or that waits
-    for this one.
+    A normal cleanup would wait for a process that has ended, or that waits for this one.
     """
     try:
         yield
@@ -192,19 +191,19 @@ def by_writer(action: Callable[[], object]) -> None:
 
 
 def first_said(message: str) -> str:
-    """What the first of all processes that has something to say says; empty if none has."""
+    """The message of the first process whose message is not empty; empty if there is none."""
     if jax.process_count() == 1:
         return message
     code = np.zeros(_MESSAGE_BYTES, np.uint8)
     text = np.frombuffer(message.encode()[:_MESSAGE_BYTES], np.uint8)
     code[: len(text)] = text
     everyone = multihost_utils.process_allgather(code)
-    said = everyone[everyone.any(axis=1)]
-    return bytes(said[0]).rstrip(b'\0').decode(errors='ignore') if len(said) else ''
+    messages = everyone[everyone.any(axis=1)]
+    return bytes(messages[0]).rstrip(b'\0').decode(errors='ignore') if len(messages) else ''
 
 
 def check_same(text: str, what: str) -> None:
-    """Raises UserError in every process unless all of them hold the same text."""
+    """Raises UserError in every process unless all processes pass the same text."""
     if jax.process_count() == 1:
         return
     digest = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
@@ -218,14 +217,14 @@ def check_same(text: str, what: str) -> None:
 
 
 def own_rows(n: int) -> slice:
-    """The part of `n` rows that is this process's: equal ones, but the last may have fewer."""
+    """The rows of this process: `n` rows in equal shares, but the last process may have fewer."""
     share = -(-n // jax.process_count())
     first = min(n, jax.process_index() * share)
     return slice(first, min(n, first + share))
 
 
 def gather_rows(rows: np.ndarray, n: int) -> np.ndarray:
-    """All `n` rows, `[n, ...]`, of which each process brings those of `own_rows`."""
+    """Gathers `n` rows, `[n, ...]`; each process passes the rows that `own_rows` names."""
     if jax.process_count() == 1:
         return rows
     share = -(-n // jax.process_count())

@@ -1,7 +1,7 @@
-"""Files that are there whole or not at all, and that cannot be damaged unnoticed.
+"""Files that are written completely or not at all, and whose damage is noticed.
 
-`SHA256SUMS` beside the files that a run relies on holds their checksums, as `sha256sum` writes and
-checks them. Zip files such as npz carry checksums of their own.
+`SHA256SUMS` holds the checksums of the JSON files beside it, in the format of `sha256sum`: a JSON
+file with one changed digit is still valid. Zip files such as npz have checksums of their own.
 """
 
 import codecs
@@ -39,14 +39,14 @@ _SUM_LINE = re.compile(r'([0-9a-f]{64})  ([^/\n]+)')
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Writes a file under another name, and gives it its own once all of it is on disk.
+    """Writes a file under another name, and renames it when all of it is on disk.
 
     Args:
-      path: where to; what was there before stays until then.
-      write: writes the content into an open file.
+      path: name of the file; an earlier file stays until then.
+      write: function that writes the content into an open file.
     """
     part = path.with_name(path.name + '.part')
-    # Left over, or a link to somewhere else.
+    # The earlier file may be left over, or be a link to another file.
     part.unlink(missing_ok=True)
     try:
         with part.open('xb') as file:
@@ -60,16 +60,16 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def write_json(path: Path, content: dict) -> None:
-    """Writes a JSON file whole; numbers that are not finite become null."""
+    """Writes a JSON file; numbers that are not finite become null."""
     write_whole(path, lambda file: file.write(_encoded(content)))
 
 
 def write_sealed_json(path: Path, content: dict) -> None:
-    """Writes a JSON file whole, and its checksum beside it."""
+    """Writes a JSON file, and its checksum into `SHA256SUMS`."""
     text = _encoded(content)
     sums = {**_sums(path.parent), path.name: hashlib.sha256(text).hexdigest()}
     lines = ''.join(f'{digest}  {name}\n' for name, digest in sorted(sums.items()))
-    # The checksum first: a file without one would be believed.
+    # The checksum comes first, because a file without a checksum is accepted.
     write_whole(path.with_name(SUMS), lambda file: file.write(lines.encode()))
     write_whole(path, lambda file: file.write(text))
 
@@ -78,8 +78,8 @@ def read_json(path: Path) -> dict:
     """Reads an object from a JSON file.
 
     Raises:
-      FileNotFoundError: there is none.
-      UserError: it cannot be read, or is not what its checksum belongs to.
+      FileNotFoundError: there is no such file.
+      UserError: the file cannot be read, or does not match its checksum.
     """
     try:
         data = path.read_bytes()
@@ -90,20 +90,20 @@ def read_json(path: Path) -> dict:
         raise
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f'{path}: damaged ({error})') from error
-    known = _sums(path.parent).get(path.name)
-    if known not in (None, hashlib.sha256(data).hexdigest()):
+    checksum = _sums(path.parent).get(path.name)
+    if checksum not in (None, hashlib.sha256(data).hexdigest()):
         raise UserError(f'{path}: damaged, or changed by hand: its checksum in {SUMS} is another')
     return content
 
 
 def read_arrays(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
-    """Reads the array of an npy file, or all arrays of an npz file; nothing is unpickled.
+    """Reads the array of an npy file, or all arrays of an npz file, without unpickling.
 
     Raises:
-      UserError: it cannot be read.
+      UserError: the file cannot be read.
     """
     try:
-        # Opened here, since NumPy leaves a damaged zip file open.
+        # Opened here, because NumPy leaves a damaged zip file open.
         with open(path, 'rb') as file:
             loaded = np.load(file, allow_pickle=False)
             return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
@@ -112,9 +112,9 @@ def read_arrays(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file in UTF-8 or, with a byte order mark, UTF-16; the mark is left out.
+    """The text of a file in UTF-8 or, with a byte order mark, UTF-16, without the mark.
 
-    Bytes that are no UTF-8 become surrogates, as in file names.
+    Bytes that are not UTF-8 become surrogates, as in file names.
     """
     data = path.read_bytes()
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -123,21 +123,21 @@ def read_text(path: Path) -> str:
 
 
 def printable(text: object) -> str:
-    r"""A name or message as one line that any UTF-8 file or terminal takes.
+    r"""A name or message as one line that any UTF-8 file or terminal accepts.
 
-    Bytes that are no text and control characters become escapes: `caf\xe9.png`.
+    Bytes that are not text and control characters become escapes: `caf\xe9.png`.
     """
     return _UNPRINTABLE.sub(_escaped, str(text))
 
 
 def _escaped(match: re.Match) -> str:
-    # Python holds a byte that is no text as the surrogate 0xdc00 + byte.
+    # Python represents a byte that is not text as the surrogate 0xdc00 + byte.
     code = ord(match[0])
     return f'\\x{code - 0xDC00:02x}' if 0xDC80 <= code <= 0xDCFF else ascii(match[0])[1:-1]
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes an npz file whole, as `numpy.savez` does but with any names: its own has no 'file'."""
+    """Writes an npz file; unlike in `numpy.savez`, an array may have the name `file`."""
 
     def write(file: BinaryIO) -> None:
         with zipfile.ZipFile(file, 'w') as archive:
@@ -149,7 +149,7 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def plain(value):
-    """The same, with null for numbers that are not finite, which JSON does not have."""
+    """A copy in which numbers that are not finite, which JSON lacks, are None."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -162,7 +162,7 @@ def _encoded(content: dict) -> bytes:
 
 
 def _sums(folder: Path) -> dict[str, str]:
-    """The checksums of a folder by file name; none where nobody has written any."""
+    """The checksums in the `SHA256SUMS` of a folder, by file name; empty without that file."""
     path = folder / SUMS
     try:
         lines = read_text(path).splitlines()
@@ -170,7 +170,7 @@ def _sums(folder: Path) -> dict[str, str]:
         return {}
     except OSError as error:
         raise UserError(f'{path}: cannot be read ({error.strerror})') from error
-    found = [_SUM_LINE.fullmatch(line) for line in lines]
-    if not found or None in found:
+    matches = [_SUM_LINE.fullmatch(line) for line in lines]
+    if not matches or None in matches:
         raise UserError(f'{path}: damaged; delete it if you trust the files beside it')
-    return {match[2]: match[1] for match in found if match}
+    return {match[2]: match[1] for match in matches if match}

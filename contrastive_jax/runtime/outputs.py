@@ -1,4 +1,4 @@
-"""Whether `--out` can be written, found out before the work."""
+"""Checks before the work that `--out` can be written."""
 
 import errno
 import os
@@ -21,14 +21,14 @@ def check_out(
     """Checks that a command will be able to write what it is asked to write.
 
     Args:
-      out: a folder, which is made where there is none, or a file in a folder that exists.
-      names: files that the folder receives; empty where `out` is a file.
-      suffixes: those that the file may have, such as `.json`.
+      out: a folder, which need not exist, or a file in an existing folder.
+      names: files that will be written into the folder; empty if `out` is a file.
+      suffixes: suffixes that the file may have, such as `.json`.
       overwrite: whether files of these names may be replaced.
 
     Raises:
-      UserError: no parent, a file in the place of a folder or the other way round, a suffix that is
-        not known, no permission, or something that would be overwritten.
+      UserError: no parent folder, a file instead of a folder or a folder instead of a file, an
+        unknown suffix, no permission, or a file that would be overwritten.
     """
     where = f'--out={str(out)!r}'
     try:
@@ -46,15 +46,15 @@ def picture_suffixes() -> tuple[str, ...]:
     """Suffixes of the pictures that matplotlib writes by itself."""
     from matplotlib.backend_bases import FigureCanvasBase
 
-    # PGF needs LaTeX, and no program opens the raw ones.
-    known = FigureCanvasBase.get_supported_filetypes().keys() - {'pgf', 'raw', 'rgba'}
-    return tuple(sorted(f'.{name}' for name in known))
+    # PGF needs LaTeX, and no program opens the raw formats.
+    formats = FigureCanvasBase.get_supported_filetypes().keys() - {'pgf', 'raw', 'rgba'}
+    return tuple(sorted(f'.{name}' for name in formats))
 
 
 def _check_folder(out: Path, names: Collection[str], overwrite: bool, where: str) -> None:
     if os.path.lexists(out) and not out.is_dir():
         raise UserError(f'{where}: cannot be written: it is a file; give a folder')
-    # What is to be made needs a folder that may be written to.
+    # A new folder needs an existing one that can be written to.
     nearest = out
     while not _exists(nearest):
         nearest = nearest.parent
@@ -81,7 +81,7 @@ def _check_file(out: Path, suffixes: Collection[str], overwrite: bool, where: st
         problem = 'is a file' if _exists(out.parent) else 'does not exist; make it'
         raise UserError(f'{where}: {str(out.parent)!r} {problem}, or give another --out')
     _try_to_write(out.parent)
-    # It is first written under a longer name.
+    # The file is first written under a longer name, which the file system must allow.
     _exists(out.with_name(f'{out.name}.part'))
     if _exists(out) and not overwrite:
         raise UserError(
@@ -90,7 +90,7 @@ def _check_file(out: Path, suffixes: Collection[str], overwrite: bool, where: st
 
 
 def _exists(path: Path) -> bool:
-    """Whether something is there, be it a broken link; an OSError if that cannot be known."""
+    """Whether there is a file, folder or broken link; raises OSError if that cannot be known."""
     try:
         os.lstat(path)
     except OSError as error:
@@ -101,6 +101,6 @@ def _exists(path: Path) -> bool:
 
 
 def _try_to_write(folder: Path) -> None:
-    # Permissions do not say all: disks are full or read-only, and root may do everything.
+    # Permissions are not enough: disks may be full or read-only, and root may do everything.
     with tempfile.TemporaryFile(dir=folder):
         pass

@@ -1,9 +1,9 @@
-"""Being told to stop: by SIGTERM (Slurm, spot machines, maintenance) or by SIGINT (Ctrl-C).
+"""Stop signals: SIGTERM (Slurm, spot machines, maintenance) and SIGINT (Ctrl-C).
 
-A run that trains saves at its next step and ends with a status that says "again". Otherwise there
-is nothing to save, and the process ends at once with that status. A second signal ends it at once.
+A run that trains saves a checkpoint after its step and exits with status 75. A process with nothing
+to save exits with that status at once. A second signal ends every process at once.
 
-Nothing heavy is imported at the top, so that commands can listen while they import JAX.
+Nothing heavy is imported at the top, so that commands can handle signals while they import JAX.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Preempted(Exception):
-    """The run was told to stop, and has saved where it is."""
+    """The run received a stop signal and has saved a checkpoint."""
 
 
 def end_when_told() -> None:
@@ -35,7 +35,7 @@ def end_when_told() -> None:
 
 
 def pass_interrupt_on() -> None:
-    """Makes the first SIGINT a SIGTERM, the one signal that JAX shares with all processes of a run.
+    """Turns the first SIGINT into SIGTERM, the signal that JAX shares with all processes of a run.
 
     The second SIGINT ends this process at once.
     """
@@ -49,16 +49,16 @@ def pass_interrupt_on() -> None:
 
 @contextlib.contextmanager
 def noting() -> Iterator[Callable[[int], bool]]:
-    """Lets a run finish its step: yields a function that says whether to save and stop.
+    """Yields `should_stop(step)`, which returns True if the run is to save and stop.
 
-    The function takes the number of finished steps and is called after each step. Several processes
-    all stop at the same step, soon after the first signal to any of them. Until then a second
-    SIGTERM does nothing there, because JAX listens to it.
+    Call it after each step with the number of finished steps. Several processes stop at the same
+    step, soon after the first signal to any of them. Until then a second SIGTERM has no effect
+    there, because JAX handles it.
 
     Raises:
       Preempted: on leaving the context after a signal.
     """
-    # Imported here: see the top.
+    # Imported here for the reason in the module's docstring.
     import jax
     from jax.experimental import multihost_utils
 
@@ -84,16 +84,16 @@ def noting() -> Iterator[Callable[[int], bool]]:
             if signal.getsignal(number) is note:
                 signal.signal(number, handler)
         if not alone and not noted:
-            # JAX keeps listening, but nobody asks it after the last step.
+            # JAX still handles SIGTERM, but nothing asks it after the last step.
             end_when_told()
     if noted:
         raise Preempted('told to stop after the last step')
 
 
 def _handle(handler: Callable | signal.Handlers, numbers=_SIGNALS) -> dict:
-    """Sets a handler and returns the earlier ones; a signal that is ignored (nohup) stays so."""
-    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-    return {number: signal.signal(number, handler) for number in heard}
+    """Sets a handler and returns the earlier ones; an ignored signal (nohup) stays ignored."""
+    handled = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in handled}
 
 
 def _ending(*_) -> None:
@@ -101,19 +101,19 @@ def _ending(*_) -> None:
 
 
 def _listen(pipe: int) -> None:
-    """Ends the process when told to, in a thread of its own.
+    """Ends the process on a stop signal, in a thread of its own.
 
-    Python calls a handler only between two steps of the main thread, which may compile for minutes.
+    Python calls handlers only between bytecodes of the main thread, which may compile for minutes.
     """
-    heard = 0
+    count = 0
     while True:
         number = os.read(pipe, 1)[0]
-        heard += number in _SIGNALS
-        if heard > 1 or (heard and signal.getsignal(number) is _ending):
+        count += number in _SIGNALS
+        if count > 1 or (count and signal.getsignal(number) is _ending):
             name = signal.Signals(number).name
             text = f'error: told to stop ({name}); the same command goes on or starts again\n'
-            # On a terminal, below the progress bar.
+            # On a terminal the line starts below the progress bar.
             text = f'\n{text}' if os.isatty(2) else text
-            # No exception: raised in between anything, it could be lost.
+            # An exception could be caught and lost by the code that it interrupts.
             os.write(2, text.encode())
             os._exit(STATUS)

@@ -1,6 +1,6 @@
-"""What a command says while it works: bars on a terminal, and elsewhere at most a line a minute.
+"""Progress of a command: bars on a terminal, elsewhere at most one line a minute.
 
-All of it goes to standard error, so that standard output holds results alone.
+Progress goes to standard error, so that standard output holds results alone.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 __all__ = ['muted', 'say', 'track']
 
-# Seconds between two lines of one loop where there is no terminal.
+# Seconds between two lines of one loop without a terminal.
 _SECONDS = 60.0
 _LINE = '{desc}: {unit} {n_fmt} of {total_fmt}, {percentage:.0f} %, {remaining} left{postfix}'
 
@@ -19,7 +19,7 @@ _muted = False
 
 
 def say(text: str) -> None:
-    """Prints a line, for a phase of the work that begins."""
+    """Prints a line that names the next phase of the work."""
     if not _muted:
         tqdm.write(text, file=sys.stderr)
 
@@ -33,18 +33,18 @@ def track(
     unit: str = 'it',
     leave: bool = False,
 ) -> tqdm:
-    """Shows how far a loop is.
+    """Shows the progress of a loop.
 
     Args:
-      items: to loop over.
-      name: of the loop.
-      total: number of items, where `items` has no length.
+      items: items to loop over.
+      name: name of the loop.
+      total: number of items, if `items` has no length.
       initial: number of items that an earlier process has done.
       unit: name of an item.
       leave: whether the bar stays on the terminal after the last item.
 
     Returns:
-      The items; its method `set_postfix_str(text)` adds a text to the bar or line.
+      An iterable of the items; its method `set_postfix_str(text)` adds text to the bar or line.
     """
     kind = tqdm if sys.stderr.isatty() else _Lines
     return kind(items, name, total=total, initial=initial, unit=unit, leave=leave, disable=_muted)
@@ -52,7 +52,7 @@ def track(
 
 @contextlib.contextmanager
 def muted() -> Iterator[None]:
-    """Silences this module in processes other than the first."""
+    """Silences this module inside the context, for all processes but 0."""
     global _muted
     _muted = True
     try:

@@ -1,8 +1,8 @@
-"""The processes of a run meet at the coordinator's port before JAX does.
+"""The processes of a run meet at the coordinator's port before JAX connects them.
 
-JAX aborts with a C++ stack when a process does not come, or when something else listens on the
-port. Here every such case is a UserError: process 0 listens on the port, the others connect and say
-who they are, and once all have come each is told to go on. JAX then takes the port over.
+JAX aborts with a C++ stack if a process is missing, or if another program listens on the port.
+Here each such case is a UserError. Process 0 listens on the port, and the others connect and send
+their numbers. When all have come, process 0 answers "go", and JAX takes the port over.
 """
 
 import contextlib
@@ -19,28 +19,28 @@ __all__ = ['meet', 'parse_address']
 
 _HELLO = 'contrastive_jax'
 _WELCOME, _GO, _ERROR = 'welcome', 'go', 'error '
-# Until the user is told what is waited for.
+# After so long a message says which processes are missing.
 _QUIET_SECONDS = 3.0
-# For somebody who connects to say who it is, and, longer, for process 0 to answer meanwhile.
+# Time to send the hello line, and the longer time that process 0 has to answer it.
 _HELLO_SECONDS = 2.0
 _ANSWER_SECONDS = 10.0
 _POLL_SECONDS = 0.2
-# Missing processes that a message lists.
+# At most so many missing processes are listed in a message.
 _NAMED = 8
 
 
 def meet(address: str, num_processes: int, process_id: int, patience: float) -> None:
-    """Returns when all processes of the run have come, and are those that all of them expect.
+    """Returns when all processes of the run have connected and agree on their number.
 
     Args:
       address: host and port of process 0.
-      num_processes: how many there are.
-      process_id: the number of this one, from 0.
+      num_processes: number of processes.
+      process_id: number of this process, from 0.
       patience: seconds to wait for the others.
 
     Raises:
-      UserError: an address that cannot be, a port that is taken, nobody or somebody else there,
-        processes that do not come in time or that were started with other flags.
+      UserError: an invalid address, a port that is taken, no process 0 or another program at the
+        address, processes that do not come in time or that were started with other flags.
     """
     host, port = parse_address(address)
     if process_id:
@@ -52,7 +52,7 @@ def meet(address: str, num_processes: int, process_id: int, patience: float) -> 
 
 
 def parse_address(address: str) -> tuple[str, int]:
-    """Host and port of `HOST:PORT`, where an IPv6 host stands in brackets."""
+    """Host and port of `HOST:PORT`; an IPv6 host is in brackets."""
     match = re.fullmatch(r'(\[[^\[\]]+\]|[^\[\]:]+):(\d+)', address)
     if match is None or not 0 < int(match[2]) < 2**16:
         raise UserError(
@@ -63,7 +63,7 @@ def parse_address(address: str) -> tuple[str, int]:
 
 
 def _join(host: str, port: int, num_processes: int, process_id: int, patience: float) -> None:
-    """Connects to process 0, says who this is, and waits until process 0 says go."""
+    """Connects to process 0, sends the number of this process, and waits for "go"."""
     who = f'process {process_id} of {num_processes}'
     deadline = time.monotonic() + patience
     with _connect(host, port, deadline, who, patience) as connection:
@@ -73,7 +73,7 @@ def _join(host: str, port: int, num_processes: int, process_id: int, patience: f
             connection.sendall(f'{_HELLO} {num_processes} {process_id}\n'.encode())
             answer = next(answers, '')
             if answer == _WELCOME:
-                # Process 0 has been waiting for less time, or as long.
+                # Process 0 waits no longer than `patience` after its welcome.
                 connection.settimeout(patience + _ANSWER_SECONDS)
                 answer = next(answers, None)
         except OSError:
@@ -111,7 +111,7 @@ def _connect(host: str, port: int, deadline: float, who: str, patience: float) -
 
 
 def _listen(port: int) -> socket.socket:
-    """Listens on all addresses of this machine, as JAX will."""
+    """Listens on all addresses of this machine, as JAX does later."""
     both = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if both else socket.AF_INET
     try:
@@ -142,7 +142,7 @@ def _welcome_all(
     patience: float,
     guests: contextlib.ExitStack,
 ) -> None:
-    """Waits for every other process, then tells all of them to go on, or what is wrong."""
+    """Waits for every other process, then sends all of them "go", or the error."""
     server.settimeout(_POLL_SECONDS)
     deadline = time.monotonic() + patience
     say = _once_after(_QUIET_SECONDS)
@@ -182,7 +182,7 @@ def _welcome_all(
 
 
 def _hello(guest: socket.socket) -> tuple[int, int] | None:
-    """Number of processes and own number that a process says; None if it is none of a run."""
+    """Number of processes and process number in a hello line; None for other programs."""
     guest.settimeout(_HELLO_SECONDS)
     try:
         words = next(_lines(guest), '').split()
@@ -194,7 +194,7 @@ def _hello(guest: socket.socket) -> tuple[int, int] | None:
 
 
 def _objection(num_processes: int, other_number: int, number: int, arrived: dict) -> str:
-    """What is wrong with a process that has come; empty if nothing is."""
+    """Why a process that has connected cannot join; empty if it can."""
     if other_number != num_processes:
         return (
             f'--num_processes: process {number} was started with {other_number}, process 0 with '
@@ -209,7 +209,7 @@ def _objection(num_processes: int, other_number: int, number: int, arrived: dict
 
 
 def _is_connected(guest: socket.socket) -> bool:
-    """Whether a process that has come still waits; it says nothing more unless it ends."""
+    """Whether a process is still connected; a waiting process sends nothing."""
     guest.setblocking(False)
     try:
         return bool(guest.recv(1))
@@ -226,20 +226,20 @@ def _send(guest: socket.socket, line: str) -> None:
 
 
 def _lines(connection: socket.socket) -> Iterator[str]:
-    """What the other side says, line by line; ends when it closes the connection."""
+    """Lines that the other side sends; ends when it closes the connection."""
     with connection.makefile('r', encoding='utf-8', errors='replace', newline='\n') as file:
-        # No line of ours is as long, and something else may never end one.
+        # Lines of this protocol are shorter, and another program may never end a line.
         while line := file.readline(2000):
             yield line.rstrip('\n')
 
 
 def _once_after(seconds: float) -> Callable[[str], None]:
-    """A function that writes what it is given, once, and not before some seconds have passed."""
-    begin, said = time.monotonic(), []
+    """A function that prints its first message after some seconds have passed, and no other."""
+    begin, printed = time.monotonic(), []
 
     def say(message: str) -> None:
-        if not said and time.monotonic() - begin > seconds:
-            said.append(message)
+        if not printed and time.monotonic() - begin > seconds:
+            printed.append(message)
             print(message, file=sys.stderr, flush=True)
 
     return say

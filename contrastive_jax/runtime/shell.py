@@ -1,4 +1,4 @@
-"""What shells and terminals leave to a program: home folders, and characters that they lack."""
+"""Tasks that shells and terminals leave to a program: `~`, and characters they cannot print."""
 
 import os
 import sys
@@ -9,23 +9,23 @@ __all__ = ['escape_missing_characters', 'expand_home']
 
 
 def escape_missing_characters() -> None:
-    """Lets print write `\\xb1` where the terminal or the log has no such character, as ASCII."""
+    """Makes print write an escape such as `\\xb1` if the terminal or log lacks the character."""
     for stream in (sys.stdout, sys.stderr):
-        # Notebooks and tests have streams of other kinds; a closed one is None.
+        # Notebooks and tests replace these streams; a closed stream is None.
         if hasattr(stream, 'reconfigure'):
             stream.reconfigure(errors='backslashreplace')
 
 
 def expand_home(argument: str) -> str:
-    """Replaces `~` and `~name` at the start of an argument, or of the value of a flag.
+    """Replaces `~` and `~name` at the start of an argument or of the value of a flag.
 
-    Shells replace it in `--workdir ~/runs`, and most of them leave it in `--workdir=~/runs`.
+    Shells expand `--workdir ~/runs`, but most of them do not expand `--workdir=~/runs`.
 
     Args:
       argument: `--flag=value`, or a value.
 
     Raises:
-      UserError: it is not known where that home folder is.
+      UserError: the home folder is not known.
     """
     flag, equals, value = '', '', argument
     if argument.startswith('-'):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from contrastive_jax.errors import UserError
-from contrastive_jax.runtime.distributed import Place, started_as_one_of_many
+from contrastive_jax.runtime.distributed import ProcessInfo, started_as_one_of_many
 from contrastive_jax.runtime.distributed import start as join
 from tests.helpers import small_config, state_and_step, write_npz
 from tests.processes import finish, log_of, parameters, start
@@ -99,7 +99,7 @@ def test_slurm_steps_are_many_and_batch_scripts_are_one():
 
 def test_half_a_place_is_refused():
     with pytest.raises(UserError, match='num_processes'):
-        join(None, Place('localhost:1', None, 0))
+        join(None, ProcessInfo('localhost:1', None, 0))
     with pytest.raises(UserError, match='process_id'):
-        join(True, Place('localhost:1', 2, 2))
-    assert join(False, Place()) is None
+        join(True, ProcessInfo('localhost:1', 2, 2))
+    assert join(False, ProcessInfo()) is None
