@@ -53,198 +53,282 @@ class Field(NamedTuple):
 
 
 FIELDS: dict[str, Field] = {
-    'seed': Field(0, integer(0), 'number from which all randomness of a run follows'),
+    'seed': Field(0, integer(0), 'All randomness of a run follows from this number.'),
     'arm': Field(
         '',
         one_of_or_empty(*ARMS),
-        'method of the paper by name, which sets select, remove, margin and temperature_scale of '
-        "pairs; '': they say it themselves",
+        'The arm names a method of the paper and sets select, remove, margin and '
+        "temperature_scale of pairs; with '' these fields decide.",
     ),
-    'epochs': Field(100, integer(1), 'passes over the images that are pre-trained on'),
+    'epochs': Field(
+        100, integer(1), 'A run passes so many times over the images that it pre-trains on.'
+    ),
     'steps': Field(
         0,
         integer(0),
-        'updates to make, whatever the number of images; 0: as many as epochs takes. The warm-up '
-        'keeps its share of the run, warmup_epochs / epochs',
+        'A run makes so many updates, whatever the number of images; 0 means as many as epochs '
+        'takes. The warm-up keeps its share of the run, warmup_epochs / epochs.',
     ),
-    'batch_size': Field(256, integer(2), 'images in a step, over all devices'),
+    'batch_size': Field(256, integer(2), 'Each step takes so many images, over all devices.'),
     'precision': Field(
         'auto',
         one_of('auto', 'float32', 'bfloat16'),
-        'number type that the encoder computes in; auto: bfloat16 on accelerators, float32 on CPUs',
+        'The encoder computes in this number type; auto means bfloat16 on accelerators and '
+        'float32 on CPUs.',
     ),
-    'checkpoint_every': Field(1000, integer(1), 'steps between two checkpoints'),
+    'checkpoint_every': Field(1000, integer(1), 'A checkpoint is saved after so many steps.'),
     'checkpoint_minutes': Field(
-        10.0, number(0), 'largest time between checkpoints, in minutes; 0 for no limit'
+        10.0, number(0), 'At most so many minutes pass between two checkpoints; 0 means no limit.'
     ),
     'on_nonfinite': Field(
         'stop',
         one_of('stop', 'skip'),
-        'what happens where loss or gradient are not finite: stop, or leave that update out and '
-        'count it',
+        'If loss or gradient are not finite, the run stops, or skips that update and counts it.',
     ),
-    'data.name': Field('digits', TEXT, 'data set: digits, npz, folder, or a name of TFDS'),
+    'data.name': Field(
+        'digits',
+        TEXT,
+        'The images come from digits, npz, folder, or the TFDS data set of this name.',
+    ),
     'data.data_dir': Field(
-        None, PATH, 'place of the data: a folder of TFDS or of images, or an npz file'
+        None, PATH, 'The data is in this folder of TFDS, folder of images, or npz file.'
     ),
     'data.image_size': Field(
-        0, integer(0), 'side of the squares that images are scaled and cropped to; 0: as they are'
+        0,
+        integer(0),
+        'Images are scaled and cropped to squares with this side, in pixels; 0 keeps them as '
+        'they are.',
     ),
-    'data.skip_broken': Field(False, BOOL, 'leave out image files that cannot be read'),
+    'data.skip_broken': Field(False, BOOL, 'Leave out image files that cannot be read.'),
     'data.max_pixels': Field(
         178_956_970,
         integer(1),
-        'largest width times height of an image file; the default is the limit of Pillow',
+        'Image files with a larger width times height are refused; the default is the limit of '
+        'Pillow.',
     ),
-    'data.stream': Field(False, BOOL, 'leave the images on disk and read them while training'),
-    'data.workers': Field(2, integer(0), 'processes that read images; 0: threads of this process'),
+    'data.stream': Field(False, BOOL, 'Leave the images on disk and read them while training.'),
+    'data.workers': Field(
+        2, integer(0), 'So many processes read images; 0 means threads of the training process.'
+    ),
     'long_tail.factor': Field(
         1.0,
         number(1),
-        'size of the largest class over that of the smallest, with an exponential profile; affects '
-        'pre-training alone',
+        'The largest class is so many times as large as the smallest, with an exponential '
+        'profile; this affects pre-training alone.',
     ),
-    'mixed.ratio': Field(0.0, SHARE, 'share of the images mixed with an image of another class'),
-    'mixed.drop': Field(False, BOOL, 'leave those images out instead of mixing them'),
+    'mixed.ratio': Field(
+        0.0, SHARE, 'This share of the images is mixed, each with an image of another class.'
+    ),
+    'mixed.drop': Field(
+        False, BOOL, 'Leave out the images chosen for mixing instead of mixing them.'
+    ),
     'mixed.weight': Field(
-        0.5, SHARE, 'weight of an image in its mixture; its partner has the rest'
+        0.5, SHARE, 'An image has this weight in its mixture; its partner has the rest.'
     ),
-    'mixed.match_contrast': Field(False, BOOL, 'give a mixed image the contrast of its source'),
-    'removal.ratio': Field(0.0, PART, 'share of the images to leave out of pre-training'),
+    'mixed.match_contrast': Field(False, BOOL, 'Give each mixed image the contrast of its source.'),
+    'removal.ratio': Field(0.0, PART, 'This share of the images is left out of pre-training.'),
     'removal.method': Field(
         'difficulty',
         one_of('difficulty', 'boundary', 'sas', 'random', 'file'),
-        'score by which images are left out (sas: within each latent class); file: your own score',
+        'This score decides which images are left out; sas takes them within each latent '
+        'class, and file means your own score.',
     ),
-    'removal.scores': Field(None, PATH, 'scores.npz of contrastive_jax.score; for file also npy'),
-    'augment.crop': Field(True, BOOL, 'crop a random part of the image and resize it'),
-    'augment.crop_scale': Field(0.08, number(0.01, 1), 'smallest share of the area in a crop'),
-    'augment.flip': Field(0.5, SHARE, 'probability of a left-right flip'),
-    'augment.jitter': Field(0.8, SHARE, 'probability of the colour jitter'),
-    'augment.brightness': Field(0.8, number(0, 1), 'largest relative change of the brightness'),
-    'augment.contrast': Field(0.8, number(0, 1), 'largest relative change of the contrast'),
-    'augment.saturation': Field(0.8, number(0, 1), 'largest relative change of the saturation'),
-    'augment.hue': Field(0.2, number(0, 0.5), 'largest turn of the hue, in turns of the circle'),
-    'augment.greyscale': Field(0.2, SHARE, 'probability of greyscale'),
-    'augment.blur': Field(0.5, SHARE, 'probability of a Gaussian blur'),
+    'removal.scores': Field(
+        None,
+        PATH,
+        'Scores are read from this file: scores.npz of contrastive_jax.score or, for the '
+        'method file, also an npy file.',
+    ),
+    'augment.crop': Field(True, BOOL, 'Crop a random part of each image and resize it.'),
+    'augment.crop_scale': Field(
+        0.08, number(0.01, 1), 'A crop has at least this share of the area of its image.'
+    ),
+    'augment.flip': Field(0.5, SHARE, 'Each view is flipped left to right with this probability.'),
+    'augment.jitter': Field(
+        0.8, SHARE, 'The colours of a view are jittered with this probability.'
+    ),
+    'augment.brightness': Field(
+        0.8,
+        number(0, 1),
+        'The colour jitter changes the brightness by at most this relative amount.',
+    ),
+    'augment.contrast': Field(
+        0.8, number(0, 1), 'The colour jitter changes the contrast by at most this relative amount.'
+    ),
+    'augment.saturation': Field(
+        0.8,
+        number(0, 1),
+        'The colour jitter changes the saturation by at most this relative amount.',
+    ),
+    'augment.hue': Field(
+        0.2, number(0, 0.5), 'The colour jitter turns the hue by at most this part of the circle.'
+    ),
+    'augment.greyscale': Field(0.2, SHARE, 'A view becomes grey with this probability.'),
+    'augment.blur': Field(0.5, SHARE, 'A view is blurred by a Gaussian with this probability.'),
     'augment.blur_sigma': Field(
-        2.0, number(0.1), 'largest standard deviation of the blur, pixels; the least is 0.1'
+        2.0, number(0.1), 'The blur has a standard deviation from 0.1 to this number of pixels.'
     ),
     'model.name': Field(
         'resnet18',
         one_of(*ENCODERS, *DENOISERS),
-        'an encoder, trained by contrast, or a denoiser, trained to remove noise',
+        'An encoder is trained by contrast, and a denoiser is trained to remove noise.',
     ),
-    'model.width': Field(64, integer(1), 'channels of the first stage of an encoder'),
-    'model.size': Field('small', one_of(*SIZES), 'size of the transformer of a denoiser'),
-    'model.patch': Field(4, integer(1), 'side of the patches that a denoiser sees, pixels'),
+    'model.width': Field(64, integer(1), 'The first stage of an encoder has so many channels.'),
+    'model.size': Field('small', one_of(*SIZES), 'The transformer of a denoiser has this size.'),
+    'model.patch': Field(
+        4, integer(1), 'A denoiser sees square patches with this side, in pixels.'
+    ),
     'model.stem': Field(
         'cifar',
         one_of('cifar', 'imagenet'),
-        'first layers of a ResNet; cifar: 3x3, stride 1, no pooling, for images up to 64 pixels',
+        'A ResNet begins with these layers; cifar has a 3x3 convolution with stride 1 and no '
+        'pooling, for images up to 64 pixels.',
     ),
-    'model.projector_width': Field(2048, integer(1), 'hidden units of the projector'),
-    'model.projector_dim': Field(128, integer(1), 'dimensions of the embedding'),
-    'model.sync_batch_norm': Field(True, BOOL, 'take batch statistics over all devices'),
+    'model.projector_width': Field(2048, integer(1), 'The projector has so many hidden units.'),
+    'model.projector_dim': Field(128, integer(1), 'The embedding has so many dimensions.'),
+    'model.sync_batch_norm': Field(True, BOOL, 'Compute batch statistics over all devices.'),
     'loss.name': Field(
         'nt_xent',
         one_of('nt_xent', 'spectral', 'debiased', 'hard_negative', 'decoupled', 'supervised'),
-        'objective that the encoder is trained for',
+        'The encoder is trained for this objective.',
     ),
-    'loss.temperature': Field(0.5, POSITIVE, 'tau; the spectral loss has none'),
+    'loss.temperature': Field(
+        0.5,
+        POSITIVE,
+        'The loss divides cosines by this temperature tau; the spectral loss has none.',
+    ),
     'loss.block_size': Field(
-        0, integer(0), 'anchors compared at a time, to bound memory; 0: chosen by their number'
+        0,
+        integer(0),
+        'So many anchors are compared at a time, which bounds the memory; 0 chooses by the '
+        'number of anchors.',
     ),
-    'loss.mu': Field(1.0, POSITIVE, 'largest squared length of an embedding in the spectral loss'),
-    'loss.tau_plus': Field(0.1, number(0, 0.99), 'class prior of debiased and hard_negative'),
-    'loss.beta': Field(1.0, number(0), 'concentration of hard_negative on similar pairs'),
+    'loss.mu': Field(
+        1.0, POSITIVE, 'The spectral loss bounds the squared length of an embedding by this number.'
+    ),
+    'loss.tau_plus': Field(
+        0.1, number(0, 0.99), 'The losses debiased and hard_negative assume this class prior.'
+    ),
+    'loss.beta': Field(
+        1.0, number(0), 'A larger beta makes hard_negative concentrate more on similar pairs.'
+    ),
     'loss.weight_temperature': Field(
-        0.0, number(0), 'temperature of the weights of decoupled: 0 for DCL; DCLW has 0.5'
+        0.0,
+        number(0),
+        'The weights of the loss decoupled have this temperature; 0 is DCL, and DCLW takes 0.5.',
     ),
     'denoise.level': Field(
         99,
         integer(0),
-        'noise level of training, of 1,000; diffusion is trained with three times as many levels',
+        'Training images get this level of noise, of 1,000; diffusion is trained with three '
+        'times as many levels.',
     ),
-    'denoise.steps': Field(2, integer(1), 'most steps of thinking while an energy is trained'),
+    'denoise.steps': Field(
+        2, integer(1), 'An energy is trained with at most so many steps of thinking.'
+    ),
     'denoise.least_steps': Field(
         2,
         integer(1),
-        'fewest steps of thinking; the number is drawn for each batch, which needs loss=last',
+        'An energy is trained with at least so many steps of thinking; the number is drawn for '
+        'each batch, which needs loss=last.',
     ),
     'denoise.step_size': Field(
-        47.0, POSITIVE, 'step size of thinking for each token at the start; it is learned'
+        47.0,
+        POSITIVE,
+        'Thinking starts with this step size for each token; the step size is learned.',
     ),
     'denoise.step_size_spread': Field(
         1.0,
         number(1),
-        'largest random factor between the step size of an image and the learned one',
+        'The step size of an image differs from the learned one by at most this random factor.',
     ),
     'denoise.langevin': Field(
-        0.0, number(0), 'standard deviation of the noise added in a step of thinking'
+        0.0, number(0), 'Each step of thinking adds noise with this standard deviation.'
     ),
     'denoise.detach': Field(
-        True, BOOL, 'stop the gradient between steps of thinking; False: through all of them'
+        True,
+        BOOL,
+        'Stop the gradient between steps of thinking; False passes it through all of them.',
     ),
-    'denoise.loss': Field('all', one_of('all', 'last'), 'states of thinking that enter the loss'),
-    'moco.queue_size': Field(0, integer(0), 'keys kept as negatives; 0 for SimCLR'),
-    'moco.momentum': Field(0.99, PART, 'share of the momentum encoder kept in an update'),
-    'moco.symmetric': Field(False, BOOL, 'use each view as the query of the other'),
-    'moco.shuffle': Field(False, BOOL, 'encode keys on other devices than their queries'),
+    'denoise.loss': Field('all', one_of('all', 'last'), 'These states of thinking enter the loss.'),
+    'moco.queue_size': Field(
+        0, integer(0), 'The queue keeps so many keys as negatives; 0 means SimCLR.'
+    ),
+    'moco.momentum': Field(
+        0.99, PART, 'The momentum encoder keeps this share of itself in an update.'
+    ),
+    'moco.symmetric': Field(False, BOOL, 'Use each view as the query of the other.'),
+    'moco.shuffle': Field(False, BOOL, 'Encode keys on other devices than their queries.'),
     'pairs.select': Field(
         'none',
         one_of('none', 'difficult', 'all'),
-        'negative pairs that are treated, if config.arm does not say it',
+        'These negative pairs are treated, unless config.arm names them.',
     ),
     'pairs.pos_high': Field(
         0.1,
         SHARE,
-        'where the difficult band begins, counted from the most similar pair of an image down; '
-        '0.1: the most similar tenth counts as the same class',
+        'The difficult band begins at this share, counted from the most similar pair of an '
+        'image down; 0.1: the most similar tenth counts as the same class.',
     ),
     'pairs.pos_low': Field(
         0.5,
         SHARE,
-        'where the difficult band ends, counted from the most similar pair of an image down; '
-        '0.5: the less similar half counts as easy',
+        'The difficult band ends at this share, counted from the most similar pair of an image '
+        'down; 0.5: the less similar half counts as easy.',
     ),
-    'pairs.remove': Field(False, BOOL, 'leave the selected pairs out of the loss'),
+    'pairs.remove': Field(False, BOOL, 'Leave the selected pairs out of the loss.'),
     'pairs.margin': Field(
-        0.0, number(0), 'sigma, added to the cosine of a selected pair; an arm with 0 takes 0.1'
+        0.0,
+        number(0),
+        'The margin sigma is added to the cosine of a selected pair; an arm replaces 0 by 0.1.',
     ),
     'pairs.temperature_scale': Field(
-        1.0, POSITIVE, 'rho, times tau for a selected pair; an arm with 1 takes 0.7'
+        1.0,
+        POSITIVE,
+        'The factor rho multiplies tau for a selected pair; an arm replaces 1 by 0.7.',
     ),
     'optimizer.name': Field(
         'lars',
         one_of('lars', 'lars_clipped', 'sgd', 'adamw'),
-        'optimiser; lars_clipped: a trust ratio that only lowers the rate, see docs/optimizers.md',
+        'This optimiser trains the network; lars_clipped has a trust ratio that only lowers '
+        'the rate, see docs/optimizers.md.',
     ),
     'optimizer.learning_rate': Field(
-        0.4, POSITIVE, 'highest learning rate for 256 images a step; scaled with the batch size'
+        0.4,
+        POSITIVE,
+        'The learning rate rises to this value for 256 images a step; it is scaled with the '
+        'batch size.',
     ),
     'optimizer.warmup_epochs': Field(
-        10.0, number(0), 'epochs in which the learning rate rises linearly; then a cosine to 0'
+        10.0,
+        number(0),
+        'The learning rate rises linearly for so many epochs, and then follows a cosine to 0.',
     ),
     'optimizer.weight_decay': Field(
-        1e-4, number(0), 'weight decay of all but biases and normalisation'
+        1e-4, number(0), 'All parameters but biases and normalisation have this weight decay.'
     ),
-    'optimizer.momentum': Field(0.9, SHARE, 'momentum of lars, lars_clipped and sgd'),
+    'optimizer.momentum': Field(
+        0.9, SHARE, 'The optimisers lars, lars_clipped and sgd use this momentum.'
+    ),
     'optimizer.trust_coefficient': Field(
-        0.02, POSITIVE, 'trust coefficient of lars and lars_clipped'
+        0.02, POSITIVE, 'The optimisers lars and lars_clipped use this trust coefficient.'
     ),
     'probe.labels_per_class': Field(
-        10, integer(1), 'labels of each class in a draw of the few-label probe'
+        10, integer(1), 'The few-label probe draws so many labels of each class.'
     ),
-    'probe.draws': Field(20, integer(1), 'random draws of labels for the few-label probe'),
+    'probe.draws': Field(
+        20, integer(1), 'The few-label probe is repeated with so many random draws of labels.'
+    ),
     'probe.validation_share': Field(
         0.1,
         number(0.01, 0.5),
-        'share of the training images on which the L2 strength is chosen and the validation '
-        'accuracies are measured',
+        'On this share of the training images the L2 strength is chosen and the validation '
+        'accuracies are measured.',
     ),
-    'probe.neighbours': Field(200, integer(1), 'neighbours that vote in the weighted kNN'),
-    'probe.knn_temperature': Field(0.1, POSITIVE, 'temperature of the votes in the weighted kNN'),
+    'probe.neighbours': Field(200, integer(1), 'So many neighbours vote in the weighted kNN.'),
+    'probe.knn_temperature': Field(
+        0.1, POSITIVE, 'The votes in the weighted kNN have this temperature.'
+    ),
 }
 
 
