@@ -1,1 +1,1 @@
-"""Who starts the commands on many machines: grids, Slurm, TPU pods."""
+"""Starts the commands on many machines: grids, Slurm, TPU pods."""

@@ -1,4 +1,4 @@
-"""The commands that a launcher runs as its child processes, and how it stops them."""
+"""Runs commands as child processes of a launcher, and stops them."""
 
 import contextlib
 import os
@@ -8,19 +8,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 __all__ = ['STOPPED', 'Children', 'blocked', 'on_stop']
 
-# Exit status of a command that was asked to stop and has saved: the same command goes on.
+# Exit status of a command that has saved after a stop signal; the same command resumes it.
 STOPPED = 75
 
 
 class Children:
-    """The commands that run now.
+    """The commands that are running.
 
     A signal handler may call `ask` and `kill` while any thread starts a command. `dict.pop` is
-    atomic, so every command is asked exactly once, and no lock can be held twice.
+    atomic, so every command is asked exactly once, without a lock that the handler could wait for.
     """
 
     def __init__(self):
-        """Starts without any."""
+        """Starts with no command."""
         self.stopping = False
         self._running: dict[int, subprocess.Popen] = {}
         self._not_asked: dict[int, subprocess.Popen] = {}
@@ -30,14 +30,14 @@ class Children:
 
         Args:
           command: program and arguments.
-          **options: of `subprocess.Popen`.
+          **options: options of `subprocess.Popen`.
 
         Returns:
-          Its exit status; minus the number of the signal that killed it.
+          Its exit status, or minus the number of the signal that killed it.
         """
-        # Ctrl-C would reach the command as well if it were in the session of the terminal. Asked
-        # twice, it would end at once without saving. For the same reason it never sees SIGUSR2,
-        # which Slurm sends to all processes of a job.
+        # In the session of the terminal, Ctrl-C would reach the command too, and a second signal
+        # ends it without saving. For the same reason SIGUSR2 is blocked, which Slurm sends to all
+        # processes of a job.
         with blocked([signal.SIGUSR2]):
             child = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, start_new_session=True, **options
@@ -52,7 +52,7 @@ class Children:
             self._not_asked.pop(child.pid, None)
 
     def ask(self) -> None:
-        """Asks every command to save and end, by SIGTERM, unless it was asked before."""
+        """Sends SIGTERM to every command that has not had it, so that it saves and ends."""
         self.stopping = True
         for pid in tuple(self._not_asked):
             child = self._not_asked.pop(pid, None)
@@ -60,7 +60,7 @@ class Children:
                 child.terminate()
 
     def kill(self) -> None:
-        """Kills every command together with the processes that it has started."""
+        """Kills every command and the processes that it has started."""
         for child in tuple(self._running.values()):
             if child.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
@@ -69,10 +69,10 @@ class Children:
 
 @contextlib.contextmanager
 def on_stop(handler: Callable[[], None]) -> Iterator[None]:
-    """Calls `handler` at Ctrl-C, SIGTERM and a closed terminal, unless these are ignored."""
+    """Calls `handler` on Ctrl-C, SIGTERM and a closed terminal, unless the signal is ignored."""
     before = {}
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # `nohup`, and a shell that starts something in the background, have ignored some of them.
+        # `nohup`, and shells that start background jobs, ignore some of these signals.
         if signal.getsignal(number) is not signal.SIG_IGN:
             before[number] = signal.signal(number, lambda *_: handler())
     try:
@@ -84,7 +84,7 @@ def on_stop(handler: Callable[[], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def blocked(signals: Iterable[int]) -> Iterator[None]:
-    """Keeps signals from the processes that this thread starts meanwhile, as long as these live."""
+    """Blocks signals for the whole life of the processes that this thread starts in the context."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Runs of a grid on this machine, some at a time."""
+"""Executes the runs of a grid on this machine, some at a time."""
 
 import fcntl
 import os
@@ -21,8 +21,8 @@ class Outcome(NamedTuple):
 
     Attributes:
       run: the run.
-      reason: why it is not done; empty if it is.
-      stopped: whether it has not failed, so that the same command goes on with it.
+      reason: why it is not done; empty if it is done.
+      stopped: whether it was stopped without failing, so that the same command resumes it.
     """
 
     run: Run
@@ -31,14 +31,14 @@ class Outcome(NamedTuple):
 
 
 def execute(run: Run, children: Children | None = None) -> Outcome:
-    """Executes the commands of a run that have not been done; their output goes to its log.
+    """Executes the remaining commands of a run; their output goes to its log.
 
-    A lock that its commands inherit keeps two launchers, or a launcher and what a killed one left
-    behind, from writing to one workdir.
+    Two launchers cannot write to one workdir: the commands inherit a lock, which they hold even
+    after their launcher was killed.
 
     Args:
       run: the run.
-      children: runs the commands; None for children that nobody stops.
+      children: runs the commands; None if nothing stops them.
     """
     children = children or Children()
     if run.done():
@@ -57,7 +57,7 @@ def execute(run: Run, children: Children | None = None) -> Outcome:
             status = children.run(
                 command, stdout=log, stderr=subprocess.STDOUT, pass_fds=[lock.fileno()]
             )
-            # A negative status: it was asked before it listened, or killed by a second Ctrl-C.
+            # A negative status: SIGTERM came before its handler, or a second Ctrl-C killed it.
             if status == STOPPED or (children.stopping and status < 0):
                 return Outcome(run, 'was stopped', stopped=True)
             if status:
@@ -67,14 +67,14 @@ def execute(run: Run, children: Children | None = None) -> Outcome:
 
 
 def run_all(runs: Sequence[Run], jobs: int) -> list[Outcome]:
-    """Executes runs, `jobs` at a time, each after the one that it needs; failures stop no other.
+    """Executes runs, `jobs` at a time, each after the run that it needs. A failure stops no run.
 
-    At Ctrl-C or SIGTERM no run starts any more, and those that run save and end. A second signal
-    kills them.
+    After Ctrl-C or SIGTERM no run starts, and the running ones save and end. A second signal kills
+    them.
 
     Args:
-      runs: those that others need before them.
-      jobs: how many at a time.
+      runs: the runs; a run comes after the one that it needs.
+      jobs: number of runs at a time.
     """
     children = Children()
     running: set[str] = set()
@@ -96,8 +96,8 @@ def run_all(runs: Sequence[Run], jobs: int) -> list[Outcome]:
             with change:
                 running.discard(run.title)
 
-    # Whoever waits was submitted after whom it waits for, so that one of them can always go on; and
-    # those that wait for nobody first, for who waits holds a place in which another could run.
+    # A run is submitted after the run that it needs, so there is no deadlock. Runs that need none
+    # come first, because a waiting run occupies a worker.
     pool = ThreadPoolExecutor(jobs)
     with on_stop(lambda: _stop(children)):
         try:
@@ -119,13 +119,13 @@ def run_all(runs: Sequence[Run], jobs: int) -> list[Outcome]:
 
 
 def _line(outcomes: Sequence[Outcome], total: int) -> str:
-    """What a log is told when a run has ended."""
+    """The line that is printed when a run has ended."""
     last = outcomes[-1]
     return f'{len(outcomes)} of {total}: {last.run.title}: {last.reason or "done"}'
 
 
 def _stop(children: Children) -> None:
-    # Not by `print`: the handler may have interrupted one.
+    # `print` is not safe here, because the signal may have interrupted another `print`.
     if children.stopping:
         os.write(2, b'\nstopping: the runs are killed\n')
         children.kill()

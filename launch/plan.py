@@ -1,8 +1,8 @@
-"""From a grid to its runs: every cell with every seed, each named by its config.
+"""Plans the runs of a grid: every cell with every seed, each named by its config.
 
-The name of a run is a hash of what its config, arm resolved, sets other than the default. So a new
-field renames no run. Runs that are there under another name, as earlier versions gave it, are
-recognised by the config in their folder.
+The name of a run is a hash of the fields of its config, arm resolved, that differ from the default.
+So a new field renames no run. Runs with a name of an earlier version are recognised by the config in
+their folder.
 """
 
 import ast
@@ -32,19 +32,19 @@ _NAME_DIGITS = 16
 
 
 class GridError(ValueError):
-    """Something the user can mend; printed as one line."""
+    """An error that the user can correct; it is printed as one line."""
 
 
 class Run(NamedTuple):
-    """One training, and what it takes.
+    """One training run, and the commands that score it.
 
     Attributes:
-      cells: the cells that it is the run of; two may ask for the same.
+      cells: names of its cells; two cells may share one run.
       seed: its seed.
       folder: its workdir.
-      commands: to be executed one after the other.
-      makes: of each command the file that is there once it is done.
-      needs: folder of the run that has to be done before, or None.
+      commands: commands to execute one after the other.
+      makes: for each command, the file that exists when it is done.
+      needs: folder of the run that must be done before this one, or None.
     """
 
     cells: tuple[str, ...]
@@ -56,20 +56,20 @@ class Run(NamedTuple):
 
     @property
     def log(self) -> Path:
-        """Where its output goes."""
+        """The file that its output goes to."""
         return self.folder.with_suffix('.log')
 
     @property
     def title(self) -> str:
-        """What a person calls it."""
+        """A name for people: its cells and its seed."""
         return f'{" = ".join(self.cells)}, seed {self.seed}'
 
     def done(self) -> bool:
-        """Whether nothing is left to do."""
+        """Whether all its commands are done."""
         return all(path.exists() for path in self.makes)
 
     def saved(self) -> frozenset[Path]:
-        """What a command that stops now leaves to the next one: checkpoints and finished files."""
+        """What it has saved so far: checkpoints and finished files."""
         checkpoints = (self.folder / 'checkpoints').glob('*')
         made = (path for path in self.makes if path.exists())
         return frozenset([*(path for path in checkpoints if path.name.isdigit()), *made])
@@ -79,7 +79,7 @@ def cells_of(grid: str) -> Mapping[str, Mapping[str, Any]]:
     """The cells of a grid.
 
     Raises:
-      GridError: no such grid; names the nearest.
+      GridError: no such grid; the message names the nearest.
     """
     names = sorted(module.name for module in pkgutil.iter_modules(grids.__path__))
     if grid not in names:
@@ -106,17 +106,17 @@ def plan(
     folder: Path,
     extra: Mapping[str, Any],
 ) -> list[Run]:
-    """The runs of a grid, those that others need before them.
+    """The runs of a grid; each run comes after the run that it needs.
 
     Args:
-      cells: what `cells_of` returns.
+      cells: config fields by cell, as `cells_of` returns them.
       config: config file, with `:variant` if wanted.
-      seeds: each cell is run with each of them.
-      folder: receives a workdir for each run.
-      extra: config fields that win over those of the cells.
+      seeds: each cell is run with each of these seeds.
+      folder: folder of the workdirs.
+      extra: config fields that take precedence over those of the cells.
 
     Raises:
-      GridError: a config that cannot be read, or without a field that is set.
+      GridError: the config cannot be read, or lacks a field that is set.
     """
     base = _load(config)
     scored = {
@@ -125,7 +125,7 @@ def plan(
         for value in fields.values()
         if isinstance(value, ScoresOf)
     }
-    there = _runs_under_other_names(folder)
+    renamed = _runs_under_other_names(folder)
     runs: dict[Path, Run] = {}
     for seed in seeds:
         names, folders = {}, {}
@@ -136,7 +136,7 @@ def plan(
             sources = {p: str(_scores_folder(names[v.cell], v.by)) for p, v in wanted.items()}
             names[cell] = name = _name(_values(base, fields | sources))
             own = folder / name
-            folders[cell] = own if own.exists() else there.get(name, own)
+            folders[cell] = own if own.exists() else renamed.get(name, own)
             fields |= {
                 p: str(_scores_folder(folders[v.cell], v.by) / 'scores.npz')
                 for p, v in wanted.items()
@@ -149,15 +149,15 @@ def plan(
     return list(runs.values())
 
 
-def _load(spec: str) -> ConfigDict:
+def _load(config: str) -> ConfigDict:
     try:
-        return load_config(spec)
+        return load_config(config)
     except (OSError, KeyError, ValueError) as error:
-        raise GridError(f'--config={spec}: cannot be read ({error})') from error
+        raise GridError(f'--config={config}: cannot be read ({error})') from error
 
 
 def _values(base: ConfigDict, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a run by paths, as `main` will resolve it."""
+    """The config of a run by paths, resolved as `main` will resolve it."""
     config = base.copy_and_resolve_references()
     try:
         for path in fields:
@@ -171,8 +171,8 @@ def _values(base: ConfigDict, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _name(values: Mapping[str, Any]) -> str:
-    """Hash of a config; scores stand in it by the run that they are of, not by a path."""
-    # Without the arm, which the fields of `pairs` say too.
+    """Hash of a config, in which scores are named by their run and not by their path."""
+    # The arm is left out, because the fields of `pairs` hold the same.
     changed = {
         path: value
         for path, value in values.items()
@@ -183,10 +183,10 @@ def _name(values: Mapping[str, Any]) -> str:
 
 
 def _runs_under_other_names(folder: Path) -> dict[str, Path]:
-    """Workdirs in a folder by the name that their config has, where they are called otherwise."""
+    """Workdirs whose folder has another name than their config gives, by that name."""
     configs = {}
     for path in sorted(folder.glob('*/config.json')):
-        # What cannot be read is left to `main`, which says what is wrong.
+        # `main` reports configs that cannot be read.
         with contextlib.suppress(OSError, UserError):
             configs[path.parent.name] = completed(read_json(path))
     names = {name: _name(values) for name, values in configs.items()}
@@ -196,16 +196,16 @@ def _runs_under_other_names(folder: Path) -> dict[str, Path]:
         if parts[-1] == 'scores.npz' and scored in configs:
             source = str(_scores_folder(_name(configs[scored]), by))
             names[name] = _name(values | {'removal.scores': source})
-    return {now: folder / name for name, now in names.items() if now != name}
+    return {new: folder / old for old, new in names.items() if new != old}
 
 
 def _scores_folder(workdir: str | Path, by: str) -> Path:
-    """Where a command that scores a run leaves what it finds."""
+    """The folder that a command which scores a run writes to."""
     return Path(workdir) / 'verify' if by == 'verify' else Path(workdir)
 
 
 def _run(cell, seed, workdir, config, fields, scored_by: Sequence[str]) -> Run:
-    """Flags whose values are the config's own are harmless, so all are given."""
+    """One run of a cell. All fields are given as flags, also those equal to the config's own."""
     flags = [f'--config.{path}={value}' for path, value in fields.items()]
     start = (sys.executable, '-m')
     train = (*start, 'contrastive_jax.main', f'--config={config}', f'--workdir={workdir}', *flags)

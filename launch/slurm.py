@@ -1,4 +1,4 @@
-"""Runs of a grid as jobs of Slurm, by submitit."""
+"""Executes the runs of a grid as Slurm jobs, with submitit."""
 
 import os
 import re
@@ -20,28 +20,28 @@ from launch.plan import GridError, Run
 __all__ = ['RunJob', 'run_all']
 
 _POLL_SECONDS = 5
-# Time limits are no failures: only jobs that save nothing new are counted, and these not for ever.
+# A time limit is no failure. A run is given up after so many jobs in a row that saved nothing new.
 _TIME_LIMITS = 2**31
 _JOBS_WITHOUT_PROGRESS = 3
-# What submitit asks Slurm for at the time limit, and listens to.
+# The signal that submitit asks Slurm to send before the time limit.
 _SIGNAL = signal.SIGUSR2
 _DAY = 24 * 60
 
 
 class RunJob:
-    """A run as submitit calls it: again after a time limit or a preemption, when it resumes."""
+    """A run as submitit calls it; after a time limit or a preemption it is called again."""
 
     def __init__(self, run: Run):
-        """Keeps the run, and counts the jobs in a row that saved nothing new."""
+        """Stores the run and the number of jobs in a row that saved nothing new."""
         self.run = run
         self.without_progress = 0
 
     def __call__(self) -> str:
-        """Executes the run; returns why it failed, or nothing.
+        """Executes the run; returns why it failed, or an empty text.
 
-        At its time limit Slurm signals the job, and submitit's handler would queue it again at
-        once, which kills the command before it has saved. So the command is asked to stop first,
-        and the handler is called when it has ended.
+        Before the time limit Slurm signals the job, and the handler of submitit would queue it
+        again at once, which kills the command before it has saved. So the command is asked to stop
+        first, and the handler is called when the command has ended.
         """
         before, children = self.run.saved(), Children()
         queue_again = signal.signal(_SIGNAL, lambda *_: children.ask())
@@ -62,22 +62,22 @@ class RunJob:
         return 'submitit did not queue it again'
 
     def checkpoint(self) -> DelayedSubmission:
-        """What to submit when the job is taken away: the same, for it goes on by itself."""
+        """The job to submit after a preemption: the same one, because it resumes by itself."""
         return DelayedSubmission(self)
 
 
 def run_all(runs: Sequence[Run], folder: Path, options: Mapping[str, str]) -> list[Outcome]:
-    """Submits what is neither done nor in the queue, waits for it, and says what became of it.
+    """Submits the runs that are neither done nor queued, waits for all, and returns their outcomes.
 
     Ctrl-C or SIGTERM ends the waiting; the jobs stay in the queue.
 
     Args:
-      runs: those that others need before them.
-      folder: receives submitit's own files.
-      options: of submitit, such as `partition`.
+      runs: the runs; a run comes after the one that it needs.
+      folder: folder of the workdirs; submitit writes its own files below it.
+      options: options of submitit, such as `partition`.
 
     Raises:
-      GridError: an option that submitit does not know, or Slurm refuses.
+      GridError: an option that submitit does not know, or that Slurm refuses.
     """
     stopping: list[bool] = []
     with on_stop(lambda: stopping.append(True)):
@@ -107,7 +107,7 @@ def run_all(runs: Sequence[Run], folder: Path, options: Mapping[str, str]) -> li
 def _ended(waiting: Sequence[Run]) -> list[Run]:
     """Runs whose jobs have left the queue.
 
-    submitit does not know: to it, a job that was taken away and runs again has ended.
+    submitit cannot tell, because it takes a job that was preempted and runs again for ended.
     """
     queued = _queued()
     return [] if queued is None else [run for run in waiting if run.folder.name not in queued]
@@ -116,7 +116,7 @@ def _ended(waiting: Sequence[Run]) -> list[Run]:
 def _submit_all(
     runs: Sequence[Run], folder: Path, options: Mapping[str, str], stopping: Sequence
 ) -> tuple[list[Outcome], dict[Path, str]]:
-    """Outcomes of what needs no job, and the number of every other run's job by its folder."""
+    """Outcomes of the runs that need no job, and the job numbers of the others by their folder."""
     outcomes, jobs = [], {}
     queued = _queued()
     if queued is None:
@@ -137,13 +137,13 @@ def _submit_all(
 
 
 def _submit(run: Run, before: str | None, folder: Path, options: Mapping[str, str]) -> str:
-    """Submits a run, to start after the job `before`; the number of its job."""
+    """Submits a run that starts after the job `before`; returns the number of its job."""
     options = {name: int(text) if text.isdigit() else text for name, text in options.items()}
     minutes = _minutes(str(options.pop('time', _DAY)))
     limits = options.pop('max_num_timeout', _TIME_LIMITS)
     if not isinstance(limits, int):
         raise GridError(f'--slurm=max_num_timeout={limits}: must be a whole number from 0 up')
-    # Slurm looks at time limits every half a minute: a short job must not be signalled at once.
+    # Slurm checks time limits twice a minute, so a short job needs a shorter delay.
     given = {'time': minutes, 'signal_delay_s': min(90, 20 * minutes), **options}
     after = {} if before is None else {'dependency': f'afterany:{before}'}
     try:
@@ -153,7 +153,7 @@ def _submit(run: Run, before: str | None, folder: Path, options: Mapping[str, st
             name=run.folder.name,
             slurm_additional_parameters={'requeue': True, **after},
         )
-        # Ctrl-C would end `sbatch` too, half-way.
+        # Otherwise Ctrl-C would interrupt `sbatch` as well.
         with blocked([signal.SIGINT]):
             return executor.submit(RunJob(run)).job_id
     except (FailedJobError, FailedSubmissionError, NameError, RuntimeError, TypeError) as error:
@@ -162,7 +162,7 @@ def _submit(run: Run, before: str | None, folder: Path, options: Mapping[str, st
 
 
 def _minutes(text: str) -> int:
-    """A time limit as sbatch takes it, such as 90, 1:30:00 or 2-12, in minutes, rounded up."""
+    """Minutes, rounded up, of a time limit in the format of sbatch, such as 90, 1:30:00 or 2-12."""
     if not (match := re.fullmatch(r'(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?', text)):
         raise GridError(
             f'--slurm=time={text}: must be minutes, HOURS:MINUTES:SECONDS or DAYS-HOURS'
@@ -177,7 +177,7 @@ def _minutes(text: str) -> int:
 
 
 def _reason(run: Run, folder: Path, job_id: str) -> str:
-    """Why a run whose job has left the queue is not done; empty if it is."""
+    """Why a run whose job has left the queue is not done; empty if it is done."""
     if run.done():
         return ''
     job = _job(folder, job_id)
@@ -195,21 +195,21 @@ def _job(folder: Path, number: str) -> submitit.SlurmJob:
 
 
 def _is_cancelled(job: str) -> bool:
-    """Whether Slurm is ending a job by itself, for good or to queue it again."""
-    # A cancelled job would come back if it queued itself again.
+    """Whether Slurm is ending a job, because it was cancelled or will be queued again."""
+    # A cancelled job must not queue itself again.
     return _squeue(f'--jobs={job}', '--format=%T') in (['COMPLETING'], ['CANCELLED'])
 
 
 def _queued() -> dict[str, str] | None:
-    """Numbers of this user's jobs that wait or run, by name; None if Slurm does not answer."""
+    """Numbers of the waiting and running jobs of this user by name; None if Slurm is silent."""
     lines = _squeue('--me', '--format=%j %i')
     return None if lines is None else dict(line.rpartition(' ')[::2] for line in lines)
 
 
 def _squeue(*options: str) -> list[str] | None:
-    """The lines that squeue prints; None if it fails, as it does where Slurm is busy."""
+    """The lines that squeue prints; None if it fails, as on a busy cluster."""
     try:
-        # Ctrl-C is for the sweep alone.
+        # Ctrl-C must reach the sweep alone.
         with blocked([signal.SIGINT]):
             done = subprocess.run(
                 ['squeue', '--noheader', *options], capture_output=True, text=True, check=True
@@ -220,7 +220,7 @@ def _squeue(*options: str) -> list[str] | None:
 
 
 def _sleep(stopping: Sequence) -> None:
-    """Waits until Slurm should be asked again, or the user asks to stop."""
+    """Waits until the next query of Slurm, or until the user stops the sweep."""
     deadline = time.monotonic() + _POLL_SECONDS
     while not stopping and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -5,16 +5,16 @@
         --slurm=partition=gpu,gpus_per_node=1 -- --config.data.data_dir=DIR
     python -m launch.sweep --config=configs/digits.py --seeds=3 --runs=runs/digits
 
-A run is named by the hash of its whole config, so none is done twice, and grids share what they
-have in common. The same command again goes on with what is left; a broken-off run resumes. At
-Ctrl-C or SIGTERM the runs save and end, and the exit status is 75.
+A run is named by the hash of its config, so no run is done twice, and grids share common runs. The
+same command again executes the remaining runs and resumes interrupted ones. On Ctrl-C or SIGTERM
+the runs save and end, and the exit status is 75.
 
-On Slurm, a job that comes to its time limit saves, ends and is queued again. Options beside those
-of sbatch: signal_delay_s=SECONDS, how long before the limit it is asked to save (default: 90, or a
-third of a shorter limit); max_num_timeout=N, after how many limits it is given up (default: after
-three in a row without a new checkpoint).
+On Slurm, a job saves and ends before its time limit, and is queued again. There are two options
+beside those of sbatch: signal_delay_s=SECONDS, how long before the limit the job is asked to save
+(default: 90, or a third of a shorter limit), and max_num_timeout=N, the number of limits after
+which a run is given up (default: three in a row without a new checkpoint).
 
-Then, of one grid or of all: python -m contrastive_jax.report $(cat RUNS/table4.txt)
+The report of one grid or of all: python -m contrastive_jax.report $(cat RUNS/table4.txt)
 """
 
 import argparse
@@ -35,7 +35,7 @@ _CONFIG_ALONE = {'config': {}}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parses the command line, runs the grid and lists what failed; the exit status."""
+    """Parses the command line, executes the runs and lists failures; returns the exit status."""
     escape_missing_characters()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -46,11 +46,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         '--config', type=_home, required=True, help='config file, with :variant if wanted'
     )
-    parser.add_argument('--seeds', type=_positive, default=5, help='how many, from 0 (default: 5)')
+    parser.add_argument(
+        '--seeds', type=_positive, default=5, help='number of seeds, from 0 (default: 5)'
+    )
     parser.add_argument(
         '--runs', type=lambda text: Path(_home(text)), required=True, help='folder of the workdirs'
     )
-    parser.add_argument('--jobs', type=_positive, default=1, help='at a time, on this machine')
+    parser.add_argument(
+        '--jobs',
+        type=_positive,
+        default=1,
+        help='number of runs at a time on this machine (default: 1)',
+    )
     parser.add_argument(
         '--slurm',
         metavar='OPTION=VALUE,...',
@@ -58,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         const='',
         help='submit to Slurm, with options of sbatch such as partition=gpu,gpus_per_node=1',
     )
-    parser.add_argument('--dry_run', action='store_true', help='print the commands alone')
+    parser.add_argument('--dry_run', action='store_true', help='only print the commands')
     parser.add_argument('extra', nargs='*', help='after --: --config.FIELD=VALUE for every cell')
     options = parser.parse_args(arguments)
     try:
@@ -76,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print('error: stopped before any run began', file=sys.stderr)
         return STOPPED
-    return _tell(outcomes, options.runs)
+    return _summarise(outcomes, options.runs)
 
 
 def _run_all(runs: list[Run], options) -> list[local.Outcome]:
@@ -91,7 +98,7 @@ def _run_all(runs: list[Run], options) -> list[local.Outcome]:
 
 
 def _list(runs: list[Run], path: Path) -> None:
-    """Adds the folders of a grid to the list that `report` can be given."""
+    """Adds the folders of the runs to the list that `report` takes."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         known = path.read_text().splitlines() if path.exists() else []
@@ -108,8 +115,8 @@ def _print_commands(runs: list[Run]) -> None:
             print(shlex.join(command))
 
 
-def _tell(outcomes: list[local.Outcome], folder: Path) -> int:
-    """Prints how many are done, and each failure with the end of its log; the exit status."""
+def _summarise(outcomes: list[local.Outcome], folder: Path) -> int:
+    """Prints how many runs are done and the log end of each failure; returns the exit status."""
     done = [outcome for outcome in outcomes if not outcome.reason]
     stopped = [outcome for outcome in outcomes if outcome.stopped]
     failed = [outcome for outcome in outcomes if outcome.reason and not outcome.stopped]

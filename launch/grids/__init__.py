@@ -1,9 +1,8 @@
 """Ablation grids: one file for each table and figure of the paper.
 
-A grid is a dict `CELLS`: the name of a cell, and the config fields in which it differs from the
-config that the grid is laid over. The first cell is the baseline. Bands of similarity are the
-config's own, which fit its number of classes; so are margin and temperature scale, unless a grid is
-about them.
+A grid is a dict `CELLS`: for each cell, its name and the config fields in which it differs from the
+config of the sweep. The first cell is the baseline. Similarity bands come from the config, where
+they fit its number of classes; so do margin and temperature scale, unless the grid varies them.
 """
 
 from typing import NamedTuple
@@ -12,11 +11,11 @@ __all__ = ['PLAIN', 'ScoresOf']
 
 
 class ScoresOf(NamedTuple):
-    """In place of a path: the `scores.npz` of the run of another cell with the same seed.
+    """Stands for the path of the `scores.npz` of another cell's run with the same seed.
 
     Attributes:
-      cell: whose run.
-      by: the command that scores it, `score` or `verify`.
+      cell: name of the other cell.
+      by: command that scores its run, `score` or `verify`.
     """
 
     cell: str
