@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--json', help='file to write')
     parser.add_argument('--toy', action='store_true')
     options = parser.parse_args(arguments)
-    found = {}
+    results = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, part in PARTS.items():
             file = Path(folder) / f'{name}.json'
@@ -89,12 +89,12 @@ def main(arguments: list[str] | None = None) -> None:
                 command += ['--peer', options.peer]
             print(f'\n{name}: at most {part.limit:.0f} s', flush=True)
             ended = run(command, part.limit)
-            found[name] = json.loads(file.read_text()) if file.exists() else {}
-            found[name]['ended'] = ended
+            results[name] = json.loads(file.read_text()) if file.exists() else {}
+            results[name]['ended'] = ended
             if not ended:
                 print(f'{name}: cut off, or failed')
     if options.json:
-        Path(options.json).write_text(json.dumps(found, indent=2) + '\n')
+        Path(options.json).write_text(json.dumps(results, indent=2) + '\n')
 
 
 if __name__ == '__main__':

@@ -48,15 +48,15 @@ def bare_product(features):
 def lazy_greedy(contribution, count: int) -> list[int]:
     """The graph cut of SAS by a heap of bounds: a gain only falls, so most are never computed."""
     sums, kept = contribution.sum(axis=1), []
-    bounds = [(-gain, -place, 0) for place, gain in enumerate(sums)]
+    bounds = [(-gain, -index, 0) for index, gain in enumerate(sums)]
     heapq.heapify(bounds)
     while len(kept) < count:
-        _, place, seen = heapq.heappop(bounds)
+        _, index, seen = heapq.heappop(bounds)
         if seen == len(kept):
-            kept.append(-place)
+            kept.append(-index)
             continue
-        gain = sums[-place] - 2 * contribution[-place, kept].sum()
-        heapq.heappush(bounds, (-gain, place, len(kept)))
+        gain = sums[-index] - 2 * contribution[-index, kept].sum()
+        heapq.heappush(bounds, (-gain, index, len(kept)))
     return kept
 
 

@@ -35,28 +35,28 @@ def make_files(folder: Path, data_dir: str, count: int) -> None:
     config = default().data
     config.update(name='cifar10', data_dir=data_dir)
     images, labels = sources.load(config).train
-    for place in tqdm(range(count), 'write'):
-        path = folder / str(labels[place]) / f'{place:06}.jpg'
+    for index in tqdm(range(count), 'write'):
+        path = folder / str(labels[index]) / f'{index:06}.jpg'
         path.parent.mkdir(parents=True, exist_ok=True)
-        image = Image.fromarray(images[place]).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
+        image = Image.fromarray(images[index]).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
         image.save(path, quality=_QUALITY)
 
 
-def decode(size: int, path: Path, place: int) -> int:
+def decode(size: int, path: Path, index: int) -> int:
     """What a worker cannot do without: one file, two crops."""
     image = read_image((path,), 'RGB', default().data.max_pixels, 0)
-    rng = host_rng(Use.CROPS, 0, 0, place)
+    rng = host_rng(Use.CROPS, 0, 0, index)
     return sum(random_crop(image, rng, smallest=_SMALLEST, size=size).shape[0] for _ in range(2))
 
 
-def ceiling(paths, places, size: int, workers: int) -> float:
+def ceiling(paths, indices, size: int, workers: int) -> float:
     """Files a second that the processes can decode and crop."""
-    items = [(paths[place], place) for place in places]
+    items = [(paths[index], index) for index in indices]
     with multiprocessing.get_context('spawn').Pool(workers) as pool:
         pool.starmap(partial(decode, size), items[: 8 * workers])  # they start and import
         began = time.perf_counter()
         pool.starmap(partial(decode, size), items, chunksize=64)
-        return len(places) / (time.perf_counter() - began)
+        return len(indices) / (time.perf_counter() - began)
 
 
 def loader(images, labels, options, steps: range) -> tuple[float, list[float]]:
@@ -101,8 +101,8 @@ def main() -> None:
     ratios = []
     for round_ in range(options.rounds):
         # A part of the files for the ceiling, an epoch for the loader: all are in the disk's cache.
-        places = images.indices[round_ :: options.rounds].tolist()
-        limit = ceiling(paths, places, options.size, options.workers)
+        indices = images.indices[round_ :: options.rounds].tolist()
+        limit = ceiling(paths, indices, options.size, options.workers)
         rate, memory = loader(images, labels, options, range(round_ * steps, (round_ + 1) * steps))
         ratios.append(rate / limit)
         print(
@@ -110,11 +110,11 @@ def main() -> None:
             f'{ratios[-1]:.2f}; MiB here {memory[0]:.0f} at first, {max(memory):.0f} at most'
         )
     middle = steps // 2 + 1
-    whole, resumed = (
+    all_batches, resumed = (
         [crops.sum() for crops, _ in _batches(images, labels, options, range(first, middle + 3))]
         for first in (0, middle)
     )
-    print(f'resumed at step {middle} of {steps}: same batches {whole[middle:] == resumed}')
+    print(f'resumed at step {middle} of {steps}: same batches {all_batches[middle:] == resumed}')
     print(f'ratio median {np.median(ratios):.2f}, {min(ratios):.2f} to {max(ratios):.2f}')
 
 

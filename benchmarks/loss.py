@@ -60,13 +60,13 @@ def optax_loss(embeddings, features):
 
 def losses(images: int) -> dict[str, Callable]:
     """The losses by name; those without blocks have all anchors in one."""
-    found = {}
+    losses = {}
     for name, loss in (('plain', plain), ('treated', treated)):
         blocks = {'blocks': default_block(2 * images), 'no blocks': 2 * images}
-        found |= {
+        losses |= {
             f'{name}, {kind}': partial(loss, block_size=size) for kind, size in blocks.items()
         }
-    return {**found, 'optax': optax_loss}
+    return {**losses, 'optax': optax_loss}
 
 
 def main(arguments: list[str] | None = None) -> None:

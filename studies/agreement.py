@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument('--pos_low', type=float, default=0.2)
     options = parser.parse_args()
     band = {'pos_high': options.pos_high, 'pos_low': options.pos_low}
-    found: dict[str, dict[str, list[float]]] = {}
+    correlations: dict[str, dict[str, list[float]]] = {}
     for seed in options.seeds:
         config = load_config(options.config)
         config.seed = seed
@@ -78,11 +78,12 @@ def main() -> None:
             for source, difficulties in targets.items():
                 for kind, difficulty in difficulties.items():
                     value = spearmanr(score, difficulty).statistic
-                    found.setdefault(name, {}).setdefault(f'{source} {kind}', []).append(value)
+                    row = correlations.setdefault(name, {})
+                    row.setdefault(f'{source} {kind}', []).append(value)
     print(f'{options.config}, band {band}, seeds {options.seeds}: Spearman, mean ± deviation')
-    print(f'{"":28}' + ''.join(f'{name:>22}' for name in next(iter(found.values()))))
-    for name, values in found.items():
-        print(f'{name:28}' + ''.join(f'{spread(found):>22}' for found in values.values()))
+    print(f'{"":28}' + ''.join(f'{name:>22}' for name in next(iter(correlations.values()))))
+    for name, values in correlations.items():
+        print(f'{name:28}' + ''.join(f'{spread(series):>22}' for series in values.values()))
 
 
 if __name__ == '__main__':

@@ -33,8 +33,8 @@ def _name(config: dict) -> str:
 
 
 def _gather(folders: Sequence[str]) -> dict[str, list[dict]]:
-    """What the finished runs found, by the kind of denoiser."""
-    found = defaultdict(list)
+    """Results of the finished runs, by the kind of denoiser."""
+    results = defaultdict(list)
     for folder in map(Path, folders):
         try:
             config = completed(read_json(folder / 'config.json'))
@@ -44,8 +44,8 @@ def _gather(folders: Sequence[str]) -> dict[str, list[dict]]:
             continue
         row = {**result['denoising'], 'seed': config['seed']}
         row['probe'] = {name: value for name, value in result.items() if 'accuracy' in name}
-        found[_name(config)].append(row)
-    return dict(found)
+        results[_name(config)].append(row)
+    return dict(results)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -53,20 +53,20 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return '\n'.join('| ' + ' | '.join(map(str, line)) + ' |' for line in lines) + '\n'
 
 
-def _psnr_table(found: dict[str, list[dict]], kind: str) -> str:
-    counts = next(iter(found.values()))[0]['evaluations']
+def _psnr_table(results: dict[str, list[dict]], kind: str) -> str:
+    counts = next(iter(results.values()))[0]['evaluations']
     rows = []
-    for name, runs in found.items():
+    for name, runs in results.items():
         for suffix in ('', ', told'):
             series = [run['psnr'][kind + suffix] for run in runs if kind + suffix in run['psnr']]
             if series:
-                cells = [spread([s[place] for s in series], 2) for place in range(len(counts))]
+                cells = [spread([s[index] for s in series], 2) for index in range(len(counts))]
                 rows.append([name + suffix, *cells])
     return _table([f'{kind}; evaluations', *counts], rows)
 
 
-def _guess_table(found: dict[str, list[dict]], kind: str) -> str:
-    runs = {name: [r['guesses'][kind] for r in rows] for name, rows in found.items()}
+def _guess_table(results: dict[str, list[dict]], kind: str) -> str:
+    runs = {name: [r['guesses'][kind] for r in rows] for name, rows in results.items()}
     names = list(next(iter(runs.values()))[0])
     rows = [
         [name, *(spread([run[column] for run in found_], 2) for column in names)]
@@ -75,7 +75,7 @@ def _guess_table(found: dict[str, list[dict]], kind: str) -> str:
     return _table([kind, *names], rows)
 
 
-def _cost_table(found: dict[str, list[dict]]) -> str:
+def _cost_table(results: dict[str, list[dict]]) -> str:
     rows = [
         [
             name,
@@ -86,24 +86,24 @@ def _cost_table(found: dict[str, list[dict]]) -> str:
                 for measure in ('linear_accuracy', 'few_label_accuracy', 'knn_accuracy')
             ),
         ]
-        for name, runs in found.items()
+        for name, runs in results.items()
     ]
     head = ['', 'runs', 'MFLOP an evaluation', 'linear %', 'few labels %', 'kNN %']
     return _table(head, rows)
 
 
-def _figure(found: dict[str, list[dict]], path: Path) -> None:
+def _figure(results: dict[str, list[dict]], path: Path) -> None:
     import matplotlib
 
     matplotlib.use('Agg')
     from matplotlib import pyplot as plt
 
-    kinds = [kind for kind in _DRAWN if kind in next(iter(found.values()))[0]['psnr']]
+    kinds = [kind for kind in _DRAWN if kind in next(iter(results.values()))[0]['psnr']]
     figure, axes = plt.subplots(2, len(kinds), figsize=(3.2 * len(kinds), 6), layout='constrained')
     for column, kind in enumerate(kinds):
         for row, by_flops in enumerate((False, True)):
             axis = axes[row][column]
-            for name, runs in found.items():
+            for name, runs in results.items():
                 series = [run['psnr'][kind] for run in runs]
                 means = [statistics.mean(values) for values in zip(*series, strict=True)]
                 at = runs[0]['evaluations']
@@ -129,14 +129,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument('runs', nargs='+', help='workdirs')
     parser.add_argument('--out', required=True, help='folder for denoising.md and denoising.png')
     options = parser.parse_args(arguments)
-    found = _gather(options.runs)
-    if not found:
+    results = _gather(options.runs)
+    if not results:
         raise SystemExit('no finished run among them')
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
-    kinds = [kind for kind in next(iter(found.values()))[0]['psnr'] if ', told' not in kind]
-    parts = [_cost_table(found), *(_psnr_table(found, kind) for kind in kinds)]
-    guessed = {name: runs for name, runs in found.items() if 'guesses' in runs[0]}
+    kinds = [kind for kind in next(iter(results.values()))[0]['psnr'] if ', told' not in kind]
+    parts = [_cost_table(results), *(_psnr_table(results, kind) for kind in kinds)]
+    guessed = {name: runs for name, runs in results.items() if 'guesses' in runs[0]}
     if guessed:
         parts += [
             _guess_table(guessed, kind) for kind in next(iter(guessed.values()))[0]['guesses']
@@ -144,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = '\n'.join(parts)
     (out / 'denoising.md').write_text(text)
     print(text)
-    _figure(found, out / 'denoising.png')
+    _figure(results, out / 'denoising.png')
 
 
 if __name__ == '__main__':

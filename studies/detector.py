@@ -109,34 +109,34 @@ def all_scores(graphdef, states, images, labels, augment, seed) -> dict[str, np.
     difficulty = graph.sample_difficulty
     features, embeddings = represent(graphdef, states[-1], images)
     seen, seen_embeddings = represent(graphdef, states[-1], images, augment=augment, views=_VIEWS)
-    found = {'random': graph.scores.random(len(images), seed)} | pixel_scores(images)
+    scores = {'random': graph.scores.random(len(images), seed)} | pixel_scores(images)
     for high, low in _BANDS:
         band = {'pos_high': high, 'pos_low': low}
-        found[f'difficulty {high} {low}'] = difficulty(features, **band).score
+        scores[f'difficulty {high} {low}'] = difficulty(features, **band).score
     band = {'pos_high': 0.1, 'pos_low': 0.2}
-    found['difficulty, not centred'] = difficulty(features, center=False, **band).score
-    found['difficulty, embeddings'] = difficulty(embeddings, **band).score
-    found['difficulty, 8 views'] = difficulty(seen, **band).score
-    found['difficulty, embeddings of 8 views'] = difficulty(seen_embeddings, **band).score
+    scores['difficulty, not centred'] = difficulty(features, center=False, **band).score
+    scores['difficulty, embeddings'] = difficulty(embeddings, **band).score
+    scores['difficulty, 8 views'] = difficulty(seen, **band).score
+    scores['difficulty, embeddings of 8 views'] = difficulty(seen_embeddings, **band).score
     over_time = [difficulty(represent(graphdef, s, images)[0], **band).score for s in states]
-    found['difficulty, mean of 4 quarters'] = sum(rankdata(score) for score in over_time)
+    scores['difficulty, mean of 4 quarters'] = sum(rankdata(score) for score in over_time)
     for share in (0.01, 0.05):
         for name, rows in (('features', features), ('8 views', seen), ('embeddings', embeddings)):
             alpha = difficulty(rows, pos_high=share, pos_low=share).alpha
-            found[f'1 - alpha {share}, {name}'] = -alpha
-            found[f'isolation {share}, {name}'] = graph.isolation(rows, near=share)
+            scores[f'1 - alpha {share}, {name}'] = -alpha
+            scores[f'isolation {share}, {name}'] = graph.isolation(rows, near=share)
     for high, low in _BANDS:
-        score = np.asarray(found[f'difficulty {high} {low}'])
-        isolation = np.asarray(found['isolation 0.01, features'])
-        found[f'boundary {high} {low}'] = graph.scores.boundary(score, isolation)
-    found['disagreement of 8 views'] = -np.linalg.norm(seen, axis=1)
-    found['disagreement of 8 views, embeddings'] = -np.linalg.norm(seen_embeddings, axis=1)
+        score = np.asarray(scores[f'difficulty {high} {low}'])
+        isolation = np.asarray(scores['isolation 0.01, features'])
+        scores[f'boundary {high} {low}'] = graph.scores.boundary(score, isolation)
+    scores['disagreement of 8 views'] = -np.linalg.norm(seen, axis=1)
+    scores['disagreement of 8 views, embeddings'] = -np.linalg.norm(seen_embeddings, axis=1)
     latent = graph.scores.latent_classes(features, 10, seed)
-    found['margin to k-means classes'] = graph.scores.supervised_margin(features, latent)
-    found['sas, k-means'] = graph.scores.sas(features, latent)
-    found['sas, labels'] = graph.scores.sas(features, labels)
-    found['supervised margin (labels)'] = graph.scores.supervised_margin(features, labels)
-    return found
+    scores['margin to k-means classes'] = graph.scores.supervised_margin(features, latent)
+    scores['sas, k-means'] = graph.scores.sas(features, latent)
+    scores['sas, labels'] = graph.scores.sas(features, labels)
+    scores['supervised margin (labels)'] = graph.scores.supervised_margin(features, labels)
+    return scores
 
 
 def main() -> None:

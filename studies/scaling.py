@@ -52,11 +52,11 @@ def _train(kind: str, count: int, seed: int, options) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         graphdef, _, final, _ = pretrain(config, split, Path(folder))
     images, labels, _ = data.test
-    found = denoising_quality(
+    quality = denoising_quality(
         graphdef, final.params, final.stats, images, config.denoise, seed, labels
     )
-    decibels = found['psnr'][f'gaussian {config.denoise.level}'][1]
-    return 4 * 10 ** (-decibels / 10), found['flops']
+    decibels = quality['psnr'][f'gaussian {config.denoise.level}'][1]
+    return 4 * 10 ** (-decibels / 10), quality['flops']
 
 
 def _interval(resampled: Sequence[float], seeds: int) -> list[float] | None:
@@ -80,21 +80,21 @@ def main() -> None:
     errors = {kind: np.zeros((options.seeds, len(sizes))) for kind in _KINDS}
     flops = {}
     todo = [(k, s, p) for s in range(options.seeds) for p in range(len(sizes)) for k in _KINDS]
-    for kind, seed, place in tqdm(todo, 'scaling', disable=None):
-        count = options.subsets[place]
-        errors[kind][seed, place], flops[kind] = _train(kind, count, seed, options)
+    for kind, seed, index in tqdm(todo, 'scaling', disable=None):
+        count = options.subsets[index]
+        errors[kind][seed, index], flops[kind] = _train(kind, count, seed, options)
     rng = host_rng(Use.SCALING_BOOTSTRAP, 0)
     draws = rng.integers(options.seeds, size=(_RESAMPLES, options.seeds))
-    slopes = {kind: slope(sizes, found) for kind, found in errors.items()}
+    slopes = {kind: slope(sizes, values) for kind, values in errors.items()}
     again = {kind: [slope(sizes, e[d]) for d in draws] for kind, e in errors.items()}
     ratios = np.array(again['energy']) / np.array(again['feed-forward'])
     result = {
         'subsets': options.subsets,
         'steps': options.steps,
-        'errors': {kind: found.tolist() for kind, found in errors.items()},
+        'errors': {kind: values.tolist() for kind, values in errors.items()},
         'flops': flops,
         'slopes': slopes,
-        'slope_intervals': {kind: _interval(found, options.seeds) for kind, found in again.items()},
+        'slope_intervals': {kind: _interval(s, options.seeds) for kind, s in again.items()},
         'energy_over_feed_forward': slopes['energy'] / slopes['feed-forward'],
         'ratio_interval': _interval(ratios, options.seeds),
     }
@@ -113,14 +113,14 @@ def _draw(result: dict, path: Path) -> None:
 
     figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), layout='constrained', sharey=True)
     sizes = np.array(result['subsets'], float)
-    for kind, found in result['errors'].items():
-        found = np.array(found)
+    for kind, values in result['errors'].items():
+        errors = np.array(values)
         # Training asks for the gradient of an evaluation: some three times its cost.
         cost = 3 * result['flops'][kind] / 1e6
         for axis, at in zip(axes, (sizes, sizes * cost), strict=True):
-            low, high = found.mean(0) - found.min(0), found.max(0) - found.mean(0)
+            low, high = errors.mean(0) - errors.min(0), errors.max(0) - errors.mean(0)
             name = f'{kind}, slope {result["slopes"][kind]:.3f}'
-            axis.errorbar(at, found.mean(0), (low, high), marker='o', capsize=3, label=name)
+            axis.errorbar(at, errors.mean(0), (low, high), marker='o', capsize=3, label=name)
     for axis, name in zip(axes, ('training images', 'MFLOP of a pass over them'), strict=True):
         axis.set(xscale='log', yscale='log', xlabel=name)
     axes[0].set_ylabel('mean squared error, test')

@@ -26,18 +26,18 @@ Values = dict[str, list[float]]
 
 def in_band(run: TrainedRun, workdir: Path) -> dict[str, float]:
     """ROC-AUC for same class of the pairs whose energies are written, without mixed images."""
-    found = read_arrays(workdir / 'verify' / 'energies.npz')
-    left = ~np.isin(found['i'], run.construction.mixed) & ~np.isin(
-        found['j'], run.construction.mixed
+    energies = read_arrays(workdir / 'verify' / 'energies.npz')
+    left = ~np.isin(energies['i'], run.construction.mixed) & ~np.isin(
+        energies['j'], run.construction.mixed
     )
     labels = run.construction.whole.labels
-    same = (labels[found['i']] == labels[found['j']])[left]
+    same = (labels[energies['i']] == labels[energies['j']])[left]
     scores = {
-        'cosine': found['cosine'],
-        'system 2': -found['F'],
-        'system 2, with G of 2 steps': -found['F'] - found['G_2'],
-        'G of 2 steps alone': -found['G_2'],
-        'd of 2 steps alone': -found['d_2'],
+        'cosine': energies['cosine'],
+        'system 2': -energies['F'],
+        'system 2, with G of 2 steps': -energies['F'] - energies['G_2'],
+        'G of 2 steps alone': -energies['G_2'],
+        'd of 2 steps alone': -energies['d_2'],
     }
     aucs = {name: float(roc_auc_score(same, score[left])) for name, score in scores.items()}
     gain = aucs['system 2'] - aucs['cosine']
@@ -46,9 +46,9 @@ def in_band(run: TrainedRun, workdir: Path) -> dict[str, float]:
 
 def detection(run: TrainedRun, workdir: Path) -> dict[str, float]:
     """ROC-AUC of every score for the mixed images of a run, among the images with scores."""
-    found = read_arrays(workdir / 'verify' / 'scores.npz')
-    mixed = np.isin(found['index'], run.construction.mixed)
-    images = subset(run.construction.whole.images, found['index'])
+    columns = read_arrays(workdir / 'verify' / 'scores.npz')
+    mixed = np.isin(columns['index'], run.construction.mixed)
+    images = subset(run.construction.whole.images, columns['index'])
     features = extract_features(run.encode, images)
     band = {name: run.config.pairs[name] for name in ('pos_high', 'pos_low')}
     first = np.asarray(graph.sample_difficulty(features, **band).score)
@@ -57,11 +57,11 @@ def detection(run: TrainedRun, workdir: Path) -> dict[str, float]:
         'System 1: difficulty': first,
         'System 1: isolation': isolation,
         'System 1: boundary': graph.scores.boundary(first, isolation),
-        'System 2: score': found['score'],
-        'System 2: score and isolation': graph.scores.boundary(found['score'], isolation),
-        'System 2: compatibility': found['compatibility'],
-        'System 2: energy gain': found['energy_gain'],
-        'System 2: motion': found['motion'],
+        'System 2: score': columns['score'],
+        'System 2: score and isolation': graph.scores.boundary(columns['score'], isolation),
+        'System 2: compatibility': columns['compatibility'],
+        'System 2: energy gain': columns['energy_gain'],
+        'System 2: motion': columns['motion'],
     }
     return {name: float(roc_auc_score(mixed, score)) for name, score in scores.items()}
 
@@ -69,28 +69,28 @@ def detection(run: TrainedRun, workdir: Path) -> dict[str, float]:
 def tables(workdir: Path) -> dict[str, dict[str, float]]:
     """In-band numbers of a run, by table and row."""
     summary = read_json(workdir / 'verify' / 'verify.json')
-    found: dict[str, dict[str, float]] = {}
+    numbers: dict[str, dict[str, float]] = {}
     for split in ('train', 'test'):
         part = summary[split]
         for kind in ('class', 'instance'):
             for measure in ('auc', 'gain', 'ap'):
                 rows = {name: row[measure] for name, row in part[kind].items()}
-                found[f'{split}, same {kind}: {measure}'] = rows
+                numbers[f'{split}, same {kind}: {measure}'] = rows
             for name in ('F and G', 'G', 'd'):
                 steps = {str(row['steps']): row[name] for row in part[f'{kind}_by_steps']}
-                found[f'{split}, same {kind}: AUC of {name} by steps'] = steps
-        found[f'{split}: Recall@1'] = part['recall_at_1']
-        found[f'{split}: calibration error'] = part['calibration_error']
-        found[f'{split}: AUC by fraction rescored'] = {
+                numbers[f'{split}, same {kind}: AUC of {name} by steps'] = steps
+        numbers[f'{split}: Recall@1'] = part['recall_at_1']
+        numbers[f'{split}: calibration error'] = part['calibration_error']
+        numbers[f'{split}: AUC by fraction rescored'] = {
             str(row['fraction']): row['auc'] for row in part['by_fraction']
         }
         for number, row in enumerate(part['by_margin']):
             gain = row['system 2'] - row['cosine']
-            found.setdefault(f'{split}: gain by margin, nearest first', {})[str(number)] = gain
+            numbers.setdefault(f'{split}: gain by margin, nearest first', {})[str(number)] = gain
     for measure in ('flops', 'time_ratio'):
         rows = {name: row[measure] for name, row in summary['cost_of_a_pair'].items()}
-        found[f'cost of a pair: {measure}'] = rows
-    return found
+        numbers[f'cost of a pair: {measure}'] = rows
+    return numbers
 
 
 def _gathered(rows: list[dict[str, float]]) -> Values:
@@ -99,8 +99,8 @@ def _gathered(rows: list[dict[str, float]]) -> Values:
 
 def _print(title: str, values: Values) -> None:
     print(f'\n{title} (n = {len(next(iter(values.values())))})')
-    for name, found in values.items():
-        print(f'  {name:40}      {spread(found)}')
+    for name, numbers in values.items():
+        print(f'  {name:40}      {spread(numbers)}')
 
 
 def main() -> None:
@@ -129,7 +129,7 @@ def main() -> None:
     for kind, rows in mixtures.items():
         _print(f'{kind}: ROC-AUC', _gathered(rows))
     for title in plain[0] if plain else ():
-        _print(title, _gathered([found[title] for found in plain]))
+        _print(title, _gathered([numbers[title] for numbers in plain]))
 
 
 if __name__ == '__main__':

@@ -23,8 +23,8 @@ def _search(kind, rows, count):
     from sklearn.neighbors import NearestNeighbors
 
     def search():
-        found = NearestNeighbors(algorithm='brute', metric='euclidean').fit(rows)
-        return found.kneighbors(rows, count + 1)[0][:, 1:]
+        neighbours = NearestNeighbors(algorithm='brute', metric='euclidean').fit(rows)
+        return neighbours.kneighbors(rows, count + 1)[0][:, 1:]
 
     return search
 
@@ -34,7 +34,7 @@ def main():
     features, kind, count = sys.argv[1:]
     rows = np.load(features)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    serve(_search(kind, rows, int(count)), lambda found: found[0, 0])
+    serve(_search(kind, rows, int(count)), lambda neighbours: neighbours[0, 0])
 
 
 if __name__ == '__main__':

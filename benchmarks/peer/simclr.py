@@ -71,9 +71,9 @@ class Pairs(torch.utils.data.Dataset):
         """Number of images."""
         return len(self.images)
 
-    def __getitem__(self, place):
+    def __getitem__(self, index):
         """Two views."""
-        return self.transform(self.images[place])
+        return self.transform(self.images[index])
 
 
 def host_views(images, options):
@@ -106,9 +106,9 @@ def device_views(images, options, device):
     pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
     while True:
         order = torch.randperm(len(pixels), device=device)
-        for places in order[: len(order) // options.batch * options.batch].split(options.batch):
+        for indices in order[: len(order) // options.batch * options.batch].split(options.batch):
             with torch.no_grad():
-                views = augment(pixels[places].repeat(2, 1, 1, 1) / 255)
+                views = augment(pixels[indices].repeat(2, 1, 1, 1) / 255)
             yield views
 
 
