@@ -2,6 +2,9 @@
 
 Command: python -m contrastive_jax.main --config=configs/digits.py --workdir=runs/digits
 Variants: --config=configs/digits.py:small, two epochs, for tests.
+Time: 64 to 68 s on two shared CPU cores.
+Expected: 99.11 % with the linear probe, 95.54 % with few labels, 97.48 % with kNN (three seeds
+  of the first edition, docs/results/README.md).
 """
 
 from contrastive_jax.config.files import MARGIN, config_of

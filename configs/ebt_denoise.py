@@ -3,8 +3,9 @@
 Command: python -m contrastive_jax.main --config=configs/ebt_denoise.py --workdir=runs/ebt
   for CIFAR-10: --config=configs/ebt_denoise.py:cifar10 --config.data.data_dir=DIR
 Variants: digits (the default), cifar10, small (digits, for tests).
-model.name: energy (descends from the noisy image), energy_conditioned (is given it, and descends
-from noise), feedforward, diffusion.
+model.name: energy (descends from the noisy image), energy_conditioned (takes the noisy image as a
+  condition and descends from noise), feedforward, diffusion.
+Expected: docs/results/ebt.
 """
 
 from contrastive_jax.config.files import config_of

@@ -1,4 +1,4 @@
-"""TinyImageNet: 100,000 images of 64 x 64 pixels in 200 classes, a folder as it is downloaded.
+"""TinyImageNet: 100,000 images of 64 x 64 pixels in 200 classes, in the folder of the download.
 
 Command: python -m contrastive_jax.main --config=configs/tiny_imagenet.py --workdir=runs/tiny \
   --config.data.data_dir=tiny-imagenet-200

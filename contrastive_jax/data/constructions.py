@@ -75,13 +75,13 @@ def construct(config, train: Split) -> Construction:
     """
     kept = _tail(config, train)
     mixed = _mix(config, train, kept)
-    whole = train._replace(images=mixed.images)
+    split = train._replace(images=mixed.images)
     if config.mixed.drop:
-        whole = train
+        split = train
         kept = np.setdiff1d(kept, mixed.indices, assume_unique=True)
     if config.removal.ratio:
-        kept = _remove(config, whole, kept)
-    return Construction(whole, kept, mixed.indices, mixed.partners)
+        kept = _remove(config, split, kept)
+    return Construction(split, kept, mixed.indices, mixed.partners)
 
 
 def _tail(config, train: Split) -> np.ndarray:
@@ -124,13 +124,13 @@ def _mix(config, train: Split, kept: np.ndarray) -> Mixed:
     return Mixed(images, kept[mixed.indices], kept[mixed.partners])
 
 
-def _remove(config, whole: Split, kept: np.ndarray) -> np.ndarray:
+def _remove(config, split: Split, kept: np.ndarray) -> np.ndarray:
     """Leaves out `config.removal.ratio` of the indices kept so far."""
     method, ratio, path = config.removal.method, config.removal.ratio, config.removal.scores
     if method == 'random':
         return kept[subsets.random_subset(len(kept), ratio, config.seed)]
     where = 'config.removal.scores'
-    scores = read_scores(path, n=len(whole.images), checksum=checksum(whole.images), where=where)
+    scores = read_scores(path, n=len(split.images), checksum=checksum(split.images), where=where)
     needed = {
         'difficulty': ('score',),
         'boundary': ('boundary',),
