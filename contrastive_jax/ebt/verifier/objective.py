@@ -18,28 +18,18 @@ __all__ = ['compatibility_loss', 'pair_nce', 'thinking_start', 'verification_los
 _BCE, _MIX, _PENALTY = 0.5, 0.5, 1e-3
 
 
-def pair_nce(
-    energies: Float[Array, 'b m'],
-    log_inclusion: Float[Array, ' m'] | Float[Array, 'b m'] | None = None,
-) -> Float[Array, '']:
-    """How little the positive stands out among negatives that were drawn unevenly.
+def pair_nce(energies: Float[Array, 'b m']) -> Float[Array, '']:
+    """Noise-contrastive loss of the positive among the negatives of each anchor.
 
-        loss = mean_i -log( e^{l_i0} / sum_j e^{l_ij} ),  l_ij = -F_ij - log q_ij
-
-    Dividing by `q_ij`, the probability with which j was drawn for anchor i, makes the sum one over
-    all that could have been drawn.
+        loss = mean_i -log( e^{l_i0} / sum_j e^{l_ij} ),  l_ij = -F_ij
 
     Args:
       energies: `[b, m]`, F; column 0 is the positive.
-      log_inclusion: `[m]` or `[b, m]`, log q; 0 for the positive. None for q = 1, where only those
-        that are likely to be drawn are to be ranked.
 
     Returns:
       The mean over anchors.
     """
     logits = -energies
-    if log_inclusion is not None:
-        logits -= jnp.broadcast_to(jnp.atleast_2d(log_inclusion), energies.shape)
     return jnp.mean(jax.nn.logsumexp(logits, axis=1) - logits[:, 0])
 
 
@@ -81,7 +71,6 @@ def verification_loss(
     residuals: Float[Array, 'b m'],
     mixed: Float[Array, ' b'],
     *,
-    log_inclusion: Float[Array, ' m'] | Float[Array, 'b m'] | None = None,
     mixing: Float[Array, ' b'],
     offset: Scalar,
     thinking: Float[Array, ''] | Number = 0.0,
@@ -94,7 +83,6 @@ def verification_loss(
       energies: `[b, m]`, F; column 0 is the positive.
       residuals: `[b, m]`, E, what the network adds to the cosine in F.
       mixed: `[b]`, F of each anchor with its positive mixed with a negative.
-      log_inclusion: as `pair_nce`.
       mixing: `[b]`, lambda, of the positive in that mixture.
       offset: as `compatibility_loss`.
       thinking: L_opt, of `thinking_loss`.
@@ -105,7 +93,7 @@ def verification_loss(
     b, m = energies.shape
     targets = jnp.broadcast_to((jnp.arange(m) == 0).astype(energies.dtype)[None], (b, m))
     terms = {
-        'nce': pair_nce(energies, log_inclusion),
+        'nce': pair_nce(energies),
         'bce': compatibility_loss(energies, targets, offset=offset),
         'mix': compatibility_loss(mixed, mixing, offset=offset),
         'thinking': jnp.asarray(thinking, energies.dtype),

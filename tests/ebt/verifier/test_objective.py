@@ -1,7 +1,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from contrastive_jax.ebt.verifier.objective import (
     compatibility_loss,
@@ -12,11 +11,10 @@ from contrastive_jax.ebt.verifier.objective import (
 from tests.objectives.checks import normal
 
 ENERGIES = 3 * normal(0, 5, 4)
-LOG_Q = np.log(np.float32([1, 0.2, 0.2, 0.01]))
 
 
-def _nce(energies, log_q):
-    logits = -np.asarray(energies, np.float64) - log_q
+def _nce(energies):
+    logits = -np.asarray(energies, np.float64)
     return np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[:, 0])
 
 
@@ -25,34 +23,19 @@ def _bce(energies, targets, offset):
     return -np.mean(targets * np.log(p) + (1 - targets) * np.log(1 - p))
 
 
-@pytest.mark.parametrize('log_q', [LOG_Q, np.tile(LOG_Q, (5, 1)), np.zeros(4, np.float32)])
-def test_nce_equals_its_formula(log_q):
-    found = pair_nce(jnp.asarray(ENERGIES), jnp.asarray(log_q))
-    np.testing.assert_allclose(found, _nce(ENERGIES, log_q), rtol=1e-5)
-
-
-def test_without_inclusion_probabilities_all_negatives_weigh_the_same():
-    found = pair_nce(jnp.asarray(ENERGIES))
-    np.testing.assert_allclose(found, pair_nce(jnp.asarray(ENERGIES), jnp.zeros(4)), rtol=1e-6)
+def test_nce_equals_its_formula():
+    np.testing.assert_allclose(pair_nce(jnp.asarray(ENERGIES)), _nce(ENERGIES), rtol=1e-5)
 
 
 def test_nce_does_not_see_a_shift_of_all_energies_of_an_anchor():
     shifted = ENERGIES + 7 * normal(1, 5, 1)
-    found = [pair_nce(jnp.asarray(x), jnp.asarray(LOG_Q)) for x in (ENERGIES, shifted)]
+    found = [pair_nce(jnp.asarray(x)) for x in (ENERGIES, shifted)]
     np.testing.assert_allclose(*found, rtol=1e-4)
 
 
 def test_nce_does_not_see_the_order_of_negatives():
-    order = [0, 3, 1, 2]
-    found = pair_nce(jnp.asarray(ENERGIES[:, order]), jnp.asarray(LOG_Q[order]))
-    np.testing.assert_allclose(found, _nce(ENERGIES, LOG_Q), rtol=1e-5)
-
-
-def test_a_negative_drawn_half_as_often_counts_twice():
-    twice = np.concatenate([ENERGIES, ENERGIES[:, 3:]], axis=1)
-    found = pair_nce(jnp.asarray(twice), jnp.zeros(5))
-    half = np.log(np.float32([1, 1, 1, 0.5]))
-    np.testing.assert_allclose(pair_nce(jnp.asarray(ENERGIES), jnp.asarray(half)), found, rtol=1e-5)
+    found = pair_nce(jnp.asarray(ENERGIES[:, [0, 3, 1, 2]]))
+    np.testing.assert_allclose(found, _nce(ENERGIES), rtol=1e-5)
 
 
 def test_compatibility_equals_its_formula_for_soft_targets():
@@ -73,13 +56,12 @@ def test_the_whole_is_the_weighted_sum_of_its_terms():
     mixing = np.random.default_rng(5).random(5).astype(np.float32)
     loss, terms = verification_loss(
         *map(jnp.asarray, (ENERGIES, residuals, mixed)),
-        log_inclusion=jnp.asarray(LOG_Q),
         mixing=jnp.asarray(mixing),
         offset=-1.0,
         thinking=0.25,
     )
     targets = np.tile(np.float64([1, 0, 0, 0]), (5, 1))
-    expected = _nce(ENERGIES, LOG_Q) + 0.5 * _bce(ENERGIES, targets, -1) + 0.25
+    expected = _nce(ENERGIES) + 0.5 * _bce(ENERGIES, targets, -1) + 0.25
     expected += 0.5 * _bce(mixed, mixing, -1) + 1e-3 * np.mean(residuals**2)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     assert set(terms) == {'nce', 'bce', 'mix', 'thinking', 'penalty'}
@@ -94,7 +76,6 @@ def test_extreme_energies_stay_finite():
             energies,
             energies,
             energies[:, 0],
-            log_inclusion=jnp.asarray(LOG_Q),
             mixing=ones,
             offset=0.0,
         )[0]
