@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
 from contrastive_jax.numerics import Number, Scalar
-from contrastive_jax.objectives._batch import Metrics
+from contrastive_jax.objectives._compare import Metrics
 
 __all__ = ['Thought', 'think', 'thinking_loss']
 

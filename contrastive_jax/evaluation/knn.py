@@ -22,11 +22,12 @@ __all__ = ['Rule', 'knn_predict']
 
 
 class Rule(NamedTuple):
-    """Who votes, and with how many votes.
+    """Which neighbours vote, and with what weight.
 
     Attributes:
-      neighbours: how many of the nearest vote; at most all count.
-      temperature: a neighbour of cosine `s` has `exp(s / temperature)` votes; None for one each.
+      neighbours: number of nearest training samples that vote, capped at n.
+      temperature: a neighbour with cosine `s` has weight `exp(s / temperature)`; None for equal
+        weights.
     """
 
     neighbours: int
@@ -46,7 +47,7 @@ def knn_predict(
 ) -> tuple[Int[Array, ' t'], ...]:
     """Class with the most votes among the nearest training samples, by each rule.
 
-    No sort: the cosine of the last neighbour is found exactly, and what ties with it votes too. The
+    The exact cosine of the last neighbour is found without a sort, and ties with it vote too. The
     cosines are computed once for all rules.
 
     Args:
@@ -54,11 +55,11 @@ def knn_predict(
       labels: `[n]` in 0 .. num_classes - 1.
       queries: `[t, k]` of the test split.
       num_classes: c.
-      rules: who votes.
+      rules: which neighbours vote, for each prediction.
       block_size: queries at a time; None for `numerics.default_block`.
 
     Returns:
-      `[t]` for each rule; of equal votes the smallest class.
+      `[t]` for each rule; of equal votes, the smallest class.
 
     Source: Wu et al. 2018.
     """
@@ -80,5 +81,5 @@ def knn_predict(
 def _votes(similarity: Float[Array, ' n'], rule: Rule) -> Float[Array, ' n']:
     if rule.temperature is None:
         return jnp.ones_like(similarity)
-    # Relative to the largest cosine, 1, so that no temperature overflows.
+    # Relative to the largest possible cosine, 1, so that no temperature overflows.
     return jnp.exp((similarity - 1) / rule.temperature)

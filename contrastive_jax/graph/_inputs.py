@@ -1,4 +1,4 @@
-"""What the room takes in: features of a whole data set, and its division into classes.
+"""Input of the scores: features of a whole data set, and classes of its samples.
 
 Axes: n samples, k features.
 """
@@ -6,22 +6,22 @@ Axes: n samples, k features.
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-# The features of a data set come from a file as often as from a device.
+# Features of a data set come from files (NumPy) as well as from devices (JAX).
 Features = Float[Array, 'n k'] | Float[np.ndarray, 'n k']
 Classes = Int[Array, ' n'] | Int[np.ndarray, ' n']
 
-# The sum of a hundred million of these is still a float32.
+# The sum of a hundred million such values is still finite in float32.
 _LARGEST = 1e30
 
 
 def check_features(features: Features) -> None:
-    """Raises ValueError unless there are rows, and every row is finite and has a direction."""
+    """Raises ValueError if there are no rows, or a row is zero or not finite."""
     if features.ndim != 2 or features.size == 0:
         raise ValueError(
             f'features of shape {features.shape}: need [n, k], a row for each of n > 0 samples'
         )
     largest = np.abs(np.asarray(features)).max(axis=1)
-    # Written so that NaN is caught as well.
+    # A comparison with NaN is False, so its negation rejects NaN as well.
     _reject(~(largest < _LARGEST), f'NaN, infinity or more than {_LARGEST:.0e}')
     _reject(largest == 0, 'only zeros, so that it has no direction')
 
@@ -50,21 +50,19 @@ def class_members(classes: Classes) -> list[Int[np.ndarray, '_']]:
     return [np.flatnonzero(classes == name) for name in np.unique(classes)]
 
 
-def directions(rows: Float[np.ndarray, 'c k']) -> Float[np.ndarray, 'c k']:
-    """Scales rows to length one; a zero row stays zero."""
+def unit_rows(rows: Features) -> Float[np.ndarray, 'n k']:
+    """Scales each row to length one, in float64; a zero row stays zero."""
+    rows = np.asarray(rows, np.float64)
+    largest = np.abs(rows).max(axis=1, keepdims=True)
+    # Divided by the largest entry first, so that squares neither overflow nor vanish.
+    rows = rows / np.where(largest == 0, 1.0, largest)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(lengths == 0, 1.0, lengths)
+    return rows / np.where(largest == 0, 1.0, lengths)
 
 
-def unit_rows(features: Features) -> Float[np.ndarray, 'n k']:
-    """Scales each row to length one, in float64."""
-    features = np.asarray(features, np.float64)
-    # By the largest entry first: squares then neither overflow nor vanish.
-    features = features / np.abs(features).max(axis=1, keepdims=True)
-    return features / np.linalg.norm(features, axis=1, keepdims=True)
-
-
-def positive_cosines(unit: Float[np.ndarray, 'n k']) -> Float[np.ndarray, 'n n']:
-    """`D_ij = max(cos(z_i, z_j), 0)` of the samples of one class, the diagonal kept."""
-    similarity = unit @ unit.T
+def positive_cosines(
+    some: Float[np.ndarray, 'm k'], unit: Float[np.ndarray, 'n k']
+) -> Float[np.ndarray, 'm n']:
+    """`D_ij = max(cos(z_i, z_j), 0)` of some unit rows with all unit rows of their class."""
+    similarity = some @ unit.T
     return np.maximum(similarity, 0, out=similarity)

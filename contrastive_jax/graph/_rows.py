@@ -1,4 +1,4 @@
-"""The rows of the similarity graph: directions of the samples of this device, and of all.
+"""The rows of the similarity graph: the samples of this device against those of all devices.
 
 Axes: m anchors of this device, n rows of all devices, k features.
 """
@@ -11,59 +11,68 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from contrastive_jax.graph._inputs import Features, check_features
-from contrastive_jax.numerics import unit_rows
+from contrastive_jax.numerics import cosines, gather, unit_rows
 
-__all__ = ['Anchors', 'checked', 'directions']
+__all__ = ['Anchors', 'anchors_and_rows', 'as_checked', 'masked_mean']
 
 
 class Anchors(NamedTuple):
     """Samples of this device.
 
     Attributes:
-      unit: `[m, k]` directions.
-      index: `[m]` place among the n rows.
+      unit: `[m, k]` unit rows.
+      index: `[m]` index of each anchor among the n rows.
     """
 
     unit: Float[Array, '*m k']
     index: Int[Array, '*m']
 
     def others(self, n: int) -> Bool[Array, ' n']:
-        """For one anchor, marks the rows that are not itself."""
+        """Mask of the rows that are not this anchor."""
         return jnp.arange(n) != self.index
 
+    def similarities(self, rows: Float[Array, 'n k']) -> Float[Array, ' n']:
+        """Cosines of one anchor with all rows, `-inf` with itself."""
+        return jnp.where(self.others(len(rows)), cosines(rows, self.unit), -jnp.inf)
 
-def checked(features: Features, axis_name: str | None) -> tuple[Float[Array, 'm k'], int]:
+
+def as_checked(features: Features, axis_name: str | None) -> tuple[Float[Array, 'm k'], int]:
     """Features as float32, and the number of rows of all devices.
 
     Raises:
       ValueError: unless traced, a row that is zero or not finite, no rows.
     """
     features = jnp.asarray(features).astype(jnp.float32)
-    # While tracing there are no values yet: whoever maps or jits this checks them outside.
+    # Traced features have no values to check: the caller of `jit` or `pmap` checks them outside.
     if not isinstance(features, jax.core.Tracer):
         check_features(features)
     return features, len(features) * (1 if axis_name is None else lax.axis_size(axis_name))
 
 
-def directions(
+def anchors_and_rows(
     features: Float[Array, 'm k'], center: bool, axis_name: str | None
 ) -> tuple[Anchors, Float[Array, 'n k']]:
-    """Directions of the samples of this device, and those of all devices; without gradient."""
+    """Unit rows of the samples of this device, and those of all devices, without gradient."""
     features = lax.stop_gradient(features)
     unit = unit_rows(_centered(features, axis_name) if center else features)
-    index = jnp.arange(len(unit))
-    if axis_name is None:
-        return Anchors(unit, index), unit
-    rows = lax.all_gather(unit, axis_name, axis=0, tiled=True)
-    return Anchors(unit, lax.axis_index(axis_name) * len(unit) + index), rows
+    first = 0 if axis_name is None else lax.axis_index(axis_name) * len(unit)
+    return Anchors(unit, first + jnp.arange(len(unit))), gather(unit, axis_name)
 
 
 def _centered(features: Float[Array, 'm k'], axis_name: str | None) -> Float[Array, 'm k']:
     """Subtracts the mean of the rows of all devices."""
+    # The first row is subtracted before the mean is taken: a mean far from zero then costs no
+    # digits, and equal rows become exact zeros.
     origin = features[0]
     if axis_name is not None:
         origin = lax.all_gather(origin, axis_name)[0]
-    # The first row goes first: a mean far from zero costs no digits, and equal rows become zeros.
     features = features - origin[None]
     mean = jnp.mean(features, axis=0, keepdims=True)
     return features - (mean if axis_name is None else lax.pmean(mean, axis_name))
+
+
+def masked_mean(
+    values: Float[Array, ' n'], mask: Bool[Array, ' n'], size: Int[Array, '']
+) -> Float[Array, '']:
+    """Mean of the `size` values that the mask marks; 0 of none."""
+    return jnp.sum(jnp.where(mask, values, 0.0)) / jnp.maximum(size, 1).astype(jnp.float32)

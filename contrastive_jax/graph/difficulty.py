@@ -1,20 +1,20 @@
 """How difficult each sample is, from the similarities of a whole data set.
 
-A sample is difficult where its difficult pairs are nearly as similar as those taken for its class.
-Each row of the similarity graph is made, cut and summed before the next ones: the graph is never
-held as a whole.
+A sample is difficult if its difficult pairs are nearly as similar as the pairs taken to be of one
+class. The similarity graph is computed and reduced block by block, and never held as a whole.
 
 Axes: m anchors of this device, n rows of all devices, k features.
 
-What it costs, for n rows of k features and blocks of B anchors:
+Costs for n rows of k features and blocks of B anchors:
 
-- memory of each device beside its features, in 4-byte words: `n k` for the directions of all rows,
-  as much again while it centres and gathers, and up to `5 B n` for a block (cosines, their
-  integer keys, masked copies). One million rows of 512 features in blocks of 32: 4.5 GB.
-- arithmetic over all devices: `2 n^2 k` for the cosines, `4 * 32 n^2` to count above both
-  thresholds in 32 passes, about `20 n^2` for the means.
-- traffic of each device: all directions once a block, `4 n k m / B` bytes, and a block about 40
-  times, `160 m n` bytes: from the cache where `8 B n` bytes fit in it, as they should on a CPU.
+- memory of each device beside its features, in 4-byte words: `n k` for the unit rows of all
+  devices, as much again for centring and gathering, and up to `5 B n` for a block (cosines, their
+  integer keys, masked copies). One million rows of 512 features in blocks of 32 take 4.5 GB.
+- arithmetic over all devices: `2 n^2 k` for the cosines, `4 * 32 n^2` to count values above both
+  thresholds in 32 passes, and about `20 n^2` for the means.
+- memory traffic of each device: all unit rows once per block, `4 n k m / B` bytes, and each block
+  about 40 times, `160 m n` bytes. The latter comes from the cache if `8 B n` bytes fit in it, as
+  they should on a CPU.
 
 Source: Section 5.1, Eq. 12, over a data set instead of a batch; the score is ours.
 """
@@ -27,11 +27,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from contrastive_jax.graph._inputs import Features
-from contrastive_jax.graph._rows import checked, directions
+from contrastive_jax.graph._rows import anchors_and_rows, as_checked, masked_mean
 from contrastive_jax.numerics import (
     check_percentiles,
     compiler_sharded,
-    cosines,
     count_true,
     map_anchors,
     order_statistics,
@@ -42,11 +41,11 @@ __all__ = ['SampleDifficulty', 'sample_difficulty']
 
 
 class SampleDifficulty(NamedTuple):
-    """Difficulty of each sample and the mean cosines that it comes from.
+    """Difficulty of each sample, and the mean cosines that it is computed from.
 
     Attributes:
       score: `[m]` in [0, 1], high = difficult.
-      alpha: `[m]` mean cosine to the others of its top band.
+      alpha: `[m]` mean cosine to its top band, the samples taken to be of its class.
       beta: `[m]` mean cosine to the rest, below both bands.
       gamma: `[m]` mean cosine to its difficult band.
     """
@@ -57,7 +56,7 @@ class SampleDifficulty(NamedTuple):
     gamma: Float[Array, ' m']
 
 
-# Rounding alone moves a mean cosine by less than this.
+# Rounding changes a mean cosine by less than this.
 _RESOLUTION = 2.0**-20
 
 
@@ -80,32 +79,34 @@ def sample_difficulty(
         beta_i  = mean of s_ij over s_ij < Sim_low
         score_i = (gamma_i - beta_i) / (alpha_i - beta_i)
 
-    Ties with a threshold lie above it. The mean of an empty band is its threshold, the limit of
-    ever smaller bands: alpha is `Sim_high`, gamma and beta are `Sim_low`, and here `Sim_0` counts
-    as 1. The score is 0 where the bands are alike to 1e-6, for nothing then tells a difficult pair
-    from another: constant features, copies of one sample, a sample that is the mean, one sample.
+    A cosine equal to a threshold lies above it. The mean of an empty band is its threshold, the
+    limit of ever smaller bands: alpha is `Sim_high`, gamma and beta are `Sim_low`, and here `Sim_0`
+    counts as 1. The score is 0 where alpha and beta agree to 1e-6, because difficult pairs then do
+    not differ from others. This happens for constant features, copies of one sample, a sample equal
+    to the mean, and a single sample.
 
     Args:
       features: `[m, k]` encoder features, any scale; under a mapped axis the rows of this device.
-      pos_high: where the band begins, as a percentile from the top: 0.1 is the most similar tenth.
-        In [0, pos_low]; guide: one over the number of classes.
-      pos_low: where it ends, from the top too, in [pos_high, 1].
-      center: subtract the mean of all rows before the cosines are taken.
+      pos_high: percentile at which the band begins, in [0, pos_low]. Percentiles count from the
+        top: 0.1 is the most similar tenth. One over the number of classes is a good first guess.
+      pos_low: percentile at which the band ends, in [pos_high, 1].
+      center: subtract the mean of all rows before taking cosines.
       block_size: anchors at a time; None for `numerics.default_block`.
-      axis_name: mapped axis over which the rows are spread, alike on all; None on one device.
+      axis_name: mapped axis over which the rows are spread, as many on each device; None on one
+        device.
 
     Returns:
       Score, alpha, beta and gamma, each `[m]` float32, without gradient.
 
     Raises:
-      ValueError: percentiles out of order, a block below 1; and, unless traced, a row that is zero
-        or not finite, no rows.
+      ValueError: percentiles out of order, or a block size below 1. Unless the features are traced,
+        also a row that is zero or not finite, or no rows.
 
     Source: Section 5.1, Eq. 12, over a data set; the score is ours.
     """
     check_percentiles(pos_high, pos_low)
-    features, n = checked(features, axis_name)
-    # Traced, not static: other percentiles compile nothing anew.
+    features, n = as_checked(features, axis_name)
+    # Ranks are traced, not static, so that other percentiles need no new compilation.
     ranks = [percentile_rank(percentile, n - 1) for percentile in (pos_high, pos_low)]
     return _difficulty(features, ranks, center, block_size, axis_name)
 
@@ -113,13 +114,12 @@ def sample_difficulty(
 @partial(jax.jit, static_argnames=('center', 'block_size', 'axis_name'))
 @compiler_sharded
 def _difficulty(features, ranks, center, block_size, axis_name):
-    """`sample_difficulty` without its checks, percentiles as ranks."""
-    anchors, rows = directions(features, center, axis_name)
+    """`sample_difficulty` without its checks, with ranks for percentiles."""
+    anchors, rows = anchors_and_rows(features, center, axis_name)
     n = len(rows)
 
     def bands(anchor):
-        others = anchor.others(n)
-        similarity = jnp.where(others, cosines(rows, anchor.unit), -jnp.inf)
+        others, similarity = anchor.others(n), anchor.similarities(rows)
         high, low = order_statistics(similarity, ranks)
         top, rest = high <= similarity, others & (similarity < low)
         difficult = others & ~top & ~rest
@@ -140,7 +140,6 @@ def _mean(
     size: Int[Array, ''],
     threshold: Float[Array, ''],
 ) -> Float[Array, '']:
-    """Mean of the `size` cosines of a band, or its threshold."""
-    total = jnp.sum(jnp.where(band, values, 0.0))
-    mean = total / jnp.maximum(size, 1).astype(jnp.float32)
+    """Mean of the `size` cosines of a band; the threshold of an empty band, at most 1."""
+    mean = masked_mean(values, band, size)
     return jnp.where(size == 0, jnp.minimum(threshold, 1.0), mean)

@@ -1,12 +1,12 @@
-"""Whom a sample is mistaken for: its nearest neighbour in the difficult band.
+"""The sample that a sample is most easily confused with: the nearest in its difficult band.
 
-Axes: n samples, m of them asked about, k features.
+Axes: n samples, m of them queried, k features.
 """
 
 import numpy as np
 from jaxtyping import Int
 
-from contrastive_jax.graph._inputs import Features, check_features, directions
+from contrastive_jax.graph._inputs import Features, check_features, unit_rows
 from contrastive_jax.numerics import check_percentiles, percentile_rank
 
 __all__ = ['nearest_difficult']
@@ -20,21 +20,21 @@ def nearest_difficult(
     pos_low: float,
     center: bool = True,
 ) -> Int[np.ndarray, ' m']:
-    """The most similar sample of the difficult band of each sample asked about.
+    """Index of the most similar sample in the difficult band of each queried sample.
 
-    The band is that of `sample_difficulty`, here in float64 and one sample at a time: meant for the
-    tens of samples that a person looks at.
+    The band is that of `sample_difficulty`, in float64 and one sample at a time. This is meant for
+    the tens of samples that a person looks at.
 
     Args:
       features: `[n, k]`, any scale.
       samples: `[m]` indices.
-      pos_high: where the band begins, as a percentile from the top: 0.1 is the most similar tenth.
-        In [0, pos_low].
-      pos_low: where it ends, from the top too, in [pos_high, 1].
-      center: subtract the mean of all rows before the cosines are taken.
+      pos_high: percentile at which the band begins, in [0, pos_low]. Percentiles count from the
+        top: 0.1 is the most similar tenth.
+      pos_low: percentile at which the band ends, in [pos_high, 1].
+      center: subtract the mean of all rows before taking cosines.
 
     Returns:
-      `[m]` indices; the sample itself where its band is empty.
+      `[m]` indices; the index of the sample itself where its band is empty.
 
     Raises:
       ValueError: percentiles out of order; a row that is zero or not finite.
@@ -42,7 +42,7 @@ def nearest_difficult(
     check_percentiles(pos_high, pos_low)
     check_features(features)
     features = np.asarray(features, np.float64)
-    unit = directions(features - features.mean(axis=0) if center else features)
+    unit = unit_rows(features - features.mean(axis=0) if center else features)
     ranks = [percentile_rank(percentile, len(unit) - 1) for percentile in (pos_high, pos_low)]
     return np.array([_nearest(unit, int(sample), *ranks) for sample in samples], np.int64)
 

@@ -1,6 +1,6 @@
-"""Other scores of how difficult a sample is, to hold beside `sample_difficulty`.
+"""Other scores of how difficult a sample is, to compare with `sample_difficulty`.
 
-All share one direction: high = difficult, the first to be removed.
+In all of them a high value means a difficult sample, which is removed first.
 
 Axes: n samples, k features, c classes.
 """
@@ -16,24 +16,24 @@ from contrastive_jax.graph._inputs import (
     check_classes,
     check_features,
     class_members,
-    directions,
+    positive_cosines,
     unit_rows,
 )
 from contrastive_jax.randomness import Use, host_rng, legacy_rng
 
 __all__ = ['boundary', 'latent_classes', 'random', 'sas', 'supervised_margin']
 
-# Samples whose similarities to their class are held at one time.
+# Number of samples whose similarities to their class are in memory at a time.
 _BLOCK = 1024
 
 
 def latent_classes(features: Features, num_classes: int, seed: int) -> Int[np.ndarray, ' n']:
-    """Groups samples that point the same way, where there are no labels: mini-batch k-means.
+    """Classes from mini-batch k-means on the unit rows, for data without labels.
 
     Args:
-      features: `[n, k]`, any scale; k-means runs on their directions.
+      features: `[n, k]`, any scale.
       num_classes: 1 to n.
-      seed: of the first centres and the batches.
+      seed: seed of the first centres and of the batches.
 
     Returns:
       `[n]` integers in [0, num_classes).
@@ -55,13 +55,12 @@ def latent_classes(features: Features, num_classes: int, seed: int) -> Int[np.nd
 
 
 def sas(features: Features, partition: Classes) -> Float[np.ndarray, ' n']:
-    """How little a sample contributes to its latent class.
+    """Score of how little a sample contributes to its latent class.
 
         score_i = 1 - mean_j max(cos(z_i, z_j), 0)
 
-    over the `n_k` samples of its class, itself among them. `n_k (1 - score_i)` is the contribution
-    by which SAS keeps samples, high = kept: so this score, high = difficult, removes first what SAS
-    keeps last.
+    over the `n_k` samples of its class, including itself. SAS keeps the samples with the largest
+    contribution, which is `n_k (1 - score_i)`. So this score removes first what SAS keeps last.
 
     Args:
       features: `[n, k]`, any scale.
@@ -81,10 +80,10 @@ def sas(features: Features, partition: Classes) -> Float[np.ndarray, ' n']:
     score = np.empty(len(unit))
     for members in class_members(partition):
         rows = unit[members]
-        # A class of k-means can be most of the data: its matrix is never held as a whole.
+        # A class of k-means can be most of the data, so its matrix is computed in blocks.
         for start in range(0, len(rows), _BLOCK):
-            similarity = np.maximum(rows[start : start + _BLOCK] @ rows.T, 0)
-            # Rounding can take the mean of ones past one.
+            similarity = positive_cosines(rows[start : start + _BLOCK], rows)
+            # By rounding, the mean of ones can exceed one.
             score[members[start : start + _BLOCK]] = np.maximum(1 - similarity.mean(axis=1), 0)
     return score
 
@@ -92,46 +91,47 @@ def sas(features: Features, partition: Classes) -> Float[np.ndarray, ' n']:
 def boundary(
     difficulty: Float[np.ndarray, ' n'], isolation: Float[np.ndarray, ' n']
 ) -> Float[np.ndarray, ' n']:
-    """Both scores at once: the mean of a sample's two ranks, as a share of n.
+    """Mean rank of a sample by difficulty and by isolation, as a share of n.
 
         score_i = (rank of difficulty_i + rank of isolation_i) / (2 n)
 
-    Each finds what the other misses: `sample_difficulty` samples whose band is near, `isolation`
-    samples that lie in no cluster. Equal values share their mean rank.
+    Each score finds samples that the other misses: `sample_difficulty` finds samples whose
+    difficult band is close, `isolation` finds samples outside of all clusters. Equal values share
+    their mean rank.
 
     Args:
-      difficulty: `[n]` of `sample_difficulty`.
-      isolation: `[n]` of `isolation`.
+      difficulty: `[n]` the score of `sample_difficulty`.
+      isolation: `[n]` the score of `isolation`.
 
     Returns:
       `[n]` in (0, 1].
 
-    Source: ours; on mixed images it found more of them than either (docs/results).
+    Source: ours. It found more of the mixed images than either score alone (docs/results).
     """
     return (rankdata(difficulty) + rankdata(isolation)) / (2 * len(difficulty))
 
 
 def supervised_margin(features: Features, labels: Classes) -> Float[np.ndarray, ' n']:
-    """How much closer a sample is to another class than to the rest of its own.
+    """Score of how much closer a sample is to another class than to the rest of its own.
 
         score_i = max_{c != y_i} cos(z_i, mu_c) - cos(z_i, mu_{y_i} without i)
 
-    `mu_c` is the mean direction of class c, after the mean of all samples is subtracted. A sample
-    with a positive score is on the wrong side. One product with the class means, and leaving out
-    the sample keeps it from vouching for itself; no classifier has to be fitted or tuned.
+    `mu_c` is the mean unit row of class c, after the mean of all samples is subtracted. A sample
+    with a positive score is closer to another class. Without the sample in its own mean, the sample
+    does not count as evidence for itself. No classifier has to be fitted or tuned.
 
     Args:
       features: `[n, k]`, any scale.
       labels: `[n]` class of each sample, at least two classes.
 
     Returns:
-      `[n]` float64 in [-2, 2]; a cosine with a zero mean, as of a class of one without its only
-      sample, is 0.
+      `[n]` float64 in [-2, 2]. The cosine with a zero mean is 0, for example with a class of one
+      sample without that sample.
 
     Raises:
       ValueError: labels of another length or of one class, a row that is zero or not finite.
 
-    Source: ours; the nearest-mean classifier, each sample left out of its own mean.
+    Source: ours, from the nearest-mean classifier with each sample left out of its own mean.
     """
     check_features(features)
     check_classes(labels, features, 'labels')
@@ -140,17 +140,17 @@ def supervised_margin(features: Features, labels: Classes) -> Float[np.ndarray, 
         raise ValueError(f'labels: all are {names[0]}; a margin needs at least two classes')
 
     features = np.asarray(features, np.float64)
-    unit = directions(features - features.mean(axis=0))
+    unit = unit_rows(features - features.mean(axis=0))
     sums = np.zeros((len(names), unit.shape[1]))
     np.add.at(sums, class_of, unit)
-    own = np.sum(unit * directions(sums[class_of] - unit), axis=1)
-    similarity = unit @ directions(sums).T
+    own = np.sum(unit * unit_rows(sums[class_of] - unit), axis=1)
+    similarity = unit @ unit_rows(sums).T
     similarity[np.arange(len(unit)), class_of] = -np.inf
     return similarity.max(axis=1) - own
 
 
 def random(n: int, seed: int) -> Float[np.ndarray, ' n']:
-    """No score at all, as a control: uniform in [0, 1), a function of the seed."""
+    """Random scores as a control: uniform in [0, 1), the same for the same seed."""
     if n < 1:
         raise ValueError(f'n={n}: need at least one sample')
     return host_rng(Use.RANDOM_SCORE, seed).random(n)

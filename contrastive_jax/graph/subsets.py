@@ -1,4 +1,4 @@
-"""Which samples to keep: sorted indices, from a score, at random, or by SAS.
+"""Subsets of a data set: sorted indices of the samples to keep, by score, at random, or by SAS.
 
 Axes: n samples, k features; n_k samples of latent class k.
 """
@@ -27,10 +27,11 @@ __all__ = ['most_difficult_removed', 'random_subset', 'sas']
 def most_difficult_removed(
     score: Float[Array, ' n'] | Float[np.ndarray, ' n'], ratio: float
 ) -> Int[np.ndarray, ' kept']:
-    """Leaves out the samples with the highest scores.
+    """Indices of the samples that remain when those with the highest scores are removed.
 
-    `floor(ratio n)` samples go, of the decimal as written: 0.29 of 100 is 29. Of equal scores the
-    larger index goes first. What a small ratio removes, a larger one removes as well.
+    `floor(ratio n)` samples are removed, with the ratio as the decimal that was written: 0.29 of
+    100 is 29. Of equal scores, the larger index is removed first. A larger ratio removes every
+    sample that a smaller one removes.
 
     Args:
       score: `[n]`, high = difficult.
@@ -56,14 +57,15 @@ def most_difficult_removed(
 
 
 def random_subset(n: int, ratio: float, seed: int) -> Int[np.ndarray, ' kept']:
-    """Leaves out as many samples as `most_difficult_removed`, at random.
+    """Indices of the samples that remain when random samples are removed.
 
-    With one seed, what a small ratio removes, a larger one removes as well.
+    As many are removed as by `most_difficult_removed`. With the same seed, a larger ratio removes
+    every sample that a smaller one removes.
 
     Args:
       n: number of samples.
       ratio: in [0, 1), the fraction to remove.
-      seed: of the order in which samples go.
+      seed: seed of the order in which samples are removed.
 
     Returns:
       Indices kept, ascending.
@@ -81,15 +83,16 @@ def sas(
     fraction: float,
     objective: Literal['released', 'graph_cut'] = 'released',
 ) -> Int[np.ndarray, ' kept']:
-    """Keeps the samples that stand best for their latent class (SAS).
+    """Indices of the samples that represent their latent class best (SAS).
 
-    With `D_ij = max(cos(z_i, z_j), 0)` within a class, the diagonal kept, and `D_i` a row sum:
+    With `D_ij = max(cos(z_i, z_j), 0)` within a class, including `i = j`, and `D_i` its row sums:
 
-    - `'released'`: the largest `D_i`, as the authors' code selects.
-    - `'graph_cut'`: one at a time the largest `D_i - 2 sum_{s kept} D_is`, as their paper means.
+    - `'released'` keeps the largest `D_i`, as the authors' code does.
+    - `'graph_cut'` keeps, one at a time, the largest `D_i - 2 sum_{s kept} D_is`, as their paper
+      says.
 
     `int(fraction n_k)` samples of each class are kept, so a small class may vanish. Of equal values
-    the larger index is kept. One class is held at a time, `8 n_k^2` bytes.
+    the larger index is kept. The matrix of one class at a time is in memory, `8 n_k^2` bytes.
 
     Args:
       features: `[n, k]` features of a proxy encoder, any scale.
@@ -113,46 +116,48 @@ def sas(
         raise ValueError(f'fraction={fraction}: need (0, 1], the fraction of each class to keep')
     if objective not in _OBJECTIVES:
         raise ValueError(f'objective={objective!r}: need one of {sorted(_OBJECTIVES)}')
-    unit = unit_rows(features)
+    unit, classes = unit_rows(features), class_members(partition)
     choose = _OBJECTIVES[objective]
     kept = [
-        members[choose(positive_cosines(unit[members]), int(fraction * len(members)))]
-        for members in class_members(partition)
+        members[
+            choose(positive_cosines(unit[members], unit[members]), int(fraction * len(members)))
+        ]
+        for members in classes
     ]
     kept = np.sort(np.concatenate(kept))
     if len(kept) == 0:
         raise ValueError(
             f'fraction={fraction}: keeps no sample of any class, the largest has '
-            f'{max(map(len, class_members(partition)))}; need a larger fraction or fewer classes'
+            f'{max(map(len, classes))}; need a larger fraction or fewer classes'
         )
     return kept
 
 
 def _largest_row_sums(contribution, count):
-    """Places of the `count` largest row sums, of equal ones the larger place."""
+    """Indices of the `count` largest row sums; of equal ones the larger index."""
     order = np.argsort(contribution.sum(axis=1), kind='stable')
     return order[len(order) - count :]
 
 
 def _graph_cut(contribution, count):
-    """Places of `count` samples, each the best beside those before it."""
+    """Indices of `count` samples, each the best in addition to those before it."""
     gain = contribution.sum(axis=1)
-    places = np.empty(count, np.int64)
+    indices = np.empty(count, np.int64)
     for step in range(count):
-        # From the back: argmax takes the first of equal values, and the last is meant.
+        # Reversed, because argmax returns the first of equal values and we want the last.
         best = len(gain) - 1 - np.argmax(gain[::-1])
-        places[step] = best
-        # The row is the column, by symmetry, and is contiguous.
+        indices[step] = best
+        # By symmetry the row equals the column, and a row is contiguous in memory.
         gain -= 2 * contribution[best]
         gain[best] = -np.inf
-    return places
+    return indices
 
 
 _OBJECTIVES = {'released': _largest_row_sums, 'graph_cut': _graph_cut}
 
 
 def _num_kept(n: int, ratio: float) -> int:
-    """`n - floor(ratio n)`, of the decimal as written; at least one."""
+    """`n - floor(ratio n)`, with the ratio as the decimal that was written; at least one."""
     if n < 1:
         raise ValueError(f'n={n}: need at least one sample')
     if not 0 <= ratio < 1:

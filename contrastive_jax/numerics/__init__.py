@@ -1,6 +1,7 @@
-"""Array arithmetic that the mathematical rooms share."""
+"""Array arithmetic that objectives, graph and theory share."""
 
 from contrastive_jax.numerics.arrays import (
+    COSINE_SLACK,
     Number,
     Scalar,
     check_percentiles,
@@ -8,6 +9,7 @@ from contrastive_jax.numerics.arrays import (
     count_true,
     default_block,
     exact_share,
+    gather,
     map_anchors,
     masked_logsumexp,
     order_statistics,
@@ -17,6 +19,7 @@ from contrastive_jax.numerics.arrays import (
 from contrastive_jax.numerics.sharding import compiler_sharded
 
 __all__ = [
+    'COSINE_SLACK',
     'Number',
     'Scalar',
     'check_percentiles',
@@ -25,6 +28,7 @@ __all__ = [
     'count_true',
     'default_block',
     'exact_share',
+    'gather',
     'map_anchors',
     'masked_logsumexp',
     'order_statistics',

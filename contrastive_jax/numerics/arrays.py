@@ -1,4 +1,4 @@
-"""Array arithmetic the mathematical rooms share: directions, order statistics, sums, blocks.
+"""Array arithmetic of the mathematical rooms: unit rows, order statistics, masked sums, blocks.
 
 Axes: m anchors (local rows), n rows to compare with, d dimensions of a row.
 """
@@ -14,6 +14,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 __all__ = [
+    'COSINE_SLACK',
     'Number',
     'Scalar',
     'check_percentiles',
@@ -21,6 +22,7 @@ __all__ = [
     'count_true',
     'default_block',
     'exact_share',
+    'gather',
     'map_anchors',
     'masked_logsumexp',
     'order_statistics',
@@ -28,9 +30,14 @@ __all__ = [
     'unit_rows',
 ]
 
-# What counts as a plain number, and as one that may also be traced or learnt.
+# A plain number, and a number that may also be traced or learnt.
 Number = int | float
 Scalar = Number | Float[Array, '']
+
+# A threshold is the cosine of some pair. If that cosine is computed again, in other blocks or fused
+# otherwise, it differs in its last bits, and without slack the pair would miss its own threshold.
+# About one other pair in a million is closer to a threshold than this.
+COSINE_SLACK = 2.0**-21
 
 _SIGN_FLIP = 0x7FFFFFFF
 _LEAST_BLOCK = 16
@@ -39,8 +46,8 @@ _LEAST_BLOCK = 16
 def unit_rows(rows: Float[Array, '*batch d']) -> Float[Array, '*batch d']:
     """Scales each row to length one, in float32.
 
-    `u = x / |x|`; a zero row has no direction, so it stays zero and passes no gradient. The row is
-    divided by its largest entry first: squares neither overflow nor vanish at any scale.
+    `u = x / |x|`. A zero row has no direction, so it stays zero and passes no gradient. Each row is
+    first divided by its largest entry, so that its squares neither overflow nor vanish.
 
     Args:
       rows: `[..., d]`, any floating type.
@@ -57,21 +64,34 @@ def unit_rows(rows: Float[Array, '*batch d']) -> Float[Array, '*batch d']:
 
 
 def cosines(rows: Float[Array, 'n d'], anchor: Float[Array, ' d']) -> Float[Array, ' n']:
-    """Cosine of one anchor with every row; both hold unit rows.
+    """Inner product of one anchor with every row: the cosine, where all are unit rows.
 
-    Full float32 products: accelerators otherwise round the factors to fewer bits, and a selection
-    threshold would then cut elsewhere than the similarity that it was taken from.
+    The products are in full float32. Accelerators otherwise round the factors to fewer bits, and a
+    similarity would no longer compare with the threshold that was taken from it.
     """
     return jnp.matmul(rows, anchor, precision=lax.Precision.HIGHEST)
 
 
+def gather(local: Array, axis_name: str | None) -> Array:
+    """Rows of all devices, in the order of the devices; the rows themselves on one device.
+
+    Each row's gradient returns to the device that the row came from.
+    """
+    if axis_name is None:
+        return local
+    return lax.all_gather(local, axis_name, axis=0, tiled=True)
+
+
 def exact_share(share: Number, count: int) -> Fraction:
-    """`share * count` of the decimal as written: 0.55 of 20 is 11, which floats make more."""
+    """`share * count` with the share as the decimal that was written.
+
+    0.55 of 20 is exactly 11; in floating point it is slightly more.
+    """
     return Fraction(str(float(share))) * count
 
 
 def percentile_rank(percentile: Number, count: int) -> int:
-    """`ceil(percentile * count)`, exactly: the rank at which a descending order is cut.
+    """`ceil(percentile * count)`, exactly: the rank of a percentile in descending order.
 
     Percentiles count from the top: 0.1 of 50 is rank 5, the last of the most similar tenth.
     """
@@ -88,10 +108,10 @@ def check_percentiles(pos_high: Number, pos_low: Number) -> None:
 
 
 def count_true(masks: Sequence[Bool[Array, ' n']]) -> tuple[Int[Array, ''], ...]:
-    """Numbers of true entries of several masks, in one pass over what they are made from.
+    """Numbers of true entries of several masks, in one pass over their operands.
 
-    `jnp.sum` of each would do, but on a CPU XLA first writes the operand of a single reduction to
-    memory; a reduction with several outputs is fused with what makes its masks.
+    On a CPU, XLA writes the operand of a single `jnp.sum` to memory first. It fuses a reduction
+    with several outputs with the computation of the masks.
     """
     ones = tuple(mask.astype(jnp.int32) for mask in masks)
     zeros = (jnp.int32(0),) * len(ones)
@@ -103,11 +123,11 @@ def order_statistics(
 ) -> tuple[Float[Array, ''], ...]:
     """Exact `rank`-th largest of float32 values for each rank, `+inf` for rank 0.
 
-    The bits of a float, its sign folded in, are integers in the order of the floats. Bisection on
-    them needs 32 counting passes and no sort, and ends at a value that is there.
+    The bits of a float, with its sign folded in, are integers in the order of the floats. Bisection
+    on these integers needs 32 counting passes and no sort, and ends at one of the values.
 
     Args:
-      values: `[n]` float32, no NaN; `-inf` marks an entry that is not there.
+      values: `[n]` float32, no NaN; `-inf` marks an entry to ignore.
       ranks: each 0 to n.
 
     Returns:
@@ -127,8 +147,9 @@ def order_statistics(
 
     integers = jnp.iinfo(jnp.int32)
     bounds = ((jnp.int32(integers.min), jnp.int32(integers.max)),) * len(ranks)
-    # The first pass makes the constant bounds depend on the values: the carry of a loop keeps its
-    # type, and under `shard_map` that says whether it differs between devices.
+    # The first pass is outside the loop, because it makes the constant bounds depend on the values.
+    # The carry of a loop must keep its type, and under `shard_map` the type says whether the carry
+    # differs between devices.
     bounds = lax.fori_loop(1, 32, halve, halve(0, bounds))
     return tuple(
         jnp.where(rank == 0, jnp.inf, lax.bitcast_convert_type(_ordered(low), jnp.float32))
@@ -137,23 +158,23 @@ def order_statistics(
 
 
 def _ordered(bits: Int[Array, '*shape']) -> Int[Array, '*shape']:
-    """Maps the bits of floats to integers of the same order; its own inverse."""
+    """Maps the bits of floats to integers of the same order. It is its own inverse."""
     return jnp.where(bits < 0, bits ^ _SIGN_FLIP, bits)
 
 
 def masked_logsumexp(logits: Float[Array, ' n'], mask: Bool[Array, ' n']) -> Float[Array, '']:
-    """`log sum_{k in mask} exp(logits_k)`; `-inf` with zero gradient where nothing is left."""
+    """`log sum_{k in mask} exp(logits_k)`; `-inf` with zero gradient for an empty mask."""
     left = jnp.any(mask)
-    # The inner value is finite even for an empty mask: a NaN gradient would pass the outer `where`.
+    # The inner value must be finite for an empty mask: a NaN gradient would pass the outer `where`.
     total = jax.nn.logsumexp(jnp.where(mask, logits, jnp.where(left, -jnp.inf, 0.0)))
     return jnp.where(left, total, -jnp.inf)
 
 
 def default_block(n: int) -> int:
-    """Anchors at a time so that a block of their similarities with `n` rows stays small.
+    """Number of anchors in a block, so that their similarities with `n` rows take little memory.
 
-    On a CPU 4 MiB, of the order of its cache. Elsewhere 64 MiB, so that there is work for all cores
-    and batches of up to 2,048 images are not split at all.
+    A block takes 4 MiB on a CPU, about the size of its cache. On other devices it takes 64 MiB,
+    which keeps all cores busy and does not split batches of up to 2,048 images.
     """
     entries = 2**20 if jax.default_backend() == 'cpu' else 2**24
     return max(_LEAST_BLOCK, entries // n)
@@ -164,17 +185,16 @@ def map_anchors(
 ) -> Any:
     """Maps a function of one anchor over all of them, `block_size` at a time.
 
-    With blocks nothing of size `m x n` exists: the backward pass computes each block again instead
-    of keeping it.
+    With blocks, no array of size `m x n` exists: the backward pass computes each block again.
 
     Args:
-      function: takes one anchor, a tree of arrays without the axis m.
+      function: function of one anchor, a tree of arrays without the axis m.
       anchors: tree of arrays `[m, ...]`.
-      n: rows that an anchor is compared with.
-      block_size: anchors at a time, m or more for all at once; None for `default_block(n)`.
+      n: number of rows that an anchor is compared with.
+      block_size: anchors at a time; m or more for all at once, None for `default_block(n)`.
 
     Returns:
-      What `function` returns, stacked to `[m, ...]`.
+      The results of `function`, stacked to `[m, ...]`.
     """
     m = len(jax.tree.leaves(anchors)[0])
     if block_size is None:
@@ -183,6 +203,6 @@ def map_anchors(
         raise ValueError(f'block_size={block_size}: must be at least 1, or None for the default')
     if block_size >= m:
         return jax.vmap(function)(anchors)
-    # Inside a scan nothing can be merged across iterations, so the barriers against it only cost.
+    # XLA cannot merge operations across iterations of a scan, so barriers against that only cost.
     function = jax.checkpoint(function, prevent_cse=False)
     return lax.map(function, anchors, batch_size=block_size)

@@ -1,4 +1,4 @@
-"""Meshes with explicit axes: the sharding inside our functions is left to the compiler."""
+"""Meshes with explicit axes: inside our functions the compiler chooses the shardings."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -12,10 +12,10 @@ __all__ = ['compiler_sharded']
 def compiler_sharded(function: Callable) -> Callable:
     """Lets the compiler choose the shardings inside `function`, whatever the axes of the mesh.
 
-    On explicit axes JAX asks for the sharding of every gather, slice and product that mixes
+    On explicit axes, JAX asks for the sharding of every gather, slice and product that mixes
     sharded dimensions, and an all-pairs comparison consists of little else. Results are replicated
-    over these axes. Without such axes `function` is called as it is. A call outside of `jit` needs
-    `jax.set_mesh`, like most others of JAX on such arrays.
+    over these axes. Without explicit axes, `function` is called as it is. Outside of `jit`, a call
+    needs `jax.set_mesh`, like most JAX functions on such arrays.
     """
 
     @functools.wraps(function)
@@ -38,6 +38,6 @@ def compiler_sharded(function: Callable) -> Callable:
 
 
 def _mesh(arrays: Sequence[jax.Array]) -> AbstractMesh:
-    """The mesh of the context, or else that of the arrays, which may be empty."""
+    """The mesh of the context if there is one, else the mesh of the arrays, which may be empty."""
     meshes = [jax.sharding.get_abstract_mesh(), *(jax.typeof(x).sharding.mesh for x in arrays)]
     return next((mesh for mesh in meshes if not mesh.empty), meshes[0])

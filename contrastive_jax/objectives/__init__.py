@@ -1,16 +1,13 @@
 """Losses and pair selection: pure functions of arrays."""
 
 from contrastive_jax.objectives.baselines import debiased, decoupled, hard_negative, supervised
-from contrastive_jax.objectives.contrast import nt_xent, spectral
+from contrastive_jax.objectives.contrast import info_nce, nt_xent, spectral
 from contrastive_jax.objectives.pairs import (
     DifficultBand,
+    QueueBand,
     different_class_share,
     difficult_band,
     difficult_pairs,
-)
-from contrastive_jax.objectives.queue import (
-    QueueBand,
-    info_nce,
     queue_band,
     queue_different_class_share,
 )

@@ -1,8 +1,8 @@
-"""Losses that the treatments are compared with: debiased, hard negatives, decoupled, supervised.
+"""Published losses to compare with: debiased, hard negatives, decoupled, supervised.
 
 Axes: b images of this device, m = 2b local anchors, n rows of all devices, d embedding.
 In every formula `s` are the cosines, `t` the temperature, j is the positive of anchor i, and k runs
-over its `N = n - 2` negatives. Gradients under `axis_name` as in `nt_xent`.
+over its `N = n - 2` negatives. Gradients under `axis_name` are as in `nt_xent`.
 """
 
 import jax
@@ -10,13 +10,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from contrastive_jax.numerics import Scalar, compiler_sharded, masked_logsumexp, unit_rows
-from contrastive_jax.objectives._batch import (
+from contrastive_jax.numerics import Scalar, compiler_sharded, gather, masked_logsumexp, unit_rows
+from contrastive_jax.objectives._compare import (
     Metrics,
     check_positive,
-    gather,
     mean_over_anchors,
     positive_similarities,
+    within_batch,
 )
 
 __all__ = ['debiased', 'decoupled', 'hard_negative', 'supervised']
@@ -40,22 +40,22 @@ def hard_negative(
       `G = max((R - N tau_plus p) / (1 - tau_plus), N exp(-1 / t))`,
       `loss = mean_i -log(p / (p + G))`.
 
-    The weights are functions of the embeddings as well: the gradient flows through them.
+    The weights depend on the embeddings too, and the gradient flows through them.
 
     Args:
       embeddings: `[m, d]` projector outputs, not normalised, view 1 and then view 2.
       temperature: `t > 0`.
-      tau_plus: in [0, 1), chance that a negative is of the anchor's class.
-      beta: concentration on hard negatives, at least 0; 0 weighs all alike.
+      tau_plus: in [0, 1), probability that a negative is of the anchor's class.
+      beta: concentration on hard negatives, at least 0. With 0 all weights are equal.
       axis_name: mapped axis over which the negatives are global; None on one device.
-      block_size: anchors at a time, to bound the memory; None for `numerics.default_block`.
+      block_size: anchors at a time, which bounds the memory; None for `numerics.default_block`.
 
     Returns:
-      The loss, the mean over the anchors of all devices, and the metric `positive_similarity`
-      (mean cosine, in [-1, 1]).
+      The loss, which is the mean over the anchors of all devices, and the metric
+      `positive_similarity` (mean cosine, in [-1, 1]).
 
     Raises:
-      ValueError: a temperature, chance or concentration out of range, or an odd number of rows.
+      ValueError: `temperature`, `tau_plus` or `beta` out of range, or an odd number of rows.
 
     Source: Robinson et al. 2021.
     """
@@ -76,15 +76,14 @@ def hard_negative(
         log_g = jnp.maximum(_log_difference(mean, false) - jnp.log1p(-tau_plus), -1 / temperature)
         return jax.nn.softplus(jnp.log(n - 2.0) + log_g - positive), {}
 
-    return mean_over_anchors(
-        anchor_loss, unit_rows(embeddings), axis_name=axis_name, block_size=block_size
-    )
+    comparison = within_batch(unit_rows(embeddings), axis_name)
+    return mean_over_anchors(anchor_loss, comparison, axis_name=axis_name, block_size=block_size)
 
 
 def _log_difference(a: Float[Array, ''], b: Float[Array, '']) -> Float[Array, '']:
-    """`log(exp(a) - exp(b))`; `-inf` with zero gradient where that is not above zero."""
+    """`log(exp(a) - exp(b))`; `-inf` with zero gradient where `a <= b`."""
     above = a > b
-    # The inner value is finite on both sides: a NaN gradient would pass the outer `where`.
+    # The inner value must be finite on both sides: a NaN gradient would pass the outer `where`.
     gap = jnp.where(above, a - b, 1.0)
     return jnp.where(above, a + jax.nn.log1mexp(gap), -jnp.inf)
 
@@ -128,19 +127,19 @@ def decoupled(
       `loss = mean_i [ -w_i s_ij / t + log sum_k exp(s_ik / t) ]`,
 
     `w = 1`, or `w_i = 2 - exp(s_ij / weight_temperature) / mean_i exp(s_ij / weight_temperature)`
-    without gradient, which favours images whose views are still far apart.
+    without gradient. The weights favour images whose views are still far apart.
 
     Args:
       embeddings: `[m, d]` projector outputs, not normalised, view 1 and then view 2.
       temperature: `t > 0`.
-      weight_temperature: `> 0`, 0.5 in the source; None for equal weights.
+      weight_temperature: `> 0`; the source uses 0.5. None gives equal weights.
       axis_name: mapped axis over which the negatives are global; None on one device.
-      block_size: anchors at a time, to bound the memory; None for `numerics.default_block`.
+      block_size: anchors at a time, which bounds the memory; None for `numerics.default_block`.
 
     Returns:
-      The loss, the mean over the anchors of all devices, which may be below zero, and the metric
-      `positive_similarity` (mean cosine, in [-1, 1]). A single image has no negatives: its sum
-      counts as 1.
+      The loss, which is the mean over the anchors of all devices and may be below zero, and the
+      metric `positive_similarity` (mean cosine, in [-1, 1]). A single image has no negatives, and
+      its sum counts as 1.
 
     Raises:
       ValueError: a temperature that is not positive, or an odd number of rows.
@@ -154,7 +153,7 @@ def decoupled(
         check_positive(weight_temperature=weight_temperature)
         own = lax.stop_gradient(positive_similarities(unit))
         everyone = gather(own, axis_name)
-        # Subtracted from the cosines, the largest costs no digits, as it would from the exponents.
+        # Subtracting the largest from the cosines costs no digits; from the exponents it would.
         own, everyone = (
             jnp.exp((some - jnp.max(everyone)) / weight_temperature) for some in (own, everyone)
         )
@@ -165,7 +164,13 @@ def decoupled(
         total = masked_logsumexp(similarity / temperature, anchor.negatives(n)) if n > 2 else 0.0
         return total - weight * positive / temperature, {}
 
-    return mean_over_anchors(anchor_loss, unit, weights, axis_name=axis_name, block_size=block_size)
+    return mean_over_anchors(
+        anchor_loss,
+        within_batch(unit, axis_name),
+        weights,
+        axis_name=axis_name,
+        block_size=block_size,
+    )
 
 
 @compiler_sharded
@@ -181,18 +186,18 @@ def supervised(
 
       `loss = mean_i [ log sum_{k != i} exp(s_ik / t) - mean_{k != i, y_k = y_i} s_ik / t ]`.
 
-    Where every image is a class of its own this is NT-Xent.
+    If every image has a class of its own, this is NT-Xent.
 
     Args:
       embeddings: `[m, d]` projector outputs, not normalised, view 1 and then view 2.
       labels: `[m]` class of each row, the same for both views of an image.
       temperature: `t > 0`.
       axis_name: mapped axis over which the rows are global; None on one device.
-      block_size: anchors at a time, to bound the memory; None for `numerics.default_block`.
+      block_size: anchors at a time, which bounds the memory; None for `numerics.default_block`.
 
     Returns:
-      The loss, the mean over the anchors of all devices, and the metric `positive_similarity`
-      (mean cosine of the two views of an image, in [-1, 1]).
+      The loss, which is the mean over the anchors of all devices, and the metric
+      `positive_similarity` (mean cosine of the two views of an image, in [-1, 1]).
 
     Raises:
       ValueError: a temperature that is not positive, or an odd number of rows.
@@ -208,6 +213,7 @@ def supervised(
         attraction = jnp.mean(logits, where=others & (classes == label))
         return masked_logsumexp(logits - attraction, others), {}
 
+    comparison = within_batch(unit_rows(embeddings), axis_name)
     return mean_over_anchors(
-        anchor_loss, unit_rows(embeddings), labels, axis_name=axis_name, block_size=block_size
+        anchor_loss, comparison, labels, axis_name=axis_name, block_size=block_size
     )

@@ -1,17 +1,28 @@
-"""The losses with the paper's treatments of difficult pairs: NT-Xent and the spectral loss.
+"""The losses with the paper's treatments of difficult pairs: NT-Xent, InfoNCE and spectral loss.
 
-Axes: b images of this device, m = 2b local anchors, n rows of all devices, d embedding.
+Axes: b images of this device, m local anchors (m = 2b within a batch), n rows of all devices or of
+the queue, d embedding.
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from contrastive_jax.numerics import Scalar, compiler_sharded, masked_logsumexp, unit_rows
-from contrastive_jax.objectives._batch import Metrics, check_positive, mean_over_anchors
-from contrastive_jax.objectives.pairs import Pairs, selection
+from contrastive_jax.objectives._compare import (
+    Comparison,
+    Metrics,
+    QueueAnchors,
+    check_positive,
+    mean_over_anchors,
+    within_batch,
+)
+from contrastive_jax.objectives.pairs import Pairs, QueuePairs, selection
 
-__all__ = ['nt_xent', 'spectral']
+__all__ = ['info_nce', 'nt_xent', 'spectral']
 
 
 @compiler_sharded
@@ -33,25 +44,27 @@ def nt_xent(
 
       `loss = mean_i [ -s_ij / tau + log sum_{k != i} exp(l_ik) ]`, j the positive of i.
 
-    Selected pairs leave the sum where `remove` is set; the positive is never selected.
+    With `remove`, the sum is without the selected pairs. The positive is never selected.
 
     Args:
       embeddings: `[m, d]` projector outputs, not normalised, view 1 and then view 2.
       temperature: `tau > 0`.
       pairs: a `DifficultBand`, a matrix `[m, n]`, `'all'` for every negative, or None.
       remove: leave the selected pairs out.
-      margin: `sigma >= 0`, added to the cosine of a selected pair; above 0 pushes it apart harder.
-      temperature_scale: `rho > 0`, times the temperature of a selected pair; below 1 pushes harder.
+      margin: `sigma >= 0`, added to the cosine of a selected pair. A larger margin pushes the pair
+        apart harder.
+      temperature_scale: `rho > 0`, multiplies the temperature of a selected pair. A value below 1
+        pushes the pair apart harder.
       axis_name: mapped axis over which the negatives are global; None on one device.
-      block_size: anchors at a time, to bound the memory; None for `numerics.default_block`.
+      block_size: anchors at a time, which bounds the memory; None for `numerics.default_block`.
 
     Returns:
-      The loss, the mean over the anchors of all devices, and the metrics `positive_similarity`
-      (mean cosine, in [-1, 1]) and `selected_share` (of all negatives, in [0, 1]). Under
-      `axis_name` average the gradients of parameters over the devices, as in any data-parallel
-      step; this holds in `jax.pmap` and in `jax.shard_map`, with and without `check_vma`. The
-      gradient of a device's own rows, taken inside, is that of the mean loss with `check_vma`,
-      and that times the number of devices without it and in `jax.pmap`.
+      The loss, which is the mean over the anchors of all devices, and the metrics
+      `positive_similarity` (mean cosine, in [-1, 1]) and `selected_share` (of all negatives, in
+      [0, 1]). Under `axis_name`, average the gradients of parameters over the devices, as in any
+      data-parallel step; this holds in `jax.pmap` and in `jax.shard_map`, with and without
+      `check_vma`. The gradient of a device's own rows, taken inside, is that of the mean loss with
+      `check_vma`, and that times the number of devices without it and in `jax.pmap`.
 
     Raises:
       ValueError: a temperature or scale that is not positive, or an odd number of rows.
@@ -59,52 +72,108 @@ def nt_xent(
     Source: Section 5, Eqs. 11 and 13-15; Chen et al. 2020.
     """
     check_positive(temperature=temperature, temperature_scale=temperature_scale)
-    cuts, select = selection(pairs, axis_name)
-
-    def anchor_loss(anchor, similarity, positive, cut):
-        negative = anchor.negatives(len(similarity))
-        chosen = select(cut, negative)
-        loss = contrast(
-            similarity,
-            positive,
-            negative,
-            chosen,
-            temperature=temperature,
-            remove=remove,
-            margin=margin,
-            temperature_scale=temperature_scale,
-        )
-        return loss, {'selected_share': share(chosen, negative)}
-
-    return mean_over_anchors(
-        anchor_loss, unit_rows(embeddings), cuts, axis_name=axis_name, block_size=block_size
+    return _cross_entropy(
+        within_batch(unit_rows(embeddings), axis_name),
+        pairs,
+        _Treatment(remove, margin, temperature_scale),
+        temperature,
+        axis_name,
+        block_size,
     )
 
 
-def contrast(
-    similarity: Float[Array, ' n'],
-    positive: Float[Array, ''],
-    negative: Bool[Array, ' n'],
-    chosen: Bool[Array, ' n'],
+@compiler_sharded
+def info_nce(
+    queries: Float[Array, 'm d'],
+    keys: Float[Array, 'm d'],
+    queue: Float[Array, 'n d'],
     *,
     temperature: Scalar,
-    remove: bool,
-    margin: Scalar,
-    temperature_scale: Scalar,
-) -> Float[Array, '']:
-    """The loss of one anchor against its negatives, those chosen treated; arguments as `nt_xent`.
+    pairs: QueuePairs = None,
+    remove: bool = False,
+    margin: Scalar = 0.0,
+    temperature_scale: Scalar = 1.0,
+    axis_name: str | None = None,
+    block_size: int | None = None,
+) -> tuple[Float[Array, ''], Metrics]:
+    """InfoNCE of each query against its key and the queue, with the treatments of `nt_xent`.
+
+    With `s_i` the cosine of a query and its key, and `l_ik` as in `nt_xent` over the rows of the
+    queue,
+
+      `loss = mean_i [ -s_i / tau + log( exp(s_i / tau) + sum_k exp(l_ik) ) ]`.
 
     Args:
-      similarity: `[n]` cosines with all rows.
-      positive: that with the positive.
-      negative: `[n]` the rows that are negatives.
-      chosen: `[n]` those of them that are treated.
+      queries: `[m, d]` projector outputs, not normalised.
+      keys: `[m, d]` projector outputs of the momentum encoder for the other view. No gradient flows
+        to them.
+      queue: `[n, d]` keys of earlier steps, the same on all devices. No gradient flows to them.
+      temperature: `tau > 0`.
+      pairs: a `QueueBand`, a matrix `[m, n]`, `'all'` for every row of the queue, or None.
+      remove: leave the selected pairs out.
+      margin: `sigma >= 0`, added to the cosine of a selected pair.
+      temperature_scale: `rho > 0`, multiplies the temperature of a selected pair.
+      axis_name: mapped axis over which the mean is taken; None on one device.
+      block_size: anchors at a time, which bounds the memory; None for `numerics.default_block`.
+
+    Returns:
+      The loss and the metrics, as `nt_xent`.
+
+    Raises:
+      ValueError: a temperature or scale that is not positive.
+
+    Source: He et al. 2020, "Momentum contrast", Eq. 1; Chen et al. 2020, "MoCo v2"; Section 5 and
+      Table 5 for the treatments.
     """
-    treated = (similarity + margin) / (temperature * temperature_scale)
-    logits = jnp.where(chosen, treated, similarity / temperature)
-    kept = negative & ~chosen if remove else negative
-    # -positive + log(e^positive + sum of negatives) without the difference of large numbers.
-    return jax.nn.softplus(masked_logsumexp(logits, kept) - positive / temperature)
+    check_positive(temperature=temperature, temperature_scale=temperature_scale)
+    anchors, rows = unit_rows(queries), unit_rows(lax.stop_gradient(queue))
+    positives = jnp.sum(anchors * unit_rows(lax.stop_gradient(keys)), axis=-1)
+    return _cross_entropy(
+        Comparison(QueueAnchors(anchors), rows, positives),
+        pairs,
+        _Treatment(remove, margin, temperature_scale),
+        temperature,
+        axis_name,
+        block_size,
+    )
+
+
+class _Treatment(NamedTuple):
+    """What happens to the selected pairs; the fields are arguments of `nt_xent`."""
+
+    remove: bool
+    margin: Scalar
+    temperature_scale: Scalar
+
+    def kept(self, negative: Bool[Array, ' n'], chosen: Bool[Array, ' n']) -> Bool[Array, ' n']:
+        """Mask of the negatives that stay in the sum."""
+        return negative & ~chosen if self.remove else negative
+
+
+def _cross_entropy(
+    comparison: Comparison,
+    pairs: Pairs | QueuePairs,
+    treatment: _Treatment,
+    temperature: Scalar,
+    axis_name: str | None,
+    block_size: int | None,
+) -> tuple[Float[Array, ''], Metrics]:
+    """Softmax cross-entropy of the positive against the negatives, in a batch or with a queue."""
+    entries, select = selection(pairs, axis_name)
+
+    def anchor_loss(anchor, similarity, positive, entry):
+        negative = anchor.negatives(len(similarity))
+        chosen = select(entry, negative)
+        treated = (similarity + treatment.margin) / (temperature * treatment.temperature_scale)
+        logits = jnp.where(chosen, treated, similarity / temperature)
+        total = masked_logsumexp(logits, treatment.kept(negative, chosen))
+        # -positive + log(e^positive + sum of negatives) without the difference of large numbers.
+        loss = jax.nn.softplus(total - positive / temperature)
+        return loss, {'selected_share': _share(chosen, negative)}
+
+    return mean_over_anchors(
+        anchor_loss, comparison, entries, axis_name=axis_name, block_size=block_size
+    )
 
 
 @compiler_sharded
@@ -133,11 +202,12 @@ def spectral(
 
       `E[loss] = sum_xy (T . Abar - Mbar - F F^T)_xy^2 / T_xy + const`,
 
-    with `Mbar = sigma D^1/2 P D^1/2` and `T_xy = rho^p_xy`: multiply the square out, and the terms
-    with `F F^T` are `-2 w_xy s_xy + w_x w_y (s_xy^2 + 2 sigma p_xy s_xy) / T_xy`. So the margin
-    subtracts from the graph and the temperature multiplies it. Only the repulsion is treated, since
-    a positive is never selected; this is why `rho` divides the square and not the similarity, which
-    would multiply the graph by `rho^2`. Removal is the limit of a large `rho`: weight zero.
+    with `Mbar = sigma D^1/2 P D^1/2` and `T_xy = rho^p_xy`. To see this, expand the square: the
+    terms with `F F^T` are `-2 w_xy s_xy + w_x w_y (s_xy^2 + 2 sigma p_xy s_xy) / T_xy`. So the
+    margin subtracts from the graph, and the temperature multiplies it. Only the repulsion is
+    treated, because a positive is never selected. This is why `rho` divides the square and not the
+    similarity, which would multiply the graph by `rho^2`. Removal is the limit of a large `rho`,
+    which has weight zero.
 
     Args:
       embeddings: `[m, d]` projector outputs, not normalised, view 1 and then view 2.
@@ -147,12 +217,12 @@ def spectral(
       margin: `sigma >= 0`, added to the inner product of a selected pair.
       temperature_scale: `rho > 0`, divides the square of a selected pair.
       axis_name: mapped axis over which the negatives are global; None on one device.
-      block_size: anchors at a time, to bound the memory; None for `numerics.default_block`.
+      block_size: anchors at a time, which bounds the memory; None for `numerics.default_block`.
 
     Returns:
-      The loss, the mean over the anchors of all devices, and the metrics `positive_similarity`
-      (mean inner product of clipped rows, in [-mu, mu]) and `selected_share` (of the pairs k, in
-      [0, 1]). Gradients under `axis_name` as in `nt_xent`.
+      The loss, which is the mean over the anchors of all devices, and the metrics
+      `positive_similarity` (mean inner product of clipped rows, in [-mu, mu]) and `selected_share`
+      (of the pairs k, in [0, 1]). Gradients under `axis_name` are as in `nt_xent`.
 
     Raises:
       ValueError: `mu` or a scale that is not positive, or an odd number of rows.
@@ -161,32 +231,36 @@ def spectral(
     """
     check_positive(mu=mu, temperature_scale=temperature_scale)
     m = len(embeddings)
-    cuts, select = selection(pairs, axis_name)
+    treatment = _Treatment(remove, margin, temperature_scale)
+    entries, select = selection(pairs, axis_name)
 
-    def anchor_loss(anchor, similarity, positive, cut):
+    def anchor_loss(anchor, similarity, positive, entry):
         n = len(similarity)
         second_view = jnp.arange(n) % m >= m // 2
         compared = anchor.negatives(n) & (second_view == second_view[anchor.positive])
-        chosen = select(cut, compared)
+        chosen = select(entry, compared)
         treated = jnp.square(similarity + margin) / temperature_scale
         squares = jnp.where(chosen, treated, jnp.square(similarity))
-        kept = compared & ~chosen if remove else compared
         # Removed pairs still count in the mean, so that the weight of the others stays as it is.
-        repulsion = jnp.sum(squares, where=kept) / max(n // 2 - 1, 1)
-        return (repulsion - 2 * positive) / mu, {'selected_share': share(chosen, compared)}
+        repulsion = jnp.sum(squares, where=treatment.kept(compared, chosen)) / max(n // 2 - 1, 1)
+        return (repulsion - 2 * positive) / mu, {'selected_share': _share(chosen, compared)}
 
     return mean_over_anchors(
-        anchor_loss, _clipped_rows(embeddings, mu), cuts, axis_name=axis_name, block_size=block_size
+        anchor_loss,
+        within_batch(_clipped_rows(embeddings, mu), axis_name),
+        entries,
+        axis_name=axis_name,
+        block_size=block_size,
     )
 
 
 def _clipped_rows(rows: Float[Array, 'm d'], mu: Scalar) -> Float[Array, 'm d']:
-    """Shortens rows to length `sqrt(mu)`, in float32; shorter ones stay as they are."""
+    """Shortens rows that are longer than `sqrt(mu)` to that length, in float32."""
     rows = rows.astype(jnp.float32)
     long = jnp.sum(jnp.square(rows), axis=-1, keepdims=True) > mu
     return jnp.where(long, unit_rows(rows) * mu**0.5, rows)
 
 
-def share(chosen: Bool[Array, ' n'], of: Bool[Array, ' n']) -> Float[Array, '']:
-    """Share of the marked entries, 0 of none."""
+def _share(chosen: Bool[Array, ' n'], of: Bool[Array, ' n']) -> Float[Array, '']:
+    """Number of chosen entries over the number of marked ones; 0 where none is marked."""
     return jnp.sum(chosen, dtype=jnp.float32) / jnp.maximum(jnp.sum(of, dtype=jnp.float32), 1.0)

@@ -1,10 +1,10 @@
-"""Selection of difficult pairs, from the similarities of a batch alone.
+"""Selection of difficult pairs, from the similarities within a batch or with a queue.
 
-A pair is difficult where its similarity lies between two percentiles of its anchor's order: above
-them the two are taken for one class, below them for easily told apart. Percentiles count from the
-top: 0.1 is the most similar tenth.
+A pair is difficult where its similarity lies between two percentiles of its anchor's similarities.
+A pair above both is taken to be of one class; a pair below both is easy to tell apart. Percentiles
+count from the top: 0.1 is the most similar tenth.
 
-Axes: m local anchors, n rows of all devices, k features.
+Axes: m local anchors, n rows of all devices or of the queue, k features.
 Source: Section 5.1, Eq. 12.
 """
 
@@ -16,27 +16,41 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from contrastive_jax.numerics import (
+    COSINE_SLACK,
     Number,
     check_percentiles,
     compiler_sharded,
-    cosines,
+    gather,
     map_anchors,
     order_statistics,
     percentile_rank,
     unit_rows,
 )
-from contrastive_jax.objectives._batch import Anchors, anchors_and_rows, gather
+from contrastive_jax.objectives._compare import (
+    Anchors,
+    QueueAnchors,
+    anchors_and_rows,
+    batch_anchors,
+)
 
-__all__ = ['DifficultBand', 'different_class_share', 'difficult_band', 'difficult_pairs']
+__all__ = [
+    'DifficultBand',
+    'QueueBand',
+    'different_class_share',
+    'difficult_band',
+    'difficult_pairs',
+    'queue_band',
+    'queue_different_class_share',
+]
 
 
 class DifficultBand(NamedTuple):
     """The selection `low <= s_ij < high` in `O(m)` memory.
 
     Attributes:
-      features: `[m, k]` the features whose cosines are cut, not normalised, without gradient.
-      high: `[m]` `Sim_posHigh` of each anchor, `+inf` for percentile 0.
-      low: `[m]` `Sim_posLow` of each anchor.
+      features: `[m, k]` the features whose cosines are compared, not normalised, no gradient.
+      high: `[m]` upper threshold `Sim_posHigh` of each anchor, `+inf` for percentile 0.
+      low: `[m]` lower threshold `Sim_posLow` of each anchor.
     """
 
     features: Float[Array, 'm k']
@@ -44,13 +58,26 @@ class DifficultBand(NamedTuple):
     low: Float[Array, ' m']
 
 
-# A threshold is the cosine of some pair. Computed again, in other blocks or fused otherwise, that
-# cosine differs in its last bits, and without slack the pair itself would fall out of its band.
-# Other pairs are closer to a threshold than this about once in a million.
-_SLACK = 2.0**-21
+class QueueBand(NamedTuple):
+    """The selection `low <= s_ij < high` of pairs of an anchor and a row of the queue.
+
+    Attributes:
+      features: `[m, k]` the features of the anchors, not normalised, no gradient.
+      queue: `[n, k]` the features of the keys in the queue, not normalised, no gradient.
+      high: `[m]` upper threshold `Sim_posHigh` of each anchor, `+inf` for percentile 0.
+      low: `[m]` lower threshold `Sim_posLow` of each anchor.
+    """
+
+    features: Float[Array, 'm k']
+    queue: Float[Array, 'n k']
+    high: Float[Array, ' m']
+    low: Float[Array, ' m']
+
 
 # What a loss accepts as `pairs`: nothing, a band, a matrix, or every negative.
-Pairs = DifficultBand | Bool[Array, 'm n'] | Literal['all'] | None
+_Matrix = Bool[Array, 'm n']
+Pairs = DifficultBand | _Matrix | Literal['all'] | None
+QueuePairs = QueueBand | _Matrix | Literal['all'] | None
 
 
 def difficult_band(
@@ -61,20 +88,20 @@ def difficult_band(
     axis_name: str | None = None,
     block_size: int | None = None,
 ) -> DifficultBand:
-    """Exact thresholds of each anchor's difficult band.
+    """Exact thresholds of each anchor's difficult band within the batch.
 
     `Sim_q` of anchor i is the `ceil(q M)`-th largest cosine of its `M = n - 2` negatives.
 
     Args:
       features: `[m, k]` encoder features (before the projector), view 1 and then view 2.
-      pos_high: where the band begins, as a percentile from the top: 0.1 is the most similar tenth.
-        In [0, pos_low]; guide: one over the number of classes.
-      pos_low: where it ends, from the top too, in [pos_high, 1].
-      axis_name: mapped axis over which to gather the rows; None on one device.
+      pos_high: percentile at which the band begins, in [0, pos_low]. One over the number of classes
+        is a good first guess.
+      pos_low: percentile at which the band ends, in [pos_high, 1].
+      axis_name: mapped axis over which the rows are gathered; None on one device.
       block_size: anchors at a time; None for `numerics.default_block`.
 
     Returns:
-      The band, thresholds `[m]`. No gradient flows through it.
+      The band, with thresholds `[m]`. No gradient flows through it.
 
     Raises:
       ValueError: percentiles out of order, or an odd number of rows.
@@ -83,9 +110,43 @@ def difficult_band(
     """
     features = lax.stop_gradient(features).astype(jnp.float32)
     _, high, low = _map_bands(
-        lambda _, high, low: (), features, pos_high, pos_low, axis_name, block_size
+        lambda *_: (), features, None, pos_high, pos_low, axis_name, block_size
     )
     return DifficultBand(features, high, low)
+
+
+def queue_band(
+    features: Float[Array, 'm k'],
+    queue: Float[Array, 'n k'],
+    *,
+    pos_high: Number,
+    pos_low: Number,
+    block_size: int | None = None,
+) -> QueueBand:
+    """Exact thresholds of each anchor's difficult band in the queue.
+
+    `Sim_q` of anchor i is the `ceil(q n)`-th largest of its cosines with the queue, whose rows are
+    all negatives.
+
+    Args:
+      features: `[m, k]` encoder features of the queries, before the projector.
+      queue: `[n, k]` encoder features of the keys in the queue.
+      pos_high: percentile at which the band begins, in [0, pos_low]. One over the number of classes
+        is a good first guess.
+      pos_low: percentile at which the band ends, in [pos_high, 1].
+      block_size: anchors at a time; None for `numerics.default_block`.
+
+    Returns:
+      The band, with thresholds `[m]`. No gradient flows through it.
+
+    Raises:
+      ValueError: percentiles out of order.
+
+    Source: Section 5.1, Eq. 12, with the queue in place of the batch.
+    """
+    features, queue = (lax.stop_gradient(x).astype(jnp.float32) for x in (features, queue))
+    _, high, low = _map_bands(lambda *_: (), features, queue, pos_high, pos_low, None, block_size)
+    return QueueBand(features, queue, high, low)
 
 
 def difficult_pairs(
@@ -98,8 +159,8 @@ def difficult_pairs(
 ) -> Bool[Array, 'm n']:
     """The selection matrix `p_ij = 1[Sim_posLow <= s_ij < Sim_posHigh]`.
 
-    The same as `difficult_band` as a matrix: for small batches, tests and pictures. Arguments and
-    errors are those of `difficult_band`.
+    The same selection as `difficult_band`, as a matrix: for small batches, tests and pictures.
+    Arguments and errors are those of `difficult_band`.
 
     Returns:
       `[m, n]`; an anchor itself and its positive are never selected.
@@ -109,6 +170,7 @@ def difficult_pairs(
     selected, _, _ = _map_bands(
         lambda candidates, high, low: (low <= candidates) & (candidates < high),
         lax.stop_gradient(features),
+        None,
         pos_high,
         pos_low,
         axis_name,
@@ -118,22 +180,59 @@ def difficult_pairs(
 
 
 @compiler_sharded
-def _map_bands(function, features, pos_high, pos_low, axis_name, block_size):
-    """Maps `function(candidates, high, low)` over the anchors and returns it with the thresholds.
+def _map_bands(function, features, queue, pos_high, pos_low, axis_name, block_size):
+    """Maps `function(candidates, high, low)` over the anchors; returns its results and thresholds.
 
-    `candidates` `[n]` are the cosines of an anchor, `-inf` at itself and its positive.
+    `candidates` `[n]` are the cosines of an anchor, `-inf` where a row is not a negative.
     """
     check_percentiles(pos_high, pos_low)
-    anchors, rows = anchors_and_rows(unit_rows(features), axis_name)
+    anchors, rows = _unit_anchors_and_rows(features, axis_name, queue)
     n = len(rows)
-    ranks = [percentile_rank(percentile, n - 2) for percentile in (pos_high, pos_low)]
+    negatives = n if queue is not None else n - 2
+    ranks = [percentile_rank(percentile, negatives) for percentile in (pos_high, pos_low)]
 
     def band(anchor: Anchors):
-        candidates = jnp.where(anchor.negatives(n), cosines(rows, rows[anchor.index]), -jnp.inf)
+        candidates = jnp.where(anchor.negatives(n), anchor.similarities(rows), -jnp.inf)
         high, low = order_statistics(candidates, ranks)
         return function(candidates, high, low), high, low
 
     return map_anchors(band, anchors, n, block_size)
+
+
+def _unit_anchors_and_rows(features, axis_name, queue):
+    """Anchors and rows of normalised features."""
+    return anchors_and_rows(
+        unit_rows(features), axis_name, None if queue is None else unit_rows(queue)
+    )
+
+
+def selection(
+    pairs: Pairs | QueuePairs, axis_name: str | None
+) -> tuple[Any, Callable[[Any, Bool[Array, ' n']], Bool[Array, ' n']]]:
+    """Brings every form of `pairs` to one: a tree with an entry for each anchor, and a function.
+
+    Returns:
+      A tree of arrays `[m, ...]`, and a function that takes one anchor's entry of it and the mask
+      of its negatives `[n]`, and returns the mask of the selected negatives `[n]`.
+    """
+    if pairs is None:
+        return (), lambda _, negative: jnp.zeros_like(negative)
+    if isinstance(pairs, str):
+        if pairs != 'all':
+            raise ValueError(f"pairs={pairs!r}: need a band, a matrix, 'all' or None")
+        return (), lambda _, negative: negative
+    if not isinstance(pairs, DifficultBand | QueueBand):
+        return pairs, lambda row, negative: row & negative
+
+    queue = pairs.queue if isinstance(pairs, QueueBand) else None
+    anchors, rows = _unit_anchors_and_rows(pairs.features, axis_name, queue)
+
+    def select(entry, negative):
+        anchor, high, low = entry
+        similarity = anchor.similarities(rows) + COSINE_SLACK
+        return (low <= similarity) & (similarity < high) & negative
+
+    return (anchors, pairs.high, pairs.low), select
 
 
 @compiler_sharded
@@ -144,7 +243,7 @@ def different_class_share(
     axis_name: str | None = None,
     block_size: int | None = None,
 ) -> Float[Array, '']:
-    """Share of the selected pairs that truly differ in class; labels serve for this alone.
+    """Share of the selected pairs whose images differ in class. Labels serve for this alone.
 
     `sum_ij p_ij 1[y_i != y_j] / sum_ij p_ij`, over the pairs with two known classes, and over the
     anchors of all devices.
@@ -160,68 +259,51 @@ def different_class_share(
 
     Source: Section 5.4, Fig. 4c.
     """
-    classes = gather(labels, axis_name)
-    # Only the places of the anchors are needed here, so any column will do for their rows.
-    anchors, _ = anchors_and_rows(labels[:, None].astype(jnp.float32), axis_name)
-    cuts, select = selection(pairs, axis_name)
+    anchors, classes = batch_anchors(len(labels), axis_name), gather(labels, axis_name)
+    return _different_share(pairs, anchors, labels, classes, axis_name, block_size)
+
+
+@compiler_sharded
+def queue_different_class_share(
+    pairs: QueuePairs,
+    labels: Int[Array, ' m'],
+    queue_labels: Int[Array, ' n'],
+    *,
+    axis_name: str | None = None,
+    block_size: int | None = None,
+) -> Float[Array, '']:
+    """Share of the selected pairs that differ in class, as `different_class_share`, in the queue.
+
+    Args:
+      pairs: the selection, as in `info_nce`.
+      labels: `[m]` class of each anchor, -1 where it is unknown.
+      queue_labels: `[n]` class of each row of the queue, -1 where it is unknown. In the first steps
+        most rows are random directions without a class.
+      axis_name: mapped axis; None on one device.
+      block_size: anchors at a time; None for `numerics.default_block`.
+
+    Returns:
+      Scalar in [0, 1]; NaN where no selected pair has two known classes.
+    """
+    # Negatives are counted, and not compared: any column will do for the rows of the anchors.
+    anchors = QueueAnchors(labels[:, None].astype(jnp.float32))
+    return _different_share(pairs, anchors, labels, queue_labels, axis_name, block_size)
+
+
+def _different_share(pairs, anchors, labels, classes, axis_name, block_size):
+    """Share of the selected pairs of known classes that differ in class."""
+    n = len(classes)
+    entries, select = selection(pairs, axis_name)
 
     def counts(inputs):
-        anchor, label, cut = inputs
-        return class_counts(select(cut, anchor.negatives(len(classes))), label, classes)
+        anchor, label, entry = inputs
+        known = select(entry, anchor.negatives(n)) & (classes >= 0) & (label >= 0)
+        return jnp.sum(known & (classes != label)), jnp.sum(known)
 
     different, known = (
         jnp.sum(count.astype(jnp.float32))
-        for count in map_anchors(counts, (anchors, labels, cuts), len(classes), block_size)
+        for count in map_anchors(counts, (anchors, labels, entries), n, block_size)
     )
     if axis_name is not None:
         different, known = lax.psum((different, known), axis_name)
     return different / known
-
-
-def class_counts(
-    chosen: Bool[Array, ' n'], label: Int[Array, ''], classes: Int[Array, ' n']
-) -> tuple[Int[Array, ''], Int[Array, '']]:
-    """Counts the chosen pairs of one anchor that differ in class, and those of known classes.
-
-    Args:
-      chosen: `[n]` rows that the anchor is paired with.
-      label: class of the anchor, -1 where it is unknown.
-      classes: `[n]` class of each row, -1 where it is unknown.
-    """
-    known = chosen & (classes >= 0) & (label >= 0)
-    return jnp.sum(known & (classes != label)), jnp.sum(known)
-
-
-def selection(
-    pairs: Pairs, axis_name: str | None
-) -> tuple[Any, Callable[[Any, Bool[Array, ' n']], Bool[Array, ' n']]]:
-    """Brings every form of `pairs` to one: what each anchor needs, and a function that uses it.
-
-    Returns:
-      A tree of arrays `[m, ...]`, and a function of one anchor's share of it and of its negatives
-      `[n]` that returns which of those are selected, `[n]`.
-    """
-    if pairs is None:
-        return (), lambda _, negative: jnp.zeros_like(negative)
-    if isinstance(pairs, str):
-        if pairs != 'all':
-            raise ValueError(f"pairs={pairs!r}: need a DifficultBand, a matrix, 'all' or None")
-        return (), lambda _, negative: negative
-    if not isinstance(pairs, DifficultBand):
-        return pairs, lambda row, negative: row & negative
-
-    anchors, rows = anchors_and_rows(unit_rows(pairs.features), axis_name)
-
-    def select(cut, negative):
-        index, high, low = cut
-        return in_band(cosines(rows, rows[index]), high, low) & negative
-
-    return (anchors.index, pairs.high, pairs.low), select
-
-
-def in_band(
-    similarity: Float[Array, ' n'], high: Float[Array, ''], low: Float[Array, '']
-) -> Bool[Array, ' n']:
-    """`low <= s < high` of cosines that are computed a second time."""
-    similarity = similarity + _SLACK
-    return (low <= similarity) & (similarity < high)

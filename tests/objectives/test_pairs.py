@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contrastive_jax.objectives import different_class_share, difficult_band, difficult_pairs
-from contrastive_jax.objectives._batch import anchors_and_rows
+from contrastive_jax.objectives._compare import anchors_and_rows
 from contrastive_jax.objectives.pairs import selection
 from tests.objectives import references
 from tests.objectives.checks import normal, quick_jit

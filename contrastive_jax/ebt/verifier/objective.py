@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float
 
 from contrastive_jax.numerics import Number, Scalar
-from contrastive_jax.objectives._batch import Metrics
+from contrastive_jax.objectives._compare import Metrics
 
 __all__ = ['compatibility_loss', 'pair_nce', 'thinking_start', 'verification_loss']
 

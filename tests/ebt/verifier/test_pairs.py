@@ -10,9 +10,9 @@ from contrastive_jax.ebt.verifier.pairs import band_pairs, mutual_neighbours, ne
 from contrastive_jax.ebt.verifier.rerank import k_reciprocal
 from contrastive_jax.ebt.verifier.scores import energy_scores
 from contrastive_jax.graph import sample_difficulty
-from contrastive_jax.graph._inputs import directions
+from contrastive_jax.graph._inputs import unit_rows
 
-UNIT = directions(np.random.default_rng(0).standard_normal((41, 6))).astype(np.float32)
+UNIT = unit_rows(np.random.default_rng(0).standard_normal((41, 6))).astype(np.float32)
 
 
 def test_the_whole_band_is_that_of_the_graph():
@@ -65,7 +65,7 @@ def test_without_residual_the_score_is_system_1s():
 def test_k_reciprocal_prefers_shared_neighbours():
     rng = np.random.default_rng(1)
     centres = np.repeat(np.eye(2), 15, axis=0)
-    unit = directions(centres + 0.3 * rng.standard_normal((30, 2)))
+    unit = unit_rows(centres + 0.3 * rng.standard_normal((30, 2)))
     i, j = np.triu_indices(30, 1)
     same = (i < 15) == (j < 15)
     found = k_reciprocal(unit, i, j, k1=10, k2=3)

@@ -1,0 +1,147 @@
+"""The comparison behind every loss: anchors against the rows of the batch, or of a queue.
+
+Axes: b images of this device, m local anchors, n rows that they are compared with, d embedding. In
+a batch m = 2b (view 1, then view 2) and n = devices * m.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from contrastive_jax.numerics import Scalar, cosines, gather, map_anchors
+
+Metrics = dict[str, Float[Array, '']]
+
+
+class BatchAnchors(NamedTuple):
+    """Anchors that are rows of the batch; the anchor and its positive are no negatives.
+
+    Stored as indices: if each anchor brought its row, the rows and their gradient would exist
+    twice.
+
+    Attributes:
+      index: `[m]` index of each anchor among the n rows.
+      positive: `[m]` index of its positive, the other view of its image.
+    """
+
+    index: Int[Array, '*m']
+    positive: Int[Array, '*m']
+
+    def similarities(self, rows: Float[Array, 'n d']) -> Float[Array, ' n']:
+        """Inner products of one anchor with all rows."""
+        return cosines(rows, rows[self.index])
+
+    def negatives(self, n: int) -> Bool[Array, ' n']:
+        """Mask of the rows that are negatives of one anchor."""
+        rows = jnp.arange(n)
+        return (rows != self.index) & (rows != self.positive)
+
+
+class QueueAnchors(NamedTuple):
+    """Anchors that are compared with a queue; all its rows are negatives.
+
+    Attributes:
+      row: `[m, d]` the anchors themselves.
+    """
+
+    row: Float[Array, '*m d']
+
+    def similarities(self, rows: Float[Array, 'n d']) -> Float[Array, ' n']:
+        """Inner products of one anchor with all rows."""
+        return cosines(rows, self.row)
+
+    def negatives(self, n: int) -> Bool[Array, ' n']:
+        """Mask of the rows that are negatives of one anchor."""
+        return jnp.ones(n, bool)
+
+
+Anchors = BatchAnchors | QueueAnchors
+
+
+class Comparison(NamedTuple):
+    """What a loss compares.
+
+    Attributes:
+      anchors: m anchors of this device.
+      rows: `[n, d]` the rows that they are compared with.
+      positives: `[m]` inner product of each anchor with its positive.
+    """
+
+    anchors: Anchors
+    rows: Float[Array, 'n d']
+    positives: Float[Array, ' m']
+
+
+def batch_anchors(m: int, axis_name: str | None) -> BatchAnchors:
+    """The m local rows as anchors among the rows of all devices."""
+    if m % 2 or m == 0:
+        raise ValueError(f'got {m} rows: need an even number, all of view 1 and then all of view 2')
+    first = 0 if axis_name is None else lax.axis_index(axis_name) * m
+    index = jnp.arange(m)
+    return BatchAnchors(first + index, first + (index + m // 2) % m)
+
+
+def anchors_and_rows(
+    local: Float[Array, 'm d'],
+    axis_name: str | None,
+    queue: Float[Array, 'n d'] | None = None,
+) -> tuple[Anchors, Float[Array, 'n d']]:
+    """Local rows as anchors, and the rows of the queue, or else of all devices."""
+    if queue is not None:
+        return QueueAnchors(local), queue
+    return batch_anchors(len(local), axis_name), gather(local, axis_name)
+
+
+def within_batch(local: Float[Array, 'm d'], axis_name: str | None) -> Comparison:
+    """Compares local rows with those of all devices; the positive is the other view."""
+    return Comparison(*anchors_and_rows(local, axis_name), positive_similarities(local))
+
+
+def positive_similarities(local: Float[Array, 'm d']) -> Float[Array, ' m']:
+    """Inner product of each row with the other view of its image."""
+    return jnp.sum(local * jnp.roll(local, len(local) // 2, axis=0), axis=-1)
+
+
+def mean_over_anchors(
+    anchor_loss: Callable[..., tuple[Float[Array, ''], Metrics]],
+    comparison: Comparison,
+    per_anchor: Any = (),
+    *,
+    axis_name: str | None,
+    block_size: int | None,
+) -> tuple[Float[Array, ''], Metrics]:
+    """Mean of a loss and its metrics over the anchors of all devices.
+
+    Args:
+      anchor_loss: returns the loss and the metrics of one anchor. Its arguments are the anchor, its
+        similarities with all rows `[n]`, that with its positive, and its entry of `per_anchor`.
+      comparison: the anchors and the rows, already scaled.
+      per_anchor: tree of arrays `[m, ...]`.
+      axis_name: mapped axis over which the mean is taken; None on one device.
+      block_size: anchors at a time; None for `numerics.default_block`.
+
+    Returns:
+      The loss and the metrics. `positive_similarity` is the mean over the positives.
+    """
+    anchors, rows, positives = comparison
+
+    def of_anchor(inputs):
+        anchor, positive, own = inputs
+        return anchor_loss(anchor, anchor.similarities(rows), positive, own)
+
+    losses, metrics = map_anchors(
+        of_anchor, (anchors, positives, per_anchor), len(rows), block_size
+    )
+    metrics = {'positive_similarity': positives, **metrics}
+    means = jnp.mean(losses), {name: jnp.mean(metric) for name, metric in metrics.items()}
+    return means if axis_name is None else lax.pmean(means, axis_name)
+
+
+def check_positive(**values: Scalar) -> None:
+    """Raises ValueError for a number that is not above zero. Traced values are not checked."""
+    for name, value in values.items():
+        if isinstance(value, int | float) and not value > 0:
+            raise ValueError(f'{name}={value}: must be above 0')
