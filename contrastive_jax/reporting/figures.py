@@ -23,6 +23,7 @@ __all__ = ['draw_curves', 'draw_dots']
 _INK = '#101112'
 _SVG = {
     **FIGURE,
+    'font.size': 9,
     'svg.fonttype': 'none',
     'svg.hashsalt': 'contrastive_jax',
     **dict.fromkeys(

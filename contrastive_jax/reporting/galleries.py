@@ -63,6 +63,7 @@ def histogram(
             flierprops={'markersize': 2},
             medianprops={'color': ORANGE},
         )
+        axes[1].grid(visible=False, axis='y')
         for label in axes[1].get_yticklabels():
             label.set_parse_math(False)
         axes[1].set(

@@ -33,8 +33,7 @@ TINY, SMALL, TITLE = 5.5, 7, 10
 DPI = 100
 # matplotlib settings of every figure.
 FIGURE = {
-    'font.size': 9,
-    'axes.titlesize': 10,
+    'axes.titlesize': 'medium',
     'axes.spines.top': False,
     'axes.spines.right': False,
     'axes.grid': True,

@@ -26,7 +26,7 @@ from contrastive_jax.reporting.style import (
     PURPLE,
     QUIET,
     SHADE,
-    VIOLET,
+    TAUPE,
 )
 from contrastive_jax.theory.bounds import bounds, conditions, difficult_fraction, easy_fraction
 from contrastive_jax.theory.model import SimilarityModel
@@ -41,12 +41,12 @@ __all__ = [
 ]
 
 _PRINTED = (
-    ('without_difficult', 'without difficult (3.3)', NAVY),
+    ('without_difficult', 'without difficult (3.3)', TAUPE),
     ('with_difficult', 'with difficult (3.4)', ORANGE),
     ('removed', 'removed (4.1)', GREEN),
     ('temperature', 'temperature (4.5)', PURPLE),
 )
-_EXACT = (('block', BLUE, '--'), ('matched', VIOLET, '-.'))
+_EXACT = (('block', BLUE, '--'), ('matched', NAVY, '-.'))
 
 
 def draw_against_gap(
@@ -102,7 +102,7 @@ def draw_spectrum(axes: Axes, model: SimilarityModel) -> None:
     # A printed fraction stands for lambda_{k+1}: over the indices k + 1 of its theorem.
     samples = model.num_classes * model.samples_per_class
     axes.hlines(
-        easy_fraction(model), r + 1.5, samples + 0.5, color=NAVY, linewidth=1,
+        easy_fraction(model), r + 1.5, samples + 0.5, color=TAUPE, linewidth=1,
         label='printed, without difficult (3.3)',
     )  # fmt: skip
     axes.hlines(
@@ -165,6 +165,8 @@ def _draw_bounds(
         low, high = np.nanmin(exact), np.nanmax(exact)
         room = 0.1 * (high - low) or 0.1
         axes.set_ylim(low - room, high + 4 * room)
+    # Grid lines would look like the line that marks the model.
+    axes.grid(visible=False)
     _shade_above_one(axes)
 
 
