@@ -1,4 +1,4 @@
-"""Probes features of any encoder as a run probes its own: linear, few labels, neighbours.
+"""Probes the features of any encoder as a run probes its own: linear, few labels, neighbours.
 
 python -m contrastive_jax.probe --features=features.npz [--out=probe.json]
 
@@ -23,7 +23,13 @@ __all__ = ['run']
 
 
 def run(path: str, out: Path | None, labels_per_class: int, *, overwrite: bool = False) -> dict:
-    """Measures the features of a file, with the probe options that configs start from.
+    """Measures the features of a file with the default probe options, and returns the accuracies.
+
+    Args:
+      path: npz file of features and labels.
+      out: JSON file to write, or None.
+      labels_per_class: labels per class in each draw of the few-label probe.
+      overwrite: whether to replace an earlier file.
 
     Raises:
       UserError: a file that does not fit, a class with too few samples, an `out` that exists or
@@ -47,32 +53,36 @@ def run(path: str, out: Path | None, labels_per_class: int, *, overwrite: bool =
             f'train_labels ({len(unknown)} such classes); leave these test rows out'
         )
     progress.say(f'probe: {path}')
-    found = probe(
+    accuracies = probe(
         (train.rows, train.labels),
         (test.rows, test.labels),
         num_classes=len(train.classes),
         config=options,
         validate=True,
     )._asdict()
-    validation = found['validation']
-    found['validation'] = None if validation is None else validation._asdict()
-    found['by_class'] = dict(zip(train.classes, found['by_class'], strict=True))
+    validation = accuracies['validation']
+    accuracies['validation'] = None if validation is None else validation._asdict()
+    accuracies['by_class'] = dict(zip(train.classes, accuracies['by_class'], strict=True))
     if out is not None:
-        write_json(out, found)
-    return found
+        write_json(out, accuracies)
+    return accuracies
 
 
 def main(values: flags.FlagValues) -> None:
-    """Runs with what the command line says and prints what was found."""
+    """Runs with the flags of the command line and prints the accuracies."""
     out = None if values.out is None else Path(values.out)
-    found = run(values.features, out, values.labels_per_class, overwrite=values.overwrite)
-    print(json.dumps(found, indent=2))
+    accuracies = run(values.features, out, values.labels_per_class, overwrite=values.overwrite)
+    print(json.dumps(accuracies, indent=2))
 
 
 if __name__ == '__main__':
+    cli.define_common(out='JSON file to write.', overwrite='Replace an earlier file.')
     flags.DEFINE_string('features', None, 'npz file of features and labels.')
-    flags.DEFINE_string('out', None, 'JSON file to write.')
-    flags.DEFINE_bool('overwrite', False, 'Replace an earlier file.')
-    flags.DEFINE_integer('labels_per_class', 10, 'Of the few-label probe.', lower_bound=1)
+    flags.DEFINE_integer(
+        'labels_per_class',
+        10,
+        'Labels per class in each draw of the few-label probe.',
+        lower_bound=1,
+    )
     flags.mark_flag_as_required('features')
     cli.run(lambda: main(flags.FLAGS))

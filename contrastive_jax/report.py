@@ -5,7 +5,6 @@ python -m contrastive_jax.report runs/simclr runs/margin --out=report --baseline
 python -m contrastive_jax.report --select $(cat runs/search.txt) --out=report
 """
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,11 +14,11 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.reporting import markdown
 from contrastive_jax.reporting.choice import choose
 from contrastive_jax.reporting.collect import find_runs, read_run
-from contrastive_jax.reporting.details import run_rows
+from contrastive_jax.reporting.details import csv_text
 from contrastive_jax.reporting.statistics import find_baseline, group, name_by_changes
 from contrastive_jax.reporting.tables import make_report
 from contrastive_jax.runtime import cli
-from contrastive_jax.runtime.outputs import check_out
+from contrastive_jax.runtime.outputs import check_out, make_folder
 
 __all__ = ['run']
 
@@ -39,72 +38,56 @@ def run(
     Args:
       folders: workdirs, or folders that hold them at any depth.
       out: folder to write to.
-      baseline: `field=value,...` of one cell; None for the first that treats nothing.
-      select: whether to choose the cell of the highest mean validation accuracy.
+      baseline: `field=value,...` of one cell; None for the first cell without any treatment.
+      select: whether to choose the cell with the highest mean validation accuracy.
       overwrite: whether to replace the files of an earlier report.
 
     Raises:
-      UserError: no runs, a baseline that picks not exactly one cell, runs without validation
+      UserError: no runs, a baseline that does not pick exactly one cell, runs without validation
         accuracy to select by, a folder that cannot be written to or holds an earlier report.
     """
     check_out(out, names=_FILES, overwrite=overwrite)
     runs = [read_run(folder) for folder in find_runs(folders)]
     cells = group(runs)
-    place = 0
+    base = 0
     if cells:
-        place = find_baseline(cells, baseline)
-        cells = name_by_changes(cells, place)
+        base = find_baseline(cells, baseline)
+        cells = name_by_changes(cells, base)
     elif baseline is not None:
         raise UserError(
             f'--baseline={baseline}: no run has a config that can be read; leave it out'
         )
     choice = choose(cells) if select else None
-    report = make_report(runs, cells, place, choice)
-    # Imported here, for matplotlib takes its time and the errors above need none.
+    report = make_report(runs, cells, base, choice)
+    # Imported here, because matplotlib takes a second, and the errors above do not need it.
     from contrastive_jax.reporting.page import page
 
     results = markdown.results(report)
     texts = {
         'report.md': f'# Report\n\n{results}\n{markdown.details(report)}',
+        'report.csv': csv_text(runs, cells, choice),
         'report.html': page(report, cells),
     }
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name in _FILES:
-            # A link is replaced, not what it points to.
-            (out / name).unlink(missing_ok=True)
+        make_folder(out, _FILES)
         for name, text in texts.items():
             (out / name).write_text(text, encoding='utf-8')
-        _write_csv(out / 'report.csv', run_rows(runs, cells, choice))
     except OSError as error:
         raise UserError(f'--out={out}: cannot be written ({error.strerror})') from error
     print(f'{results}\nwritten to {out}: {", ".join(_FILES)}')
 
 
-def _write_csv(path: Path, rows: Sequence[dict]) -> None:
-    with path.open('w', newline='', encoding='utf-8') as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
+def main(values: flags.FlagValues, folders: Sequence[str]) -> None:
+    """Runs with the flags of the command line."""
+    options = {name: values[name].value for name in ('baseline', 'select', 'overwrite')}
+    run(folders, Path(values.out), **options)
 
 
 if __name__ == '__main__':
-    _OUT = flags.DEFINE_string('out', None, 'Folder to write to.')
-    _BASELINE = flags.DEFINE_string(
-        'baseline', None, 'field=value,... of the cell to compare with.'
+    cli.define_common(
+        out='Folder to write to.', overwrite='Replace the files of an earlier report.'
     )
-    _SELECT = flags.DEFINE_boolean(
-        'select', False, 'Choose the cell of the highest mean validation accuracy.'
-    )
-    _OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Replace the files of an earlier report.')
+    flags.DEFINE_string('baseline', None, 'field=value,... of the cell to compare with.')
+    flags.DEFINE_bool('select', False, 'Choose the cell with the highest mean validation accuracy.')
     flags.mark_flag_as_required('out')
-    cli.run(
-        lambda *runs: run(
-            runs,
-            Path(_OUT.value),
-            _BASELINE.value,
-            select=_SELECT.value,
-            overwrite=_OVERWRITE.value,
-        ),
-        positional=True,
-    )
+    cli.run(lambda *folders: main(flags.FLAGS, folders), positional=True)

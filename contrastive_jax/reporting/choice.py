@@ -1,4 +1,4 @@
-"""Chooses among cells by validation accuracy, so that no test accuracy has a say."""
+"""Chooses among cells by validation accuracy, and never by test accuracy."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,13 +14,13 @@ class Choice(NamedTuple):
     """The chosen cell.
 
     Attributes:
-      place: of the chosen cell among all cells.
-      tied: places of cells with the same mean, which come after it.
-      skipped: places of cells without a finished run.
-      unequal: whether the cells compared have finished runs of other seeds.
+      cell: index of the chosen cell among all cells.
+      tied: indices of later cells with the same mean.
+      skipped: indices of cells without a finished run.
+      unequal: whether the compared cells have finished runs of different seeds.
     """
 
-    place: int
+    cell: int
     tied: tuple[int, ...]
     skipped: tuple[int, ...]
     unequal: bool
@@ -33,8 +33,8 @@ def choose(cells: Sequence[Cell]) -> Choice:
       UserError: no cell has a finished run, or a finished run lacks the accuracy.
     """
     finished = {
-        place: [run for run in cell.runs if run.status == 'finished']
-        for place, cell in enumerate(cells)
+        index: [run for run in cell.runs if run.status == 'finished']
+        for index, cell in enumerate(cells)
     }
     lacking = [
         run.folder for runs in finished.values() for run in runs if run.number(SELECTED_BY) is None
@@ -46,16 +46,16 @@ def choose(cells: Sequence[Cell]) -> Choice:
             'version or without labels. Leave them out; or move result.json away, and '
             'the same command of contrastive_jax.main probes the run again'
         )
-    compared = [place for place, runs in finished.items() if runs]
+    compared = [index for index, runs in finished.items() if runs]
     if not compared:
         raise UserError('--select: no cell has a finished run; leave it out, or finish the runs')
-    values = {place: by_seed(cells[place], SELECTED_BY) for place in compared}
-    means = {place: summarise(list(found.values())).mean for place, found in values.items()}
+    accuracies = {index: by_seed(cells[index], SELECTED_BY) for index in compared}
+    means = {index: summarise(list(some.values())).mean for index, some in accuracies.items()}
     best = max(means.values())
-    place, *tied = (place for place in compared if means[place] == best)
+    chosen, *tied = (index for index in compared if means[index] == best)
     return Choice(
-        place,
+        chosen,
         tuple(tied),
-        tuple(place for place, runs in finished.items() if not runs),
-        len({frozenset(found) for found in values.values()}) > 1,
+        tuple(index for index, runs in finished.items() if not runs),
+        len({frozenset(some) for some in accuracies.values()}) > 1,
     )

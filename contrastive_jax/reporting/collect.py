@@ -1,4 +1,8 @@
-"""Reads what runs left in their workdirs; what cannot be read is said, not left out."""
+"""Reads the files of runs, and names the files that cannot be read.
+
+Plain dictionaries hold what is read: a pandas frame would turn huge integers, booleans and missing
+values of damaged files into other values before they are checked.
+"""
 
 import json
 import os
@@ -10,7 +14,8 @@ from typing import Any, NamedTuple
 
 from contrastive_jax.config import completed, flatten
 from contrastive_jax.errors import UserError
-from contrastive_jax.runs.workdir import CONFIG, RESULT
+from contrastive_jax.reporting.style import one_line
+from contrastive_jax.runs.names import CONFIG, METRICS, RESULT
 from contrastive_jax.runtime.files import read_json
 
 __all__ = [
@@ -40,21 +45,20 @@ VALIDATION = {
 }
 SELECTED_BY = 'validation_accuracy'
 CURVES = ('loss', 'different_class_share')
-_METRICS = 'metrics.jsonl'
-_OWN = {CONFIG, RESULT, _METRICS}
+_FILES = {CONFIG, RESULT, METRICS}
 
 
 class Run(NamedTuple):
     """One workdir.
 
     Attributes:
-      folder: as it was given, or found below what was given.
-      status: 'finished'; 'unfinished', which may have failed; or 'damaged'.
-      note: what is wrong, or how far it came.
-      config: flattened, every value as text, newer fields at their default; empty if it cannot
-        be read.
-      seed: None if the config cannot be read.
-      result: flattened; empty unless finished.
+      folder: its path, as the user gave it or below a folder that the user gave.
+      status: 'finished'; 'unfinished', which includes failed runs; or 'damaged'.
+      note: what is wrong, or how many steps the run made.
+      config: flattened config with every value as text and newer fields at their default; empty if
+        it cannot be read.
+      seed: seed of the run; None if the config cannot be read.
+      result: flattened result; empty unless finished.
       curves: mean over the steps of each epoch, by name and epoch.
     """
 
@@ -73,57 +77,59 @@ class Run(NamedTuple):
 
 
 def find_runs(paths: Sequence[str]) -> list[Path]:
-    """The workdirs among and below the folders, sorted, each once; links below are not followed.
+    """The workdirs among and below the folders, sorted and each once.
+
+    Links below the folders are not followed.
 
     Raises:
       UserError: no folder; one that is missing, cannot be read or holds no run.
     """
     if not paths:
         raise UserError('RUNS: missing; give workdirs, or folders that hold them')
-    found: dict[Path, Path] = {}
+    workdirs: dict[Path, Path] = {}
     for path in paths:
         if not os.path.isdir(path):
             raise UserError(f'{path}: no such folder; give workdirs, or folders that hold them')
         inside = list(_workdirs(path))
         if not inside:
             raise UserError(
-                f'{path}: holds no run, at no depth ({", ".join(sorted(_OWN))}); give workdirs, or '
-                'folders that hold them'
+                f'{path}: holds no run, at no depth ({", ".join(sorted(_FILES))}); give workdirs, '
+                'or folders that hold them'
             )
         for folder in inside:
-            found.setdefault(folder.resolve(), folder)
-    return sorted(found.values())
+            workdirs.setdefault(folder.resolve(), folder)
+    return sorted(workdirs.values())
 
 
 def _workdirs(path: str) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise UserError(f'{error.filename}: cannot be read ({error.strerror}); give other folders')
 
-    for where, folders, files in os.walk(path, onerror=refuse):
-        if _OWN & set(files):
-            yield Path(where)
-            # Thousands of files, and none of them a run.
-            folders[:] = [name for name in folders if name != 'checkpoints']
+    for folder, subfolders, files in os.walk(path, onerror=refuse):
+        if _FILES & set(files):
+            yield Path(folder)
+            # It holds thousands of files and no run.
+            subfolders[:] = [name for name in subfolders if name != 'checkpoints']
 
 
 def read_run(folder: Path) -> Run:
     """Reads one workdir."""
     config, config_problem = _load(folder / CONFIG)
     result, result_problem = _load(folder / RESULT)
-    curves, progress = _read_metrics(folder / _METRICS)
+    curves, progress = _read_metrics(folder / METRICS)
     seed = config.get('seed')
     if not config_problem and (not isinstance(seed, int) or isinstance(seed, bool)):
         config_problem = f'{CONFIG} damaged: no seed'
-    wrong = [name for name in (*MEASURES, *VALIDATION) if not _is_measure(result.get(name))]
-    if wrong:
-        result_problem = f'{RESULT} damaged: {wrong[0]} is no number'
+    invalid = [name for name in (*MEASURES, *VALIDATION) if not _is_measure(result.get(name))]
+    if invalid:
+        result_problem = f'{RESULT} damaged: {invalid[0]} is no number'
     if config_problem:
         config, seed = {}, None
     if config_problem or result_problem:
         result = {}
     unfinished = not config_problem and result_problem == _missing(RESULT)
     damaged = (config_problem or result_problem) and not unfinished
-    # A run of before a field existed belongs with those that have its default.
+    # A run from before a field existed is grouped with the runs that have the default.
     config = completed(config) if config else {}
     return Run(
         as_text(str(folder)),
@@ -137,12 +143,10 @@ def read_run(folder: Path) -> Run:
 
 
 def as_text(value: Any) -> str:
-    """A value in one printable line; equal numbers give equal texts, 0 and 0.0 too."""
+    """A value as one printable line; equal numbers give equal texts, also 0 and 0.0."""
     if is_number(value):
         return f'{value + 0.0:.12g}'  # No negative zero.
-    text = json.dumps(value) if isinstance(value, list) else str(value)
-    # Escape sequences would reach the terminal, and half a surrogate pair no file at all.
-    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
+    return one_line(json.dumps(value) if isinstance(value, list) else str(value))
 
 
 def is_number(value: Any) -> bool:
@@ -150,7 +154,7 @@ def is_number(value: Any) -> bool:
     return (
         isinstance(value, int | float)
         and not isinstance(value, bool)
-        # False for NaN, and no overflow for integers that no float can hold.
+        # False for NaN, and without overflow for integers that are too large for a float.
         and abs(value) <= sys.float_info.max
     )
 
@@ -164,7 +168,7 @@ def _missing(name: str) -> str:
 
 
 def _load(path: Path) -> tuple[dict[str, Any], str]:
-    """The flattened content of a JSON file, and what is wrong with it."""
+    """The flattened content of a JSON file and, in words, what is wrong with the file."""
     try:
         return flatten(read_json(path)), ''
     except FileNotFoundError:
@@ -174,7 +178,7 @@ def _load(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def _read_metrics(path: Path) -> tuple[dict[str, dict[int, float]], str]:
-    """The curves, and how far they go and what is wrong with them."""
+    """The curves and, in words, how long they are and what is wrong with the file."""
     try:
         with path.open(encoding='utf-8-sig', errors='replace') as file:
             lines = [_entry(line) for line in file]
@@ -199,8 +203,9 @@ def _entry(line: str) -> dict[str, Any] | None:
         entry = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    whole = isinstance(entry, dict) and 'loss' in entry
-    return entry if whole and all(type(entry.get(k)) is int for k in ('step', 'epoch')) else None
+    if not isinstance(entry, dict) or 'loss' not in entry:
+        return None
+    return entry if all(type(entry.get(name)) is int for name in ('step', 'epoch')) else None
 
 
 def _means(entries: list[dict[str, Any]], name: str) -> dict[int, float]:

@@ -1,15 +1,18 @@
-"""The tables of a report to look things up in, and the rows of its CSV file."""
+"""The reference tables of a report, and its CSV file with one row per run."""
 
 from collections import Counter
 from collections.abc import Sequence
 
+import pandas as pd
+
 from contrastive_jax.config import FIELDS
 from contrastive_jax.reporting.choice import Choice
 from contrastive_jax.reporting.collect import MEASURES, Run, as_text, is_number
-from contrastive_jax.reporting.entries import DASH, SPREAD, Entry, Table, mean_of, short
+from contrastive_jax.reporting.entries import SPREAD, Entry, Table, mean_of, short
 from contrastive_jax.reporting.statistics import Cell, differing
+from contrastive_jax.reporting.style import DASH, PERCENT
 
-__all__ = ['detail_tables', 'run_rows']
+__all__ = ['csv_text', 'detail_tables', 'run_rows']
 
 _MOST_CLASSES = 20
 _REPRESENTATIONS = {'random_encoder': 'untrained encoder', 'raw_pixel': 'raw pixels'}
@@ -27,15 +30,15 @@ def detail_tables(runs: Sequence[Run], cells: Sequence[Cell]) -> tuple[Table, ..
 
 
 def _representations(cells: Sequence[Cell]) -> Table:
-    """The encoder before training, and the pixels: what the accuracies start from."""
-    # The linear ones carry no measure in their name.
+    """Accuracies of the untrained encoder and of raw pixels, to compare with."""
+    # Results of the linear probe have no measure in their name.
     names = ('accuracy', *list(MEASURES)[1:])
     rows = []
-    for place, cell in enumerate(cells):
-        for who, title in _REPRESENTATIONS.items():
-            means = [mean_of(cell, f'{who}_{name}', 100) for name in names]
+    for index, cell in enumerate(cells):
+        for prefix, title in _REPRESENTATIONS.items():
+            means = [mean_of(cell, f'{prefix}_{name}', 100) for name in names]
             if any(mean.number is not None for mean in means):
-                rows.append((short(place), Entry(title), *means))
+                rows.append((short(index), Entry(title), *means))
     columns = ('cell', 'representation', *MEASURES.values())
     return Table('Without pre-training: test accuracy, %', SPREAD, columns, rows)
 
@@ -43,7 +46,7 @@ def _representations(cells: Sequence[Cell]) -> Table:
 def _training(cells: Sequence[Cell]) -> Table:
     rows = [
         (
-            short(place),
+            short(index),
             mean_of(cell, 'removed', digits=0),
             Entry(_by_class(cell)),
             mean_of(cell, 'mixed', digits=0),
@@ -52,7 +55,7 @@ def _training(cells: Sequence[Cell]) -> Table:
             mean_of(cell, 'pairs_per_second', digits=0),
             mean_of(cell, 'seconds', digits=0),
         )
-        for place, cell in enumerate(cells)
+        for index, cell in enumerate(cells)
     ]
     columns = (
         *('cell', 'removed', 'removed by class', 'mixed', 'updates', 'epochs'),
@@ -63,7 +66,7 @@ def _training(cells: Sequence[Cell]) -> Table:
 
 
 def _by_class(cell: Cell) -> str:
-    """How many images of each class were removed, if that is the same for all runs."""
+    """How many images of each class were removed, if the numbers are the same for all runs."""
     prefix = 'removed_by_class.'
     counts = [
         {k.removeprefix(prefix): v for k, v in run.result.items() if k.startswith(prefix)}
@@ -83,15 +86,15 @@ def _by_class(cell: Cell) -> str:
 
 
 def _runs(runs: Sequence[Run], cells: Sequence[Cell]) -> Table:
-    places = _places(cells)
+    indices = _cell_indices(cells)
     rows = []
     for run in runs:
-        place = places.get(run.folder)
+        index = indices.get(run.folder)
         seed = DASH if run.seed is None else str(run.seed)
         rows.append(
             (
                 Entry(run.folder),
-                Entry(DASH) if place is None else short(place),
+                Entry(DASH) if index is None else short(index),
                 Entry(seed, run.seed),
                 Entry(run.status),
                 *(_single(run.number(name)) for name in MEASURES),
@@ -102,12 +105,12 @@ def _runs(runs: Sequence[Run], cells: Sequence[Cell]) -> Table:
     return Table('Runs', 'Test accuracy, %.', columns, rows)
 
 
-def _places(cells: Sequence[Cell]) -> dict[str, int]:
-    return {run.folder: place for place, cell in enumerate(cells) for run in cell.runs}
+def _cell_indices(cells: Sequence[Cell]) -> dict[str, int]:
+    return {run.folder: index for index, cell in enumerate(cells) for run in cell.runs}
 
 
 def _single(value: float | None) -> Entry:
-    return Entry(DASH) if value is None else Entry(f'{100 * value:.2f}', value)
+    return Entry(DASH) if value is None else Entry(f'{100 * value:{PERCENT}}', value)
 
 
 def _settings(runs: Sequence[Run]) -> Table:
@@ -119,17 +122,17 @@ def _settings(runs: Sequence[Run]) -> Table:
 
 
 def _origins(runs: Sequence[Run]) -> Table:
-    """Versions and commits, a line each distinct."""
+    """Versions and commits, one row for each different one."""
     finished = [run for run in runs if run.status == 'finished']
-    found = {'versions': Counter(), 'git commit': Counter()}
+    origins = {'versions': Counter(), 'git commit': Counter()}
     for run in finished:
         names = [name for name in run.result if name.startswith('versions.')]
         parts = (f'{n.removeprefix("versions.")} {run.result[n]}' for n in names)
-        found['versions'][as_text(', '.join(parts)) or DASH] += 1
-        found['git commit'][as_text(run.result.get('git_commit') or DASH)] += 1
+        origins['versions'][as_text(', '.join(parts)) or DASH] += 1
+        origins['git commit'][as_text(run.result.get('git_commit') or DASH)] += 1
     rows = [
         (Entry(what), Entry(text), Entry(str(count), count))
-        for what, counts in found.items()
+        for what, counts in origins.items()
         for text, count in counts.most_common()
     ]
     return Table('Made with', '', ('what', 'value', 'runs'), rows)
@@ -138,11 +141,11 @@ def _origins(runs: Sequence[Run]) -> Table:
 def run_rows(
     runs: Sequence[Run], cells: Sequence[Cell], choice: Choice | None = None
 ) -> list[dict[str, str | float | int | None]]:
-    """One row a run: what it is, all fields that differ, and every numeric result.
+    """One row per run: its folder and cell, all fields that differ, and every numeric result.
 
-    A result with the name of a config field, as `epochs`, is called `result.epochs`.
+    A result with the name of a config field, such as `epochs`, is called `result.epochs`.
     """
-    places = _places(cells)
+    indices = _cell_indices(cells)
     different = differing([run.config for run in runs if run.config])
     numbers = list(
         dict.fromkeys(
@@ -154,13 +157,13 @@ def run_rows(
     )
     rows = []
     for run in runs:
-        place = places.get(run.folder)
+        index = indices.get(run.folder)
         values = {name: run.result.get(name) for name in numbers}
         rows.append(
             {
                 'run': run.folder,
-                'cell': None if place is None else place + 1,
-                **({} if choice is None else {'chosen': place == choice.place}),
+                'cell': None if index is None else index + 1,
+                **({} if choice is None else {'chosen': index == choice.cell}),
                 **{name: run.config.get(name) for name in different},
                 'seed': run.seed,
                 'status': run.status,
@@ -172,3 +175,11 @@ def run_rows(
             }
         )
     return rows
+
+
+def csv_text(runs: Sequence[Run], cells: Sequence[Cell], choice: Choice | None = None) -> str:
+    """The rows of `run_rows` as the text of a CSV file."""
+    # Objects, because a column of integers with a missing one would become floats.
+    return pd.DataFrame(run_rows(runs, cells, choice), dtype=object).to_csv(
+        index=False, lineterminator='\r\n'
+    )

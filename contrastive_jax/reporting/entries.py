@@ -1,12 +1,12 @@
-"""What tables of a report are made of: their entries, and the texts that several of them share."""
+"""Tables of a report, their entries, and the texts that several tables share."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from contrastive_jax.reporting.statistics import Cell, Summary, by_seed, summarise
+from contrastive_jax.reporting.style import DASH
 
 __all__ = [
-    'DASH',
     'SPREAD',
     'Entry',
     'Table',
@@ -18,17 +18,16 @@ __all__ = [
     'spread',
 ]
 
-DASH = '—'
 SPREAD = 'Mean ± standard deviation over the seeds (n - 1 in its denominator), in brackets n.'
 
 
 class Entry(NamedTuple):
-    """One place of a table.
+    """One entry of a table.
 
     Attributes:
-      text: shown.
-      number: to sort by; None for a text, or where there is no number.
-      cell: whose colour stands beside it.
+      text: the text to show.
+      number: the number to sort by; None for a text, or where there is no number.
+      cell: index of the cell whose colour is shown beside the text, or None.
     """
 
     text: str
@@ -37,7 +36,7 @@ class Entry(NamedTuple):
 
 
 class Table(NamedTuple):
-    """One table with what a reader must know to read it."""
+    """One table, with a note on how to read it."""
 
     title: str
     note: str
@@ -45,26 +44,26 @@ class Table(NamedTuple):
     rows: list[tuple[Entry, ...]]
 
 
-def head(place: int, cell: Cell) -> Entry:
+def head(index: int, cell: Cell) -> Entry:
     """Number and name of a cell."""
-    return Entry(f'{place + 1}: {cell.name}', place, place)
+    return Entry(f'{index + 1}: {cell.name}', index, index)
 
 
-def short(place: int) -> Entry:
+def short(index: int) -> Entry:
     """Number of a cell that an earlier table has named."""
-    return Entry(str(place + 1), place, place)
+    return Entry(str(index + 1), index, index)
 
 
 def mean_of(cell: Cell, name: str, scale: int = 1, digits: int = 2) -> Entry:
     """Mean, deviation and count of a result over the seeds of a cell."""
-    found = summarise([scale * value for value in by_seed(cell, name).values()])
-    return Entry(DASH) if found is None else Entry(spread(found, digits), found.mean)
+    summary = summarise([scale * value for value in by_seed(cell, name).values()])
+    return Entry(DASH) if summary is None else Entry(spread(summary, digits), summary.mean)
 
 
-def spread(found: Summary, digits: int) -> str:
+def spread(summary: Summary, digits: int) -> str:
     """Mean ± deviation (count)."""
-    std = '' if found.std is None else f' ± {found.std:.{digits}f}'
-    return f'{found.mean:.{digits}f}{std} ({found.n})'
+    std = '' if summary.std is None else f' ± {summary.std:.{digits}f}'
+    return f'{summary.mean:.{digits}f}{std} ({summary.n})'
 
 
 def counted(number: int, what: str) -> str:
@@ -72,6 +71,6 @@ def counted(number: int, what: str) -> str:
     return f'{number} {what}' + ('' if number == 1 else 's')
 
 
-def numbered(what: str, places: Sequence[int]) -> str:
+def numbered(what: str, indices: Sequence[int]) -> str:
     """Things by their numbers, which count from 1."""
-    return f'{what}{"" if len(places) == 1 else "s"} {", ".join(str(p + 1) for p in places)}'
+    return f'{what}{"" if len(indices) == 1 else "s"} {", ".join(str(i + 1) for i in indices)}'

@@ -1,8 +1,8 @@
-"""Curves and dots as SVG to stand in a page, which gives them their colours.
+"""Curves and dots as SVG elements of a page, which sets their colours.
 
-Every cell is drawn in a colour of `LIGHT` and a pattern of `DASHES`. In the SVG the colours are
-replaced by variables of the page's style, so that a dark page can have others: `--cell-0` to
-`--cell-7` for the cells, `--rule` for the grid, and the colour of the text.
+Every cell has a colour of `LIGHT` and a pattern of `DASHES`. In the SVG the colours become
+variables of the page's style, so that a dark page can have others: `--cell-0` to `--cell-7` for the
+cells, `--rule` for the grid, and the colour of the text.
 """
 
 import io
@@ -15,23 +15,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from contrastive_jax.reporting.statistics import Cell, by_seed, curves
+from contrastive_jax.reporting.style import DASHES, FIGURE, LIGHT, RULE
 
-__all__ = ['DARK', 'DASHES', 'LIGHT', 'draw_curves', 'draw_dots']
+__all__ = ['draw_curves', 'draw_dots']
 
-LIGHT = ('#0072b2', '#b84a00', '#00805d', '#a8417c', '#806600', '#5b5bd6', '#555555', '#b3261e')
-DARK = ('#5ab4f0', '#ff9d5c', '#3ecf9f', '#f08fc4', '#e0b83a', '#a5a5ff', '#c8c8c8', '#ff8a80')
-DASHES = ((), (6, 3), (2, 2), (8, 2, 2, 2))
-_INK, _RULE = '#101112', '#c0c1c2'
-_STYLE = {
+# Replaced in the SVG, so it must differ from every other colour.
+_INK = '#101112'
+_SVG = {
+    **FIGURE,
+    'font.size': 9,
     'svg.fonttype': 'none',
     'svg.hashsalt': 'contrastive_jax',
-    'font.size': 9,
-    'axes.spines.top': False,
-    'axes.spines.right': False,
-    'axes.grid': True,
-    'axes.axisbelow': True,
-    'grid.color': _RULE,
-    'grid.linewidth': 0.6,
     **dict.fromkeys(
         ('text.color', 'axes.labelcolor', 'axes.edgecolor', 'xtick.color', 'ytick.color'), _INK
     ),
@@ -40,24 +34,24 @@ _WIDTH = 4.8
 
 
 def draw_curves(cells: Sequence[Cell], name: str, label: str) -> str:
-    """Mean over the seeds against the epoch, in a band of one standard deviation.
+    """Mean over the seeds against the epoch, with a band of one standard deviation.
 
     Args:
-      cells: a colour each.
-      name: of the curve.
-      label: of the ordinate.
+      cells: each in its own colour.
+      name: name of the curve.
+      label: label of the ordinate.
 
     Returns:
-      An SVG element, or nothing where no cell has the curve.
+      An SVG element, or an empty text where no cell has the curve.
     """
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(_SVG):
         figure = Figure(figsize=(_WIDTH, 3.2), layout='constrained')
         axes = figure.subplots()
-        for place, cell in enumerate(cells):
+        for index, cell in enumerate(cells):
             epochs, values = curves(cell, name)
             if not epochs:
                 continue
-            mean, look = values.mean(0), _look(place)
+            mean, look = values.mean(0), _look(index)
             axes.plot(epochs, mean, marker='.' if len(epochs) == 1 else '', **look)
             if len(values) > 1:
                 std = values.std(0, ddof=1)
@@ -69,41 +63,41 @@ def draw_curves(cells: Sequence[Cell], name: str, label: str) -> str:
 
 
 def draw_dots(cells: Sequence[Cell], name: str, label: str) -> str:
-    """Each seed as a dot, mean and standard deviation as a bar, a line a cell.
+    """One line per cell: each seed as a dot, mean and standard deviation as a bar.
 
     Args:
-      cells: a colour each.
-      name: of the measure, shown in %.
-      label: of the abscissa.
+      cells: each in its own colour.
+      name: name of the measure, which is shown in %.
+      label: label of the abscissa.
 
     Returns:
-      An SVG element, or nothing where no cell has the measure.
+      An SVG element, or an empty text where no cell has the measure.
     """
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(_SVG):
         figure = Figure(figsize=(_WIDTH, 0.8 + 0.42 * len(cells)), layout='constrained')
         axes = figure.subplots()
-        for place, cell in enumerate(cells):
+        for index, cell in enumerate(cells):
             values = 100 * np.array(list(by_seed(cell, name).values()))
             if not len(values):
                 continue
-            look = _look(place)
+            look = _look(index)
             std = values.std(ddof=1) if len(values) > 1 else None
-            axes.errorbar(values.mean(), place, xerr=std, marker='|', markersize=14, **look)
-            # A little apart, since seeds may be equal.
-            apart = place + 0.25 + 0.12 * np.linspace(-1, 1, len(values)) * (len(values) > 1)
-            axes.plot(values, apart, 'o', markersize=3.5, markeredgewidth=0, color=look['color'])
+            axes.errorbar(values.mean(), index, xerr=std, marker='|', markersize=14, **look)
+            # A little apart, since seeds may have equal values.
+            heights = index + 0.25 + 0.12 * np.linspace(-1, 1, len(values)) * (len(values) > 1)
+            axes.plot(values, heights, 'o', markersize=3.5, markeredgewidth=0, color=look['color'])
         axes.set(
             xlabel=label, ylabel='cell', ylim=(len(cells) - 0.4, -0.5), yticks=range(len(cells))
         )
-        axes.set_yticklabels([str(place + 1) for place in range(len(cells))])
+        axes.set_yticklabels([str(index + 1) for index in range(len(cells))])
         axes.grid(visible=False, axis='y')
         return _svg(figure, name) if axes.lines else ''
 
 
-def _look(place: int) -> dict:
-    dashes = DASHES[place // len(LIGHT) % len(DASHES)]
+def _look(index: int) -> dict:
+    dashes = DASHES[index // len(LIGHT) % len(DASHES)]
     return {
-        'color': LIGHT[place % len(LIGHT)],
+        'color': LIGHT[index % len(LIGHT)],
         'linestyle': (0, dashes) if dashes else '-',
         'linewidth': 1.6,
     }
@@ -122,7 +116,7 @@ def _svg(figure: Figure, name: str) -> str:
     text = text[text.index('<svg') :]
     text = re.sub(r'<(metadata|style).*?</\1>', '', text, flags=re.DOTALL)
     text = re.sub(r'(\bid="|\bhref="#|url\(#)', rf'\g<1>{name}-', text)
-    colours = {colour: f'var(--cell-{place})' for place, colour in enumerate(LIGHT)}
-    for colour, variable in {**colours, _INK: 'currentColor', _RULE: 'var(--rule)'}.items():
+    colours = {colour: f'var(--cell-{index})' for index, colour in enumerate(LIGHT)}
+    for colour, variable in {**colours, _INK: 'currentColor', RULE: 'var(--rule)'}.items():
         text = text.replace(colour, variable)
     return text

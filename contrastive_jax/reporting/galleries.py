@@ -1,24 +1,37 @@
-"""Pictures of scores: how they are spread, and the samples at both ends.
+"""Pictures of samples: how their scores are spread, the samples at both ends, and their views.
 
 Axes: n samples, h w pixels, c channels.
 """
 
 from collections.abc import Sequence
 
+import matplotlib
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ['PER_CLASS', 'class_gallery', 'gallery', 'histogram']
+from contrastive_jax.graph.columns import hardest_and_easiest
+from contrastive_jax.reporting.style import (
+    BLUE,
+    FIGURE,
+    ORANGE,
+    SCORE,
+    SHORT_SCORE,
+    SMALL,
+    TINY,
+    TITLE,
+)
 
-_COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000', '#999999')
+__all__ = ['PER_CLASS', 'class_gallery', 'gallery', 'histogram', 'view_gallery']
+
 # Samples that `class_gallery` shows at each end of a class.
 PER_CLASS = 6
 # Letters that fit under a picture.
 _CAPTION = 17
 
 
+@matplotlib.rc_context(FIGURE)
 def histogram(
     score: Float[np.ndarray, ' n'],
     labels: Int[np.ndarray, ' n'] | None = None,
@@ -29,12 +42,13 @@ def histogram(
     Args:
       score: `[n]`.
       labels: `[n]` indices into `classes`.
-      classes: names; the hardest on average are drawn first.
+      classes: names of the classes.
     """
     figure = Figure(figsize=(10 if labels is not None else 5, 4), layout='constrained')
     axes = figure.subplots(1, 2 if labels is not None else 1, squeeze=False)[0]
-    axes[0].hist(score, bins=50, color=_COLOURS[0])
-    axes[0].axvline(np.median(score), color=_COLOURS[1], label=f'median {np.median(score):.3f}')
+    axes[0].hist(score, bins=50, color=BLUE)
+    median = np.median(score)
+    axes[0].axvline(median, color=ORANGE, label=f'median {median:{SCORE}}')
     axes[0].set(xlabel='score (right: difficult)', ylabel='samples')
     axes[0].legend()
     if labels is not None:
@@ -47,7 +61,9 @@ def histogram(
             orientation='horizontal',
             tick_labels=[name for name, _ in shown],
             flierprops={'markersize': 2},
+            medianprops={'color': ORANGE},
         )
+        axes[1].grid(visible=False, axis='y')
         for label in axes[1].get_yticklabels():
             label.set_parse_math(False)
         axes[1].set(
@@ -56,6 +72,7 @@ def histogram(
     return figure
 
 
+@matplotlib.rc_context(FIGURE)
 def gallery(
     images: UInt8[np.ndarray, 'n h w c'],
     score: Float[np.ndarray, ' n'],
@@ -68,13 +85,13 @@ def gallery(
     """Samples in titled groups, each beside its nearest neighbour in the difficult band.
 
     Args:
-      images: those shown and their neighbours.
+      images: the samples shown and their neighbours.
       score: `[n]`.
-      rows: title and indices of each group; a group wraps after `columns` pairs.
-      neighbours: of every sample shown.
+      rows: title and indices of each group; a line holds at most `columns` pairs.
+      neighbours: index of the neighbour of every sample shown.
       names: class of each sample, where known.
-      captions: `[n]` written below each sample, such as the name of its file.
-      columns: pairs in a line.
+      captions: `[n]` text below each sample, such as the name of its file.
+      columns: number of pairs in a line.
     """
     lines: list[str | Int[np.ndarray, ' _']] = []
     for title, samples in rows:
@@ -82,7 +99,7 @@ def gallery(
     heights = [0.25 if isinstance(line, str) else 1.0 for line in lines]
     captions = [''] * len(images) if captions is None else captions
     figure = Figure(figsize=(1.85 * columns, 1.05 * sum(heights)))
-    # Three places a pair: the sample, its neighbour, and a gap.
+    # Three columns for each pair: the sample, its neighbour, and a gap.
     grid = figure.add_gridspec(
         len(lines),
         3 * columns,
@@ -99,13 +116,13 @@ def gallery(
         if isinstance(line, str):
             axes = figure.add_subplot(grid[row, :])
             axes.set_axis_off()
-            axes.text(0, 0.5, line, fontsize=10, fontweight='bold', va='center')
+            axes.text(0, 0.5, line, fontsize=TITLE, fontweight='bold', va='center')
             continue
-        for place, sample in enumerate(map(int, line)):
+        for pair, sample in enumerate(map(int, line)):
             other = neighbours[sample]
             label = '' if names is None else f'{names[sample]} '
-            first, second = (figure.add_subplot(grid[row, 3 * place + i]) for i in (0, 1))
-            _show(first, images[sample], f'{label}{score[sample]:.2f}', captions[sample])
+            first, second = (figure.add_subplot(grid[row, 3 * pair + i]) for i in (0, 1))
+            _show(first, images[sample], f'{label}{score[sample]:{SHORT_SCORE}}', captions[sample])
             # A sample without neighbours in its band stands alone.
             second.set_axis_off()
             if other != sample:
@@ -114,6 +131,7 @@ def gallery(
     return figure
 
 
+@matplotlib.rc_context(FIGURE)
 def class_gallery(
     images: UInt8[np.ndarray, 'n h w c'],
     score: Float[np.ndarray, ' n'],
@@ -121,14 +139,14 @@ def class_gallery(
     classes: Sequence[str],
     captions: Sequence[str] | None = None,
 ) -> Figure:
-    """The hardest and the easiest samples of each class, a class a line.
+    """The hardest and the easiest samples of each class, one class per line.
 
     Args:
-      images: those that are chosen from, at least both ends of each class.
+      images: the samples to choose from, at least those at both ends of each class.
       score: `[n]`.
       labels: `[n]` indices into `classes`.
       classes: names.
-      captions: `[n]` written below each sample, such as the name of its file.
+      captions: `[n]` text below each sample, such as the name of its file.
     """
     captions = [''] * len(images) if captions is None else captions
     present = [index for index in range(len(classes)) if np.any(labels == index)]
@@ -144,20 +162,42 @@ def class_gallery(
         axes.set_axis_off()
     for index, line in zip(present, grid, strict=True):
         members = np.flatnonzero(labels == index)
-        order = members[np.argsort(-score[members], kind='stable')]
         line[0].text(
             -0.15, 0.5, classes[index], transform=line[0].transAxes, ha='right', va='center',
             parse_math=False,
         )  # fmt: skip
-        ends = (order[:PER_CLASS], order[::-1][:PER_CLASS])
+        ends = hardest_and_easiest(score, members, PER_CLASS)
         for first, samples in zip((0, PER_CLASS + 1), ends, strict=True):
-            for place, sample in enumerate(samples):
-                title = f'{score[sample]:.2f}'
-                _show(line[first + place], images[sample], title, captions[sample])
+            for column, sample in enumerate(samples):
+                title = f'{score[sample]:{SHORT_SCORE}}'
+                _show(line[first + column], images[sample], title, captions[sample])
     for column, title in ((0, 'hardest'), (PER_CLASS + 1, 'easiest')):
         grid[0, column].text(
-            0, 1.3, title, transform=grid[0, column].transAxes, fontsize=10, fontweight='bold'
+            0, 1.3, title, transform=grid[0, column].transAxes, fontsize=TITLE, fontweight='bold'
         )
+    return figure
+
+
+@matplotlib.rc_context(FIGURE)
+def view_gallery(
+    images: UInt8[np.ndarray, 'n h w c'], views: Sequence[Float[np.ndarray, 'n h w c']]
+) -> Figure:
+    """One image per row: the original first, then its views.
+
+    Args:
+      images: the originals.
+      views: for each column one view of every image, in [0, 1].
+    """
+    columns = [images / 255.0, *views]
+    size = (len(columns), len(images))
+    figure = Figure(figsize=size, layout='constrained')
+    grid = figure.subplots(len(images), len(columns), squeeze=False)
+    for column, pictures in enumerate(columns):
+        for row, picture in enumerate(pictures):
+            grid[row, column].imshow(picture.squeeze(), cmap='gray', vmin=0, vmax=1)
+            grid[row, column].set_axis_off()
+    grid[0, 0].set_title('image')
+    grid[0, 1].set_title('views')
     return figure
 
 
@@ -165,10 +205,10 @@ def _show(axes: Axes, image: UInt8[np.ndarray, 'h w c'], title: str, caption: st
     axes.set_axis_off()
     axes.imshow(image.squeeze(), cmap='gray', vmin=0, vmax=255)
     # A dollar sign in a name starts no formula.
-    axes.set_title(title, fontsize=7, pad=2, parse_math=False)
-    # The end of a path tells more than its start.
+    axes.set_title(title, fontsize=SMALL, pad=2, parse_math=False)
+    # The end of a path says more than its start.
     short = caption if len(caption) <= _CAPTION else '…' + caption[1 - _CAPTION :]
     axes.text(
-        0.5, -0.03, short, transform=axes.transAxes, fontsize=5.5, ha='center', va='top',
+        0.5, -0.03, short, transform=axes.transAxes, fontsize=TINY, ha='center', va='top',
         parse_math=False,
     )  # fmt: skip

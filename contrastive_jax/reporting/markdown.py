@@ -10,7 +10,7 @@ __all__ = ['details', 'results']
 
 
 def results(report: Report) -> str:
-    """What was found, and what is not in it."""
+    """The summary, the runs that are not in the numbers, and the tables of results."""
     problems = ''.join(f'- {_escape(line)}\n' for line in report.problems)
     parts = [report.summary + '\n', problems, *map(_table, report.results)]
     return '\n'.join(part for part in parts if part)
@@ -22,7 +22,7 @@ def details(report: Report) -> str:
 
 
 def _table(table: Table) -> str:
-    """Columns as wide as their longest entry, so that it reads well as plain text too."""
+    """A table whose columns are aligned, so that it reads well as plain text too."""
     lines = [table.columns, *([entry.text for entry in row] for row in table.rows)]
     texts = [[_escape(text) for text in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
@@ -36,6 +36,6 @@ def _table(table: Table) -> str:
 
 
 def _escape(text: str) -> str:
-    """Names of folders and values are shown, never followed or run."""
+    """Escapes names of folders and values, so that they are shown and never followed or run."""
     text = html.escape(text, quote=False)
     return re.sub(r'([\\`*|]|(?<=\])\()', r'\\\1', text)

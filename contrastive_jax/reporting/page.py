@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing beside itself."""
+"""The report as one HTML page that needs no other file."""
 
 import base64
 import hashlib
@@ -7,8 +7,9 @@ from html import escape
 
 from contrastive_jax.reporting.collect import CURVES, MEASURES
 from contrastive_jax.reporting.entries import Entry, Table
-from contrastive_jax.reporting.figures import DARK, DASHES, LIGHT, draw_curves, draw_dots
+from contrastive_jax.reporting.figures import draw_curves, draw_dots
 from contrastive_jax.reporting.statistics import Cell
+from contrastive_jax.reporting.style import DARK, DASHES, LIGHT
 from contrastive_jax.reporting.tables import Report
 
 __all__ = ['page']
@@ -21,7 +22,7 @@ _SHORT = 30
 
 
 def _variables(colours: Sequence[str]) -> str:
-    return ''.join(f'--cell-{place}:{colour};' for place, colour in enumerate(colours))
+    return ''.join(f'--cell-{index}:{colour};' for index, colour in enumerate(colours))
 
 
 _STYLE = (
@@ -75,7 +76,7 @@ figure svg text { font-family: system-ui, sans-serif !important; fill: currentCo
 """
 )
 
-# Numbers sort as numbers, and what is not there comes last either way.
+# Numbers sort as numbers, and missing ones come last in either order.
 _SCRIPT = """
 for (const button of document.querySelectorAll('th button')) {
   button.addEventListener('click', () => {
@@ -83,12 +84,12 @@ for (const button of document.querySelectorAll('th button')) {
     const up = head.getAttribute('aria-sort') !== 'ascending';
     for (const other of head.parentNode.cells) other.removeAttribute('aria-sort');
     head.setAttribute('aria-sort', up ? 'ascending' : 'descending');
-    const place = (row) => row.cells[head.cellIndex];
-    const number = (row) => parseFloat(place(row).dataset.number);
+    const entry = (row) => row.cells[head.cellIndex];
+    const number = (row) => parseFloat(entry(row).dataset.number);
     const compare = (a, b) => {
       const x = number(a), y = number(b);
       if (isNaN(x) !== isNaN(y)) return isNaN(x) ? 1 : -1;
-      const order = isNaN(x) ? place(a).textContent.localeCompare(place(b).textContent) : x - y;
+      const order = isNaN(x) ? entry(a).textContent.localeCompare(entry(b).textContent) : x - y;
       return up ? order : -order;
     };
     body.append(...[...body.rows].sort(compare));
@@ -98,11 +99,11 @@ for (const button of document.querySelectorAll('th button')) {
 
 
 def page(report: Report, cells: Sequence[Cell]) -> str:
-    """The whole page; whatever comes from a file is shown as text.
+    """The whole page, which shows everything that comes from a file as text.
 
     Args:
-      report: what is said.
-      cells: what is drawn.
+      report: the tables.
+      cells: the cells to draw.
     """
     problems = ''.join(f'<li>{escape(line)}</li>' for line in report.problems)
     parts = (
@@ -114,7 +115,7 @@ def page(report: Report, cells: Sequence[Cell]) -> str:
         *map(_folded, report.details),
     )
     content = '\n'.join(filter(None, parts))
-    # Should anything have slipped through: no other script runs, and nothing is fetched.
+    # In case markup is left in a text: no other script runs, and nothing is fetched.
     digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     return f"""<!DOCTYPE html>
@@ -160,10 +161,10 @@ def _table(table: Table) -> str:
 
 
 def _row(entries: Sequence[Entry]) -> str:
-    return f'<tr>{"".join(map(_place, entries, range(len(entries))))}</tr>'
+    return f'<tr>{"".join(map(_entry, entries, range(len(entries))))}</tr>'
 
 
-def _place(entry: Entry, column: int) -> str:
+def _entry(entry: Entry, column: int) -> str:
     number = '' if entry.number is None else f' data-number="{entry.number!r}"'
     content = _swatch(entry.cell) + escape(entry.text)
     kind = 'short' if len(entry.text) < _SHORT else 'long'
@@ -172,7 +173,7 @@ def _place(entry: Entry, column: int) -> str:
 
 
 def _swatch(cell: int | None) -> str:
-    """A piece of the line of a cell."""
+    """A short piece of the line that a figure draws for a cell."""
     if cell is None:
         return ''
     dashes = ' '.join(map(str, DASHES[cell // len(LIGHT) % len(DASHES)]))
@@ -195,8 +196,8 @@ def _figures(cells: Sequence[Cell]) -> str:
     if not figures:
         return ''
     legend = ''.join(
-        f'<li>{_swatch(place)}{place + 1}: {escape(cell.name)}</li>'
-        for place, cell in enumerate(cells)
+        f'<li>{_swatch(index)}{index + 1}: {escape(cell.name)}</li>'
+        for index, cell in enumerate(cells)
     )
     return f"""<section><h2>Figures</h2>
 <p class="note">Accuracies: each seed is a dot; the bar is mean ± standard deviation. Curves: mean

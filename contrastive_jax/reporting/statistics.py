@@ -1,4 +1,8 @@
-"""Groups runs into cells of one config and several seeds, and compares the cells."""
+"""Groups runs into cells of one config and several seeds, and compares the cells.
+
+Seeds and epochs are grouped with pandas. Means and deviations are those of NumPy: pandas computes
+them in another order, which would change their last digits.
+"""
 
 import difflib
 import math
@@ -7,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy.stats import t
 
 from contrastive_jax.config import FIELDS
@@ -34,7 +39,7 @@ __all__ = [
 
 ABSENT, OWN = 'absent', 'one a seed'
 _PATHS = ('data.data_dir', 'removal.scores')
-# A name for what fields of `pairs` say too, so cells are neither named nor ordered by it.
+# An arm is a name for values of other fields, so cells are neither named nor ordered by it.
 _DERIVED = ('arm',)
 _PLAIN = {'pairs.select': 'none', 'removal.ratio': '0', 'mixed.ratio': '0'}
 _LEVEL = 0.95
@@ -45,9 +50,9 @@ class Cell(NamedTuple):
     """Runs that differ in nothing but the seed.
 
     Attributes:
-      name: the fields in which cells differ, with the values it has.
-      fields: all of them, but for the seed.
-      runs: whatever became of them.
+      name: the fields in which cells differ, with the values of this cell.
+      fields: all fields but the seed.
+      runs: all runs of the cell, with any status.
     """
 
     name: str
@@ -74,10 +79,11 @@ class Difference(NamedTuple):
 def group(runs: Iterable[Run]) -> tuple[Cell, ...]:
     """The cells of all runs whose config is known, ordered by the values of their fields.
 
-    A path does not split a cell if each seed has its own, as the scores of an encoder of that seed
-    have; if two seeds share one, or one seed has two, it tells what the runs were made of. Where
-    TFDS keeps its data never matters.
+    If each seed has its own path, such as scores by an encoder of the same seed, the path does not
+    split a cell. If two seeds share a path, or one seed has two, the path is a setting like any
+    other. The folder in which TFDS keeps its data never splits a cell.
     """
+    # Not with pandas: a path is a key or not, depending on the group.
     alike = defaultdict(list)
     for run in runs:
         if run.seed is not None:
@@ -87,7 +93,7 @@ def group(runs: Iterable[Run]) -> tuple[Cell, ...]:
     for some in alike.values():
         own = {name: OWN for name in _PATHS if _follows_seed(some, name)}
         for run in some:
-            config = _without_place(run.config) | own
+            config = _without_data_dir(run.config) | own
             fields[_key(config)] = config
             members[_key(config)].append(run)
     names = _telling(list(fields.values()))
@@ -98,7 +104,7 @@ def group(runs: Iterable[Run]) -> tuple[Cell, ...]:
 def differing(configs: Sequence[dict[str, str]]) -> list[str]:
     """The fields that are not equal in all configs, in the order of the table of fields."""
     names = {name for config in configs for name in config}
-    order = {name: place for place, name in enumerate(FIELDS)}
+    order = {name: index for index, name in enumerate(FIELDS)}
     return sorted(
         (name for name in names if len({config.get(name) for config in configs}) > 1),
         key=lambda name: (order.get(name, len(order)), name),
@@ -117,20 +123,21 @@ def _without_paths(config: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in config.items() if name not in _PATHS}
 
 
-def _without_place(config: dict[str, str]) -> dict[str, str]:
-    """Without the folder of the data set, unless it is the data set."""
-    place = () if config.get('data.name') == 'npz' else ('data.data_dir',)
-    return {name: value for name, value in config.items() if name not in place}
+def _without_data_dir(config: dict[str, str]) -> dict[str, str]:
+    """The config without the folder of the data set, unless that names the data set itself."""
+    if config.get('data.name') == 'npz':
+        return config
+    return {name: value for name, value in config.items() if name != 'data.data_dir'}
 
 
 def _follows_seed(runs: Sequence[Run], field: str) -> bool:
-    pairs = {(run.seed, _without_place(run.config).get(field)) for run in runs}
+    pairs = {(run.seed, _without_data_dir(run.config).get(field)) for run in runs}
     seeds, values = ({pair[side] for pair in pairs} for side in (0, 1))
     return len(seeds) == len(values) == len(pairs) > 1
 
 
 def _rank(name: str, value: str | None) -> tuple[bool, float, str]:
-    """Defaults first, so that what nothing was done to precedes; then numbers by size."""
+    """Sorts defaults first, so that untreated cells come first, and numbers by size."""
     default = name in FIELDS and value == as_text(FIELDS[name].default)
     number = math.nan if value is None else as_number(value)
     return (not default, math.inf if math.isnan(number) else number, value or '')
@@ -149,24 +156,24 @@ def _name(fields: dict[str, str], names: Sequence[str]) -> str:
 
 
 def name_by_changes(cells: Sequence[Cell], baseline: int) -> tuple[Cell, ...]:
-    """The cells with short names: only what differs from the baseline, which is named so."""
+    """The cells with short names: only the fields that differ from the baseline."""
     if len(cells) == 1:
         return tuple(cells)
     base = cells[baseline].fields
     names = (
-        _name(cell.fields, _telling([base, cell.fields])) if place != baseline else 'baseline'
-        for place, cell in enumerate(cells)
+        _name(cell.fields, _telling([base, cell.fields])) if index != baseline else 'baseline'
+        for index, cell in enumerate(cells)
     )
     return tuple(cell._replace(name=name) for cell, name in zip(cells, names, strict=True))
 
 
 def find_baseline(cells: Sequence[Cell], wanted: str | None) -> int:
-    """The place of the cell that the others are compared with.
+    """Index of the cell that the others are compared with.
 
     Args:
-      cells: one at least.
-      wanted: `field=value,...`; None for the first cell that neither treats pairs nor removes nor
-        mixes samples, or else the first.
+      cells: at least one cell.
+      wanted: `field=value,...`; None for the first cell without selected pairs and without removed
+        or mixed samples or, if there is none, the first cell.
 
     Raises:
       UserError: a text that does not pick exactly one cell.
@@ -180,62 +187,54 @@ def find_baseline(cells: Sequence[Cell], wanted: str | None) -> int:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
         hint = f'; the nearest is {near[0]}' if near else ''
         raise UserError(f'--baseline={wanted}: no run has a field {name!r}{hint}')
-    found = _matching(cells, values)
-    if len(found) != 1:
-        listed = '; '.join(cells[i].name for i in found or range(len(cells)))
+    matching = _matching(cells, values)
+    if len(matching) != 1:
+        listed = '; '.join(cells[index].name for index in matching or range(len(cells)))
         raise UserError(
-            f'--baseline={wanted}: picks {len(found)} cells, must pick one; '
-            f'{"it fits" if found else "there are"}: {listed}'
+            f'--baseline={wanted}: picks {len(matching)} cells, must pick one; '
+            f'{"it fits" if matching else "there are"}: {listed}'
         )
-    return found[0]
+    return matching[0]
 
 
 def _matching(cells: Sequence[Cell], values: dict[str, str]) -> list[int]:
     return [
-        place
-        for place, cell in enumerate(cells)
+        index
+        for index, cell in enumerate(cells)
         if all(cell.fields.get(name, ABSENT) == value for name, value in values.items())
     ]
 
 
-def _parse(part: str, whole: str) -> tuple[str, str]:
+def _parse(part: str, wanted: str) -> tuple[str, str]:
     name, equals, value = part.strip().partition('=')
     if not equals:
-        raise UserError(f'--baseline={whole}: {part!r} is no field=value; separate them by commas')
+        raise UserError(f'--baseline={wanted}: {part!r} is no field=value; separate them by commas')
     number = as_number(value)
-    # As the configs are written: 0.10 and 1e-1 are 0.1.
+    # In the format of the configs: 0.10 and 1e-1 are 0.1.
     return name, value if math.isnan(number) else as_text(number)
 
 
 def by_seed(cell: Cell, name: str) -> dict[int, float]:
-    """A numeric result of each seed that has it; runs of the same seed count once, by their mean.
+    """A numeric result of each seed that has it, the mean of all runs of the seed.
 
-    They are no independent samples: on one machine the same seed gives the same numbers.
+    Runs of one seed are not independent: on one machine, the same seed gives the same numbers.
     """
-    values = defaultdict(list)
-    for run in cell.runs:
-        if (number := run.number(name)) is not None:
-            values[run.seed].append(number)
-    return {seed: float(np.mean(values[seed])) for seed in sorted(values)}
+    seeds = [run.seed for run in cell.runs]
+    numbers = pd.Series([run.number(name) for run in cell.runs], seeds, dtype=float).dropna()
+    # The mean of the group itself sums in another order.
+    return numbers.groupby(level=0).agg(lambda values: values.mean()).to_dict()
 
 
 def curves(cell: Cell, name: str) -> tuple[list[int], np.ndarray]:
     """A curve of the finished runs of a cell over the epochs that all of them have.
 
     Returns:
-      The epochs, and the values `[seeds, epochs]`.
+      The epochs, and the values `[seeds, epochs]`, the mean of all runs of a seed.
     """
-    found = defaultdict(list)
-    for run in cell.runs:
-        if run.status == 'finished' and name in run.curves:
-            found[run.seed].append(run.curves[name])
-    every = [set(curve) for some in found.values() for curve in some]
-    epochs = sorted(set.intersection(*every)) if every else []
-    values = [
-        [np.mean([curve[epoch] for curve in found[seed]]) for epoch in epochs]
-        for seed in sorted(found)
-    ]
-    return epochs, np.array(values)
+    runs = [run for run in cell.runs if run.status == 'finished' and name in run.curves]
+    table = pd.DataFrame([run.curves[name] for run in runs], index=[run.seed for run in runs])
+    means = table.dropna(axis='columns').sort_index(axis='columns').groupby(level=0).mean()
+    return means.columns.tolist(), means.to_numpy()
 
 
 def summarise(values: Sequence[float]) -> Summary | None:
@@ -259,8 +258,8 @@ def paired(
     of variance `q^2 / 12`, and a difference has the errors of two accuracies. Without this term,
     differences that rounding makes nearly equal would give an interval that is far too short.
 
-    There is no interval of fewer than three pairs, or of equal differences: both say nothing about
-    how much another seed would differ.
+    There is no interval for fewer than three pairs or for equal differences, because both say
+    nothing about how much another seed would differ.
 
     Args:
       values: by seed.
@@ -269,16 +268,16 @@ def paired(
     """
     shared = sorted(values.keys() & baseline.keys())
     differences = [values[seed] - baseline[seed] for seed in shared]
-    found = summarise(differences)
-    if found is None:
+    summary = summarise(differences)
+    if summary is None:
         return None
-    # As floats, equal differences are unequal in their last digits.
+    # Rounding makes equal differences unequal in their last digits.
     rounding = 1e-9 * max(abs(side[seed]) for side in (values, baseline) for seed in shared)
-    if found.n < LEAST_PAIRS or np.ptp(differences) <= rounding:
-        return Difference(found.mean, None, found.n)
-    error = math.sqrt((found.std**2 + resolution**2 / 6) / found.n)
-    reach = float(t.ppf((1 + _LEVEL) / 2, found.n - 1)) * error
-    return Difference(found.mean, (found.mean - reach, found.mean + reach), found.n)
+    if summary.n < LEAST_PAIRS or np.ptp(differences) <= rounding:
+        return Difference(summary.mean, None, summary.n)
+    error = math.sqrt((summary.std**2 + resolution**2 / 6) / summary.n)
+    reach = float(t.ppf((1 + _LEVEL) / 2, summary.n - 1)) * error
+    return Difference(summary.mean, (summary.mean - reach, summary.mean + reach), summary.n)
 
 
 def accuracy_resolution(cells: Iterable[Cell]) -> float:

@@ -1,4 +1,4 @@
-"""What a report says, as tables that Markdown and HTML share."""
+"""The tables of a report, which Markdown and HTML share."""
 
 import math
 from collections import Counter
@@ -9,7 +9,6 @@ from contrastive_jax.reporting.choice import Choice
 from contrastive_jax.reporting.collect import MEASURES, SELECTED_BY, VALIDATION, Run
 from contrastive_jax.reporting.details import detail_tables
 from contrastive_jax.reporting.entries import (
-    DASH,
     SPREAD,
     Entry,
     Table,
@@ -30,18 +29,19 @@ from contrastive_jax.reporting.statistics import (
     differing,
     paired,
 )
+from contrastive_jax.reporting.style import CHANGE, DASH
 
 __all__ = ['Report', 'make_report']
 
 
 class Report(NamedTuple):
-    """All that is said.
+    """The content of a report.
 
     Attributes:
-      summary: how many runs there are and what became of them.
-      problems: one line a run that is not in the numbers.
-      results: tables of what was found, which name the cells.
-      details: tables to look things up in.
+      summary: one sentence that counts the runs by status.
+      problems: one line for each run that is not in the numbers.
+      results: tables of results, which name the cells.
+      details: tables for reference.
     """
 
     summary: str
@@ -53,13 +53,13 @@ class Report(NamedTuple):
 def make_report(
     runs: Sequence[Run], cells: Sequence[Cell], baseline: int, choice: Choice | None = None
 ) -> Report:
-    """Everything that is said about the runs.
+    """Makes the summary and all tables.
 
     Args:
-      runs: all of them.
-      cells: their groups.
-      baseline: the place of the cell that the others are compared with.
-      choice: the cell chosen by validation accuracy, if that was asked for.
+      runs: all runs.
+      cells: the groups of runs.
+      baseline: index of the cell that the others are compared with.
+      choice: the cell chosen by validation accuracy, or None.
     """
     counts = Counter(run.status for run in runs)
     states = ', '.join(
@@ -84,16 +84,16 @@ def _filled(*tables: Table) -> list[Table]:
 
 
 def _cells(cells: Sequence[Cell], baseline: int) -> Table:
-    """What tells the cells apart, and which seeds each has."""
+    """The fields in which cells differ, and the seeds of each cell."""
     seeds = sorted({run.seed for cell in cells for run in cell.runs})
     names = differing([cell.fields for cell in cells])
     rows = [
         (
-            short(place),
+            short(index),
             *(_value(cell.fields.get(name, ABSENT)) for name in names),
             Entry(_seeds(cell, seeds)),
         )
-        for place, cell in enumerate(cells)
+        for index, cell in enumerate(cells)
     ]
     note = 'Runs that differ in nothing but the seed. Only finished runs are in the numbers.'
     if len(cells) > 1:
@@ -111,20 +111,20 @@ def _value(text: str) -> Entry:
 def _accuracies(cells: Sequence[Cell]) -> Table:
     rows = [
         (
-            head(place, cell),
+            head(index, cell),
             *(mean_of(cell, name, 100) for name in MEASURES),
         )
-        for place, cell in enumerate(cells)
+        for index, cell in enumerate(cells)
     ]
     note = f'{SPREAD} {DASH}: not measured.'
     return Table('Test accuracy, %', note, ('cell', *MEASURES.values()), rows)
 
 
 def _validation(cells: Sequence[Cell]) -> Table:
-    """The accuracies to choose by; no rows where no run has them."""
+    """The accuracies to choose by; without rows if no run has them."""
     rows = [
-        (short(place), *(mean_of(cell, name, 100) for name in VALIDATION))
-        for place, cell in enumerate(cells)
+        (short(index), *(mean_of(cell, name, 100) for name in VALIDATION))
+        for index, cell in enumerate(cells)
     ]
     measured = any(entry.number is not None for row in rows for entry in row[1:])
     note = (
@@ -137,13 +137,13 @@ def _validation(cells: Sequence[Cell]) -> Table:
 
 
 def _chosen(cells: Sequence[Cell], choice: Choice | None) -> Table:
-    """What `--select` chose; no rows where it was not given."""
+    """The cell that `--select` chose; without rows if the flag was not given."""
     title = 'Chosen by validation accuracy, %'
     columns = ('cell', 'validation, linear', *(f'test, {name}' for name in MEASURES.values()))
     if choice is None:
         return Table(title, '', columns, [])
-    cell = cells[choice.place]
-    row = (head(choice.place, cell), *(mean_of(cell, n, 100) for n in (SELECTED_BY, *MEASURES)))
+    cell = cells[choice.cell]
+    row = (head(choice.cell, cell), *(mean_of(cell, n, 100) for n in (SELECTED_BY, *MEASURES)))
     compared = len(cells) - len(choice.skipped)
     note = (
         f'The highest mean validation accuracy of {counted(compared, "cell")}; test accuracies had '
@@ -159,7 +159,7 @@ def _chosen(cells: Sequence[Cell], choice: Choice | None) -> Table:
 
 
 def _seeds(cell: Cell, seeds: Sequence[int]) -> str:
-    """Which seeds are in the numbers, and what became of the others."""
+    """The seeds that are in the numbers, and the status of the others."""
     states = {seed: [run.status for run in cell.runs if run.seed == seed] for seed in seeds}
     words = {
         seed: 'missing' if not some else next((s for s in some if s != 'finished'), '')
@@ -176,14 +176,14 @@ def _differences(cells: Sequence[Cell], baseline: int) -> Table:
         values, base = (
             {s: 100 * v for s, v in by_seed(c, name).items()} for c in (cell, reference)
         )
-        found = paired(values, base, 100 * accuracy_resolution((cell, reference)))
-        return Entry(DASH) if found is None else Entry(_interval(found), found.mean)
+        difference = paired(values, base, 100 * accuracy_resolution((cell, reference)))
+        return Entry(DASH) if difference is None else Entry(_interval(difference), difference.mean)
 
     reference = cells[baseline] if cells else None
     rows = [
-        (head(place, cell), *(against(cell, name) for name in MEASURES))
-        for place, cell in enumerate(cells)
-        if place != baseline
+        (head(index, cell), *(against(cell, name) for name in MEASURES))
+        for index, cell in enumerate(cells)
+        if index != baseline
     ]
     note = (
         f'Percentage points, less cell {baseline + 1} of the same seed: mean of the pairs '
@@ -194,7 +194,7 @@ def _differences(cells: Sequence[Cell], baseline: int) -> Table:
     )
     updates = [set(by_seed(cell, 'steps').values()) for cell in cells]
     # Runs of earlier versions do not say how many they made.
-    others = [place for place, made in enumerate(updates) if made and made != updates[baseline]]
+    others = [index for index, made in enumerate(updates) if made and made != updates[baseline]]
     if updates and not updates[baseline]:
         others = []
     if others:
@@ -205,6 +205,6 @@ def _differences(cells: Sequence[Cell], baseline: int) -> Table:
     return Table('Difference to the baseline', note, ('cell', *MEASURES.values()), rows)
 
 
-def _interval(found: Difference) -> str:
-    ends = DASH if found.interval is None else '{:+z.2f}, {:+z.2f}'.format(*found.interval)
-    return f'{found.mean:+z.2f} [{ends}] ({found.n})'
+def _interval(difference: Difference) -> str:
+    ends = (f'{end:{CHANGE}}' for end in difference.interval or ())
+    return f'{difference.mean:{CHANGE}} [{", ".join(ends) or DASH}] ({difference.n})'

@@ -1,19 +1,33 @@
-"""Pictures of the bounds and of the spectrum, drawn on axes that the caller gives.
+"""Figures of the bounds and of the spectrum.
 
-Each curve of a bound is printed (full lines) or exact (broken lines). Theorem 3.4 is drawn only
-where it is stated, `r+1 <= k < n_d+r+1`. Bounds above 1 lie in a shaded field.
+Solid lines are bounds as the paper prints them, broken lines are exact values. Theorem 3.4 is drawn
+only where it applies, `r+1 <= k < n_d+r+1`. Bounds above 1 lie in a shaded area.
 
-Axes: p places along the abscissa.
+Axes: p points along the abscissa.
 """
 
 import dataclasses
 from collections.abc import Sequence
 
+import matplotlib
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from contrastive_jax.reporting.style import (
+    BLUE,
+    FIGURE,
+    GREEN,
+    GUIDE,
+    NAVY,
+    ORANGE,
+    PARAMETER,
+    PURPLE,
+    QUIET,
+    SHADE,
+    TAUPE,
+)
 from contrastive_jax.theory.bounds import bounds, conditions, difficult_fraction, easy_fraction
 from contrastive_jax.theory.model import SimilarityModel
 from contrastive_jax.theory.spectra import spectrum
@@ -26,14 +40,13 @@ __all__ = [
     'figure',
 ]
 
-# Colours that stay apart for colour-blind readers, one for each kind of bound.
 _PRINTED = (
-    ('without_difficult', 'without difficult (3.3)', '#555555'),
-    ('with_difficult', 'with difficult (3.4)', '#d55e00'),
-    ('removed', 'removed (4.1)', '#009e73'),
-    ('temperature', 'temperature (4.5)', '#cc79a7'),
+    ('without_difficult', 'without difficult (3.3)', TAUPE),
+    ('with_difficult', 'with difficult (3.4)', ORANGE),
+    ('removed', 'removed (4.1)', GREEN),
+    ('temperature', 'temperature (4.5)', PURPLE),
 )
-_EXACT = (('block', '#0072b2', '--'), ('matched', '#56b4e9', '-.'))
+_EXACT = (('block', BLUE, '--'), ('matched', NAVY, '-.'))
 
 
 def draw_against_gap(
@@ -43,7 +56,7 @@ def draw_against_gap(
     gaps = (model.alpha - model.beta) * np.linspace(0.01, 0.99, 60)
     models = [dataclasses.replace(model, gamma=model.beta + float(gap)) for gap in gaps]
     _draw_bounds(axes, gaps, models, labelling_error, feature_dim)
-    axes.axvline(model.gamma - model.beta, color='0.8', zorder=0)
+    axes.axvline(model.gamma - model.beta, color=GUIDE, zorder=0)
     axes.set_xlabel(r'$\gamma - \beta$')
 
 
@@ -54,7 +67,7 @@ def draw_against_difficult(
     counts = np.unique(np.linspace(0, model.samples_per_class - 1, 60, dtype=int))
     models = [dataclasses.replace(model, difficult_per_class=int(count)) for count in counts]
     _draw_bounds(axes, counts, models, labelling_error, feature_dim)
-    axes.axvline(model.difficult_per_class, color='0.8', zorder=0)
+    axes.axvline(model.difficult_per_class, color=GUIDE, zorder=0)
     axes.set_xlabel(r'difficult samples per class $n_d$')
 
 
@@ -71,7 +84,7 @@ def draw_against_removal(
     counts = np.unique(np.linspace(0, min(most, 0.9 * n), 60, dtype=int))
     models = [model.removed(int(count)) for count in counts]
     _draw_bounds(axes, counts / n, models, labelling_error, feature_dim, kinds=['with_difficult'])
-    axes.axvline(model.difficult_per_class / n, color='0.8', zorder=0)
+    axes.axvline(model.difficult_per_class / n, color=GUIDE, zorder=0)
     axes.set_xlabel('share of each class removed, difficult first')
 
 
@@ -89,17 +102,18 @@ def draw_spectrum(axes: Axes, model: SimilarityModel) -> None:
     # A printed fraction stands for lambda_{k+1}: over the indices k + 1 of its theorem.
     samples = model.num_classes * model.samples_per_class
     axes.hlines(
-        easy_fraction(model), r + 1.5, samples + 0.5, color='#555555', linewidth=1,
+        easy_fraction(model), r + 1.5, samples + 0.5, color=TAUPE, linewidth=1,
         label='printed, without difficult (3.3)',
     )  # fmt: skip
     axes.hlines(
-        difficult_fraction(model), r + 1.5, r + n_d + 1.5, color='#d55e00', linewidth=3,
+        difficult_fraction(model), r + 1.5, r + n_d + 1.5, color=ORANGE, linewidth=3,
         label='printed, with difficult (3.4)',
     )  # fmt: skip
     axes.set(xscale='log', yscale='log', xlabel='index of the eigenvalue', ylabel=r'$\lambda$')
-    axes.legend(fontsize='small', frameon=False)
+    axes.legend(fontsize='small')
 
 
+@matplotlib.rc_context(FIGURE)
 def figure(model: SimilarityModel, labelling_error: float, feature_dim: int) -> Figure:
     """All four pictures on one page."""
     page = Figure(figsize=(11, 9), layout='constrained')
@@ -110,62 +124,64 @@ def figure(model: SimilarityModel, labelling_error: float, feature_dim: int) -> 
     draw_spectrum(eigenvalues, model)
     for axes in (gap, difficult, removal):
         axes.set_ylabel('bound on the error')
-    # One legend for the three of them, below: inside, it would hide the curves.
+    # One legend below the three, because inside it would hide the curves.
     page.legend(*gap.get_legend_handles_labels(), loc='outside lower center', ncols=3)
     page.suptitle(
         rf'$r+1={model.num_classes}$, $n={model.samples_per_class}$, '
-        rf'$n_d={model.difficult_per_class}$, $\alpha={model.alpha:.3g}$, '
-        rf'$\beta={model.beta:.3g}$, $\gamma={model.gamma:.3g}$, '
-        rf'$\delta={labelling_error:.3g}$, $k={feature_dim}$'
+        rf'$n_d={model.difficult_per_class}$, $\alpha={model.alpha:{PARAMETER}}$, '
+        rf'$\beta={model.beta:{PARAMETER}}$, $\gamma={model.gamma:{PARAMETER}}$, '
+        rf'$\delta={labelling_error:{PARAMETER}}$, $k={feature_dim}$'
     )
     return page
 
 
 def _draw_bounds(
     axes: Axes,
-    places: Sequence[float] | np.ndarray,
+    points: Sequence[float] | np.ndarray,
     models: Sequence[SimilarityModel],
     labelling_error: float,
     feature_dim: int,
     kinds: Sequence[str] = tuple(kind for kind, _, _ in _PRINTED),
 ) -> None:
     """One curve for each printed bound, and the exact ones with difficult samples."""
-    found = [bounds(model, labelling_error, feature_dim) for model in models]
-    stated = [
+    results = [bounds(model, labelling_error, feature_dim) for model in models]
+    applies = [
         not model.difficult_per_class or conditions(model, feature_dim).in_range for model in models
     ]
     for kind, label, colour in _PRINTED:
         if kind in kinds:
-            values = _finite([getattr(one, kind).printed for one in found])
+            values = _finite([getattr(one, kind).printed for one in results])
             if kind == 'with_difficult':
-                values[~np.array(stated)] = np.nan
-            axes.plot(places, values, color=colour, label=f'printed, {label}')
+                values[~np.array(applies)] = np.nan
+            axes.plot(points, values, color=colour, label=f'printed, {label}')
     exact = []
     for structure, colour, style in _EXACT:
-        exact.append(_finite([getattr(one.with_difficult, structure) for one in found]))
+        exact.append(_finite([getattr(one.with_difficult, structure) for one in results]))
         axes.plot(
-            places, exact[-1], style, color=colour, label=f'exact, with difficult, {structure}'
+            points, exact[-1], style, color=colour, label=f'exact, with difficult, {structure}'
         )
-    # The temperature's weight dwarfs all the rest; let it leave through the top.
+    # The bound with a temperature is far above the others, so the axis does not show all of it.
     if not np.all(np.isnan(exact)):
         low, high = np.nanmin(exact), np.nanmax(exact)
         room = 0.1 * (high - low) or 0.1
         axes.set_ylim(low - room, high + 4 * room)
+    # Grid lines would look like the line that marks the model.
+    axes.grid(visible=False)
     _shade_above_one(axes)
 
 
 def _shade_above_one(axes: Axes) -> None:
-    """Marks where a bound is no statement, since no error rate is above 1."""
+    """Shades where a bound says nothing, since no error rate is above 1."""
     low, high = axes.get_ylim()
     if high > 1:
-        axes.axhspan(1, high, color='0.92', zorder=0)
+        axes.axhspan(1, high, color=SHADE, zorder=0)
         axes.set_ylim(low, high)
         axes.text(
             0.98, max(low, 1), 'above 1: says nothing', transform=axes.get_yaxis_transform(),
-            fontsize='small', color='0.4', ha='right', va='bottom',
+            fontsize='small', color=QUIET, ha='right', va='bottom',
         )  # fmt: skip
 
 
 def _finite(values: Sequence[float]) -> Float[np.ndarray, ' p']:
-    """An array with NaN, which is not drawn, in place of `inf`."""
+    """The values with NaN, which is not drawn, in place of `inf`."""
     return np.where(np.isfinite(values), values, np.nan)

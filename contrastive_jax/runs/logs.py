@@ -10,11 +10,10 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
+from contrastive_jax.runs.names import METRICS
 from contrastive_jax.runtime.files import plain, write_whole
 
 __all__ = ['METRICS', 'MetricsLog', 'checksum_of_steps', 'logged_pace', 'logged_steps']
-
-METRICS = 'metrics.jsonl'
 
 
 def logged_steps(workdir: Path) -> int:

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from contrastive_jax.config import completed, differences
 from contrastive_jax.data.constructions import Construction
 from contrastive_jax.errors import UserError
+from contrastive_jax.runs.names import CONFIG, METRICS, RESULT
 from contrastive_jax.runtime.files import read_arrays, read_json, write_sealed_json, write_whole
 from contrastive_jax.randomness import STREAMS
 
@@ -29,11 +30,10 @@ __all__ = [
     'locked',
 ]
 
-CONFIG, RESULT = 'config.json', 'result.json'
 TRAINING_SET = 'training_set.npz'
 _CHOSEN = ('kept', 'mixed', 'partners')
 # Files of a run. None of these may exist without the config.
-_OWN = (RESULT, 'metrics.jsonl', 'checkpoints', TRAINING_SET)
+_OWN = (RESULT, METRICS, 'checkpoints', TRAINING_SET)
 
 
 def check_outside_data(path: Path, flag: str, data: ConfigDict) -> None:

@@ -12,8 +12,17 @@ from contrastive_jax.config import PATHS, check_field, resolve, validate
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime import compilation, preemption, shell
 
-__all__ = ['config_of_flags', 'run']
+__all__ = ['config_of_flags', 'define_common', 'run']
 
+# Flags belong to the command that asks for them: its --help lists them.
+flags.disclaim_key_flags()
+
+_COMMON = {
+    'workdir': (flags.DEFINE_string, None),
+    'out': (flags.DEFINE_string, None),
+    'overwrite': (flags.DEFINE_bool, False),
+    'all': (flags.DEFINE_bool, False),
+}
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -32,6 +41,18 @@ def run(command: Callable[..., None], *, positional: bool = False) -> None:
         lambda rest: _guarded(lambda: command(*rest[1:])),
         flags_parser=lambda arguments: _parse_flags(arguments, positional),
     )
+
+
+def define_common(**meanings: str) -> None:
+    """Defines flags that many commands have.
+
+    Args:
+      **meanings: what each flag means in this command; the names are `workdir`, `out`, `overwrite`
+        and `all`.
+    """
+    for name, meaning in meanings.items():
+        define, default = _COMMON[name]
+        define(name, default, meaning)
 
 
 def config_of_flags(values: flags.FlagValues = flags.FLAGS) -> tuple[ConfigDict, list[str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from contrastive_jax.errors import UserError
 
-__all__ = ['check_out', 'picture_suffixes']
+__all__ = ['check_out', 'make_folder', 'picture_suffixes']
 
 
 def check_out(
@@ -40,6 +40,14 @@ def check_out(
         raise UserError(
             f'{where}: cannot be written ({error.strerror}); give another --out'
         ) from error
+
+
+def make_folder(out: Path, names: Collection[str]) -> None:
+    """Makes the folder, and removes files of these names, so that no earlier one stays in it."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        # Of a link, only the link is removed.
+        (out / name).unlink(missing_ok=True)
 
 
 def picture_suffixes() -> tuple[str, ...]:

@@ -76,4 +76,4 @@ def test_the_first_of_equal_cells_is_chosen_and_the_others_are_named(tmp_path):
     for epochs in (2, 3):
         _write(tmp_path / str(epochs), 0, 0.5, 0.5, epochs=epochs)
     choice = choose(cells_of(tmp_path))
-    assert (choice.place, choice.tied) == (0, (1,))
+    assert (choice.cell, choice.tied) == (0, (1,))

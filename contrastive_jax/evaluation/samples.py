@@ -1,0 +1,143 @@
+"""Samples with features and labels, from a trained run or from files, and their scores.
+
+Axes: n images of a training split, m of them scored, k features.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from contrastive_jax.data.feature_files import read_features
+from contrastive_jax.data.stored import StoredImages
+from contrastive_jax.data.stored import checksum as image_checksum
+from contrastive_jax.errors import UserError
+from contrastive_jax.evaluation.features import extract_features
+from contrastive_jax.graph.columns import score_columns, score_trained_apart
+from contrastive_jax.runs.loading import load_run
+
+__all__ = ['Options', 'Samples', 'from_files', 'from_run', 'score']
+
+
+class Samples(NamedTuple):
+    """The samples to score: m of the n images of a training split, or m rows of features.
+
+    Attributes:
+      features: `[m, k]`.
+      labels: `[m]` indices into `classes`, or None.
+      classes: names of the classes.
+      images: `[m, h, w, c]` uint8 images to draw, or None.
+      source: words that say what the samples are and where the features come from.
+      seed: seed of k-means.
+      index: `[m]` index of each image in the split; None for all images in order.
+      files: `[m]` names of the image files, or None.
+      trained: `[m]` whether the run trained on each image; None if it trained on all of them.
+      checksum: checksum of all n images; None to take it of `images`.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray | None
+    classes: tuple[str, ...]
+    images: np.ndarray | StoredImages | None
+    source: str
+    seed: int = 0
+    index: np.ndarray | None = None
+    files: tuple[str, ...] | None = None
+    trained: np.ndarray | None = None
+    checksum: str | None = None
+
+    def image_checksum(self) -> str:
+        """Checksum of the images, or of the features where there are no images."""
+        # Scores belong to images; of an encoder from elsewhere only the features are known.
+        scored = self.features if self.images is None else self.images
+        return self.checksum or image_checksum(scored)
+
+
+class Options(NamedTuple):
+    """How samples are scored.
+
+    Attributes:
+      pos_high: where the difficult band begins, as a percentile from the top: 0.1 is the most
+        similar tenth.
+      pos_low: where it ends, from the top too.
+      latent_classes: classes of the score `sas`: 'k-means', which needs no labels, or 'labels'.
+    """
+
+    pos_high: float
+    pos_low: float
+    latent_classes: str = 'k-means'
+
+    def band(self) -> dict[str, float]:
+        """The difficult band as keyword arguments."""
+        return {'pos_high': self.pos_high, 'pos_low': self.pos_low}
+
+
+def from_run(workdir: Path, *, everything: bool = False) -> tuple[Samples, Options]:
+    """The images that a run trained on, mixed as in the run, and its difficult band.
+
+    Args:
+      workdir: folder of the run.
+      everything: whether to add the images of the training split that the run left out.
+
+    Raises:
+      UserError: a folder without a trained run.
+    """
+    run = load_run(workdir)
+    built = run.construction
+    n, m = len(built.whole.images), len(built.kept)
+    index = np.arange(n) if everything else built.kept
+    images, labels, files = built.whole if everything else built.split
+    samples = Samples(
+        extract_features(run.encode, images),
+        labels,
+        run.dataset.classes,
+        images,
+        f'training images{_left_out(n, m, everything)}, encoder of step {run.step}',
+        run.config.seed,
+        index,
+        files,
+        np.isin(index, built.kept) if everything else None,
+        image_checksum(built.whole.images),
+    )
+    return samples, Options(run.config.pairs.pos_high, run.config.pairs.pos_low)
+
+
+def _left_out(n: int, m: int, everything: bool) -> str:
+    if n == m:
+        return ''
+    if everything:
+        return f' ({m} of them trained on)'
+    return f' (the run left out {n - m} more; --all scores them too)'
+
+
+def from_files(features: str, labels: str | None) -> tuple[Samples, Options]:
+    """Features of any encoder, with the difficult band of a data set of ten classes.
+
+    Args:
+      features: npy file, `[n, k]`.
+      labels: npy file, `[n]` integers, or None.
+
+    Raises:
+      UserError: files that cannot be read or do not fit together.
+    """
+    samples = Samples(*read_features(features, labels), images=None, source=f'rows of {features}')
+    return samples, Options(0.1, 0.5)
+
+
+def score(samples: Samples, options: Options) -> dict[str, np.ndarray]:
+    """Every score of the samples, each column `[m]`; images trained on are scored on their own.
+
+    Raises:
+      UserError: features without a direction, bands out of order, or latent classes by labels
+        without labels.
+    """
+    features, labels, trained = samples.features, samples.labels, samples.trained
+    given = {**options._asdict(), 'seed': samples.seed}
+    try:
+        if trained is None or trained.all():
+            columns = score_columns(features, labels, **given)
+        else:
+            columns = score_trained_apart(features, labels, trained, **given)
+    except ValueError as error:
+        raise UserError(f'{samples.source}: {error}') from error
+    return columns if trained is None else {'trained': trained, **columns}

@@ -1,0 +1,127 @@
+"""All scores of a data set in one table of columns.
+
+Axes: n samples, m of them trained on, k features.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from contrastive_jax.graph import scores
+from contrastive_jax.graph._inputs import Features
+from contrastive_jax.graph.difficulty import sample_difficulty
+from contrastive_jax.graph.isolation import isolation
+
+__all__ = ['class_means', 'hardest_and_easiest', 'score_columns', 'score_trained_apart', 'spread']
+
+
+def score_columns(
+    features: Features,
+    labels: Int[np.ndarray, ' n'] | None = None,
+    *,
+    pos_high: float,
+    pos_low: float,
+    latent_classes: str = 'k-means',
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """Computes every score of each sample, and the statistics that the scores come from.
+
+    Args:
+      features: `[n, k]`, any scale.
+      labels: `[n]` class of each sample, or None.
+      pos_high: where the difficult band begins, as a percentile from the top, in [0, pos_low].
+      pos_low: where it ends, from the top too, in [pos_high, 1].
+      latent_classes: of `sas`: 'k-means' or 'labels'.
+      seed: of k-means.
+
+    Returns:
+      Columns by name, each `[n]`: score, alpha, beta, gamma, isolation, boundary, latent_class, sas
+      and, with labels, label and (of two or more classes) supervised_margin.
+
+    Raises:
+      ValueError: percentiles out of order, latent classes by labels without labels, a row that is
+        zero or not finite.
+    """
+    difficulty = sample_difficulty(features, pos_high=pos_high, pos_low=pos_low)
+    if latent_classes == 'labels':
+        if labels is None:
+            raise ValueError('--latent_classes=labels: there are no labels; choose k-means')
+        latent = labels
+    else:
+        # The paper advises pos_high = 1 / classes, so this is the number of classes.
+        count = min(round(1 / max(pos_high, 1 / len(features))), len(features))
+        latent = scores.latent_classes(features, count, seed)
+    columns = {name: np.asarray(values) for name, values in difficulty._asdict().items()}
+    columns['isolation'] = np.asarray(isolation(features))
+    columns['boundary'] = scores.boundary(columns['score'], columns['isolation'])
+    columns |= {'latent_class': latent, 'sas': scores.sas(features, latent)}
+    if labels is not None:
+        columns['label'] = labels
+        if len(np.unique(labels)) > 1:
+            columns['supervised_margin'] = scores.supervised_margin(features, labels)
+    return columns
+
+
+def score_trained_apart(
+    features: Features,
+    labels: Int[np.ndarray, ' n'] | None,
+    trained: Bool[np.ndarray, ' n'],
+    *,
+    latent_classes: str = 'k-means',
+    **options,
+) -> dict[str, np.ndarray]:
+    """Scores the samples trained on among themselves, and the other samples among all.
+
+    So the score of a sample trained on does not depend on samples that the run left out.
+
+    Args:
+      features: `[n, k]`, any scale.
+      labels: `[n]` class of each sample, or None.
+      trained: `[n]` whether the run trained on each sample.
+      latent_classes: of `sas`: 'k-means' or 'labels'.
+      **options: the other options of `score_columns`.
+
+    Returns:
+      The columns that `score_columns` returns for the samples trained on, each `[n]`.
+    """
+    options['latent_classes'] = latent_classes
+    columns = score_columns(features, labels, **options)
+    rows = np.flatnonzero(trained)
+    own = score_columns(features[rows], None if labels is None else labels[rows], **options)
+    merged = {name: columns[name].copy() for name in own}
+    if latent_classes != 'labels':
+        # Equal numbers from two runs of k-means do not mean the same class.
+        merged['latent_class'] += own['latent_class'].max() + 1
+    for name, values in own.items():
+        merged[name][rows] = values
+    return merged
+
+
+def spread(values: Float[np.ndarray, ' n']) -> dict[str, float]:
+    """Mean, least and greatest value, median, and the 10th and 90th percentile."""
+    names = ('least', 'p10', 'median', 'p90', 'greatest')
+    quantiles = np.quantile(values, [0, 0.1, 0.5, 0.9, 1])
+    return {'mean': float(values.mean()), **dict(zip(names, map(float, quantiles), strict=True))}
+
+
+def class_means(
+    score: Float[np.ndarray, ' n'], labels: Int[np.ndarray, ' n'], classes: Sequence[str]
+) -> dict[str, float]:
+    """Mean score of each class that has samples, by the name of the class."""
+    members = {name: score[labels == index] for index, name in enumerate(classes)}
+    return {name: float(values.mean()) for name, values in members.items() if len(values)}
+
+
+def hardest_and_easiest(
+    score: Float[np.ndarray, ' n'], members: Int[np.ndarray, ' m'], count: int
+) -> tuple[Int[np.ndarray, ' _'], Int[np.ndarray, ' _']]:
+    """Indices of the hardest and of the easiest members, from the extreme one inwards.
+
+    Args:
+      score: `[n]`, high = difficult.
+      members: `[m]` indices to choose from.
+      count: how many of each to return; all where there are fewer.
+    """
+    order = members[np.argsort(-score[members], kind='stable')]
+    return order[:count], order[::-1][:count]

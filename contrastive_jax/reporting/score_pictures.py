@@ -1,0 +1,78 @@
+"""The pictures of a scoring: histogram, gallery of all samples, gallery of each class."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from contrastive_jax import graph
+from contrastive_jax.evaluation.samples import Options, Samples
+from contrastive_jax.graph.columns import class_means, hardest_and_easiest
+from contrastive_jax.reporting import galleries
+from contrastive_jax.reporting.score_summary import hardest_classes, sample_names
+from contrastive_jax.reporting.style import one_line, save
+
+__all__ = ['draw']
+
+# Samples at each end of the gallery.
+_SHOWN = 16
+# Nobody looks at a picture of a thousand lines.
+_MOST_CLASSES = 20
+
+
+def draw(out: Path, samples: Samples, score: np.ndarray, options: Options) -> None:
+    """Draws the histogram and, of images, the galleries.
+
+    Args:
+      out: folder to write to.
+      samples: the samples that were scored.
+      score: `[m]` their scores.
+      options: those with which they were scored.
+    """
+    classes = tuple(map(one_line, samples.classes))
+    with warnings.catch_warnings():
+        # A name in a script that the font lacks is drawn as boxes.
+        warnings.filterwarnings('ignore', message='Glyph')
+        save(galleries.histogram(score, samples.labels, classes), out / 'scores_histogram.png')
+        if samples.images is not None:
+            save(_gallery(samples, score, options, classes), out / 'scores_gallery.png')
+            if samples.labels is not None:
+                save(_class_gallery(samples, score, classes), out / 'scores_classes.png')
+
+
+def _gallery(samples: Samples, score: np.ndarray, options: Options, classes: tuple[str, ...]):
+    hardest, easiest = hardest_and_easiest(score, np.arange(len(score)), _SHOWN)
+    shown = np.unique(np.concatenate([hardest, easiest]))
+    neighbours = graph.nearest_difficult(samples.features, shown, **options.band())
+    # Read only what is drawn, because the images may be on disk.
+    rows = np.unique(np.concatenate([shown, neighbours]))
+    hardest, easiest, shown, neighbours = (
+        np.searchsorted(rows, some) for some in (hardest, easiest, shown, neighbours)
+    )
+    labels = samples.labels
+    return galleries.gallery(
+        samples.images[rows],
+        score[rows],
+        (('hardest, each → its nearest in the difficult band', hardest), ('easiest', easiest)),
+        dict(zip(shown.tolist(), neighbours.tolist(), strict=True)),
+        None if labels is None else [classes[label] for label in labels[rows]],
+        sample_names(samples, rows),
+    )
+
+
+def _class_gallery(samples: Samples, score: np.ndarray, classes: tuple[str, ...]):
+    labels = samples.labels
+    names = hardest_classes(class_means(score, labels, classes), _MOST_CLASSES)
+    chosen = [index for index, name in enumerate(classes) if name in names]
+    ends = [
+        hardest_and_easiest(score, np.flatnonzero(labels == index), galleries.PER_CLASS)
+        for index in chosen
+    ]
+    rows = np.unique(np.concatenate([rows for both in ends for rows in both]))
+    return galleries.class_gallery(
+        samples.images[rows],
+        score[rows],
+        np.searchsorted(chosen, labels[rows]),
+        [classes[index] for index in chosen],
+        sample_names(samples, rows),
+    )

@@ -1,0 +1,73 @@
+"""The summary of a scoring, and the same as printed text."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from contrastive_jax.evaluation.samples import Options, Samples
+from contrastive_jax.graph.columns import class_means, hardest_and_easiest, spread
+from contrastive_jax.reporting.style import SCORE, one_line
+
+__all__ = ['hardest_classes', 'sample_names', 'summarise', 'summary_text']
+
+_SUMMARISED = ('score', 'alpha', 'beta', 'gamma', 'isolation', 'sas')
+# Hardest samples and hardest classes in the text.
+_PRINTED = 10
+
+
+def summarise(samples: Samples, options: Options, columns: dict[str, np.ndarray]) -> dict:
+    """What `scores.json` holds.
+
+    NumPy and not pandas computes the means, because pandas sums float32 columns in float64, which
+    would change the last digits of files that exist.
+    """
+    labels, trained = samples.labels, samples.trained
+    by_class = None if labels is None else class_means(columns['score'], labels, samples.classes)
+    return {
+        'samples': len(samples.features),
+        **({} if trained is None else {'trained': int(trained.sum())}),
+        'source': samples.source,
+        **options.band(),
+        'checksum': samples.image_checksum(),
+        **{name: spread(columns[name]) for name in _SUMMARISED},
+        'by_class': by_class,
+    }
+
+
+def summary_text(summary: dict, samples: Samples, score: np.ndarray) -> str:
+    """The summary as lines for the terminal, with the hardest classes and samples.
+
+    Args:
+      summary: what `summarise` returns.
+      samples: the samples that were scored.
+      score: `[m]` their scores.
+    """
+    columns = ('mean', 'least', 'p10', 'median', 'p90', 'greatest')
+    lines = [
+        f'{summary["samples"]} {summary["source"]}, difficult band '
+        f'{summary["pos_high"]} to {summary["pos_low"]}',
+        f'{"":9}' + ''.join(f'{name:>9}' for name in columns),
+    ]
+    for name in _SUMMARISED:
+        numbers = (f'{summary[name][column]:9{SCORE}}' for column in columns)
+        lines.append(f'{name:9}' + ''.join(numbers))
+    if means := summary['by_class']:
+        hardest = hardest_classes(means, _PRINTED)
+        words = ', '.join(f'{one_line(name)} {means[name]:{SCORE}}' for name in hardest)
+        lines.append(f'mean score by class, hardest first: {words}')
+    hardest, _ = hardest_and_easiest(score, np.arange(len(score)), _PRINTED)
+    separator = ' ' if samples.files is None else '\n  '
+    lines.append(f'hardest:{separator}{separator.join(sample_names(samples, hardest))}')
+    return '\n'.join(lines)
+
+
+def hardest_classes(means: dict[str, float], count: int) -> list[str]:
+    """The classes with the highest mean scores, hardest first."""
+    return sorted(means, key=lambda name: -means[name])[:count]
+
+
+def sample_names(samples: Samples, rows: Sequence[int] | np.ndarray) -> list[str]:
+    """What to call some samples in print: their file or, where there is none, their index."""
+    if samples.files is not None:
+        return [one_line(samples.files[row]) for row in rows]
+    return [str(row if samples.index is None else samples.index[row]) for row in rows]

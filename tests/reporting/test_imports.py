@@ -1,0 +1,45 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def imported(statement):
+    """Names of the modules that are loaded after a statement in a new process."""
+    code = f'{statement}\nimport sys\nprint("\\n".join(sys.modules))'
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_only_reporting_needs_matplotlib():
+    commands = ('score', 'bounds', 'views', 'probe', 'report')
+    modules = imported(
+        'from contrastive_jax import graph, theory\n'
+        f'from contrastive_jax import {", ".join(commands)}'
+    )
+    assert {f'contrastive_jax.{name}' for name in ('graph', 'theory', *commands)} <= modules
+    assert 'matplotlib' not in modules
+    assert 'matplotlib' in imported('import contrastive_jax.reporting.galleries')
+
+
+# The table of fields is replaced, so that only what reporting itself asks for is counted.
+CONFIG = """
+import sys, types
+config = types.ModuleType('contrastive_jax.config')
+config.FIELDS, config.completed, config.flatten = {}, None, None
+sys.modules['contrastive_jax.config'] = config
+"""
+
+
+@pytest.mark.parametrize('name', ['collect', 'statistics', 'choice', 'tables', 'markdown', 'page'])
+def test_a_report_needs_no_model_and_no_data(name):
+    modules = imported(f'{CONFIG}import contrastive_jax.reporting.{name}')
+    rooms = {module.split('.')[1] for module in modules if module.startswith('contrastive_jax.')}
+    assert rooms == {'config', 'errors', 'reporting', 'runs', 'runtime'}
+    heavy = ('jax', 'flax', 'optax', 'orbax', 'sklearn', 'grain', 'tensorflow_datasets')
+    assert not modules & set(heavy)
