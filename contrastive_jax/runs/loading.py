@@ -11,14 +11,14 @@ from contrastive_jax.config import restored, validate
 from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import Construction, construct
 from contrastive_jax.data.stored import in_memory
+from contrastive_jax.ebt.denoisers import DENOISERS
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.features import encoder_function, token_function
-from contrastive_jax.runtime.files import read_json
-from contrastive_jax.ebt.denoisers import DENOISERS
 from contrastive_jax.models import pixel_moments
 from contrastive_jax.runs.checkpoints import Checkpoints
-from contrastive_jax.training.setup import set_up
 from contrastive_jax.runs.workdir import CONFIG, TRAINING_SET, check_images
+from contrastive_jax.runtime.files import read_json
+from contrastive_jax.training.setup import set_up
 
 __all__ = ['TrainedRun', 'load_run']
 
