@@ -6,13 +6,13 @@ compiled, and `completed` when it is read back from the folder of a run.
 
 import difflib
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
 from contrastive_jax.config import arms
 from contrastive_jax.config.arms import ARMS
-from contrastive_jax.config.checks import ENCODERS, check_together
+from contrastive_jax.config.checks import check_together
 from contrastive_jax.config.rules import (
     BOOL,
     PART,
@@ -20,14 +20,13 @@ from contrastive_jax.config.rules import (
     POSITIVE,
     SHARE,
     TEXT,
-    Rule,
+    Field,
     integer,
     number,
     one_of,
     one_of_or_empty,
 )
-from contrastive_jax.ebt.denoisers import DENOISERS
-from contrastive_jax.ebt.transformer import SIZES
+from contrastive_jax.config.sections import SECTIONS, Section
 from contrastive_jax.errors import UserError
 
 __all__ = [
@@ -38,21 +37,15 @@ __all__ = [
     'default',
     'differences',
     'flatten',
+    'register',
     'resolve',
     'restored',
     'validate',
 ]
 
 
-class Field(NamedTuple):
-    """One config field."""
-
-    default: Any
-    rule: Rule
-    meaning: str
-
-
-FIELDS: dict[str, Field] = {
+# The fields that belong to no task, as they stand before and after those that tasks add.
+_FIRST: dict[str, Field] = {
     'seed': Field(0, integer(0), 'number from which all randomness of a run follows'),
     'arm': Field(
         '',
@@ -132,12 +125,11 @@ FIELDS: dict[str, Field] = {
     ),
     'model.name': Field(
         'resnet18',
-        one_of(*ENCODERS, *DENOISERS),
-        'an encoder, trained by contrast, or a denoiser, trained to remove noise',
+        one_of(),  # Tasks add the names.
+        'network that is trained; an encoder is trained by contrast, other networks name the task '
+        'that they are trained for',
     ),
     'model.width': Field(64, integer(1), 'channels of the first stage of an encoder'),
-    'model.size': Field('small', one_of(*SIZES), 'size of the transformer of a denoiser'),
-    'model.patch': Field(4, integer(1), 'side of the patches that a denoiser sees, pixels'),
     'model.stem': Field(
         'cifar',
         one_of('cifar', 'imagenet'),
@@ -146,51 +138,8 @@ FIELDS: dict[str, Field] = {
     'model.projector_width': Field(2048, integer(1), 'hidden units of the projector'),
     'model.projector_dim': Field(128, integer(1), 'dimensions of the embedding'),
     'model.sync_batch_norm': Field(True, BOOL, 'take batch statistics over all devices'),
-    'loss.name': Field(
-        'nt_xent',
-        one_of('nt_xent', 'spectral', 'debiased', 'hard_negative', 'decoupled', 'supervised'),
-        'objective that the encoder is trained for',
-    ),
-    'loss.temperature': Field(0.5, POSITIVE, 'tau; the spectral loss has none'),
-    'loss.block_size': Field(
-        0, integer(0), 'anchors compared at a time, to bound memory; 0: chosen by their number'
-    ),
-    'loss.mu': Field(1.0, POSITIVE, 'largest squared length of an embedding in the spectral loss'),
-    'loss.tau_plus': Field(0.1, number(0, 0.99), 'class prior of debiased and hard_negative'),
-    'loss.beta': Field(1.0, number(0), 'concentration of hard_negative on similar pairs'),
-    'loss.weight_temperature': Field(
-        0.0, number(0), 'temperature of the weights of decoupled: 0 for DCL; DCLW has 0.5'
-    ),
-    'denoise.level': Field(
-        99,
-        integer(0),
-        'noise level of training, of 1,000; diffusion is trained with three times as many levels',
-    ),
-    'denoise.steps': Field(2, integer(1), 'most steps of thinking while an energy is trained'),
-    'denoise.least_steps': Field(
-        2,
-        integer(1),
-        'fewest steps of thinking; the number is drawn for each batch, which needs loss=last',
-    ),
-    'denoise.step_size': Field(
-        47.0, POSITIVE, 'step size of thinking for each token at the start; it is learned'
-    ),
-    'denoise.step_size_spread': Field(
-        1.0,
-        number(1),
-        'largest random factor between the step size of an image and the learned one',
-    ),
-    'denoise.langevin': Field(
-        0.0, number(0), 'standard deviation of the noise added in a step of thinking'
-    ),
-    'denoise.detach': Field(
-        True, BOOL, 'stop the gradient between steps of thinking; False: through all of them'
-    ),
-    'denoise.loss': Field('all', one_of('all', 'last'), 'states of thinking that enter the loss'),
-    'moco.queue_size': Field(0, integer(0), 'keys kept as negatives; 0 for SimCLR'),
-    'moco.momentum': Field(0.99, PART, 'share of the momentum encoder kept in an update'),
-    'moco.symmetric': Field(False, BOOL, 'use each view as the query of the other'),
-    'moco.shuffle': Field(False, BOOL, 'encode keys on other devices than their queries'),
+}
+_LAST: dict[str, Field] = {
     'pairs.select': Field(
         'none',
         one_of('none', 'difficult', 'all'),
@@ -247,11 +196,22 @@ FIELDS: dict[str, Field] = {
     'probe.knn_temperature': Field(0.1, POSITIVE, 'temperature of the votes in the weighted kNN'),
 }
 
+FIELDS: dict[str, Field] = _FIRST | _LAST
 
 # Fields that hold a path.
 PATHS = tuple(path for path, field in FIELDS.items() if field.rule is PATH)
 # A run goes on with other values of these: they change how it is run, and no number.
 _WITHOUT_EFFECT = {'data.workers'}
+
+
+def register(section: Section) -> None:
+    """Adds what a task brings: its fields and models are then part of every config."""
+    SECTIONS.append(section)
+    FIELDS.update(section.fields)
+    for path in _LAST:
+        FIELDS[path] = FIELDS.pop(path)
+    names = [name for known in SECTIONS for name in known.models]
+    FIELDS['model.name'] = FIELDS['model.name']._replace(rule=one_of(*names))
 
 
 def default() -> ConfigDict:
@@ -269,12 +229,17 @@ def default() -> ConfigDict:
 def validate(config: ConfigDict) -> None:
     """Checks every field by itself, then the fields against each other, as the arm sets them.
 
+    All that can be known about a config without its data is checked here.
+
     Raises:
       UserError: names the field, its value, what is allowed and, for a typing error, the nearest
         field.
     """
     resolved, _ = resolve(config)
-    check_together(resolved, flatten(resolved))
+    values = flatten(resolved)
+    check_together(resolved, values)
+    for section in SECTIONS:
+        section.check(resolved, values)
 
 
 def resolve(config: ConfigDict, given: Collection[str] = ()) -> tuple[ConfigDict, list[str]]:

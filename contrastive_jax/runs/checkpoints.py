@@ -15,9 +15,9 @@ from absl import logging
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, PartitionSpec
 
-from contrastive_jax.runtime import distributed
 from contrastive_jax.errors import UserError
 from contrastive_jax.runs.provenance import array_checksum
+from contrastive_jax.runtime import distributed
 from contrastive_jax.training.step import TrainState
 
 __all__ = ['Checkpoints']
@@ -26,6 +26,9 @@ _KEPT = 2
 # Bytes left free beside a checkpoint: for its small files, for logs and for the result.
 _SPARE = 2**20
 _STATE, _LOG = 'state_sha256', 'log_sha256'
+# Where a checkpoint says by which name it holds `TrainState.extra`. Those of the first edition do
+# not say it: they have a queue at most, with its momentum encoder.
+_EXTRA, _EXTRA_AT_FIRST = 'extra_name', 'momentum'
 
 
 class Checkpoints:
@@ -96,7 +99,11 @@ class Checkpoints:
             self._manager.save(
                 step,
                 args=ocp.args.StandardSave(_global(saved)),
-                custom_metadata={_STATE: _checksum(saved), _LOG: log_checksum},
+                custom_metadata={
+                    _STATE: _checksum(saved),
+                    _LOG: log_checksum,
+                    _EXTRA: 'extra',
+                },
             )
 
     def close(self) -> None:
@@ -118,12 +125,16 @@ class Checkpoints:
 
     def _read(self, step: int, like: Any, known: Mapping[str, str]) -> tuple[dict, str]:
         """What is saved of a step, and why it cannot be used."""
+        name = known.get(_EXTRA, _EXTRA_AT_FIRST)
+        like = _renamed(like, 'extra', name)
         try:
             saved = _local(self._manager.restore(step, args=ocp.args.StandardRestore(like)))
         except Exception as error:  # Whatever a damaged file makes Orbax and TensorStore raise.
             return {}, f'cannot be read ({type(error).__name__})'
         intact = _checksum(saved) == known[_STATE]
-        return saved, '' if intact else 'is damaged: its checksum is another'
+        return _renamed(
+            saved, name, 'extra'
+        ), '' if intact else 'is damaged: its checksum is another'
 
     def _known(self, step: int) -> Mapping[str, str]:
         """The checksums saved with a step; none if they cannot be read."""
@@ -180,6 +191,10 @@ def _checksum(saved: dict) -> str:
 def _saved_part(state: TrainState) -> dict:
     parts = state._asdict().items()
     return {name: value for name, value in parts if name != 'key' and value is not None}
+
+
+def _renamed(saved: dict, old: str, new: str) -> dict:
+    return {new if name == old else name: value for name, value in saved.items()}
 
 
 def _global(tree: Any) -> Any:

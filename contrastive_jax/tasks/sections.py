@@ -1,0 +1,86 @@
+"""What the config knows of contrastive pre-training; light, see `config.sections`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from contrastive_jax.config.checks import check_needs
+from contrastive_jax.config.rules import BOOL, PART, POSITIVE, Field, integer, number, one_of
+from contrastive_jax.config.sections import Section
+from contrastive_jax.errors import UserError
+
+__all__ = ['CONTRAST', 'ENCODERS', 'MOCO']
+
+ENCODERS = ('conv', 'resnet18', 'resnet34', 'resnet50')
+# Losses that take a selection of pairs.
+_TREATED = ('nt_xent', 'spectral')
+# Switches that need a queue.
+_NEEDS = {'moco.symmetric': 'moco.queue_size', 'moco.shuffle': 'moco.queue_size'}
+
+_LOSS = {
+    'loss.name': Field(
+        'nt_xent',
+        one_of('nt_xent', 'spectral', 'debiased', 'hard_negative', 'decoupled', 'supervised'),
+        'objective that the encoder is trained for',
+    ),
+    'loss.temperature': Field(0.5, POSITIVE, 'tau; the spectral loss has none'),
+    'loss.block_size': Field(
+        0, integer(0), 'anchors compared at a time, to bound memory; 0: chosen by their number'
+    ),
+    'loss.mu': Field(1.0, POSITIVE, 'largest squared length of an embedding in the spectral loss'),
+    'loss.tau_plus': Field(0.1, number(0, 0.99), 'class prior of debiased and hard_negative'),
+    'loss.beta': Field(1.0, number(0), 'concentration of hard_negative on similar pairs'),
+    'loss.weight_temperature': Field(
+        0.0, number(0), 'temperature of the weights of decoupled: 0 for DCL; DCLW has 0.5'
+    ),
+}
+_MOCO = {
+    'moco.queue_size': Field(0, integer(0), 'keys kept as negatives; 0 for SimCLR'),
+    'moco.momentum': Field(0.99, PART, 'share of the momentum encoder kept in an update'),
+    'moco.symmetric': Field(False, BOOL, 'use each view as the query of the other'),
+    'moco.shuffle': Field(False, BOOL, 'encode keys on other devices than their queries'),
+}
+
+
+def _check_contrast(config: ConfigDict, values: Mapping[str, Any]) -> None:
+    if config.pairs.select != 'none' and config.loss.name not in _TREATED:
+        raise UserError(
+            f'config.pairs.select={config.pairs.select!r}: config.loss.name={config.loss.name!r} '
+            f'treats no pairs; choose config.arm=simclr, or a loss of {", ".join(_TREATED)}'
+        )
+
+
+def _check_moco(config: ConfigDict, values: Mapping[str, Any]) -> None:
+    check_needs(values, _NEEDS)
+    size = config.moco.queue_size
+    if not size:
+        return
+    if config.loss.name != 'nt_xent':
+        raise UserError(
+            f'config.loss.name={config.loss.name!r}: with a queue (config.moco.queue_size={size}) '
+            'only nt_xent is defined; choose it, or a queue of 0'
+        )
+    count = config.batch_size * (2 if config.moco.symmetric else 1)
+    if size % count:
+        raise UserError(
+            f'config.moco.queue_size={size}: must be a multiple of the {count} keys of a step; the '
+            f'nearest is {max(1, round(size / count)) * count}'
+        )
+    if config.moco.shuffle and config.model.sync_batch_norm:
+        raise UserError(
+            'config.moco.shuffle=True: does nothing where batch norm is over all devices; set '
+            'config.model.sync_batch_norm=False, or leave it'
+        )
+
+
+# Of the tasks that a config matches the last one is chosen: contrast is what is left.
+CONTRAST = Section(
+    'contrastive_jax.tasks.contrast', lambda config: True, _LOSS, ENCODERS, _check_contrast
+)
+MOCO = Section(
+    'contrastive_jax.tasks.moco',
+    lambda config: config.moco.queue_size > 0,
+    _MOCO,
+    check=_check_moco,
+)
