@@ -107,19 +107,16 @@ def fit(
       UserError: loss or gradient are not finite, named with verifier, step and inner step.
     """
     keys = {
-        name: device_key(use, options.seed)
-        for name, use in (
-            ('model_key', KeyUse.VERIFIER_MODEL),
-            ('run_key', KeyUse.VERIFIER_STEPS),
-        )
+        'model_key': device_key(KeyUse.VERIFIER_MODEL, options.seed),
+        'run_key': device_key(KeyUse.VERIFIER_STEPS, options.seed),
     }
     one = jax.eval_shape(encode, encoder, jnp.zeros((1, *images.shape[1:])))
     optimizer = _optimizer(options.steps)
-    steps, states = {}, {}
+    graphdefs, steps, states = {}, {}, {}
     for name, kind in kinds.items():
         build = partial(make_verifier, kind.network, one, options.temperature)
-        graphdef, states[name] = init_state(build, optimizer, **keys)
-        steps[name] = _make_step(graphdef, kind.thinking, optimizer)
+        graphdefs[name], states[name] = init_state(build, optimizer, **keys)
+        steps[name] = _make_step(graphdefs[name], kind.thinking, optimizer)
     step = _make_common_step(steps, augmentation)
     seen: list[dict] = []
     watch = Watch(lambda number, verifiers: seen.append(_checked(number, verifiers)))
@@ -139,9 +136,7 @@ def fit(
     )
     watch.check_all()
     return {
-        name: _fitted(
-            steps[name].keywords['graphdef'], states[name].params, [m[name] for m in seen]
-        )
+        name: _fitted(graphdefs[name], states[name].params, [numbers[name] for numbers in seen])
         for name in kinds
     }
 
