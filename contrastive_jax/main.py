@@ -14,8 +14,8 @@ from ml_collections import ConfigDict, config_flags
 from contrastive_jax.config import resolve, validate
 from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import construct
+from contrastive_jax.evaluation.checks import check_data
 from contrastive_jax.evaluation.result import make_result, print_table, probe_all
-from contrastive_jax.runs.checks import check_data
 from contrastive_jax.runs.training_set import claim_workdir
 from contrastive_jax.runs.workdir import RESULT, check_outside_data, check_workdir, finished, locked
 from contrastive_jax.runtime import cli, compilation, distributed, preemption

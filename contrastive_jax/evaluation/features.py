@@ -1,49 +1,17 @@
 """Features of a whole split from a frozen encoder.
 
-Axes: n images, h w pixels, c channels, k features, t tokens of p numbers.
+Axes: n images, h w pixels, c channels, k features.
 """
 
 from collections.abc import Callable
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from contrastive_jax.data.batches import padded_batches
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.runtime import distributed, progress
 
-__all__ = ['encoder_function', 'extract_features', 'token_function']
-
-
-def encoder_function(graphdef: nnx.GraphDef, params: Any, stats: Any) -> Callable:
-    """A jitted function from uint8 images `[b, h, w, c]` to features `[b, k]`, nothing learnt.
-
-    Batch norm uses its running statistics, and there is no augmentation.
-    """
-
-    @jax.jit
-    def encode(params, stats, images):
-        model = nnx.merge(graphdef, params, stats, copy=True)
-        return model.encode(images.astype(jnp.float32) / 255, train=False)
-
-    return lambda images: encode(params, stats, images)
-
-
-def token_function(graphdef: nnx.GraphDef, params: Any, stats: Any) -> Callable:
-    """From images `[b, h, w, c]` in [0, 1] to features `[b, k]` and tokens `[b, t, p]`.
-
-    A pytree with the frozen weights as leaves: a jitted function takes it as an argument, so that
-    they are not compiled in.
-    """
-
-    def both(params, stats, images):
-        model = nnx.merge(graphdef, params, stats, copy=True)
-        return model.features_and_tokens(images)
-
-    return jax.tree_util.Partial(both, params, stats)
+__all__ = ['extract_features']
 
 
 def extract_features(

@@ -8,9 +8,10 @@ from ml_collections import ConfigDict
 
 from contrastive_jax.data.constructions import Construction
 from contrastive_jax.data.sources import Dataset
-from contrastive_jax.evaluation.features import encoder_function, extract_features
+from contrastive_jax.evaluation.features import extract_features
 from contrastive_jax.evaluation.probe import Accuracies, by_group, probe
 from contrastive_jax.evaluation.untrained import calibrated
+from contrastive_jax.models.frozen import encoder_function
 from contrastive_jax.runs.provenance import git_commit, platform_flags, versions
 from contrastive_jax.runtime import progress
 from contrastive_jax.training.loop import Pretrained

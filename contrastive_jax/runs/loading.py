@@ -13,8 +13,8 @@ from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import Construction, construct
 from contrastive_jax.data.stored import in_memory
 from contrastive_jax.errors import UserError
-from contrastive_jax.evaluation.features import encoder_function
 from contrastive_jax.models import pixel_moments
+from contrastive_jax.models.frozen import encoder_function
 from contrastive_jax.runs.checkpoints import Checkpoints
 from contrastive_jax.runs.training_set import check_images
 from contrastive_jax.runs.workdir import CONFIG, TRAINING_SET

@@ -2,8 +2,8 @@ import numpy as np
 from flax import nnx
 
 from contrastive_jax.evaluation import extract_features
-from contrastive_jax.evaluation.features import encoder_function
 from contrastive_jax.models import Context, ContrastiveModel, Moments
+from contrastive_jax.models.frozen import encoder_function
 from tests.helpers import random_batch, small_config
 
 

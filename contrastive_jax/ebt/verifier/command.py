@@ -15,7 +15,8 @@ from contrastive_jax.ebt.verifier.fit import Fitted, Kind, Options, fit
 from contrastive_jax.ebt.verifier.pairs import Pairs, band_pairs, thinned
 from contrastive_jax.ebt.verifier.scores import energy_scores
 from contrastive_jax.errors import UserError
-from contrastive_jax.evaluation.features import extract_features, token_function
+from contrastive_jax.evaluation.features import extract_features
+from contrastive_jax.models.frozen import token_function
 from contrastive_jax.randomness import KeyUse, device_key
 from contrastive_jax.runs.loading import TrainedRun, load_run
 from contrastive_jax.runtime.files import write_json, write_whole

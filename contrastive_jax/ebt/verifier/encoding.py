@@ -31,7 +31,7 @@ class Encoder(NamedTuple):
     """What `encode` needs.
 
     Attributes:
-      tokens: what `evaluation.features.token_function` returns.
+      tokens: what `models.frozen.token_function` returns.
       mean: `[k]` of the features of the training images.
     """
 
