@@ -106,7 +106,8 @@ def locked(workdir: Path) -> Iterator[None]:
         file = _locked_file(workdir)
     except OSError as error:
         # A finished run may lie where nothing can be written, and nothing will be.
-        if (workdir / RESULT).exists():
+        read_only = error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
+        if read_only and (workdir / RESULT).exists():
             yield
             return
         raise UserError(f'--workdir={workdir}: cannot be written ({error.strerror})') from error

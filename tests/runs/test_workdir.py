@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 
 import pytest
 from PIL import Image
@@ -106,11 +108,15 @@ def test_a_lock_under_which_nothing_is_written_leaves_nothing(tmp_path):
     assert sorted(path.name for path in workdir.iterdir()) == ['config.json', 'lock']
 
 
-def test_a_finished_run_may_be_where_nothing_can_be_written(tmp_path):
-    # Root may write everywhere, but opens no folder as a file.
-    (tmp_path / 'lock').mkdir()
+def test_a_finished_run_may_be_where_nothing_can_be_written(tmp_path, monkeypatch):
+    def refuse(path, flags, mode):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    # Root may write everywhere.
+    monkeypatch.setattr('contrastive_jax.runs.workdir.os.open', refuse)
     with pytest.raises(UserError, match='cannot be written'), locked(tmp_path):
         pass
     (tmp_path / RESULT).write_text('{}')
     with locked(tmp_path):
         pass
+    assert [path.name for path in tmp_path.iterdir()] == [RESULT]
