@@ -29,7 +29,9 @@ from contrastive_jax.evaluation import (
     probe,
 )
 from contrastive_jax.evaluation.features import encoder_function
+from contrastive_jax.runs.images import keep_image_facts
 from contrastive_jax.runs.provenance import git_commit, platform_flags, versions
+from contrastive_jax.runs.weights import save_encoder
 from contrastive_jax.runs.workdir import RESULT, check_workdir, claim_workdir, locked
 from contrastive_jax.runtime import cli, compilation, distributed, preemption, progress
 from contrastive_jax.runtime.files import read_json, write_sealed_json
@@ -83,6 +85,7 @@ def run(config: ConfigDict, workdir: Path) -> dict:
         if (workdir / RESULT).exists():
             return _finished(workdir)
         distributed.by_writer(lambda: claim_workdir(workdir, config, construction))
+        distributed.by_writer(lambda: keep_image_facts(workdir, construction))
         for line in advice(config, dataset, construction.split) if distributed.is_writer() else ():
             logging.warning('%s', line)
         return _train_and_probe(config, workdir, dataset, construction, began)
@@ -127,6 +130,10 @@ def _train_and_probe(
         'platform': platform_flags(),
         'git_commit': git_commit(),
     }
+    final = pretrained.final
+    distributed.by_writer(
+        lambda: save_encoder(workdir, config, final.params, final.stats, int(final.step))
+    )
     distributed.by_writer(lambda: write_sealed_json(workdir / RESULT, result))
     _print_table(accuracies, result, workdir)
     return result

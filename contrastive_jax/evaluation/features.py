@@ -17,6 +17,9 @@ from contrastive_jax.runtime import distributed, progress
 
 __all__ = ['encoder_function', 'extract_features', 'token_function']
 
+# Of fewer images at a time XLA's CPU programs take sums in another order.
+_LEAST_ROWS = 16
+
 
 def encoder_function(graphdef: nnx.GraphDef, params: Any, stats: Any) -> Callable:
     """A jitted function from uint8 images `[b, h, w, c]` to features `[b, k]`, nothing learnt.
@@ -67,7 +70,7 @@ def extract_features(
     n = len(images)
     # With fewer images than processes, some encode one for its shape alone.
     own = range(n)[distributed.own_rows(n)] or range(1)
-    size = min(batch_size, len(own))
+    size = min(batch_size, max(len(own), _LEAST_ROWS))
     batches = progress.track(
         padded_batches(images, size, own), name, total=-(-len(own) // size), unit='batch'
     )
