@@ -116,7 +116,7 @@ def safetensors_bytes(arrays: Mapping[str, np.ndarray], facts: Mapping[str, str]
 
     `safetensors` writes the facts in any order.
     """
-    content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    content = save({name: np.asarray(array, order='C') for name, array in arrays.items()})
     (length,) = struct.unpack('<Q', content[:8])
     header = {'__metadata__': dict(sorted(facts.items())), **json.loads(content[8 : 8 + length])}
     text = json.dumps(header, separators=(',', ':')).encode()
@@ -150,5 +150,5 @@ def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f'{name} {array.dtype.str} {array.shape} '.encode())
-        digest.update(np.ascontiguousarray(array).data)
+        digest.update(array.tobytes())
     return digest.hexdigest()

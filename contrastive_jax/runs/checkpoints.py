@@ -15,9 +15,9 @@ from absl import logging
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, PartitionSpec
 
-from contrastive_jax.runtime import distributed
 from contrastive_jax.errors import UserError
 from contrastive_jax.runs.provenance import array_checksum
+from contrastive_jax.runtime import distributed
 from contrastive_jax.training.step import TrainState
 
 __all__ = ['Checkpoints']

@@ -28,7 +28,7 @@ from contrastive_jax.runs.weights import (
 )
 from contrastive_jax.runtime import progress
 
-__all__ = ['Encoder', 'load_encoder']
+__all__ = ['Encoder', 'load_encoder', 'load_weights']
 
 # As `extract_features` has it, so that one GPU runs the same program and finds the same bits.
 _BATCH = 512
@@ -53,14 +53,14 @@ class Encoder:
     step: int
     _encode: Callable = dataclasses.field(repr=False)
 
-    def __call__(self, images: np.ndarray | jax.Array) -> np.ndarray:
+    def __call__(self, images) -> np.ndarray:
         """Features of any number of images, in order.
 
         Batches are split over the devices of this process and the last one is padded, so that one
         program is compiled. Batch norm uses its running statistics.
 
         Args:
-          images: `[n, h, w, c]` uint8, of the size and with the channels that it was trained on.
+          images: NumPy or JAX array `[n, h, w, c]` uint8, of the size and with the channels that it was trained on.
 
         Returns:
           `[n, k]` float32, as `evaluation.extract_features` returns them.
@@ -102,9 +102,7 @@ def load_encoder(path: str | Path) -> Encoder:
       >>> encoder.image_shape, encoder.num_features
       ((8, 8, 1), 512)
     """
-    path = Path(path).expanduser()
-    file = path / ENCODER if path.is_dir() else path
-    weights = read_weights(file) if file.exists() or file == path else _newest(path)
+    weights = load_weights(Path(path).expanduser())
     return Encoder(
         weights.config,
         weights.images.shape,
@@ -112,6 +110,12 @@ def load_encoder(path: str | Path) -> Encoder:
         weights.step,
         _sharded_encoding(weights),
     )
+
+
+def load_weights(path: Path) -> Weights:
+    """What `load_encoder` makes its encoder of; arguments and errors are the same."""
+    file = path / ENCODER if path.is_dir() else path
+    return read_weights(file) if file.exists() or file == path else _newest(path)
 
 
 def _newest(workdir: Path) -> Weights:

@@ -8,9 +8,9 @@ from ml_collections import ConfigDict
 
 from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import Construction, construct
+from contrastive_jax.ebt.denoisers import DENOISERS
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.features import encoder_function, token_function
-from contrastive_jax.ebt.denoisers import DENOISERS
 from contrastive_jax.runs.images import image_facts
 from contrastive_jax.runs.weights import (
     ENCODER,

@@ -53,9 +53,7 @@ def git_commit() -> str | None:
     """Commit of the checkout that runs, `-dirty` if it has changes; None where it is not known."""
     command = ['git', 'describe', '--always', '--abbrev=40', '--dirty', '--match=']
     try:
-        done = subprocess.run(
-            command, cwd=_PACKAGE, capture_output=True, text=True, check=True
-        )
+        done = subprocess.run(command, cwd=_PACKAGE, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         # `git archive` writes its commit into this file.
         archived = (_PACKAGE / 'COMMIT').read_text().strip()

@@ -1,6 +1,7 @@
 """The weights of a run without its optimiser: from its portable file or from a checkpoint."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +34,7 @@ __all__ = [
 ENCODER = 'encoder.safetensors'
 # Only the loss looks at what it returns.
 _LEFT_OUT = 'projector'
+_WRITTEN_BY = ('versions', 'git_commit')
 
 
 class Weights(NamedTuple):
@@ -45,6 +47,7 @@ class Weights(NamedTuple):
       params: parameters.
       stats: batch statistics.
       step: training steps taken.
+      written_by: versions and commit that wrote the file, as strings.
     """
 
     config: ConfigDict
@@ -53,6 +56,7 @@ class Weights(NamedTuple):
     params: Any
     stats: Any
     step: int
+    written_by: Mapping[str, str]
 
     @property
     def num_features(self) -> int:
@@ -63,6 +67,24 @@ class Weights(NamedTuple):
             return nnx.merge(self.graphdef, params, stats, copy=True).encode(image, train=False)
 
         return jax.eval_shape(encode, self.params, self.stats, image).shape[1]
+
+    def facts(self) -> dict[str, str]:
+        """All but the arrays, as the metadata of a file."""
+        # Paths are nobody else's business, and what reads the file does not need them.
+        shared = self.config.copy_and_resolve_references()
+        with shared.ignore_type():
+            shared.update_from_flattened_dict(dict.fromkeys(PATHS))
+        sections = shared.to_dict()
+        facts = {
+            'model': sections.pop('model'),
+            'config': sections,
+            'image_shape': self.images.shape,
+            'moments': self.images.moments._asdict(),
+            'num_features': self.num_features,
+            'step': self.step,
+        }
+        texts = {name: json.dumps(fact) for name, fact in facts.items()}
+        return {**texts, 'training_images_checksum': self.images.checksum, **self.written_by}
 
 
 def save_encoder(workdir: Path, config: ConfigDict, params: Any, stats: Any, step: int) -> None:
@@ -77,24 +99,8 @@ def save_encoder(workdir: Path, config: ConfigDict, params: Any, stats: Any, ste
     """
     images = kept_image_facts(workdir)
     weights = _weights(config, images, params, stats, step)
-    # Paths are nobody else's business, and what reads the file does not need them.
-    shared = config.copy_and_resolve_references()
-    with shared.ignore_type():
-        shared.update_from_flattened_dict(dict.fromkeys(PATHS))
-    sections = shared.to_dict()
-    facts = {
-        'model': sections.pop('model'),
-        'config': sections,
-        'image_shape': images.shape,
-        'moments': images.moments._asdict(),
-        'num_features': weights.num_features,
-        'step': step,
-        'versions': versions(),
-    }
-    texts = {name: json.dumps(fact) for name, fact in facts.items()}
-    texts |= {'training_images_checksum': images.checksum, 'git_commit': git_commit() or ''}
     arrays = named_arrays(weights.params) | named_arrays(weights.stats)
-    write_portable(workdir / ENCODER, arrays, texts)
+    write_portable(workdir / ENCODER, arrays, weights.facts())
 
 
 def read_weights(path: Path) -> Weights:
@@ -116,7 +122,8 @@ def read_weights(path: Path) -> Weights:
         )
         graphdef, params, stats = _skeleton(config, images.moments)
         params, stats = filled(params, arrays), filled(stats, arrays)
-        return Weights(config, images, graphdef, params, stats, int(facts['step']))
+        written_by = {name: facts[name] for name in _WRITTEN_BY}
+        return Weights(config, images, graphdef, params, stats, int(facts['step']), written_by)
     except (KeyError, TypeError, ValueError) as error:
         reason = f'{error.args[0]} is missing' if isinstance(error, KeyError) else error
         raise UserError(f'{path}: cannot be used ({reason}); write it again') from error
@@ -171,7 +178,9 @@ def _weights(config: ConfigDict, images: ImageFacts, params: Any, stats: Any, st
     """Leaves the projector out of the state of a model."""
     graphdef, *own = _skeleton(config, images.moments)
     arrays = named_arrays(params) | named_arrays(stats)
-    return Weights(config, images, graphdef, *(filled(part, arrays) for part in own), step)
+    params, stats = (filled(part, arrays) for part in own)
+    written_by = dict(zip(_WRITTEN_BY, (json.dumps(versions()), git_commit() or ''), strict=True))
+    return Weights(config, images, graphdef, params, stats, step, written_by)
 
 
 def _skeleton(config: ConfigDict, moments: Moments) -> tuple[nnx.GraphDef, Any, Any]:

@@ -15,8 +15,8 @@ from ml_collections import ConfigDict
 from contrastive_jax.config import completed, differences
 from contrastive_jax.data.constructions import Construction
 from contrastive_jax.errors import UserError
-from contrastive_jax.runtime.files import read_arrays, read_json, write_sealed_json, write_whole
 from contrastive_jax.randomness import STREAMS
+from contrastive_jax.runtime.files import read_arrays, read_json, write_sealed_json, write_whole
 
 __all__ = [
     'CONFIG',

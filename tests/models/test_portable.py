@@ -8,6 +8,8 @@ from contrastive_jax.models.portable import filled, read_portable, safetensors_b
 ARRAYS = {
     'encoder.stem.conv.kernel': np.arange(6, dtype=np.float32).reshape(2, 3),
     'encoder.stem.norm.mean': np.ones(5, np.float32),
+    'scalar': np.full((), 3, np.float32),
+    'turned': np.arange(6, dtype=np.float32).reshape(2, 3).T,
 }
 FACTS = {'step': '3', 'quoted': '"ä"\n'}
 

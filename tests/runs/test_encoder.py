@@ -157,8 +157,11 @@ def _facts(name, change):
     [
         (lambda arrays, facts: (arrays | {KERNEL: np.ones(3)}, facts), f'{KERNEL} is float64'),
         (lambda arrays, facts: (dict(list(arrays.items())[1:]), facts), 'is missing'),
-        (lambda arrays, facts: (arrays, {k: v for k, v in facts.items() if k != 'step'}), 'step is'),
-        (_facts('model', lambda text: text.replace('resnet18', 'resnet34')), 'is missing'),
+        (
+            lambda arrays, facts: (arrays, {k: v for k, v in facts.items() if k != 'step'}),
+            'step is',
+        ),
+        (_facts('model', lambda text: text.replace('resnet18', 'resnet34')), 'of its config has'),
         (_facts('model', lambda text: text.replace('resnet18', 'resnet19')), 'config.model.name'),
         (_facts('model', lambda text: text[:-3]), 'cannot be used'),
         (_facts('moments', lambda text: text.replace('std', 'sdt')), 'std is missing'),

@@ -5,8 +5,8 @@ from PIL import Image
 
 from contrastive_jax import main
 from contrastive_jax.errors import UserError
-from contrastive_jax.runtime.files import printable, read_text, write_sealed_json
 from contrastive_jax.runs.workdir import check_outside_data, check_workdir
+from contrastive_jax.runtime.files import printable, read_text, write_sealed_json
 from tests.helpers import small_config
 
 
