@@ -102,6 +102,6 @@ def test_an_earlier_file_stays_unless_it_may_go(tmp_path):
     (tmp_path / 'a.safetensors').write_text('precious')
     with pytest.raises(UserError, match='--overwrite'):
         export.run(tmp_path / 'nowhere', tmp_path / 'a.safetensors')
-    with pytest.raises(UserError, match='must end in .safetensors'):
+    with pytest.raises(UserError, match=r'must end in \.safetensors'):
         export.run(tmp_path / 'nowhere', tmp_path / 'a.pt')
     assert (tmp_path / 'a.safetensors').read_text() == 'precious'

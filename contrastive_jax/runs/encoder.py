@@ -60,7 +60,7 @@ class Encoder:
         program is compiled. Batch norm uses its running statistics.
 
         Args:
-          images: NumPy or JAX array `[n, h, w, c]` uint8, of the size and with the channels that it was trained on.
+          images: NumPy or JAX array `[n, h, w, c]` uint8; size and channels as in its training.
 
         Returns:
           `[n, k]` float32, as `evaluation.extract_features` returns them.

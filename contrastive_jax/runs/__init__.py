@@ -1,0 +1,1 @@
+"""A run's folder: what is in it, whose it is, and how it is read back."""
