@@ -40,14 +40,7 @@ def test_a_path_wins_over_the_config_that_comes_with_the_package(tmp_path, monke
     (tmp_path / 'configs' / 'digits.py').touch()
     assert config_file('configs/digits.py:small') == 'configs/digits.py:small'
     assert config_file('digits') == shipped
-    given = [
-        'main',
-        '--config',
-        'digits',
-        '--config=cifar:small',
-        '--config.seed=1',
-        '--seed=digits',
-    ]
+    given = ['main', '--config', 'digits', '--config=cifar:small', '--seed=digits', '--x']
     assert with_config_files(given) == [
         *('main', '--config', shipped, f'--config={ROOT / "configs" / "cifar.py"}:small'),
         *given[-2:],
