@@ -16,7 +16,9 @@ from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.evaluation.checks import check_data
 from contrastive_jax.evaluation.result import make_result, print_table, probe_all
+from contrastive_jax.runs.images import keep_image_facts
 from contrastive_jax.runs.training_set import claim_workdir
+from contrastive_jax.runs.weights import save_encoder
 from contrastive_jax.runs.workdir import RESULT, check_outside_data, check_workdir, finished, locked
 from contrastive_jax.runtime import cli, compilation, distributed, preemption
 from contrastive_jax.runtime.files import write_sealed_json
@@ -65,6 +67,7 @@ def _train_and_probe(config: ConfigDict, workdir: Path) -> dict:
     construction = construct(config, dataset.pretrain)
     check_data(config, task, dataset, construction)
     distributed.by_writer(lambda: claim_workdir(workdir, config, construction))
+    distributed.by_writer(lambda: keep_image_facts(workdir, construction))
     for line in advice(config, dataset, construction.split) if distributed.is_writer() else ():
         logging.warning('%s', line)
     for line in task.announcement:
@@ -73,6 +76,10 @@ def _train_and_probe(config: ConfigDict, workdir: Path) -> dict:
         pretrained = pretrain(config, construction.split, workdir, told_to_stop)
     accuracies = probe_all(config, dataset, pretrained)
     result = make_result(config, task, dataset, construction, pretrained, accuracies, began)
+    final = pretrained.final
+    distributed.by_writer(
+        lambda: save_encoder(workdir, config, final.params, final.stats, int(final.step))
+    )
     distributed.by_writer(lambda: write_sealed_json(workdir / RESULT, result))
     print_table(accuracies, result, task.summary(result), workdir / RESULT)
     return result

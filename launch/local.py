@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from launch.children import STOPPED, Children, on_stop
-from launch.plan import Run
+from .children import STOPPED, Children, on_stop
+from .plan import Run
 
 __all__ = ['Outcome', 'execute', 'run_all']
 

@@ -23,8 +23,9 @@ from contrastive_jax.config import FIELDS, check_field, completed, flatten, reso
 from contrastive_jax.config.files import load_config
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.files import read_json
-from launch import grids
-from launch.grids import ScoresOf
+
+from . import grids
+from .grids import ScoresOf
 
 __all__ = ['GridError', 'Run', 'cells_of', 'override', 'plan']
 
@@ -85,7 +86,7 @@ def cells_of(grid: str) -> Mapping[str, Mapping[str, Any]]:
     if grid not in names:
         near = difflib.get_close_matches(grid, names, n=1, cutoff=0.0)[0]
         raise GridError(f'--grid={grid}: must be one of {", ".join(names)}; nearest is {near}')
-    return importlib.import_module(f'launch.grids.{grid}').CELLS
+    return importlib.import_module(f'{grids.__name__}.{grid}').CELLS
 
 
 def override(text: str) -> tuple[str, Any]:

@@ -13,9 +13,9 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.helpers import DelayedSubmission
 from tqdm import tqdm
 
-from launch.children import Children, blocked, on_stop
-from launch.local import Outcome, execute
-from launch.plan import GridError, Run
+from .children import Children, blocked, on_stop
+from .local import Outcome, execute
+from .plan import GridError, Run
 
 __all__ = ['RunJob', 'run_all']
 

@@ -25,9 +25,10 @@ from pathlib import Path
 
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.shell import escape_missing_characters, expand_home
-from launch import local
-from launch.children import STOPPED
-from launch.plan import GridError, Run, cells_of, override, plan
+
+from . import local
+from .children import STOPPED
+from .plan import GridError, Run, cells_of, override, plan
 
 _LAST_LINES = 5
 # The only cell without a grid.
@@ -90,7 +91,7 @@ def _run_all(runs: list[Run], options) -> list[local.Outcome]:
     if options.slurm is None:
         return local.run_all(runs, options.jobs)
     try:
-        from launch import slurm
+        from . import slurm
     except ImportError as error:
         raise GridError("--slurm: needs submitit; pip install -e '.[slurm]'") from error
     pairs = [text.partition('=') for text in options.slurm.split(',') if text]

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections import Counter
 
 # Before JAX is imported. Several devices, since cross-device negatives are where contrastive code
 # goes wrong; and little optimisation, since nearly all of the time of a test is compilation.
@@ -17,6 +18,7 @@ if 'PYTEST_XDIST_WORKER' not in os.environ:
 import jax
 import jaxtyping
 import matplotlib
+import pytest
 from hypothesis import settings
 
 matplotlib.use('Agg')
@@ -38,3 +40,17 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(items):
     # What has to run one after the other starts first: begun last, it would keep one core waiting.
     items.sort(key=lambda item: item.get_closest_marker('xdist_group') is None)
+
+
+@pytest.fixture
+def compiled():
+    """Counts the programs that are compiled during a test, by name."""
+    count = Counter()
+
+    def listen(event, seconds, *, fun_name='', **_):
+        if event == '/jax/core/compile/backend_compile_duration':
+            count[fun_name.removeprefix('jit(').removesuffix(')')] += 1
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield count
+    jax.monitoring.unregister_event_duration_listener(listen)

@@ -6,7 +6,11 @@ from PIL import Image
 
 from contrastive_jax import config as base
 from contrastive_jax.data.batches import Batch
+from contrastive_jax.data.constructions import Construction
+from contrastive_jax.data.sources import Split
 from contrastive_jax.models import Moments
+from contrastive_jax.runs.images import image_facts, keep_image_facts
+from contrastive_jax.runs.weights import ENCODER, read_weights, save_encoder
 from contrastive_jax.training.devices import AXIS
 from contrastive_jax.training.setup import set_up
 
@@ -88,3 +92,26 @@ def streamed_config(folder):
         'batch_size': 16,
         'epochs': 25,
     }
+
+
+def portable_run(workdir, config, *, shape=(8, 8, 3), step: int = 7, seed: int = 0):
+    """Writes the `encoder.safetensors` of a run whose weights are random; returns its `Weights`."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (20, *shape), dtype=np.uint8)
+    none = np.zeros(0, np.int64)
+    workdir.mkdir(parents=True)
+    construction = Construction(Split(images, None, None), np.arange(20), none, none)
+    keep_image_facts(workdir, construction)
+    initial = set_up(config, image_facts(construction).moments, 1).initial
+    params = jax.tree.map(
+        lambda leaf: leaf + rng.normal(0, 0.1, leaf.shape).astype(np.float32), initial.params
+    )
+    stats = jax.tree.map(
+        lambda leaf: (
+            leaf * rng.uniform(0.5, 2, leaf.shape).astype(np.float32)
+            + rng.uniform(0, 0.1, leaf.shape).astype(np.float32)
+        ),
+        initial.stats,
+    )
+    save_encoder(workdir, config, params, stats, step)
+    return read_weights(workdir / ENCODER)

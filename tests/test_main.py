@@ -2,7 +2,6 @@ import json
 import os
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import jax
@@ -103,20 +102,6 @@ def test_a_patch_that_does_not_divide_the_image_is_refused(config, tmp_path):
     with pytest.raises(UserError, match=r'config\.model\.patch=3: images of 8 x 8'):
         main.run(config, tmp_path / 'run')
     assert not (tmp_path / 'run').exists()
-
-
-@pytest.fixture
-def compiled():
-    """Counts the programs that are compiled during a test, by name."""
-    count = Counter()
-
-    def listen(event, seconds, *, fun_name='', **_):
-        if event == '/jax/core/compile/backend_compile_duration':
-            count[fun_name.removeprefix('jit(').removesuffix(')')] += 1
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield count
-    jax.monitoring.unregister_event_duration_listener(listen)
 
 
 @pytest.mark.newest

@@ -10,6 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from contrastive_jax.config.shipped import config_file
 from contrastive_jax.config.table import default
 
 __all__ = ['MARGIN', 'SMALL_RESNET', 'config_of', 'load_config']
@@ -58,11 +59,13 @@ def config_of(
 def load_config(name: str) -> ConfigDict:
     """Loads the config that `FILE` or `FILE:VARIANT` names, as the flag `--config` does.
 
+    A file that comes with the package has a name without a path too, see `config_file`.
+
     Raises:
       OSError: the file cannot be read.
       KeyError: the file has no `get_config`.
       ValueError: the file has no such variant.
     """
-    path, _, variant = name.partition(':')
+    path, _, variant = config_file(name).partition(':')
     get_config = runpy.run_path(path)['get_config']
     return get_config(variant) if variant else get_config()

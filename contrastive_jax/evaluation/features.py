@@ -13,6 +13,9 @@ from contrastive_jax.runtime import distributed, progress
 
 __all__ = ['extract_features']
 
+# XLA's CPU programs sum in another order where a batch has fewer images.
+_LEAST_ROWS = 16
+
 
 def extract_features(
     encode: Callable,
@@ -35,7 +38,7 @@ def extract_features(
     n = len(images)
     # With fewer images than processes, some encode one for its shape alone.
     own = range(n)[distributed.own_rows(n)] or range(1)
-    size = min(batch_size, len(own))
+    size = min(batch_size, max(len(own), _LEAST_ROWS))
     batches = progress.track(
         padded_batches(images, size, own), name, total=-(-len(own) // size), unit='batch'
     )

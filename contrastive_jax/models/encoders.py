@@ -11,10 +11,10 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-__all__ = ['ConvNet', 'ResNet']
+__all__ = ['DEPTHS', 'ConvNet', 'ResNet']
 
 # He et al. 2016: blocks a stage, and whether a block is a bottleneck.
-_DEPTHS = {18: ((2, 2, 2, 2), False), 34: ((3, 4, 6, 3), False), 50: ((3, 4, 6, 3), True)}
+DEPTHS = {18: ((2, 2, 2, 2), False), 34: ((3, 4, 6, 3), False), 50: ((3, 4, 6, 3), True)}
 _TOKEN_SIDE = 4
 
 
@@ -103,7 +103,7 @@ class ResNet(nnx.Module):
           stem: 'cifar' or 'imagenet'.
           ctx: what all layers share, see `models.Context`.
         """
-        blocks, bottleneck = _DEPTHS[depth]
+        blocks, bottleneck = DEPTHS[depth]
         self.pool = stem == 'imagenet'
         size, stride = (7, 2) if self.pool else (3, 1)
         self.stem = _ConvNorm(channels, width, size, stride=stride, ctx=ctx)

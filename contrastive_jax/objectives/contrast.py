@@ -69,6 +69,14 @@ def nt_xent(
     Raises:
       ValueError: a temperature or scale that is not positive, or an odd number of rows.
 
+    Example:
+      >>> import jax
+      >>> from contrastive_jax import nt_xent
+      >>> embeddings = jax.random.normal(jax.random.key(0), (8, 4))
+      >>> loss, metrics = nt_xent(embeddings, temperature=0.5)
+      >>> loss.shape, sorted(metrics)
+      ((), ['positive_similarity', 'selected_share'])
+
     Source: Section 5, Eqs. 11 and 13-15; Chen et al. 2020.
     """
     check_positive(temperature=temperature, temperature_scale=temperature_scale)

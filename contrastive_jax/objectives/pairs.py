@@ -106,6 +106,17 @@ def difficult_band(
     Raises:
       ValueError: percentiles out of order, or an odd number of rows.
 
+    Example:
+      >>> import jax
+      >>> from contrastive_jax import difficult_band, nt_xent
+      >>> features = jax.random.normal(jax.random.key(0), (8, 4))
+      >>> band = difficult_band(features, pos_high=0.2, pos_low=0.6)
+      >>> bool((band.high >= band.low).all())
+      True
+      >>> loss, _ = nt_xent(features, temperature=0.5, pairs=band, margin=0.1)
+      >>> loss.shape
+      ()
+
     Source: Section 5.1, Eq. 12.
     """
     features = lax.stop_gradient(features).astype(jnp.float32)

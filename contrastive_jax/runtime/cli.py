@@ -9,6 +9,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from contrastive_jax.config import PATHS, check_field, resolve, validate
+from contrastive_jax.config.shipped import with_config_files
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime import compilation, preemption, shell
 
@@ -107,6 +108,7 @@ def _parse_flags(arguments: list[str], positional: bool) -> list[str]:
     try:
         arguments = flags.FLAGS.read_flags_from_files(arguments)
         arguments = [*arguments[:1], *map(shell.expand_home, arguments[1:])]
+        arguments = with_config_files(arguments)
         for argument in arguments[1:]:
             if argument.startswith('--config.'):
                 check_field(argument.removeprefix('--config.').partition('=')[0])

@@ -1,6 +1,6 @@
 """Beside other objectives: HCL, debiased, decoupled (DCL), spectral, and SupCon with labels."""
 
-from launch.grids import PLAIN
+from . import PLAIN
 
 CELLS = {
     'baseline': PLAIN,

@@ -1,6 +1,6 @@
 """Beside Corollary 4.1: leaving out the most difficult images, or as many at random."""
 
-from launch.grids import PLAIN, ScoresOf
+from . import PLAIN, ScoresOf
 
 CELLS = {'full': PLAIN}
 for _ratio in (0.05, 0.1, 0.2, 0.3, 0.5):

@@ -3,7 +3,7 @@
 For --config=configs/ebt_denoise.py, and its variants.
 """
 
-from launch.grids import PLAIN
+from . import PLAIN
 
 _S2 = {
     'denoise.steps': 3,

@@ -1,6 +1,6 @@
 """Fig. 1: core subsets by SAS against the full set, and against as few images at random."""
 
-from launch.grids import PLAIN, ScoresOf
+from . import PLAIN, ScoresOf
 
 _RATIOS = (0.2, 0.4, 0.6, 0.8)
 

@@ -1,6 +1,6 @@
 """Fig. 2: a share of the images mixed with one of another class, and the same ones left out."""
 
-from launch.grids import PLAIN
+from . import PLAIN
 
 CELLS = {
     'original': PLAIN,

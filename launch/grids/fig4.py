@@ -1,6 +1,6 @@
 """Fig. 4: where the difficult band begins and ends; its share of pairs of different classes."""
 
-from launch.grids import PLAIN
+from . import PLAIN
 
 CELLS = {'baseline': PLAIN}
 for _high in (0.05, 0.1, 0.2, 0.3):

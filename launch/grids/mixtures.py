@@ -1,6 +1,6 @@
 """A tenth of the images mixed with one of another class: plain, and with the contrast kept."""
 
-from launch.grids import PLAIN
+from . import PLAIN
 
 CELLS = {
     'plain': PLAIN | {'mixed.ratio': 0.1},

@@ -4,7 +4,7 @@ Choose among the cells by validation accuracy, and never by the test accuracies 
     python -m contrastive_jax.report --select $(cat RUNS/search.txt) --out=search
 """
 
-from launch.grids import PLAIN
+from . import PLAIN
 
 _MARGINS, _FACTORS = (0.05, 0.1, 0.2, 0.3, 0.5), (0.5, 0.6, 0.7, 0.8, 0.9)
 

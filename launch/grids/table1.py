@@ -1,5 +1,5 @@
 """Table 1: difficult pairs removed from the loss."""
 
-from launch.grids import PLAIN
+from . import PLAIN
 
 CELLS = {'baseline': PLAIN, 'removed': {'arm': 'removal'}}

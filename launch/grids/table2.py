@@ -1,6 +1,6 @@
 """Table 2: a margin on every negative, and on difficult pairs alone."""
 
-from launch.grids import PLAIN
+from . import PLAIN
 
 CELLS = {
     'baseline': PLAIN,

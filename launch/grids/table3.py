@@ -1,6 +1,6 @@
 """Table 3: a scaled temperature on every negative, and on difficult pairs alone."""
 
-from launch.grids import PLAIN
+from . import PLAIN
 
 CELLS = {
     'baseline': PLAIN,

@@ -1,6 +1,6 @@
 """Table 4: margin and temperature together, beside each of them alone and removal."""
 
-from launch.grids import PLAIN
+from . import PLAIN
 
 CELLS = {
     'baseline': PLAIN,

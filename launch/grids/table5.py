@@ -1,6 +1,6 @@
 """Table 5: the treatments in MoCo, whose negatives are a queue."""
 
-from launch.grids import PLAIN
+from . import PLAIN
 
 _MOCO = {'moco.queue_size': 4096}
 

@@ -1,6 +1,6 @@
 """Beside Theorem 4.5: the factor rho of the temperature of difficult pairs."""
 
-from launch.grids import PLAIN
+from . import PLAIN
 
 CELLS = {'baseline': PLAIN}
 for _rho in (0.5, 0.6, 0.7, 0.8, 0.9, 1.1):

@@ -1,6 +1,6 @@
 """Leaving out a fifth by the scores of System 2 and of System 1, or as many at random."""
 
-from launch.grids import PLAIN, ScoresOf
+from . import PLAIN, ScoresOf
 
 
 def _without(method: str, **scores) -> dict:

@@ -106,6 +106,7 @@ COMMANDS = {
     'report': (['nowhere'], 'out'),
     'verify': (['--workdir=nowhere'], 'out'),
     'probe': (['--features=nowhere.npz'], 'probe.json'),
+    'export': (['--workdir=nowhere', '--format=torch'], 'encoder.safetensors'),
     'views': (['--config=configs/digits.py'], 'views.png'),
     'bounds': (
         [f'--{name}={value}' for name, value in MODEL.items()]

@@ -1,0 +1,43 @@
+"""The config files that come with the package, found by name."""
+
+from pathlib import Path
+
+__all__ = ['config_file', 'with_config_files']
+
+_PACKAGE = Path(__file__).parents[1]
+# In a wheel, and in a checkout.
+_FOLDERS = _PACKAGE / 'configs', _PACKAGE.parent / 'configs'
+_FLAGS = '--config', '-config'
+
+
+def config_file(spec: str) -> str:
+    """The file that a flag `--config` names, with its variant.
+
+    A path that exists wins. Otherwise `digits` and `configs/digits.py` are the file of that name
+    that comes with the package; any other text is returned as it is.
+
+    Args:
+      spec: path or name, with `:variant` if wanted.
+    """
+    path, colon, variant = spec.partition(':')
+    if not path or Path(path).exists():
+        return spec
+    name = Path(path).stem
+    if path in (name, f'configs/{name}.py'):
+        for folder in _FOLDERS:
+            if (folder / f'{name}.py').is_file():
+                return f'{folder / name}.py{colon}{variant}'
+    return spec
+
+
+def with_config_files(arguments: list[str]) -> list[str]:
+    """A command line in which `--config` holds a file."""
+    found = []
+    for argument in arguments:
+        flag, equals, value = argument.partition('=')
+        if equals and flag in _FLAGS:
+            argument = f'{flag}={config_file(value)}'
+        elif found and found[-1] in _FLAGS:
+            argument = config_file(argument)
+        found.append(argument)
+    return found
