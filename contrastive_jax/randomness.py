@@ -46,6 +46,7 @@ class Use(enum.IntEnum):
     BENCHMARK_FOLDS = 19
     SCALING_SUBSET = 20
     SCALING_BOOTSTRAP = 21
+    LANDMARKS = 30
 
 
 class KeyUse(enum.IntEnum):

@@ -86,7 +86,7 @@ def read_splits(path: str) -> tuple[Features, Features]:
 
 
 def checked_rows(
-    rows: np.ndarray, where: str, *, dtype: type, direction: bool = False
+    rows: np.ndarray, where: str, *, dtype: type, direction: bool = False, first: int = 0
 ) -> np.ndarray:
     """Converts features to a native type, and refuses values that cannot be computed with.
 
@@ -95,6 +95,7 @@ def checked_rows(
       where: file and array, for messages.
       dtype: `np.float32` or `np.float64`.
       direction: whether a row of zeros is refused.
+      first: number of the first row in its file, for messages.
 
     Returns:
       `[n, k]` finite values whose squares can be summed.
@@ -114,14 +115,16 @@ def checked_rows(
     largest = float(np.sqrt(np.finfo(dtype).max)) / 1e4
     # Compared in a type that holds every float, because 1e15 is infinite in float16.
     greatest = np.abs(rows).max(axis=1).astype(np.longdouble)
-    _refuse(np.isnan(greatest), 'NaN', where)
-    _refuse(np.isinf(greatest), 'infinity', where)
-    _refuse(greatest > largest, f'values beyond {largest:.1e}, which overflow in {name}', where)
+    _refuse(np.isnan(greatest), 'NaN', where, first)
+    _refuse(np.isinf(greatest), 'infinity', where, first)
+    _refuse(
+        greatest > largest, f'values beyond {largest:.1e}, which overflow in {name}', where, first
+    )
     converted = rows.astype(dtype)
     if direction:
-        _refuse(greatest == 0, 'only zeros, so that it has no direction', where)
+        _refuse(greatest == 0, 'only zeros, so that it has no direction', where, first)
         vanished = np.abs(converted).max(axis=1) == 0
-        _refuse(vanished, f'only values that are zero in {name}; scale the features', where)
+        _refuse(vanished, f'only values that are zero in {name}; scale the features', where, first)
     return converted
 
 
@@ -158,11 +161,11 @@ def numbered(*labels: np.ndarray) -> tuple:
     return tuple(map(str, classes)), *numbers
 
 
-def _refuse(bad: np.ndarray, what: str, where: str) -> None:
+def _refuse(bad: np.ndarray, what: str, where: str, first: int) -> None:
     rows = np.flatnonzero(bad)
     if len(rows):
         raise UserError(
-            f'{where}: row {rows[0]} holds {what} ({len(rows)} of {len(bad)} rows); leave these '
+            f'{where}: row {first + rows[0]} holds {what} ({len(rows)} of {len(bad)} rows); leave these '
             'rows out, or look at the encoder that made them'
         )
 
