@@ -19,9 +19,9 @@ from benchmarks import measure, steps
 from contrastive_jax.data.batches import spread
 from contrastive_jax.runs.logs import MetricsLog
 from contrastive_jax.training import devices
-from contrastive_jax.training.loop import Recorder
+from contrastive_jax.training.recorder import Recorder
 from contrastive_jax.training.setup import set_up
-from contrastive_jax.training.watch import Watch
+from contrastive_jax.training.watch import WATCHED, Check, Watch
 
 # Of the step that does nothing: so many that opening the log does not count.
 _HOST_STEPS = 1000
@@ -60,7 +60,7 @@ class Loops:
         images = steps.STEPS_PER_EPOCH * self._config.batch_size
         with tempfile.TemporaryDirectory() as folder:
             workdir = Path(folder)
-            watch = Watch(self._config, images, workdir)
+            watch = Watch(Check(self._config, images, workdir), WATCHED)
             log = MetricsLog(workdir, 0)
             recorder = Recorder(log, self._config.batch_size, steps.STEPS_PER_EPOCH, self._schedule)
             with closing(recorder), tqdm(range(count), 'train', disable=False) as progress:

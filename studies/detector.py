@@ -18,7 +18,6 @@ import numpy as np
 from flax import nnx
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
-from tqdm import tqdm
 
 from benchmarks.measure import spread
 from contrastive_jax import graph
@@ -35,6 +34,7 @@ from contrastive_jax.training import devices
 from contrastive_jax.training.augment import two_views
 from contrastive_jax.training.optimizer import count_steps
 from contrastive_jax.training.setup import set_up
+from contrastive_jax.training.steps import take_steps
 
 _VIEWS = 8
 _BANDS = (
@@ -56,13 +56,24 @@ def train(config, split):
     steps_per_epoch = n // config.batch_size
     total = count_steps(config, steps_per_epoch)
     setup = set_up(config, pixel_moments(split.images), steps_per_epoch, devices.AXIS)
-    step_function = devices.map_over_devices(setup.step)
-    state, states = devices.replicate(setup.initial), []
-    for step in tqdm(range(total), f'seed {config.seed}', disable=None):
-        indices = step_indices(config.seed, step, n, config.batch_size)
-        state, _ = step_function(state, devices.split(make_batch(split, indices, count)))
-        if 4 * (step + 1) // total > 4 * step // total:
+    batches = (
+        make_batch(split, step_indices(config.seed, step, n, config.batch_size), count)
+        for step in range(total)
+    )
+    states = []
+
+    def after(step, state, metrics, bar):
+        if 4 * step // total > 4 * (step - 1) // total:
             states.append(jax.device_get((state.params, state.stats)))
+
+    take_steps(
+        devices.replicate(setup.initial),
+        devices.map_over_devices(setup.step),
+        batches,
+        total=total,
+        after=after,
+        name=f'seed {config.seed}',
+    )
     return setup.graphdef, states
 
 

@@ -15,7 +15,7 @@ from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.errors import UserError
 from contrastive_jax.runs.loading import load_run
-from contrastive_jax.runs.workdir import claim_workdir
+from contrastive_jax.runs.training_set import claim_workdir
 from contrastive_jax.training import loop
 from tests.helpers import small_config, write_npz
 

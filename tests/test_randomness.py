@@ -11,7 +11,7 @@ from contrastive_jax.data.mixed import mix
 from contrastive_jax.ebt.quality import _over_batches
 from contrastive_jax.graph import scores, subsets
 from contrastive_jax.randomness import KeyTag, KeyUse, Use, device_key, host_rng, legacy_rng
-from contrastive_jax.training.task import Place
+from contrastive_jax.training.task import StepContext
 
 ROOT = Path(__file__).parents[1]
 SEEDS = (0, 1, 2, 13, 2**31 - 1, 2**32, 2**32 + 1)
@@ -61,10 +61,10 @@ def test_no_two_uses_share_a_key():
         run = device_key(KeyUse.RUN, seed)
         keys.append(jax.random.fold_in(run, KeyTag.QUEUE))
         for step in (0, 1, 2, 100):
-            place = Place(jax.random.fold_in(run, step), 0, None)
-            keys.append(place.key)
-            keys += [jax.random.fold_in(place.key, tag) for tag in KeyTag if tag != KeyTag.QUEUE]
-            for image in place.keys(8):
+            context = StepContext(jax.random.fold_in(run, step), 0, None, step)
+            keys.append(context.key)
+            keys += [jax.random.fold_in(context.key, tag) for tag in KeyTag if tag != KeyTag.QUEUE]
+            for image in context.keys(8):
                 # Of both views, or of the five draws of a denoiser.
                 keys += [image, *(jax.random.fold_in(image, use) for use in range(5))]
     data = {tuple(np.asarray(jax.random.key_data(key)).tolist()) for key in keys}

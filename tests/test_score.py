@@ -15,6 +15,7 @@ from contrastive_jax.data.sources import Dataset, Split
 from contrastive_jax.data.stored import array_checksum
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import extract_features
+from contrastive_jax.evaluation import samples as sample_module
 from contrastive_jax.reporting import galleries as figures
 from contrastive_jax.runs.loading import TrainedRun, load_run
 from tests.helpers import small_config, write_npz
@@ -134,7 +135,7 @@ def tail(monkeypatch):
     run = TrainedRun(
         config, dataset, built, lambda x: x.reshape(len(x), -1).astype(np.float32) + 1, None, 7
     )
-    monkeypatch.setattr(score, 'load_run', lambda workdir: run)
+    monkeypatch.setattr(sample_module, 'load_run', lambda workdir: run)
     return run
 
 

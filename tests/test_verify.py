@@ -9,7 +9,7 @@ from contrastive_jax.data.constructions import construct
 from contrastive_jax.data.score_files import read_scores
 from contrastive_jax.data.sources import Dataset, Split
 from contrastive_jax.data.stored import array_checksum
-from contrastive_jax.ebt.verifier import compare
+from contrastive_jax.ebt.verifier import command, compare
 from contrastive_jax.ebt.verifier.fit import Fitted
 from contrastive_jax.ebt.verifier.infer import Energies
 from contrastive_jax.errors import UserError
@@ -36,11 +36,11 @@ def out(workdir, tmp_path_factory):
 
 @pytest.mark.slow
 def test_everything_is_written(out):
-    for name in verify._FILES:
+    for name in command.FILES:
         assert (out / name).stat().st_size > 0
     tables = json.loads((out / 'verify.json').read_text())
     for split in ('train', 'test'):
-        controls = {'cosine', 'cosine, mean of views', 'k-reciprocal', *verify._CONTROLS}
+        controls = {'cosine', 'cosine, mean of views', 'k-reciprocal', *command._CONTROLS}
         assert controls < set(tables[split]['class'])
         assert [row['steps'] for row in tables[split]['class_by_steps']] == [0, 1, 2, 4, 8]
         fractions = [row['fraction'] for row in tables[split]['by_fraction']]
@@ -79,10 +79,15 @@ def test_pairs_are_of_the_images_trained_on(tmp_path, monkeypatch):
         Dataset(split, split, ('a', 'b', 'c'), split),
         built,
         lambda x: x.reshape(len(x), -1).astype(np.float32),
-        jax.tree_util.Partial(lambda x: (x.reshape(len(x), -1), x.reshape(len(x), 4, 4))),
+        (None, None, None),
         7,
     )
-    monkeypatch.setattr(verify, 'load_run', lambda workdir: run)
+
+    def tokens(*weights):
+        return jax.tree_util.Partial(lambda x: (x.reshape(len(x), -1), x.reshape(len(x), 4, 4)))
+
+    monkeypatch.setattr(command, 'token_function', tokens)
+    monkeypatch.setattr(command, 'load_run', lambda workdir: run)
 
     def fit(encoder, images, unit, pairs, augmentation, kinds, options):
         assert len(images) == len(unit)
@@ -91,9 +96,9 @@ def test_pairs_are_of_the_images_trained_on(tmp_path, monkeypatch):
     def pair_energies(fitted, first, second, i, j, *, steps):
         return Energies(np.zeros(len(i)), np.zeros((3, len(i))), np.zeros((3, len(i))))
 
-    monkeypatch.setattr(verify, 'fit', fit)
-    monkeypatch.setattr(verify.infer, 'pair_energies', pair_energies)
-    monkeypatch.setattr(verify.infer, 'cost', lambda *arguments: {})
+    monkeypatch.setattr(command, 'fit', fit)
+    monkeypatch.setattr(command.infer, 'pair_energies', pair_energies)
+    monkeypatch.setattr(command.infer, 'cost', lambda *arguments: {})
     for everything, index in ((False, built.kept), (True, np.arange(60))):
         out = tmp_path / str(everything)
         options = {'steps': 1, 'seed': 0, 'controls': False, 'everything': everything}
@@ -127,6 +132,6 @@ def test_nothing_is_overwritten(workdir, out):
 def test_a_denoiser_is_refused(tmp_path, monkeypatch):
     config = small_config(model__name='feedforward')
     denoiser = TrainedRun(config, None, None, None, None, 1)
-    monkeypatch.setattr(verify, 'load_run', lambda workdir: denoiser)
+    monkeypatch.setattr(command, 'load_run', lambda workdir: denoiser)
     with pytest.raises(UserError, match=r'holds a denoiser \(feedforward\)'):
         verify.run(tmp_path, tmp_path / 'out', steps=1, seed=0)

@@ -1,5 +1,9 @@
 """What a run may be told: one table of fields, named arms, and what has to fit together."""
 
+# Registers the sections of the tasks, without which the table would not be whole.
+import contrastive_jax.tasks  # noqa: F401
+from contrastive_jax.config.rules import Field
+from contrastive_jax.config.sections import Section, section_of
 from contrastive_jax.config.table import (
     FIELDS,
     PATHS,
@@ -8,6 +12,7 @@ from contrastive_jax.config.table import (
     default,
     differences,
     flatten,
+    register,
     resolve,
     restored,
     validate,
@@ -16,12 +21,16 @@ from contrastive_jax.config.table import (
 __all__ = [
     'FIELDS',
     'PATHS',
+    'Field',
+    'Section',
     'check_field',
     'completed',
     'default',
     'differences',
     'flatten',
+    'register',
     'resolve',
     'restored',
+    'section_of',
     'validate',
 ]

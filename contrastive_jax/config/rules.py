@@ -11,6 +11,7 @@ __all__ = [
     'POSITIVE',
     'SHARE',
     'TEXT',
+    'Field',
     'Rule',
     'integer',
     'number',
@@ -24,6 +25,14 @@ class Rule(NamedTuple):
 
     allowed: str
     holds: Callable[[Any], bool]
+
+
+class Field(NamedTuple):
+    """One config field."""
+
+    default: Any
+    rule: Rule
+    meaning: str
 
 
 def _is_number(value) -> bool:

@@ -6,13 +6,13 @@ compiled, and `completed` when it is read back from the folder of a run.
 
 import difflib
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
 from contrastive_jax.config import arms
 from contrastive_jax.config.arms import ARMS
-from contrastive_jax.config.checks import ENCODERS, check_together
+from contrastive_jax.config.checks import check_together
 from contrastive_jax.config.rules import (
     BOOL,
     PART,
@@ -20,14 +20,13 @@ from contrastive_jax.config.rules import (
     POSITIVE,
     SHARE,
     TEXT,
-    Rule,
+    Field,
     integer,
     number,
     one_of,
     one_of_or_empty,
 )
-from contrastive_jax.ebt.denoisers import DENOISERS
-from contrastive_jax.ebt.transformer import SIZES
+from contrastive_jax.config.sections import SECTIONS, Section
 from contrastive_jax.errors import UserError
 
 __all__ = [
@@ -38,21 +37,15 @@ __all__ = [
     'default',
     'differences',
     'flatten',
+    'register',
     'resolve',
     'restored',
     'validate',
 ]
 
 
-class Field(NamedTuple):
-    """One config field."""
-
-    default: Any
-    rule: Rule
-    meaning: str
-
-
-FIELDS: dict[str, Field] = {
+# The fields that belong to no task, as they stand before and after those that tasks add.
+_FIRST: dict[str, Field] = {
     'seed': Field(0, integer(0), 'All randomness of a run follows from this number.'),
     'arm': Field(
         '',
@@ -170,14 +163,10 @@ FIELDS: dict[str, Field] = {
     ),
     'model.name': Field(
         'resnet18',
-        one_of(*ENCODERS, *DENOISERS),
+        one_of(),  # Tasks add the names.
         'An encoder is trained by contrast, and a denoiser is trained to remove noise.',
     ),
     'model.width': Field(64, integer(1), 'The first stage of an encoder has so many channels.'),
-    'model.size': Field('small', one_of(*SIZES), 'The transformer of a denoiser has this size.'),
-    'model.patch': Field(
-        4, integer(1), 'A denoiser sees square patches with this side, in pixels.'
-    ),
     'model.stem': Field(
         'cifar',
         one_of('cifar', 'imagenet'),
@@ -187,78 +176,8 @@ FIELDS: dict[str, Field] = {
     'model.projector_width': Field(2048, integer(1), 'The projector has so many hidden units.'),
     'model.projector_dim': Field(128, integer(1), 'The embedding has so many dimensions.'),
     'model.sync_batch_norm': Field(True, BOOL, 'Compute batch statistics over all devices.'),
-    'loss.name': Field(
-        'nt_xent',
-        one_of('nt_xent', 'spectral', 'debiased', 'hard_negative', 'decoupled', 'supervised'),
-        'The encoder is trained for this objective.',
-    ),
-    'loss.temperature': Field(
-        0.5,
-        POSITIVE,
-        'The loss divides cosines by this temperature tau; the spectral loss has none.',
-    ),
-    'loss.block_size': Field(
-        0,
-        integer(0),
-        'So many anchors are compared at a time, which bounds the memory; 0 chooses by the '
-        'number of anchors.',
-    ),
-    'loss.mu': Field(
-        1.0, POSITIVE, 'The spectral loss bounds the squared length of an embedding by this number.'
-    ),
-    'loss.tau_plus': Field(
-        0.1, number(0, 0.99), 'The losses debiased and hard_negative assume this class prior.'
-    ),
-    'loss.beta': Field(
-        1.0, number(0), 'A larger beta makes hard_negative concentrate more on similar pairs.'
-    ),
-    'loss.weight_temperature': Field(
-        0.0,
-        number(0),
-        'The weights of the loss decoupled have this temperature; 0 is DCL, and DCLW takes 0.5.',
-    ),
-    'denoise.level': Field(
-        99,
-        integer(0),
-        'Training images get this level of noise, of 1,000; diffusion is trained with three '
-        'times as many levels.',
-    ),
-    'denoise.steps': Field(
-        2, integer(1), 'An energy is trained with at most so many steps of thinking.'
-    ),
-    'denoise.least_steps': Field(
-        2,
-        integer(1),
-        'An energy is trained with at least so many steps of thinking; the number is drawn for '
-        'each batch, which needs loss=last.',
-    ),
-    'denoise.step_size': Field(
-        47.0,
-        POSITIVE,
-        'Thinking starts with this step size for each token; the step size is learned.',
-    ),
-    'denoise.step_size_spread': Field(
-        1.0,
-        number(1),
-        'The step size of an image differs from the learned one by at most this random factor.',
-    ),
-    'denoise.langevin': Field(
-        0.0, number(0), 'Each step of thinking adds noise with this standard deviation.'
-    ),
-    'denoise.detach': Field(
-        True,
-        BOOL,
-        'Stop the gradient between steps of thinking; False passes it through all of them.',
-    ),
-    'denoise.loss': Field('all', one_of('all', 'last'), 'These states of thinking enter the loss.'),
-    'moco.queue_size': Field(
-        0, integer(0), 'The queue keeps so many keys as negatives; 0 means SimCLR.'
-    ),
-    'moco.momentum': Field(
-        0.99, PART, 'The momentum encoder keeps this share of itself in an update.'
-    ),
-    'moco.symmetric': Field(False, BOOL, 'Use each view as the query of the other.'),
-    'moco.shuffle': Field(False, BOOL, 'Encode keys on other devices than their queries.'),
+}
+_LAST: dict[str, Field] = {
     'pairs.select': Field(
         'none',
         one_of('none', 'difficult', 'all'),
@@ -331,11 +250,22 @@ FIELDS: dict[str, Field] = {
     ),
 }
 
+FIELDS: dict[str, Field] = _FIRST | _LAST
 
 # Fields that hold a path.
 PATHS = tuple(path for path, field in FIELDS.items() if field.rule is PATH)
 # A run goes on with other values of these: they change how it is run, and no number.
 _WITHOUT_EFFECT = {'data.workers'}
+
+
+def register(section: Section) -> None:
+    """Adds what a task brings: its fields and models are then part of every config."""
+    SECTIONS.append(section)
+    FIELDS.update(section.fields)
+    for path in _LAST:
+        FIELDS[path] = FIELDS.pop(path)
+    names = [name for known in SECTIONS for name in known.models]
+    FIELDS['model.name'] = FIELDS['model.name']._replace(rule=one_of(*names))
 
 
 def default() -> ConfigDict:
@@ -353,12 +283,17 @@ def default() -> ConfigDict:
 def validate(config: ConfigDict) -> None:
     """Checks every field by itself, then the fields against each other, as the arm sets them.
 
+    All that can be known about a config without its data is checked here.
+
     Raises:
       UserError: names the field, its value, what is allowed and, for a typing error, the nearest
         field.
     """
     resolved, _ = resolve(config)
-    check_together(resolved, flatten(resolved))
+    values = flatten(resolved)
+    check_together(resolved, values)
+    for section in SECTIONS:
+        section.check(resolved, values)
 
 
 def resolve(config: ConfigDict, given: Collection[str] = ()) -> tuple[ConfigDict, list[str]]:

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from contrastive_jax.ebt.transformer import SIZES, EnergyTransformer, Transformer, patches, unpatch
+from contrastive_jax.ebt.section import SIZES
+from contrastive_jax.ebt.transformer import EnergyTransformer, Transformer, patches, unpatch
+from contrastive_jax.models import Context, Moments
 
-__all__ = ['DENOISERS', 'Diffusion', 'EnergyDenoiser', 'FeedForward', 'make_denoiser']
+__all__ = ['Diffusion', 'EnergyDenoiser', 'FeedForward', 'make_denoiser']
 
 # Lowest frequency of the embedding of a noise level.
 _LONGEST = 10_000.0
@@ -116,17 +118,17 @@ class Diffusion(nnx.Module):
         return self.level(jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1))
 
 
-DENOISERS = ('energy', 'energy_conditioned', 'feedforward', 'diffusion')
-
-
-def make_denoiser(config, channels: int, *, ctx) -> EnergyDenoiser | FeedForward | Diffusion:
+def make_denoiser(
+    config, moments: Moments, ctx: Context
+) -> EnergyDenoiser | FeedForward | Diffusion:
     """The denoiser that `config.model.name` names.
 
     Args:
       config: the whole config.
-      channels: c of the images.
+      moments: of the training images; only tell the number of channels.
       ctx: what all layers share.
     """
+    channels = len(moments.mean)
     if config.model.name == 'feedforward':
         return FeedForward(config.model, channels, ctx=ctx)
     if config.model.name == 'diffusion':

@@ -7,12 +7,11 @@ import numpy as np
 from jaxtyping import Float
 from scipy.ndimage import gaussian_filter
 
+from contrastive_jax.ebt.section import LEVELS
 from contrastive_jax.randomness import Use, host_rng
 
-__all__ = ['CORRUPTIONS', 'LEVELS', 'corrupt', 'signal_and_noise', 'to_signed']
+__all__ = ['CORRUPTIONS', 'corrupt', 'signal_and_noise', 'to_signed']
 
-# Steps of the noise schedule, of which `denoise.level` is one.
-LEVELS = 1000
 _FIRST, _LAST = 1e-4, 0.02
 
 _SALT = 0.15

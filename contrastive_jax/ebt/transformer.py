@@ -8,7 +8,6 @@ Source: Energy-Based Transformers (arXiv 2507.02092); Peebles & Xie 2023 for the
 
 import math
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,18 +15,11 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-__all__ = ['SIZES', 'EnergyTransformer', 'Size', 'Transformer', 'patches', 'unpatch']
+from contrastive_jax.ebt.section import Size
+
+__all__ = ['EnergyTransformer', 'Transformer', 'patches', 'unpatch']
 
 
-class Size(NamedTuple):
-    """Blocks, heads and width of a transformer."""
-
-    depth: int
-    heads: int
-    width: int
-
-
-SIZES = {'small': Size(2, 4, 48), 'base': Size(6, 6, 192)}
 # Numbers that modulate a block: scale, shift and gate of both its halves.
 _PER_BLOCK = 6
 _RATIO = 4

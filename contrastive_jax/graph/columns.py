@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float, Int
 
 from contrastive_jax.graph import scores
 from contrastive_jax.graph._inputs import Features
+from contrastive_jax.graph.density import isolation
 from contrastive_jax.graph.difficulty import sample_difficulty
-from contrastive_jax.graph.isolation import isolation
 
 __all__ = ['class_means', 'hardest_and_easiest', 'score_columns', 'score_trained_apart', 'spread']
 

@@ -30,6 +30,9 @@ _KEPT = 2
 # Bytes that stay free beside a checkpoint, for its small files, the logs and the result.
 _SPARE = 2**20
 _STATE, _LOG = 'state_sha256', 'log_sha256'
+# The name under which a checkpoint holds `TrainState.extra`. Checkpoints of the first edition don't
+# store it; they hold a queue with its momentum encoder at most.
+_EXTRA, _EXTRA_AT_FIRST = 'extra_name', 'momentum'
 
 
 class Checkpoints:
@@ -100,7 +103,11 @@ class Checkpoints:
             self._manager.save(
                 step,
                 args=ocp.args.StandardSave(_global(saved)),
-                custom_metadata={_STATE: _checksum(saved), _LOG: log_checksum},
+                custom_metadata={
+                    _STATE: _checksum(saved),
+                    _LOG: log_checksum,
+                    _EXTRA: 'extra',
+                },
             )
 
     def close(self) -> None:
@@ -122,12 +129,15 @@ class Checkpoints:
 
     def _read(self, step: int, like: Any, checksums: Mapping[str, str]) -> tuple[dict, str]:
         """The saved part of a state, and why it cannot be used; empty if it can."""
+        name = checksums.get(_EXTRA, _EXTRA_AT_FIRST)
+        like = _renamed(like, 'extra', name)
         try:
             saved = _local(self._manager.restore(step, args=ocp.args.StandardRestore(like)))
         except Exception as error:  # Damaged files make Orbax and TensorStore raise many kinds.
             return {}, f'cannot be read ({type(error).__name__})'
         intact = _checksum(saved) == checksums[_STATE]
-        return saved, '' if intact else 'is damaged: its checksum is another'
+        reason = '' if intact else 'is damaged: its checksum is another'
+        return _renamed(saved, name, 'extra'), reason
 
     def _checksums(self, step: int) -> Mapping[str, str]:
         """The checksums saved with a step; empty if they cannot be read."""
@@ -180,6 +190,10 @@ def _checksum(saved: dict) -> str:
     for path, leaf in jax.tree.leaves_with_path(saved):
         digest.update(f'{jax.tree_util.keystr(path)} {array_checksum(np.asarray(leaf))}'.encode())
     return digest.hexdigest()
+
+
+def _renamed(saved: dict, old: str, new: str) -> dict:
+    return {new if name == old else name: value for name, value in saved.items()}
 
 
 def _saved_part(state: TrainState) -> dict:

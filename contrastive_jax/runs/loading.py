@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+from flax import nnx
 from ml_collections import ConfigDict
 
 from contrastive_jax.config import restored, validate
@@ -12,13 +13,13 @@ from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import Construction, construct
 from contrastive_jax.data.stored import in_memory
 from contrastive_jax.errors import UserError
-from contrastive_jax.evaluation.features import encoder_function, token_function
-from contrastive_jax.runtime.files import read_json
-from contrastive_jax.ebt.denoisers import DENOISERS
+from contrastive_jax.evaluation.features import encoder_function
 from contrastive_jax.models import pixel_moments
 from contrastive_jax.runs.checkpoints import Checkpoints
+from contrastive_jax.runs.training_set import check_images
+from contrastive_jax.runs.workdir import CONFIG, TRAINING_SET
+from contrastive_jax.runtime.files import read_json
 from contrastive_jax.training.setup import set_up
-from contrastive_jax.runs.workdir import CONFIG, TRAINING_SET, check_images
 
 __all__ = ['TrainedRun', 'load_run']
 
@@ -31,7 +32,7 @@ class TrainedRun(NamedTuple):
       dataset: as its source gives it.
       construction: what it was trained on.
       encode: from uint8 images to features.
-      tokens: what `token_function` returns; None of a denoiser, which has none.
+      weights: static description of the model, its parameters and its batch statistics.
       step: of the checkpoint that `encode` was read from.
     """
 
@@ -39,7 +40,7 @@ class TrainedRun(NamedTuple):
     dataset: sources.Dataset
     construction: Construction
     encode: Callable
-    tokens: Callable | None
+    weights: tuple[nnx.GraphDef, Any, Any]
     step: int
 
 
@@ -74,8 +75,6 @@ def load_run(workdir: Path) -> TrainedRun:
     checkpoints.close()
     if int(state.step) == 0:
         raise UserError(f'--workdir={workdir}: holds no checkpoint; train it first')
-    encode = encoder_function(setup.graphdef, state.params, state.stats)
-    tokens = None
-    if config.model.name not in DENOISERS:
-        tokens = token_function(setup.graphdef, state.params, state.stats)
-    return TrainedRun(config, dataset, construction, encode, tokens, int(state.step))
+    weights = setup.graphdef, state.params, state.stats
+    encode = encoder_function(*weights)
+    return TrainedRun(config, dataset, construction, encode, weights, int(state.step))

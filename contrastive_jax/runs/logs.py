@@ -30,7 +30,7 @@ def logged_pace(workdir: Path) -> float | None:
 
 
 def checksum_of_steps(workdir: Path, steps: int) -> str:
-    """SHA-256 of the first `steps` lines of the log, or of all if there are fewer, in hexadecimal."""
+    """SHA-256 of the first `steps` lines of the log, or of all lines if there are fewer."""
     return hashlib.sha256(b''.join(_lines(workdir)[:steps])).hexdigest()
 
 

@@ -46,9 +46,7 @@ def git_commit() -> str | None:
     """Commit of the running checkout, with `-dirty` if it has changes; None if it is not known."""
     command = ['git', 'describe', '--always', '--abbrev=40', '--dirty', '--match=']
     try:
-        done = subprocess.run(
-            command, cwd=_PACKAGE, capture_output=True, text=True, check=True
-        )
+        done = subprocess.run(command, cwd=_PACKAGE, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         # `git archive` replaces the placeholder in this file by its commit.
         archived = (_PACKAGE / 'COMMIT').read_text().strip()

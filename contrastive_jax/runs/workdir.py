@@ -1,4 +1,4 @@
-"""The workdir: checks that it belongs to one run, and locks it while the run trains."""
+"""The folder of a run: whose it is, what is in it, and that it stays one run's."""
 
 import contextlib
 import errno
@@ -7,50 +7,47 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
-import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
 from contrastive_jax.config import completed, differences
-from contrastive_jax.data.constructions import Construction
 from contrastive_jax.errors import UserError
 from contrastive_jax.runs.names import CONFIG, METRICS, RESULT
-from contrastive_jax.runtime.files import read_arrays, read_json, write_sealed_json, write_whole
-from contrastive_jax.randomness import STREAMS
+from contrastive_jax.runtime.files import read_json
 
 __all__ = [
     'CONFIG',
     'RESULT',
     'TRAINING_SET',
-    'check_images',
     'check_outside_data',
     'check_workdir',
-    'claim_workdir',
+    'finished',
     'locked',
 ]
 
 TRAINING_SET = 'training_set.npz'
-_CHOSEN = ('kept', 'mixed', 'partners')
+_LOCK = 'lock'
 # Files of a run. None of these may exist without the config.
 _OWN = (RESULT, METRICS, 'checkpoints', TRAINING_SET)
 
 
 def check_outside_data(path: Path, flag: str, data: ConfigDict) -> None:
-    """Raises UserError if an output folder is the image folder or lies in it.
+    """Raises UserError if a folder to be written is the image folder, or is in it.
 
-    Pictures in it would become images of the data set, and the folder itself a class.
+    Its pictures would be images of the data set, and the folder itself a class.
 
     Args:
-      path: the output folder.
-      flag: the flag that names it, for messages.
+      path: to be written.
+      flag: that names it, for messages.
       data: the section `data` of a config.
     """
     if data.name != 'folder' or data.data_dir is None:
         return
-    # Both with links followed and as written, because the data folder may contain links.
-    folders, outputs = ({each.resolve(), each.absolute()} for each in (Path(data.data_dir), path))
-    if folders & {parent for output in outputs for parent in (output, *output.parents)}:
+    # With links followed, and as they are written: the data folder may hold a link to elsewhere.
+    folders, written = ({each.resolve(), each.absolute()} for each in (Path(data.data_dir), path))
+    if folders & {inside for each in written for inside in (each, *each.parents)}:
         moved = '; a run that is there already goes on after its folder was moved'
         raise UserError(
             f'{flag}={path}: is in the data folder (config.data.data_dir={data.data_dir!r}), where '
@@ -61,12 +58,11 @@ def check_outside_data(path: Path, flag: str, data: ConfigDict) -> None:
 
 def check_workdir(workdir: Path, config: ConfigDict) -> None:
     """Raises UserError unless the folder is the workdir of this run, or can become it."""
-    check_outside_data(workdir, '--workdir', config.data)
     if not (workdir / CONFIG).exists():
-        existing = [name for name in _OWN if (workdir / name).exists()]
-        if existing or (workdir.exists() and not workdir.is_dir()):
+        found = [name for name in _OWN if (workdir / name).exists()]
+        if found or (workdir.exists() and not workdir.is_dir()):
             raise UserError(
-                f'--workdir={workdir}: holds {", ".join(existing) or "a file"} but no {CONFIG}, '
+                f'--workdir={workdir}: holds {", ".join(found) or "a file"} but no {CONFIG}, '
                 'so it is not known whose it is; choose another folder'
             )
         return
@@ -81,100 +77,73 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
         )
 
 
+def finished(workdir: Path) -> dict | None:
+    """The result of a finished run, which it says that it leaves alone; None of another."""
+    if not (workdir / RESULT).exists():
+        return None
+    try:
+        result = read_json(workdir / RESULT)
+    except UserError as error:
+        raise UserError(f'{error}; delete it, and the same command probes again') from error
+    print(f'{workdir} is finished: nothing to do. To train again, choose another --workdir.')
+    return result
+
+
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
     """Keeps other processes from training in the folder; creates the folder if necessary.
 
-    The lock ends with the process in every case. The file `lock` names its holder.
+    The lock ends with the process in every case. The file `lock` names its holder. If nothing else
+    was written meanwhile, the file and the folders that were created for it are removed again.
 
     Raises:
       UserError: another process holds the lock, or the folder cannot be written.
     """
+    made = [folder for folder in (workdir, *workdir.parents) if not folder.exists()]
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        # Links are not followed, because the file is overwritten.
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        file = os.fdopen(os.open(workdir / 'lock', flags, 0o666), 'r+')
+        before = {path.name for path in workdir.iterdir()}
+        file = _locked_file(workdir)
     except OSError as error:
+        # A finished run may lie where nothing can be written, and nothing will be.
+        if (workdir / RESULT).exists():
+            yield
+            return
         raise UserError(f'--workdir={workdir}: cannot be written ({error.strerror})') from error
     with file:
+        file.truncate()
+        file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
+        file.flush()
+        try:
+            yield
+        finally:
+            if {path.name for path in workdir.iterdir()} - before == {_LOCK}:
+                (workdir / _LOCK).unlink()
+                for folder in made:
+                    folder.rmdir()
+
+
+def _locked_file(workdir: Path) -> TextIO:
+    """The lock file, opened and locked."""
+    # Links are not followed, because the file is overwritten.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    while True:
+        file = os.fdopen(os.open(workdir / _LOCK, flags, 0o666), 'r+')
         try:
             # This kind of lock belongs to the process alone: its children do not hold it.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 logging.warning('%s: cannot be locked (%s); start one run only', workdir, error)
-            else:
-                file.seek(0)
-                holder = file.read().strip() or 'another process'
-                raise UserError(
-                    f'--workdir={workdir}: {holder} is training here; wait for it, or choose '
-                    'another folder'
-                ) from error
-        file.seek(0)
-        file.truncate()
-        file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
-        file.flush()
-        yield
-
-
-def claim_workdir(workdir: Path, config: ConfigDict, construction: Construction) -> None:
-    """Writes the config and the training set of a new run, or checks those of a resumed run.
-
-    `training_set.npz` holds the indices kept, those mixed and their partners, and the edition of
-    the random streams (`randomness.STREAMS`).
-
-    Raises:
-      UserError: the folder cannot be written; other images are left out or mixed than before.
-    """
-    path = workdir / TRAINING_SET
-    if (workdir / CONFIG).exists() and path.exists():
-        if check_images(workdir, construction) != STREAMS:
-            logging.warning(
-                '%s: was begun by a version that draws batches in another order; the steps from '
-                'here on are in the order of this version, so that neither version alone would '
-                'end with the same encoder',
-                workdir,
-            )
-        return
-    chosen = {name: getattr(construction, name) for name in _CHOSEN}
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        write_sealed_json(workdir / CONFIG, config.to_dict())
-        write_whole(path, lambda file: np.savez(file, streams=STREAMS, **chosen))
-    except OSError as error:
-        raise UserError(f'--workdir={workdir}: cannot be written ({error.strerror})') from error
-
-
-def check_images(workdir: Path, construction: Construction) -> int:
-    """Checks that a run still has the training images that it was started with.
-
-    Returns:
-      The edition of the random streams of the run; 1 if its file has no such number.
-
-    Raises:
-      UserError: other images are left out or mixed than before.
-    """
-    try:
-        before = read_arrays(workdir / TRAINING_SET)
-    except UserError as error:
-        raise UserError(f'{error}; delete it, and it is made again') from error
-    before = before if isinstance(before, dict) else {}
-    streams = int(before.get('streams', 1))
-    changed = [
-        name
-        for name in _CHOSEN
-        if not np.array_equal(before.get(name), getattr(construction, name))
-    ]
-    if not changed:
-        return streams
-    differ = f'was begun with other images ({", ".join(changed)} differ)'
-    if streams != STREAMS and before.keys() >= set(_CHOSEN):
-        raise UserError(
-            f'--workdir={workdir}: {differ}: the version that began it draws them otherwise; go on '
-            'with that version, or choose another folder'
-        )
-    raise UserError(
-        f'--workdir={workdir}: {differ}; has config.removal.scores been written anew? Choose '
-        'another folder'
-    )
+                return file
+            holder = file.read().strip() or 'another process'
+            file.close()
+            raise UserError(
+                f'--workdir={workdir}: {holder} is training here; wait for it, or choose another '
+                'folder'
+            ) from error
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), (workdir / _LOCK).lstat()):
+                return file
+        # Whoever held it has removed it in the meantime: another process may hold a new one.
+        file.close()

@@ -1,60 +1,104 @@
-"""The task of contrastive pre-training: views that attract, against a batch or against a queue.
+"""The task of contrastive pre-training: views of an image attract, those of others repel.
 
 Axes: b images of this device, m = 2b views, d embedding.
 """
 
-import jax
+from functools import partial
+
 import jax.numpy as jnp
-from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
 from contrastive_jax.data.batches import Batch
+from contrastive_jax.data.sources import Dataset
+from contrastive_jax.errors import UserError
 from contrastive_jax.models import ContrastiveModel
 from contrastive_jax.numerics import unit_rows
-from contrastive_jax.randomness import KeyTag
-from contrastive_jax.tasks import moco
-from contrastive_jax.tasks.objective import Objective
+from contrastive_jax.tasks.objective import Objective, make_objective
 from contrastive_jax.training.augment import two_views
-from contrastive_jax.training.task import Outcome, Place
+from contrastive_jax.training.task import Metrics, Outcome, StepContext, Task
 
-__all__ = ['contrast']
+__all__ = ['compare', 'contrast_loss', 'make_task', 'views_of']
 
 
-def contrast(
+def make_task(config) -> Task:
+    """The task of contrast within a batch.
+
+    Args:
+      config: the whole config.
+    """
+    return Task(
+        build=partial(ContrastiveModel, config.model),
+        loss=partial(contrast_loss, objective=make_objective(config), augmentation=config.augment),
+        check=partial(_check_labels, config.loss.name),
+        announcement=[_treatment(config)],
+    )
+
+
+def contrast_loss(
     model: ContrastiveModel,
-    state,
+    extra,
     batch: Batch,
-    place: Place,
+    context: StepContext,
     *,
-    graphdef: nnx.GraphDef,
     objective: Objective,
     augmentation,
-    momentum_options=None,
 ) -> Outcome:
-    """Augments, encodes, and compares with the views of all devices or with a queue.
+    """Augments, encodes, and compares with the views of all devices.
 
     Args:
       model: encoder and projector, trained.
-      state: of the run; its momentum encoder, where there is one, makes the keys.
+      extra: None.
       batch: images uint8 `[b, h, w, c]`, and labels `[b]` or None.
-      place: key and devices.
-      graphdef: static description of the model.
+      context: of the step.
       objective: what `make_objective` returns.
       augmentation: the section `augment` of a config.
-      momentum_options: the section `moco` of a config, where the state has a momentum encoder.
     """
-    views = two_views(place.key, batch.images, augmentation, place.first)
-    labels = None if batch.labels is None else jnp.tile(batch.labels, 2)
-    momentum, against = state.momentum, {}
-    if momentum is not None:
-        views, labels, momentum, against = _keys(
-            state, graphdef, views, labels, momentum_options, place
-        )
+    views, labels = views_of(batch, context, augmentation)
+    loss, metrics = compare(model, views, labels, objective, context.axis_name)
+    return Outcome(loss, metrics)
+
+
+def views_of(batch: Batch, context: StepContext, augmentation):
+    """Two views of each image, all of view 1 first, `[m, h, w, c]`, and their labels or None."""
+    views = two_views(context.key, batch.images, augmentation, context.first)
+    return views, None if batch.labels is None else jnp.tile(batch.labels, 2)
+
+
+def compare(
+    model: ContrastiveModel, views, labels, objective: Objective, axis_name: str | None, **against
+) -> tuple[Float[Array, ''], Metrics]:
+    """Loss and metrics of an objective on some views.
+
+    Args:
+      model: encoder and projector, trained.
+      views: `[r, h, w, c]` of this device.
+      labels: `[r]`, or None.
+      objective: what `make_objective` returns.
+      axis_name: mapped axis; None on one device.
+      **against: what the objective compares the views with, where that is not the batch.
+    """
     features, embeddings = model(views, train=True)
-    loss, metrics = objective(features, embeddings, labels, **against, axis_name=place.axis_name)
-    metrics['embedding_std'] = _embedding_std(embeddings, place.axis_name)
-    return Outcome(loss, metrics, momentum)
+    loss, metrics = objective(features, embeddings, labels, **against, axis_name=axis_name)
+    metrics['embedding_std'] = _embedding_std(embeddings, axis_name)
+    return loss, metrics
+
+
+def _treatment(config) -> str:
+    """How pairs are treated."""
+    pairs = config.pairs
+    return (
+        f'arm {config.arm or "without a name"}: select={pairs.select}, remove={pairs.remove}, '
+        f'margin={pairs.margin}, temperature_scale={pairs.temperature_scale}'
+    )
+
+
+def _check_labels(loss: str, dataset: Dataset) -> None:
+    if loss == 'supervised' and dataset.pretrain.labels is None:
+        raise UserError(
+            "config.loss.name='supervised': needs labels, and these images have none; choose "
+            'another loss'
+        )
 
 
 def _embedding_std(embeddings: Float[Array, 'm d'], axis_name: str | None) -> Float[Array, '']:
@@ -69,28 +113,3 @@ def _embedding_std(embeddings: Float[Array, 'm d'], axis_name: str | None) -> Fl
     if axis_name is not None:
         squares, mean = lax.pmean((squares, mean), axis_name)
     return jnp.sqrt(jnp.maximum(squares - jnp.sum(jnp.square(mean)), 0))
-
-
-def _keys(state, graphdef, views, labels, options, place: Place):
-    """The views that are queries, their labels, the next momentum state, and what they are against.
-
-    One view of an image asks for the other; with `symmetric`, each for the other.
-    """
-    b = len(views) // 2
-    known = jnp.full(2 * b, -1, jnp.int32) if labels is None else labels
-    momentum = moco.follow(state.momentum, state.params, options.momentum)
-    first = 0 if options.symmetric else b
-    shuffle_key = jax.random.fold_in(place.key, KeyTag.SHUFFLE) if options.shuffle else None
-    keys, stats = moco.key_rows(
-        graphdef, momentum, views[first:], known[first:], shuffle_key, place.axis_name
-    )
-    if place.axis_name is not None:
-        stats = lax.pmean(stats, place.axis_name)
-    # The other view of image i is b rows on.
-    partners = jax.tree.map(lambda rows: jnp.roll(rows, b, axis=0), keys)
-    against = {'keys': partners.embeddings, 'queue': momentum.queue}
-    queue = moco.enqueue(momentum.queue, keys, state.step, place.axis_name)
-    momentum = momentum._replace(stats=stats, queue=queue)
-    if options.symmetric:
-        return views, labels, momentum, against
-    return views[:b], None if labels is None else labels[:b], momentum, against

@@ -1,13 +1,14 @@
-"""Momentum contrast: what it adds to the state of a run, and to a step.
+"""The task of momentum contrast: views against the keys of a queue.
 
 A second encoder follows the trained one slowly and makes the keys; a queue holds the keys of the
 last steps as negatives, embeddings for the loss and features for the selection of pairs.
 
 Axes: b images of this device, q keys of a step over all devices, n rows of the queue, k features,
-d embedding.
+d embedding, h w pixels, c channels.
 Source: He et al. 2020; Chen et al. 2020 (MoCo v2).
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +17,24 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
-__all__ = ['Momentum', 'Queue', 'Rows', 'enqueue', 'follow', 'init_momentum', 'key_rows']
+from contrastive_jax.data.batches import Batch
+from contrastive_jax.models import ContrastiveModel
+from contrastive_jax.randomness import KeyTag
+from contrastive_jax.tasks import contrast
+from contrastive_jax.tasks.objective import Objective, make_objective
+from contrastive_jax.training.task import Outcome, StepContext, Task
+
+__all__ = [
+    'Momentum',
+    'Queue',
+    'Rows',
+    'enqueue',
+    'follow',
+    'init_momentum',
+    'key_rows',
+    'make_task',
+    'moco_loss',
+]
 
 
 class Rows(NamedTuple):
@@ -48,6 +66,88 @@ class Momentum(NamedTuple):
     params: Any
     stats: Any
     queue: Queue
+
+
+def make_task(config) -> Task:
+    """The task of contrast within a batch, with a queue in place of the batch.
+
+    Args:
+      config: the whole config.
+    """
+    return contrast.make_task(config)._replace(
+        init=partial(_init, size=config.moco.queue_size, dim=config.model.projector_dim),
+        loss=partial(
+            moco_loss,
+            objective=make_objective(config),
+            augmentation=config.augment,
+            options=config.moco,
+        ),
+    )
+
+
+def moco_loss(
+    model: ContrastiveModel,
+    extra: Momentum,
+    batch: Batch,
+    context: StepContext,
+    *,
+    objective: Objective,
+    augmentation,
+    options,
+) -> Outcome:
+    """Augments, encodes queries and keys, and compares the queries with their keys and a queue.
+
+    Args:
+      model: encoder and projector, trained.
+      extra: second encoder and queue.
+      batch: images uint8 `[b, h, w, c]`, and labels `[b]` or None.
+      context: of the step.
+      objective: what `make_objective` returns.
+      augmentation: the section `augment` of a config.
+      options: the section `moco` of a config.
+    """
+    views, labels = contrast.views_of(batch, context, augmentation)
+    momentum, against = _keys(model, extra, views, labels, options, context)
+    if not options.symmetric:
+        b = len(batch.images)
+        views, labels = views[:b], None if labels is None else labels[:b]
+    loss, metrics = contrast.compare(model, views, labels, objective, context.axis_name, **against)
+    return Outcome(loss, metrics, momentum)
+
+
+def _keys(model, momentum: Momentum, views, labels, options, context: StepContext):
+    """The next momentum state, and the keys and the queue that the queries are compared with.
+
+    One view of an image is compared with the other; with `symmetric`, each with the other.
+    """
+    b = len(views) // 2
+    known = jnp.full(2 * b, -1, jnp.int32) if labels is None else labels
+    graphdef, params, _ = nnx.split(model, nnx.Param, nnx.BatchStat)
+    momentum = follow(momentum, lax.stop_gradient(params), options.momentum)
+    first = 0 if options.symmetric else b
+    shuffle_key = jax.random.fold_in(context.key, KeyTag.SHUFFLE) if options.shuffle else None
+    keys, stats = key_rows(
+        graphdef, momentum, views[first:], known[first:], shuffle_key, context.axis_name
+    )
+    if context.axis_name is not None:
+        stats = lax.pmean(stats, context.axis_name)
+    # The other view of image i is b rows on.
+    partners = jax.tree.map(lambda rows: jnp.roll(rows, b, axis=0), keys)
+    against = {'keys': partners.embeddings, 'queue': momentum.queue}
+    queue = enqueue(momentum.queue, keys, context.step, context.axis_name)
+    return momentum._replace(stats=stats, queue=queue), against
+
+
+def _init(model: ContrastiveModel, key: Key[Array, ''], *, size: int, dim: int) -> Momentum:
+    _, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+    return init_momentum(
+        params,
+        stats,
+        jax.random.fold_in(key, KeyTag.QUEUE),
+        size=size,
+        features=model.encoder.num_features,
+        dim=dim,
+    )
 
 
 def init_momentum(

@@ -1,7 +1,6 @@
 """Pre-training from a config: batches in, steps, logs and checkpoints out."""
 
 import itertools
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,9 +9,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from flax import nnx
-from tqdm import tqdm
 
-from contrastive_jax.data.batches import Batch, make_batch, prefetch, spread, step_indices
+from contrastive_jax.data.batches import Batch, make_batch, spread, step_indices
 from contrastive_jax.data.sources import Split
 from contrastive_jax.data.stored import in_memory
 from contrastive_jax.data.streaming import stream_views
@@ -25,14 +23,13 @@ from contrastive_jax.runtime.preemption import Preempted
 from contrastive_jax.training import devices
 from contrastive_jax.training.due import CheckpointClock, steps_between
 from contrastive_jax.training.optimizer import count_steps
+from contrastive_jax.training.recorder import Recorder
 from contrastive_jax.training.setup import set_up
 from contrastive_jax.training.step import TrainState
-from contrastive_jax.training.watch import Watch
+from contrastive_jax.training.steps import take_steps
+from contrastive_jax.training.watch import WATCHED, Check, Watch
 
-__all__ = ['Pretrained', 'Recorder', 'check_batch', 'pretrain']
-
-# Seconds between two times that metrics are fetched from the device and written.
-_LOG_SECONDS = 1.0
+__all__ = ['Pretrained', 'pretrain']
 
 
 class Pretrained(NamedTuple):
@@ -52,20 +49,6 @@ class Pretrained(NamedTuple):
     pairs_per_second: float | None
 
 
-def check_batch(batch_size: int, images: int, devices: int) -> None:
-    """Raises UserError unless a batch fits the images and splits evenly over the devices."""
-    if batch_size % devices:
-        raise UserError(
-            f'config.batch_size={batch_size}: must be divisible by the {devices} devices; '
-            f'the nearest is {max(1, round(batch_size / devices)) * devices}'
-        )
-    if batch_size > images:
-        raise UserError(
-            f'config.batch_size={batch_size}: larger than the {images} training images; '
-            f'choose at most {images // devices * devices}'
-        )
-
-
 def pretrain(
     config, split: Split, workdir: Path, told_to_stop: Callable[[int], bool] = lambda step: False
 ) -> Pretrained:
@@ -75,14 +58,13 @@ def pretrain(
       config: the whole config, validated.
       split: the training images; labels, where known, serve for statistics alone.
       workdir: receives metrics and checkpoints.
-      told_to_stop: of the steps taken; asked after each.
+      told_to_stop: called with the number of steps taken after each step; True to save and stop.
 
     Raises:
       Preempted: it was told to stop, and has saved.
       UserError: no checkpoint is intact, or loss or gradient are not finite.
     """
     n = len(split.images)
-    check_batch(config.batch_size, n, jax.device_count())
     steps_per_epoch = n // config.batch_size
     total = count_steps(config, steps_per_epoch)
     graphdef, initial, step_function, schedule = set_up(
@@ -98,27 +80,25 @@ def pretrain(
         _say_start(config, workdir, start, total, n)
         batches = _batches(config, split, range(start, total))
         log = MetricsLog(workdir, start) if distributed.is_writer() else None
-        watch = Watch(config, n, workdir)
+        watch = Watch(Check(config, n, workdir), WATCHED)
         clock = CheckpointClock(config.checkpoint_every, config.checkpoint_minutes)
-        with (
-            closing(Recorder(log, config.batch_size, steps_per_epoch, schedule)) as recorder,
-            closing(prefetch(batches, devices.split)) as prefetched,
-            progress.track(
-                prefetched, 'train', total=total, initial=start, unit='step', leave=True
-            ) as bar,
-            distributed.or_leave(),
-        ):
-            for step, batch in enumerate(bar, start + 1):
-                state, metrics = mapped_step(state, batch)
-                recorder.add(step, metrics, bar)
-                watch.add(step, metrics)
-                stopping = told_to_stop(step)
-                if stopping or clock.due(step) or step == total:
-                    recorder.write_all()
-                    watch.check_all()
-                    checkpoints.save(state, log.checksum() if log else '')
-                if stopping:
-                    raise Preempted(f'{workdir}: told to stop; saved at step {step} of {total}')
+        recorder = Recorder(log, config.batch_size, steps_per_epoch, schedule)
+
+        def after(step, state, metrics, bar):
+            recorder.add(step, metrics, bar)
+            watch.add(step, metrics)
+            stopping = told_to_stop(step)
+            if stopping or clock.due(step) or step == total:
+                recorder.write_all()
+                watch.check_all()
+                checkpoints.save(state, log.checksum() if log else '')
+            if stopping:
+                raise Preempted(f'{workdir}: told to stop; saved at step {step} of {total}')
+
+        with closing(recorder):
+            state = take_steps(
+                state, mapped_step, batches, total=total, start=start, after=after, leave=True
+            )
     return Pretrained(graphdef, initial, state, recorder.pairs_per_second)
 
 
@@ -174,69 +154,3 @@ def _batches(config, split: Split, steps: range) -> Iterator[Batch]:
     )
     for batch in itertools.starmap(Batch, streamed):
         yield spread(batch, count)
-
-
-class Recorder:
-    """Collects metrics on the device and writes them now and then, so that no step waits.
-
-    Without a log it only watches the pace.
-    """
-
-    def __init__(self, log: MetricsLog | None, batch_size: int, steps_per_epoch: int, schedule):
-        """Knows the log, and what turns steps into epochs, pairs and learning rates."""
-        self._log = log
-        self._batch_size = batch_size
-        self._steps_per_epoch = steps_per_epoch
-        self._schedule = schedule
-        self._pending: list[tuple[int, dict]] = []
-        # The first step compiles; the clock starts when it is done.
-        self._first: tuple[int, float] | None = None
-        self._last: tuple[int, float] | None = None
-
-    def add(self, step: int, metrics: dict, bar: tqdm) -> None:
-        """Takes the metrics of a step; about once a second writes those that are there."""
-        self._pending.append((step, metrics))
-        if self._first is None:
-            jax.block_until_ready(metrics)
-            self._first = self._last = (step, time.perf_counter())
-        elif time.perf_counter() - self._last[1] > _LOG_SECONDS:
-            loss = self._write(self._pending[:-1])
-            epoch = (step - 1) // self._steps_per_epoch + 1
-            pace = f'{self.pairs_per_second or 0:.0f} pairs/s'
-            bar.set_postfix_str(f'epoch {epoch}, loss {loss:.3f}, {pace}')
-
-    def write_all(self) -> None:
-        """Waits for all steps, and writes them."""
-        self._write(self._pending)
-
-    def close(self) -> None:
-        """Writes what is left, and closes the log."""
-        self.write_all()
-        if self._log:
-            self._log.close()
-
-    @property
-    def pairs_per_second(self) -> float | None:
-        """Since the first step was done; None before a second one is."""
-        if self._first is None or self._last[0] == self._first[0]:
-            return None
-        (first, began), (last, ended) = self._first, self._last
-        return (last - first) * self._batch_size / (ended - began)
-
-    def _write(self, entries: list[tuple[int, dict]]) -> float:
-        """Waits for the entries' steps, writes them and returns the last loss."""
-        loss = float('nan')
-        fetched = jax.device_get([metrics for _, metrics in entries])
-        if entries:
-            self._last = (entries[-1][0], time.perf_counter())
-        for (step, _), metrics in zip(entries, fetched, strict=True):
-            numbers = {name: float(value) for name, value in metrics.items()}
-            loss = numbers['loss']
-            numbers['learning_rate'] = float(self._schedule(step - 1))
-            numbers['pairs_per_second'] = self.pairs_per_second
-            if self._log:
-                self._log.write(step, (step - 1) // self._steps_per_epoch, numbers)
-        if self._log:
-            self._log.flush()
-        del self._pending[: len(entries)]
-        return loss

@@ -7,14 +7,11 @@ from typing import NamedTuple
 import optax
 from flax import nnx
 
-from contrastive_jax.ebt.denoise import denoise
-from contrastive_jax.ebt.denoisers import DENOISERS
-from contrastive_jax.models import Moments
-from contrastive_jax.tasks.contrast import contrast
-from contrastive_jax.tasks.objective import make_objective
+from contrastive_jax.models import Context, Moments, compute_dtype
+from contrastive_jax.randomness import KeyUse, device_key
 from contrastive_jax.training.optimizer import make_optimizer, make_schedule
 from contrastive_jax.training.step import TrainState, init_state, train_step
-from contrastive_jax.training.task import Task
+from contrastive_jax.training.task import task_of
 
 __all__ = ['Setup', 'set_up']
 
@@ -36,7 +33,7 @@ class Setup(NamedTuple):
 
 
 def set_up(config, moments: Moments, steps_per_epoch: int, axis_name: str | None = None) -> Setup:
-    """Builds model, optimiser and task.
+    """Builds model, optimiser and step of the task that a config names.
 
     Args:
       config: the whole config.
@@ -46,25 +43,24 @@ def set_up(config, moments: Moments, steps_per_epoch: int, axis_name: str | None
     """
     schedule = make_schedule(config, steps_per_epoch)
     optimizer = make_optimizer(config, schedule)
-    graphdef, initial = init_state(config, moments, optimizer, axis_name)
+    task = task_of(config)
+    graphdef, initial = init_state(
+        partial(task.build, moments),
+        optimizer,
+        model_key=device_key(KeyUse.MODEL, config.seed),
+        run_key=device_key(KeyUse.RUN, config.seed),
+        init=task.init,
+        context=partial(
+            Context,
+            dtype=compute_dtype(config.precision),
+            axis_name=axis_name if config.model.sync_batch_norm else None,
+        ),
+    )
     step = partial(
         train_step,
         graphdef=graphdef,
         optimizer=optimizer,
-        task=_task(config, graphdef),
+        loss=task.loss,
         skip_nonfinite=config.on_nonfinite == 'skip',
     )
     return Setup(graphdef, initial, step, schedule)
-
-
-def _task(config, graphdef: nnx.GraphDef) -> Task:
-    """What the model of a config is trained for."""
-    if config.model.name in DENOISERS:
-        return partial(denoise, options=config.denoise)
-    return partial(
-        contrast,
-        graphdef=graphdef,
-        objective=make_objective(config),
-        augmentation=config.augment,
-        momentum_options=config.moco,
-    )

@@ -3,6 +3,7 @@
 Axes: b images of this device.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,12 +14,8 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Int, Key
 
-from contrastive_jax.data.batches import Batch
-from contrastive_jax.models import Context, Moments, compute_dtype
-from contrastive_jax.randomness import KeyTag, KeyUse, device_key
-from contrastive_jax.tasks import moco
-from contrastive_jax.training.build import build_model
-from contrastive_jax.training.task import Metrics, Place, Task
+from contrastive_jax.models import Context
+from contrastive_jax.training.task import Metrics, Outcome, StepContext
 
 __all__ = ['TrainState', 'init_state', 'train_step']
 
@@ -28,12 +25,12 @@ class TrainState(NamedTuple):
 
     Attributes:
       step: steps taken.
-      params: parameters of encoder and projector.
+      params: parameters of the model.
       stats: batch statistics.
       opt_state: of the optimiser.
       key: root of the run's randomness; never changes.
       skipped: updates left out because loss or gradient were not finite.
-      momentum: second encoder and queue of MoCo; None for SimCLR.
+      extra: what else the task keeps from step to step; None for nothing.
     """
 
     step: Int[Array, '']
@@ -42,101 +39,101 @@ class TrainState(NamedTuple):
     opt_state: Any
     key: Key[Array, '']
     skipped: Int[Array, '']
-    momentum: moco.Momentum | None = None
+    extra: Any = None
 
 
 def init_state(
-    config, moments: Moments, optimizer: optax.GradientTransformation, axis_name: str | None = None
+    build: Callable[[Context], nnx.Module],
+    optimizer: optax.GradientTransformation,
+    *,
+    model_key: Key[Array, ''],
+    run_key: Key[Array, ''],
+    init: Callable[[nnx.Module, Key[Array, '']], Any] = lambda model, key: None,
+    context: Callable[[nnx.Rngs], Context] = Context,
 ) -> tuple[nnx.GraphDef, TrainState]:
     """Draws the first state of a run.
 
     Args:
-      config: the whole config.
-      moments: of the training images.
-      optimizer: what `make_optimizer` returns.
-      axis_name: mapped axis, for batch norm over all devices; None on one device.
+      build: the model, of what its layers share.
+      optimizer: what updates its parameters.
+      model_key: of the first parameters.
+      run_key: of all else that the run draws.
+      init: extra state, of the model and a key.
+      context: what the layers share, of the source of their parameters.
 
     Returns:
       The static description of the model, and its state.
     """
 
-    def build(key):
-        ctx = Context(
-            rngs=nnx.Rngs(key),
-            dtype=compute_dtype(config.precision),
-            axis_name=axis_name if config.model.sync_batch_norm else None,
-        )
-        return build_model(config, moments, ctx)
+    def model_of(key):
+        return build(context(nnx.Rngs(key)))
 
     def draw(model_key, run_key):
-        model = build(model_key)
+        model = model_of(model_key)
         _, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
-        state = TrainState(
-            jnp.int32(0), params, stats, optimizer.init(params), run_key, jnp.int32(0)
-        )
-        if not config.moco.queue_size:
-            return state
-        momentum = moco.init_momentum(
+        return TrainState(
+            jnp.int32(0),
             params,
             stats,
-            jax.random.fold_in(run_key, KeyTag.QUEUE),
-            size=config.moco.queue_size,
-            features=model.encoder.num_features,
-            dim=config.model.projector_dim,
+            optimizer.init(params),
+            run_key,
+            jnp.int32(0),
+            init(model, run_key),
         )
-        return state._replace(momentum=momentum)
 
-    keys = [device_key(use, config.seed) for use in (KeyUse.MODEL, KeyUse.RUN)]
-    graphdef = nnx.graphdef(nnx.eval_shape(build, keys[0]))
+    graphdef = nnx.graphdef(nnx.eval_shape(model_of, model_key))
     # As one program: layer by layer, every shape would be compiled by itself.
-    return graphdef, jax.jit(draw)(*keys)
+    return graphdef, jax.jit(draw)(model_key, run_key)
 
 
 def train_step(
     state: TrainState,
-    batch: Batch,
+    batch: Any,
     *,
     graphdef: nnx.GraphDef,
     optimizer: optax.GradientTransformation,
-    task: Task,
+    loss: Callable[..., Outcome],
     skip_nonfinite: bool = False,
     axis_name: str | None = None,
 ) -> tuple[TrainState, Metrics]:
-    """Differentiates the loss of a task on one batch, and updates.
+    """Differentiates a loss on one batch, and updates.
 
     Args:
       state: the same on every device.
-      batch: the images of this device, uint8 `[b, h, w, c]`, and their labels `[b]` or None.
+      batch: what the loss takes: for most tasks the images of this device, uint8
+        `[b, h, w, c]`, and their labels `[b]` or None; where the step is mapped, `batch.images`
+        has as many rows as the batch has images.
       graphdef: static description of the model, from `init_state`.
       optimizer: the one that `state.opt_state` belongs to.
-      task: what to train for: `contrast` or `denoise`, its options bound.
+      loss: what to train for: `Task.loss`.
       skip_nonfinite: leave an update out whose loss or gradient is not finite, and count it.
       axis_name: mapped axis; None on one device.
 
     Returns:
       The next state, and metrics, the same on every device: `loss`, `gradient_norm`, with
-      `skip_nonfinite` also `skipped_updates`, and those of the task.
+      `skip_nonfinite` also `skipped_updates`, and those of the loss.
     """
     first = 0 if axis_name is None else lax.axis_index(axis_name) * len(batch.images)
-    place = Place(jax.random.fold_in(state.key, state.step), first, axis_name)
+    key = jax.random.fold_in(state.key, state.step)
+    context = StepContext(key, first, axis_name, state.step)
 
     def loss_function(params):
         # Without the copy, new batch statistics would be written into a tracer of an outer level.
         model = nnx.merge(graphdef, params, state.stats, copy=True)
-        loss, metrics, momentum = task(model, state, batch, place)
-        return loss, (metrics, momentum, nnx.state(model, nnx.BatchStat))
+        value, metrics, extra = loss(model, state.extra, batch, context)
+        return value, (metrics, extra, nnx.state(model, nnx.BatchStat))
 
     gradient = jax.value_and_grad(loss_function, has_aux=True)
-    (loss, (metrics, momentum, stats)), grads = gradient(state.params)
+    (value, (metrics, extra, stats)), grads = gradient(state.params)
     if axis_name is not None:
         grads, stats = lax.pmean((grads, stats), axis_name)
     with jax.numpy_dtype_promotion('standard'):  # Optax takes powers of floats to integer steps
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    metrics = {'loss': loss, 'gradient_norm': optax.tree.norm(grads), **metrics}
-    new = state._replace(params=params, stats=stats, opt_state=opt_state, momentum=momentum)
+    metrics = {'loss': value, 'gradient_norm': optax.tree.norm(grads), **metrics}
+    new = state._replace(params=params, stats=stats, opt_state=opt_state, extra=extra)
     if skip_nonfinite:
-        finite = jnp.isfinite(loss) & jnp.isfinite(metrics['gradient_norm'])
+        finite = jnp.isfinite(value) & jnp.isfinite(metrics['gradient_norm'])
         new = jax.tree.map(partial(jnp.where, finite), new, state)
         new = new._replace(skipped=state.skipped + jnp.where(finite, 0, 1))
         metrics['skipped_updates'] = new.skipped.astype(jnp.float32)

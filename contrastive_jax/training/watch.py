@@ -2,7 +2,9 @@
 
 import math
 from collections import deque
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import logging
@@ -12,47 +14,79 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.runtime import distributed
 from contrastive_jax.runtime.files import write_json
 
-__all__ = ['Watch']
+__all__ = ['WATCHED', 'Check', 'Watch', 'described', 'is_finite']
 
 # How many steps later their numbers are looked at: they are there then.
 _STEPS_LATE = 8
-_WATCHED = ('loss', 'gradient_norm', 'embedding_std', 'nonfinite_inner_step')
+# What `Check` looks at.
+WATCHED = ('loss', 'gradient_norm', 'embedding_std', 'nonfinite_inner_step')
 # Standard deviation of the embeddings below which they count as one.
 _COLLAPSED = 0.01
 
 
 class Watch:
-    """Looks at the numbers of every step, a few steps late, so that no step waits for it.
+    """Hands the numbers of every step to a check, a few steps late, so that no step waits for it.
 
     All processes see the same numbers and look at the same steps, so that all of them stop at one.
     """
 
-    def __init__(self, config, images: int, workdir: Path):
-        """Knows the config, the number of images, and where to leave what was wrong."""
-        self._config, self._images, self._workdir = config, images, workdir
+    def __init__(
+        self, check: Callable[[int, dict[str, Any]], None], names: Collection[str] | None = None
+    ):
+        """Knows the check, and the names of the metrics that it looks at; None for all."""
+        self._check, self._names = check, names
         self._unseen: deque[tuple[int, dict]] = deque()
-        self._collapsed = False
 
     def add(self, step: int, metrics: dict) -> None:
         """Takes the metrics of a step; looks at those of an earlier one.
 
         Raises:
-          UserError: loss or gradient of that one are not finite, and `on_nonfinite` is `stop`.
+          UserError: the check of that one raises it.
         """
-        self._unseen.append((step, {name: metrics[name] for name in _WATCHED if name in metrics}))
+        names = metrics if self._names is None else self._names
+        seen = {name: metrics[name] for name in names if name in metrics}
+        self._unseen.append((step, seen))
         if len(self._unseen) > _STEPS_LATE:
-            self._check(*self._unseen.popleft())
+            self._look(*self._unseen.popleft())
 
     def check_all(self) -> None:
         """Looks at all steps that it has not looked at; raises as `add` does."""
         while self._unseen:
-            self._check(*self._unseen.popleft())
+            self._look(*self._unseen.popleft())
 
-    def _check(self, step: int, metrics: dict) -> None:
-        numbers = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        if not (math.isfinite(numbers['loss']) and math.isfinite(numbers['gradient_norm'])):
+    def _look(self, step: int, metrics: dict) -> None:
+        self._check(step, jax.tree.map(float, jax.device_get(metrics)))
+
+
+def is_finite(numbers: Mapping[str, float]) -> bool:
+    """Whether loss and gradient of a step are."""
+    return math.isfinite(numbers['loss']) and math.isfinite(numbers['gradient_norm'])
+
+
+def described(numbers: Mapping[str, float]) -> str:
+    """Loss and gradient of a step, and the first inner step of thinking that is not finite."""
+    text = f'loss={numbers["loss"]}, gradient_norm={numbers["gradient_norm"]}'
+    inner = int(numbers.get('nonfinite_inner_step', -1))
+    return f'{text}, inner step {inner} of thinking the first' if inner >= 0 else text
+
+
+class Check:
+    """Stops a run, or says that it skips, where numbers are not finite; warns of a collapse."""
+
+    def __init__(self, config, images: int, workdir: Path):
+        """Knows the config, the number of images, and where to leave what was wrong."""
+        self._config, self._images, self._workdir = config, images, workdir
+        self._collapsed = False
+
+    def __call__(self, step: int, numbers: dict[str, float]) -> None:
+        """Looks at the numbers of a step.
+
+        Raises:
+          UserError: loss or gradient are not finite, and `on_nonfinite` is `stop`.
+        """
+        if not is_finite(numbers):
             self._nonfinite(step, numbers)
-        # A denoiser has no embeddings.
+        # Not every task has embeddings.
         collapsed = numbers.get('embedding_std', 1.0) < _COLLAPSED
         if collapsed and not self._collapsed and distributed.is_writer():
             logging.warning(
@@ -65,9 +99,7 @@ class Watch:
         self._collapsed = collapsed
 
     def _nonfinite(self, step: int, numbers: dict[str, float]) -> None:
-        found = f'step {step}: loss={numbers["loss"]}, gradient_norm={numbers["gradient_norm"]}'
-        if numbers.get('nonfinite_inner_step', -1) >= 0:
-            found += f', inner step {int(numbers["nonfinite_inner_step"])} of thinking the first'
+        found = f'step {step}: {described(numbers)}'
         if self._config.on_nonfinite == 'skip':
             logging.warning('%s; this update is left out', found)
             return

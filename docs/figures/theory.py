@@ -16,11 +16,12 @@ from matplotlib.figure import Figure
 
 from contrastive_jax import theory
 from contrastive_jax.reporting import theory_figures as figures
+from contrastive_jax.reporting.style import BLUE, GREEN, NAVY
 from contrastive_jax.theory.bounds import difficult_fraction, easy_fraction
 
 FOLDER = Path(__file__).parent
 STRUCTURES = ('block', 'matched')
-COLOURS = {'block': '#0072b2', 'matched': '#56b4e9', 'removal': '#009e73'}
+COLOURS = {'block': BLUE, 'matched': NAVY, 'removal': GREEN}
 EXAMPLE = theory.SimilarityModel(4, 20, 4, 0.6, 0.1, 0.35)
 # Equal numbers come out of different arithmetic; eigenvalues are at least 1e-7 in the sweep.
 ROUNDING = 1e-13

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from contrastive_jax.ebt import quality as denoising
-from contrastive_jax.ebt.denoisers import DENOISERS
 from contrastive_jax.ebt.noise import CORRUPTIONS, corrupt, signal_and_noise, to_signed
-from contrastive_jax.ebt.transformer import SIZES, Size
+from contrastive_jax.ebt.section import DENOISERS, SIZES, Size
 from contrastive_jax.models import Moments
 from contrastive_jax.training.devices import map_over_devices, replicate
 from contrastive_jax.training.setup import set_up

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from contrastive_jax.ebt.section import SIZES, Size
 from contrastive_jax.ebt.thinking import think
-from contrastive_jax.ebt.transformer import SIZES, EnergyTransformer, Size, patches, unpatch
+from contrastive_jax.ebt.transformer import EnergyTransformer, patches, unpatch
 from contrastive_jax.models import Context
 
 TINY = Size(1, 2, 8)

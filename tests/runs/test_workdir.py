@@ -5,8 +5,8 @@ from PIL import Image
 
 from contrastive_jax import main
 from contrastive_jax.errors import UserError
+from contrastive_jax.runs.workdir import RESULT, check_outside_data, locked
 from contrastive_jax.runtime.files import printable, read_text, write_sealed_json
-from contrastive_jax.runs.workdir import check_outside_data, check_workdir
 from tests.helpers import small_config
 
 
@@ -36,7 +36,7 @@ def test_a_link_does_not_hide_the_data_folder(data, tmp_path):
     for data_dir, workdir in ((tmp_path / 'link', data / 'x'), (data, tmp_path / 'link' / 'x')):
         config = small_config(data__name='folder', data__data_dir=str(data_dir))
         with pytest.raises(UserError, match='is in the data folder'):
-            check_workdir(workdir, config)
+            check_outside_data(workdir, '--workdir', config.data)
 
 
 def test_a_run_that_is_in_the_data_already_is_to_be_moved(data):
@@ -91,3 +91,26 @@ def test_text_is_read_with_and_without_a_byte_order_mark(tmp_path):
 def test_any_name_can_be_printed():
     assert printable('plain 日本 é　_') == 'plain 日本 é　_'
     assert printable('a\nb\t\udce9\ud800\x85') == r'a\nb\t\xe9\ud800\x85'
+
+
+def test_a_lock_under_which_nothing_is_written_leaves_nothing(tmp_path):
+    workdir = tmp_path / 'a' / 'run'
+    with locked(workdir):
+        assert 'process' in (workdir / 'lock').read_text()
+    assert list(tmp_path.iterdir()) == []
+    with locked(workdir):
+        (workdir / 'config.json').write_text('{}')
+    assert sorted(path.name for path in workdir.iterdir()) == ['config.json', 'lock']
+    with locked(workdir):
+        pass
+    assert sorted(path.name for path in workdir.iterdir()) == ['config.json', 'lock']
+
+
+def test_a_finished_run_may_be_where_nothing_can_be_written(tmp_path):
+    # Root may write everywhere, but opens no folder as a file.
+    (tmp_path / 'lock').mkdir()
+    with pytest.raises(UserError, match='cannot be written'), locked(tmp_path):
+        pass
+    (tmp_path / RESULT).write_text('{}')
+    with locked(tmp_path):
+        pass

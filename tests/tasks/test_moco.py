@@ -49,8 +49,8 @@ def test_four_devices_equal_one(symmetric):
             np.testing.assert_allclose(several[name], single[name], rtol=5e-4, err_msg=name)
     # The same keys at the same places: the queue is device-major, as the batch is.
     if not symmetric:
-        np.testing.assert_array_equal(four.momentum.queue.labels, one.momentum.queue.labels)
-    trees = ('params', 'stats', 'momentum') if not symmetric else ('params', 'stats')
+        np.testing.assert_array_equal(four.extra.queue.labels, one.extra.queue.labels)
+    trees = ('params', 'stats', 'extra') if not symmetric else ('params', 'stats')
     for tree in trees:
         for single, several in zip(
             jax.tree.leaves(getattr(one, tree)), jax.tree.leaves(getattr(four, tree)), strict=True
@@ -67,7 +67,7 @@ def test_the_momentum_update_is_exact():
         current = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(state.params)]
         expected = [0.9 * old + 0.1 * new for old, new in zip(expected, current, strict=True)]
         state, _ = step(state, random_batch(seed, config.batch_size))
-    for found, exact in zip(jax.tree.leaves(state.momentum.params), expected, strict=True):
+    for found, exact in zip(jax.tree.leaves(state.extra.params), expected, strict=True):
         np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-7)
 
 
@@ -75,7 +75,7 @@ def test_keys_come_from_the_momentum_encoder_and_take_no_gradient():
     config = small_config(**OPTIONS)
     state, step = state_and_step(config, mapped=False)
     next_state, _ = jax.jit(step)(state, random_batch(0, config.batch_size))
-    follower = next_state.momentum.params
+    follower = next_state.extra.params
     # The first update moves nothing: both encoders are the same, and only one is trained.
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), follower, state.params)
     changed = jax.tree.map(lambda a, b: bool((a != b).any()), next_state.params, state.params)
@@ -83,7 +83,7 @@ def test_keys_come_from_the_momentum_encoder_and_take_no_gradient():
     assert any(
         bool((a != b).any())
         for a, b in zip(
-            jax.tree.leaves(next_state.momentum.stats), jax.tree.leaves(state.stats), strict=True
+            jax.tree.leaves(next_state.extra.stats), jax.tree.leaves(state.stats), strict=True
         )
     )
 
@@ -95,11 +95,11 @@ def test_the_queue_is_filled_in_order_and_wraps_around():
     batches = [
         random_batch(seed, 16)._replace(labels=np.full(16, seed, np.int32)) for seed in range(5)
     ]
-    np.testing.assert_array_equal(state.momentum.queue.labels, -1)
+    np.testing.assert_array_equal(state.extra.queue.labels, -1)
     seen = []
     for batch in batches:
         state, _ = step(state, batch)
-        seen.append(np.asarray(state.momentum.queue.labels)[::16].tolist())
+        seen.append(np.asarray(state.extra.queue.labels)[::16].tolist())
     assert seen == [[0, -1, -1], [0, 1, -1], [0, 1, 2], [3, 1, 2], [3, 4, 2]]
 
 
@@ -145,8 +145,8 @@ def test_symmetric_asks_with_both_views():
     one, _ = _train(small_config(**changes), devices=1, steps=2)
     both, _ = _train(small_config(**changes, moco__symmetric=True), devices=1, steps=2)
     # 16 keys a step, or 32.
-    assert np.sum(one.momentum.queue.labels >= 0) == 32
-    assert np.sum(both.momentum.queue.labels >= 0) == 64
+    assert np.sum(one.extra.queue.labels >= 0) == 32
+    assert np.sum(both.extra.queue.labels >= 0) == 64
 
 
 def test_shuffled_keys_return_to_their_queries():
@@ -159,7 +159,7 @@ def test_shuffled_keys_return_to_their_queries():
 
     def keys(shuffle_key):
         def own(views, labels):
-            momentum = setup.initial.momentum
+            momentum = setup.initial.extra
             rows, _ = moco.key_rows(setup.graphdef, momentum, views, labels, shuffle_key, AXIS)
             return rows
 
@@ -211,6 +211,6 @@ def test_a_resumed_run_is_the_unbroken_one(tmp_path, monkeypatch):
     assert int(resumed.final.step) == 8
     jax.tree.map(
         np.testing.assert_array_equal,
-        (whole.final.params, whole.final.momentum),
-        (resumed.final.params, resumed.final.momentum),
+        (whole.final.params, whole.final.extra),
+        (resumed.final.params, resumed.final.extra),
     )

@@ -12,7 +12,7 @@ from contrastive_jax.config import resolve
 from contrastive_jax.data.batches import step_indices
 from contrastive_jax.errors import UserError
 from contrastive_jax.training.devices import map_over_devices, replicate
-from contrastive_jax.training.watch import Watch
+from contrastive_jax.training.watch import Check, Watch
 from tests.helpers import random_batch, small_config, split_over, state_and_step, write_npz
 
 # Orbax and its event loop leave warnings of their own.
@@ -103,7 +103,7 @@ def _metrics(std):
 
 
 def test_a_collapse_is_said_once_each_time(tmp_path, caplog):
-    watch = Watch(small_config(), 40, tmp_path)
+    watch = Watch(Check(small_config(), 40, tmp_path))
     for step, std in enumerate([0.3, 0.001, 0.001, 0.2, 0.0], 1):
         watch.add(step, _metrics(std))
     watch.check_all()
@@ -123,7 +123,7 @@ def test_the_standard_deviation_is_that_of_directions_apart():
 
 
 def test_an_inner_step_that_is_not_finite_is_named(tmp_path):
-    watch = Watch(small_config(model__name='energy'), 40, tmp_path)
+    watch = Watch(Check(small_config(model__name='energy'), 40, tmp_path))
     nan = np.float32('nan')
     watch.add(5, {'loss': nan, 'gradient_norm': nan, 'nonfinite_inner_step': np.float32(2)})
     with pytest.raises(UserError, match=r'step 5: .*inner step 2 of thinking'):

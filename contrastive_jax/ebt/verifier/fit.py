@@ -3,8 +3,7 @@
 Axes: b anchors of a step, m partners of each (the positive first), h w pixels, c channels.
 """
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -24,13 +23,14 @@ from contrastive_jax.ebt.verifier.networks import make_verifier
 from contrastive_jax.ebt.verifier.pairs import Pairs, mutual_neighbours
 from contrastive_jax.errors import UserError
 from contrastive_jax.randomness import KeyUse, Use, device_key, host_rng
-from contrastive_jax.runtime import progress
+from contrastive_jax.training import init_state, train_step
+from contrastive_jax.training.steps import take_steps
+from contrastive_jax.training.task import Outcome, StepContext
+from contrastive_jax.training.watch import Watch, described, is_finite
 
 __all__ = ['Fitted', 'Kind', 'Options', 'fit']
 
 _LEARNING_RATE, _WEIGHT_DECAY, _WARMUP = 1e-3, 1e-4, 0.1
-# Steps after which their numbers are looked at.
-_LOOK = 50
 
 
 class Kind(NamedTuple):
@@ -106,30 +106,46 @@ def fit(
     Raises:
       UserError: loss or gradient are not finite, named with verifier, step and inner step.
     """
-    model_key, step_key = (
-        device_key(use, options.seed) for use in (KeyUse.VERIFIER_MODEL, KeyUse.VERIFIER_STEPS)
-    )
+    keys = {
+        'model_key': device_key(KeyUse.VERIFIER_MODEL, options.seed),
+        'run_key': device_key(KeyUse.VERIFIER_STEPS, options.seed),
+    }
     one = jax.eval_shape(encode, encoder, jnp.zeros((1, *images.shape[1:])))
     optimizer = _optimizer(options.steps)
-    graphdefs, states, updates = {}, {}, {}
+    graphdefs, steps, states = {}, {}, {}
     for name, kind in kinds.items():
-        graphdefs[name], params = make_verifier(kind.network, model_key, one, options.temperature)
-        states[name] = params, optimizer.init(params)
-        updates[name] = _make_update(graphdefs[name], kind.thinking, optimizer)
-    step = _make_step(updates, augmentation)
-    rng = host_rng(Use.VERIFIER_ORDER, options.seed)
-    neighbours = mutual_neighbours(unit, options.neighbours) if options.neighbours else None
-    unseen, kept = [], []
-    for number in progress.track(range(options.steps), 'verifiers', unit='step'):
-        batch = _pictures(images, draw(rng, pairs, len(images), neighbours))
-        states, metrics = step(states, encoder, batch, jax.random.fold_in(step_key, number))
-        unseen.append(metrics)
-        if len(unseen) == _LOOK or number + 1 == options.steps:
-            kept, unseen = kept + _checked(unseen, number + 1), []
+        build = partial(make_verifier, kind.network, one, options.temperature)
+        graphdefs[name], states[name] = init_state(build, optimizer, **keys)
+        steps[name] = _make_step(graphdefs[name], kind.thinking, optimizer)
+    step = _make_common_step(steps, augmentation)
+    seen: list[dict] = []
+    watch = Watch(lambda number, verifiers: seen.append(_checked(number, verifiers)))
+
+    def after(number, states, metrics, bar):
+        watch.add(number, metrics)
+
+    states = take_steps(
+        # Copies, for a step donates its state, and no buffer can be given away twice.
+        jax.tree.map(jnp.copy, states),
+        lambda states, batch: step(states, batch, encoder),
+        _batches(images, unit, pairs, options),
+        total=options.steps,
+        after=after,
+        to_device=jax.device_put,
+        name='verifiers',
+    )
+    watch.check_all()
     return {
-        name: _fitted(graphdefs[name], states[name][0], [metrics[name] for metrics in kept])
+        name: _fitted(graphdefs[name], states[name].params, [numbers[name] for numbers in seen])
         for name in kinds
     }
+
+
+def _batches(images, unit, pairs: Pairs, options: Options) -> Iterator[np.ndarray]:
+    rng = host_rng(Use.VERIFIER_ORDER, options.seed)
+    neighbours = mutual_neighbours(unit, options.neighbours) if options.neighbours else None
+    for _ in range(options.steps):
+        yield _pictures(images, draw(rng, pairs, len(images), neighbours))
 
 
 def _fitted(graphdef, params, seen: list[dict]) -> Fitted:
@@ -156,59 +172,43 @@ def _optimizer(steps: int) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(1.0), decay)
 
 
-def _make_update(graphdef, thinking: bool, optimizer):
-    """A step of one verifier."""
-
-    def update(state, encoded, mixing, key):
-        params, opt_state = state
-
-        def loss_function(params):
-            model = nnx.merge(graphdef, params)
-            return pair_loss(model, encoded, mixing, key, thinking=thinking)
-
-        (loss, metrics), grads = jax.value_and_grad(loss_function, has_aux=True)(params)
-        with jax.numpy_dtype_promotion('standard'):  # Optax takes powers of floats to integers
-            updates, opt_state = optimizer.update(grads, opt_state, params)
-        metrics |= {'loss': loss, 'gradient_norm': optax.tree.norm(grads)}
-        return (optax.apply_updates(params, updates), opt_state), metrics
-
-    return update
+def _make_step(graphdef: nnx.GraphDef, thinking: bool, optimizer) -> partial:
+    """A step of one verifier: `train_step`, of views that are encoded already."""
+    loss = partial(_loss, thinking=thinking)
+    return partial(train_step, graphdef=graphdef, optimizer=optimizer, loss=loss)
 
 
-def _make_step(updates, augmentation):
+def _loss(model, extra, batch, context: StepContext, *, thinking: bool) -> Outcome:
+    _, key = jax.random.split(context.key)
+    return Outcome(*pair_loss(model, *batch, key, thinking=thinking))
+
+
+def _make_common_step(steps: Mapping[str, Callable], augmentation):
     """One program for all verifiers, so that images are augmented and encoded once for all."""
     augmentation = FrozenConfigDict(augmentation)
 
     @partial(jax.jit, donate_argnums=0)
-    def step(states, encoder, images, key):
-        view_key, think_key = jax.random.split(key)
-        encoded, mixing = encode_views(view_key, encoder, images, augmentation)
-        done = {
-            name: update(states[name], encoded, mixing, think_key)
-            for name, update in updates.items()
-        }
+    def step(states, images, encoder):
+        # The key of the step is the same for all of them.
+        first = next(iter(states.values()))
+        view_key, _ = jax.random.split(jax.random.fold_in(first.key, first.step))
+        batch = encode_views(view_key, encoder, images, augmentation)
+        done = {name: step(states[name], batch) for name, step in steps.items()}
         return tuple({name: pair[place] for name, pair in done.items()} for place in range(2))
 
     return step
 
 
-def _checked(unseen: list[dict], last: int) -> list[dict]:
-    """The numbers of the steps up to `last`, by verifier.
+def _checked(step: int, verifiers: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """The numbers of a step, by verifier.
 
     Raises:
       UserError: one of them is not finite.
     """
-    seen = jax.tree.map(float, jax.device_get(unseen))
-    for step, verifiers in enumerate(seen, last - len(seen) + 1):
-        for name, metrics in verifiers.items():
-            inner = int(metrics['nonfinite_inner_step'])
-            finite = math.isfinite(metrics['loss']) and math.isfinite(metrics['gradient_norm'])
-            if inner >= 0 or not finite:
-                where = f', inner step {inner} of thinking the first' if inner >= 0 else ''
-                raise UserError(
-                    f'--steps: {name}, step {step}: loss={metrics["loss"]}, '
-                    f'gradient_norm={metrics["gradient_norm"]}{where}: not finite; nothing is '
-                    'written. Try another --seed or fewer --steps, and look at the features of '
-                    'the run'
-                )
-    return seen
+    for name, numbers in verifiers.items():
+        if not is_finite(numbers) or numbers['nonfinite_inner_step'] >= 0:
+            raise UserError(
+                f'--steps: {name}, step {step}: {described(numbers)}: not finite; nothing is '
+                'written. Try another --seed or fewer --steps, and look at the features of the run'
+            )
+    return verifiers

@@ -5,12 +5,12 @@ Axes: b pairs, t tokens of p numbers, k features, d width.
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from contrastive_jax.ebt.transformer import EnergyTransformer, Size, Transformer
+from contrastive_jax.ebt.section import Size
+from contrastive_jax.ebt.transformer import EnergyTransformer, Transformer
 from contrastive_jax.models import Context
 from contrastive_jax.numerics import unit_rows
 
@@ -111,20 +111,14 @@ class Verifier(nnx.Module):
         return -jnp.sum(first.unit * second.unit, axis=-1) / self.temperature
 
 
-def make_verifier(name: str, key: jax.Array, encoded: Encoded, temperature: float):
-    """Description and first parameters of a verifier.
+def make_verifier(name: str, encoded: Encoded, temperature: float, ctx: Context) -> Verifier:
+    """A verifier before training.
 
     Args:
       name: of `NETWORKS`.
-      key: of the first parameters.
       encoded: any images, for their shapes.
       temperature: tau.
+      ctx: what all layers share.
     """
-
-    def build(key):
-        shapes = encoded.tokens.shape[-1], encoded.unit.shape[-1]
-        network = NETWORKS[name](*shapes, Context(nnx.Rngs(key)))
-        return Verifier(network, temperature)
-
-    graphdef = nnx.graphdef(nnx.eval_shape(build, key))
-    return graphdef, jax.jit(lambda key: nnx.state(build(key), nnx.Param))(key)
+    shapes = encoded.tokens.shape[-1], encoded.unit.shape[-1]
+    return Verifier(NETWORKS[name](*shapes, ctx), temperature)

@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,10 @@ from contrastive_jax.ebt.verifier.draw import draw
 from contrastive_jax.ebt.verifier.networks import NETWORKS, Encoded, make_verifier
 from contrastive_jax.ebt.verifier.pairs import Pairs
 from contrastive_jax.errors import UserError
+from contrastive_jax.models import Context
 from contrastive_jax.numerics import unit_rows
+from contrastive_jax.training import init_state
+from contrastive_jax.training.watch import Watch
 from tests.objectives.checks import normal
 
 
@@ -20,8 +25,12 @@ def _encoded(seed):
 A, B = _encoded(0), _encoded(1)
 
 
+def _untrained(name):
+    return make_verifier(name, A, 0.5, Context(nnx.Rngs(jax.random.key(0))))
+
+
 def _verifier(name, seed=None):
-    graphdef, params = make_verifier(name, jax.random.key(0), A, 0.5)
+    graphdef, params, _ = nnx.split(_untrained(name), nnx.Param, ...)
     if seed is not None:
         leaves, tree = jax.tree.flatten(params)
         rng = np.random.default_rng(seed)
@@ -99,9 +108,15 @@ def test_positives_are_mutual_neighbours_or_the_anchor_itself():
 def test_what_is_not_finite_is_named_with_its_step(change, message):
     good = {'loss': 1.0, 'gradient_norm': 1.0, 'nonfinite_inner_step': -1.0}
     fine = {'transformer': good, 'perceptron': good}
-    assert len(fit._checked([fine] * 3, 12)) == 3
+    seen = []
+    watch = Watch(lambda step, verifiers: seen.append(fit._checked(step, verifiers)))
+    for step in (10, 11):
+        watch.add(step, fine)
+    watch.check_all()
+    assert seen == [fine, fine]
+    watch.add(12, fine | {'perceptron': good | change})
     with pytest.raises(UserError, match=message):
-        fit._checked([fine, fine, fine | {'perceptron': good | change}], 12)
+        watch.check_all()
 
 
 def _batch(anchors=4, partners=4):
@@ -121,12 +136,13 @@ def _batch(anchors=4, partners=4):
 )
 def test_training_finds_the_positives(name, thinking, steps):
     encoded, mixing = _batch()
-    graphdef, params = make_verifier(name, jax.random.key(0), A, 0.5)
-    optimizer = fit._optimizer(steps)
-    step = jax.jit(fit._make_update(graphdef, thinking, optimizer))
-    state, losses = (params, optimizer.init(params)), []
-    for number in range(steps):
-        state, metrics = step(state, encoded, mixing, jax.random.key(number))
+    optimizer, key = fit._optimizer(steps), jax.random.key(0)
+    build = partial(make_verifier, name, A, 0.5)
+    graphdef, state = init_state(build, optimizer, model_key=key, run_key=key)
+    step = jax.jit(fit._make_step(graphdef, thinking, optimizer))
+    losses = []
+    for _ in range(steps):
+        state, metrics = step(state, (encoded, mixing))
         losses.append(float(metrics['nce']))
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
     assert int(metrics['nonfinite_inner_step']) == -1

@@ -1,0 +1,110 @@
+"""What the config knows of denoisers; light, see `config.sections`."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from contrastive_jax.config.rules import BOOL, POSITIVE, Field, integer, number, one_of
+from contrastive_jax.config.sections import Section
+from contrastive_jax.errors import UserError
+from contrastive_jax.tasks.sections import ENCODERS
+
+__all__ = ['DENOISE', 'DENOISERS', 'LEVELS', 'SIZES', 'Size']
+
+
+class Size(NamedTuple):
+    """Blocks, heads and width of a transformer."""
+
+    depth: int
+    heads: int
+    width: int
+
+
+SIZES = {'small': Size(2, 4, 48), 'base': Size(6, 6, 192)}
+DENOISERS = ('energy', 'energy_conditioned', 'feedforward', 'diffusion')
+# Steps of the noise schedule, of which `denoise.level` is one.
+LEVELS = 1000
+
+_FIELDS = {
+    'model.size': Field('small', one_of(*SIZES), 'The transformer of a denoiser has this size.'),
+    'model.patch': Field(
+        4, integer(1), 'A denoiser sees square patches with this side, in pixels.'
+    ),
+    'denoise.level': Field(
+        99,
+        integer(0),
+        'Training images get this level of noise, of 1,000; diffusion is trained with three '
+        'times as many levels.',
+    ),
+    'denoise.steps': Field(
+        2, integer(1), 'An energy is trained with at most so many steps of thinking.'
+    ),
+    'denoise.least_steps': Field(
+        2,
+        integer(1),
+        'An energy is trained with at least so many steps of thinking; the number is drawn for '
+        'each batch, which needs loss=last.',
+    ),
+    'denoise.step_size': Field(
+        47.0,
+        POSITIVE,
+        'Thinking starts with this step size for each token; the step size is learned.',
+    ),
+    'denoise.step_size_spread': Field(
+        1.0,
+        number(1),
+        'The step size of an image differs from the learned one by at most this random factor.',
+    ),
+    'denoise.langevin': Field(
+        0.0, number(0), 'Each step of thinking adds noise with this standard deviation.'
+    ),
+    'denoise.detach': Field(
+        True,
+        BOOL,
+        'Stop the gradient between steps of thinking; False passes it through all of them.',
+    ),
+    'denoise.loss': Field('all', one_of('all', 'last'), 'These states of thinking enter the loss.'),
+}
+
+
+def _check(config: ConfigDict, values: Mapping[str, Any]) -> None:
+    name, options = config.model.name, config.denoise
+    if name not in DENOISERS:
+        return
+    if config.pairs.select != 'none' or config.moco.queue_size:
+        raise UserError(
+            f'config.model.name={name!r}: a denoiser compares no pairs; set '
+            'config.arm=simclr and config.moco.queue_size=0, or choose an encoder of '
+            f'{", ".join(ENCODERS)}'
+        )
+    if config.data.stream:
+        raise UserError(
+            f'config.data.stream=True: reads crops for views, and config.model.name={name!r} '
+            'denoises whole images; leave it at False'
+        )
+    if 3 * (options.level + 1) > LEVELS:
+        raise UserError(
+            f'config.denoise.level={options.level}: must be below {LEVELS // 3}, since diffusion '
+            f'is trained with three times as many of {LEVELS} levels'
+        )
+    if options.least_steps > options.steps:
+        raise UserError(
+            f'config.denoise.least_steps={options.least_steps}: must not exceed '
+            f'config.denoise.steps={options.steps}'
+        )
+    if options.least_steps < options.steps and options.loss == 'all':
+        raise UserError(
+            f'config.denoise.least_steps={options.least_steps}: does nothing with '
+            f'config.denoise.loss=all; set it to config.denoise.steps={options.steps}, or '
+            'loss=last'
+        )
+
+
+DENOISE = Section(
+    'contrastive_jax.ebt.denoise',
+    lambda config: config.model.name in DENOISERS,
+    _FIELDS,
+    DENOISERS,
+    _check,
+)

@@ -1,0 +1,171 @@
+"""The numbers of a finished run: what its probes say, by name, and as a table."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from contrastive_jax.data.constructions import Construction
+from contrastive_jax.data.sources import Dataset
+from contrastive_jax.evaluation.features import encoder_function, extract_features
+from contrastive_jax.evaluation.probe import Accuracies, by_group, probe
+from contrastive_jax.evaluation.untrained import calibrated
+from contrastive_jax.runs.provenance import git_commit, platform_flags, versions
+from contrastive_jax.runtime import progress
+from contrastive_jax.training.loop import Pretrained
+from contrastive_jax.training.task import Task
+
+__all__ = ['make_result', 'print_table', 'probe_all']
+
+# What is probed, by the start of its names in the result.
+_TITLES = {'': 'trained encoder', 'random_encoder': 'untrained encoder', 'raw_pixel': 'raw pixels'}
+
+
+def probe_all(
+    config: ConfigDict, dataset: Dataset, pretrained: Pretrained
+) -> dict[str, Accuracies]:
+    """Probes the trained encoder, an untrained one (`untrained.calibrated`), and the raw pixels."""
+    train, test = dataset.train, dataset.test
+    if train.labels is None or test.labels is None:
+        print('No labels: nothing to probe. Scores need none.')
+        return {}
+
+    def pixels(images):
+        return images.reshape(len(images), -1).astype(np.float32) / 255
+
+    # The pixels of a set that does not fit into memory do not fit either.
+    representations = {'raw_pixel': pixels} if isinstance(train.images, np.ndarray) else {}
+    graphdef, initial, final = pretrained.graphdef, pretrained.initial, pretrained.final
+    untrained = calibrated(graphdef, initial.params, initial.stats, train.images)
+    for name, weights in (('random_encoder', untrained), ('', (final.params, final.stats))):
+        encode = encoder_function(graphdef, *weights)
+        representations[name] = lambda images, encode=encode: extract_features(encode, images)
+    accuracies = {}
+    for name, represent in representations.items():
+        progress.say(f'probe: {_TITLES[name]}')
+        accuracies[name] = probe(
+            (represent(train.images), train.labels),
+            (represent(test.images), test.labels),
+            num_classes=len(dataset.classes),
+            config=config.probe,
+            validate=not name,
+        )
+    return accuracies
+
+
+def make_result(
+    config: ConfigDict,
+    task: Task,
+    dataset: Dataset,
+    construction: Construction,
+    pretrained: Pretrained,
+    accuracies: dict[str, Accuracies],
+    began: float,
+) -> dict:
+    """What `result.json` holds.
+
+    Args:
+      config: the whole config.
+      task: what was trained for.
+      dataset: images of the probes, and names of the classes.
+      construction: what was trained on.
+      pretrained: what training has left.
+      accuracies: what `probe_all` returns.
+      began: `time.perf_counter()` when the run began.
+    """
+    split, final = construction.split, pretrained.final
+    return {
+        **_flat(accuracies),
+        **task.evaluate(pretrained.graphdef, final, dataset),
+        **_by_class(accuracies, split.labels, dataset.classes),
+        **construction.summary(dataset.classes),
+        'test_images': len(dataset.test.images),
+        'steps': int(final.step),
+        'epochs': int(final.step) / (len(split.images) // config.batch_size),
+        'skipped_images': dataset.skipped,
+        'skipped_updates': int(final.skipped),
+        'pairs_per_second': pretrained.pairs_per_second,
+        'seconds': time.perf_counter() - began,
+        'seed': config.seed,
+        'versions': versions(),
+        'platform': platform_flags(),
+        'git_commit': git_commit(),
+    }
+
+
+def _flat(accuracies: dict[str, Accuracies]) -> dict[str, float | None]:
+    """Names every number; without labels the promised ones are null.
+
+    The linear accuracies of the baselines carry no measure in their name: `raw_pixel_accuracy`.
+    """
+    flat = dict.fromkeys(
+        (
+            'linear_accuracy',
+            'few_label_accuracy',
+            'knn_accuracy',
+            'raw_pixel_accuracy',
+            'random_encoder_accuracy',
+            'validation_accuracy',
+            'validation_few_label_accuracy',
+            'validation_knn_accuracy',
+            'validation_knn20_accuracy',
+        )
+    )
+    for who, values in accuracies.items():
+        prefix = f'{who}_' if who else ''
+        flat[f'{prefix}accuracy' if who else 'linear_accuracy'] = values.linear
+        flat[f'{prefix}few_label_accuracy'] = values.few_label
+        flat[f'{prefix}few_label_std'] = values.few_label_std
+        flat[f'{prefix}knn_accuracy'] = values.knn
+        flat[f'{prefix}knn20_accuracy'] = values.knn20
+        flat[f'{prefix}l2'] = values.l2
+        if values.validation is not None:
+            flat['validation_accuracy'] = values.validation.linear
+            flat['validation_few_label_accuracy'] = values.validation.few_label
+            flat['validation_knn_accuracy'] = values.validation.knn
+            flat['validation_knn20_accuracy'] = values.validation.knn20
+    return flat
+
+
+def _by_class(
+    accuracies: dict[str, Accuracies], trained: np.ndarray | None, classes: tuple[str, ...]
+) -> dict:
+    """Linear accuracy of the trained encoder within classes, and by their pre-training images."""
+    if not accuracies or trained is None:
+        return {}
+    by_class = accuracies[''].by_class
+    groups = by_group(by_class, np.bincount(trained, minlength=len(classes)))
+    named = {f'linear_accuracy_{name}': value for name, value in groups.items()}
+    return {**named, 'linear_accuracy_by_class': dict(zip(classes, by_class, strict=True))}
+
+
+def print_table(
+    accuracies: dict[str, Accuracies], result: dict, lines: list[str], path: Path
+) -> None:
+    """Prints the accuracies, then what a task adds.
+
+    Args:
+      accuracies: what `probe_all` returns.
+      result: of the run.
+      lines: of the task.
+      path: of the result.
+    """
+    if accuracies:
+        print(f'\n{"test accuracy, %":18} {"linear":>7} {"few labels":>13} {"kNN":>7} {"20-NN":>7}')
+    for who, values in reversed(accuracies.items()):
+        title = _TITLES[who]
+        few = f'{100 * values.few_label:.2f}'
+        if values.few_label_std is not None:
+            few += f' ± {100 * values.few_label_std:.2f}'
+        print(
+            f'{title:18} {100 * values.linear:7.2f} {few:>13} '
+            f'{100 * values.knn:7.2f} {100 * values.knn20:7.2f}'
+        )
+    for line in lines:
+        print(line)
+    rate = result['pairs_per_second']
+    speed = f', {rate:.0f} pairs/s' if rate else ''
+    if result['skipped_updates']:
+        print(f'\n{result["skipped_updates"]} updates left out: loss or gradient were not finite')
+    print(f'\n{result["seconds"]:.0f} s{speed}; results in {path}')

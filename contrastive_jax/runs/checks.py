@@ -1,0 +1,59 @@
+"""What a config asks of its data and devices, checked once before anything is written."""
+
+import jax
+from ml_collections import ConfigDict
+
+from contrastive_jax.data.constructions import Construction
+from contrastive_jax.data.sources import Dataset
+from contrastive_jax.data.stored import StoredImages
+from contrastive_jax.data.streaming import check_workers
+from contrastive_jax.errors import UserError
+from contrastive_jax.evaluation import check_labels_per_class
+from contrastive_jax.runtime import distributed
+from contrastive_jax.training.task import Task
+
+__all__ = ['check_data']
+
+
+def check_data(
+    config: ConfigDict, task: Task, dataset: Dataset, construction: Construction
+) -> None:
+    """Checks a config against its data; all processes call it together.
+
+    Args:
+      config: the whole config, validated.
+      task: what is trained for.
+      dataset: as its source gives it.
+      construction: what is trained on.
+
+    Raises:
+      UserError: names the field and what these data allow.
+    """
+    _check_batch(config.batch_size, len(construction.split.images), jax.device_count())
+    task.check(dataset)
+    if dataset.train.labels is not None:
+        wanted = config.probe.labels_per_class
+        check_labels_per_class(dataset.train.labels, wanted, 'config.probe.labels_per_class')
+    distributed.by_all(lambda: _check_workers(config, construction))
+    distributed.check_same(construction.summary(dataset.classes)['kept_checksum'], 'images')
+
+
+def _check_batch(batch_size: int, images: int, devices: int) -> None:
+    """Raises UserError unless a batch fits the images and splits evenly over the devices."""
+    if batch_size % devices:
+        raise UserError(
+            f'config.batch_size={batch_size}: must be divisible by the {devices} devices; '
+            f'the nearest is {max(1, round(batch_size / devices)) * devices}'
+        )
+    if batch_size > images:
+        raise UserError(
+            f'config.batch_size={batch_size}: larger than the {images} training images; '
+            f'choose at most {images // devices * devices}'
+        )
+
+
+def _check_workers(config: ConfigDict, construction: Construction) -> None:
+    images = construction.split.images
+    if isinstance(images, StoredImages):
+        rows = len(range(config.batch_size)[distributed.own_rows(config.batch_size)])
+        check_workers(images, rows, config.data.workers)

@@ -1,0 +1,79 @@
+"""What a run logs of its steps, fetched from the device now and then."""
+
+import time
+
+import jax
+from tqdm import tqdm
+
+from contrastive_jax.runs.logs import MetricsLog
+
+__all__ = ['Recorder']
+
+# Seconds between two times that metrics are fetched from the device and written.
+_LOG_SECONDS = 1.0
+
+
+class Recorder:
+    """Collects metrics on the device and writes them now and then, so that no step waits.
+
+    Without a log it only watches the pace.
+    """
+
+    def __init__(self, log: MetricsLog | None, batch_size: int, steps_per_epoch: int, schedule):
+        """Knows the log, and what turns steps into epochs, pairs and learning rates."""
+        self._log = log
+        self._batch_size = batch_size
+        self._steps_per_epoch = steps_per_epoch
+        self._schedule = schedule
+        self._pending: list[tuple[int, dict]] = []
+        # The first step compiles; the clock starts when it is done.
+        self._first: tuple[int, float] | None = None
+        self._last: tuple[int, float] | None = None
+
+    def add(self, step: int, metrics: dict, bar: tqdm) -> None:
+        """Takes the metrics of a step; about once a second writes those that are there."""
+        self._pending.append((step, metrics))
+        if self._first is None:
+            jax.block_until_ready(metrics)
+            self._first = self._last = (step, time.perf_counter())
+        elif time.perf_counter() - self._last[1] > _LOG_SECONDS:
+            loss = self._write(self._pending[:-1])
+            epoch = (step - 1) // self._steps_per_epoch + 1
+            pace = f'{self.pairs_per_second or 0:.0f} pairs/s'
+            bar.set_postfix_str(f'epoch {epoch}, loss {loss:.3f}, {pace}')
+
+    def write_all(self) -> None:
+        """Waits for all steps, and writes them."""
+        self._write(self._pending)
+
+    def close(self) -> None:
+        """Writes what is left, and closes the log."""
+        self.write_all()
+        if self._log:
+            self._log.close()
+
+    @property
+    def pairs_per_second(self) -> float | None:
+        """Since the first step was done; None before a second one is."""
+        if self._first is None or self._last[0] == self._first[0]:
+            return None
+        (first, began), (last, ended) = self._first, self._last
+        return (last - first) * self._batch_size / (ended - began)
+
+    def _write(self, entries: list[tuple[int, dict]]) -> float:
+        """Waits for the entries' steps, writes them and returns the last loss."""
+        loss = float('nan')
+        fetched = jax.device_get([metrics for _, metrics in entries])
+        if entries:
+            self._last = (entries[-1][0], time.perf_counter())
+        for (step, _), metrics in zip(entries, fetched, strict=True):
+            numbers = {name: float(value) for name, value in metrics.items()}
+            loss = numbers['loss']
+            numbers['learning_rate'] = float(self._schedule(step - 1))
+            numbers['pairs_per_second'] = self.pairs_per_second
+            if self._log:
+                self._log.write(step, (step - 1) // self._steps_per_epoch, numbers)
+        if self._log:
+            self._log.flush()
+        del self._pending[: len(entries)]
+        return loss
