@@ -12,7 +12,15 @@ import numpy as np
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.files import read_arrays
 
-__all__ = ['Features', 'checked_labels', 'checked_rows', 'numbered', 'read_features', 'read_splits']
+__all__ = [
+    'Features',
+    'checked_labels',
+    'checked_rows',
+    'numbered',
+    'read_features',
+    'read_labels',
+    'read_splits',
+]
 
 _SPLITS = ('train_features', 'train_labels', 'test_features', 'test_labels')
 
@@ -46,9 +54,18 @@ def read_features(features: str, labels: str | None, *, dtype: type = np.float32
     rows = checked_rows(_load_one(features, '--features'), where, dtype=dtype, direction=True)
     if labels is None:
         return Features(rows, None, ())
-    where = f'--labels={labels}'
-    classes, indices = numbered(checked_labels(_load_one(labels, '--labels'), len(rows), where))
-    return Features(rows, indices, classes)
+    return Features(rows, *read_labels(labels, len(rows)))
+
+
+def read_labels(path: str, n: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Reads the labels of n samples: indices `[n]` into the classes, and the classes as texts.
+
+    Raises:
+      UserError: a file that cannot be read, or that does not hold n integers.
+    """
+    labels = checked_labels(_load_one(path, '--labels'), n, f'--labels={path}')
+    classes, indices = numbered(labels)
+    return indices, classes
 
 
 def read_splits(path: str) -> tuple[Features, Features]:
@@ -165,8 +182,8 @@ def _refuse(bad: np.ndarray, what: str, where: str, first: int) -> None:
     rows = np.flatnonzero(bad)
     if len(rows):
         raise UserError(
-            f'{where}: row {first + rows[0]} holds {what} ({len(rows)} of {len(bad)} rows); leave these '
-            'rows out, or look at the encoder that made them'
+            f'{where}: row {first + rows[0]} holds {what} ({len(rows)} of {len(bad)} rows); leave '
+            'these rows out, or look at the encoder that made them'
         )
 
 

@@ -55,6 +55,7 @@ class Rows:
       source: words that say what the rows are.
       width: k.
       num_bytes: size of all rows as they are stored.
+      whole: whether they are one array of NumPy.
     """
 
     def __init__(self, parts: list[_Part], source: str):
@@ -76,6 +77,10 @@ class Rows:
                 )
         self._parts, self.source = parts, source
         self.width = parts[0].shape[1]
+        self.whole = len(parts) == 1 and (
+            parts[0].file is None
+            or parts[0].file.suffix.lower() not in ('.parquet', '.safetensors')
+        )
         self.num_bytes = sum(math.prod(part.shape) * part.dtype.itemsize for part in parts)
 
     def __len__(self) -> int:
@@ -121,11 +126,7 @@ class Rows:
     def check_unchanged(self) -> None:
         """Raises UserError if a file has been changed since it was opened."""
         for part in self._parts:
-            if part.file is not None and _stamp(part.file) != part.stamp:
-                raise UserError(
-                    f'{part.name}: has been changed while it was read; scores of two versions '
-                    'would be mixed. Score it again once nobody writes to it'
-                )
+            _check_stamp(part)
 
 
 class Survey(NamedTuple):
@@ -177,10 +178,10 @@ def survey(
     return Survey(origin, (total / len(rows)).astype(np.float32), digest.hexdigest(), kept)
 
 
-def array_rows(features: np.ndarray | jax.Array) -> Rows:
+def array_rows(features: np.ndarray | jax.Array, source: str = 'rows of features') -> Rows:
     """Rows of an array or a memory map; nothing is copied."""
     array = np.asarray(features) if isinstance(features, jax.Array) else features
-    return Rows([_array_part('features', array, None)], 'rows of features')
+    return Rows([_array_part('features', array, None)], source)
 
 
 def open_rows(path: str, flag: str = '--features') -> Rows:
@@ -209,8 +210,21 @@ def open_rows(path: str, flag: str = '--features') -> Rows:
 
 
 def _read(part: _Part, start: int, stop: int, size: int) -> Iterator[np.ndarray]:
-    with _one_line(part.name):
-        yield from part.pieces(start, stop, size)
+    try:
+        with _one_line(part.name):
+            yield from part.pieces(start, stop, size)
+    except UserError:
+        # A file that cannot be read any more is one that somebody changed.
+        _check_stamp(part)
+        raise
+
+
+def _check_stamp(part: _Part) -> None:
+    if part.file is not None and _stamp(part.file) != part.stamp:
+        raise UserError(
+            f'{part.name}: has been changed while it was read; scores of two versions would be '
+            'mixed. Score it again once nobody writes to it'
+        )
 
 
 @contextlib.contextmanager
@@ -250,7 +264,7 @@ def _array_part(name: str, array: np.ndarray, file: Path | None) -> _Part:
 def _open_npy(file: Path, where: str) -> _Part:
     if zipfile.is_zipfile(file):
         return _open_npz(file, where)
-    return _stored_part(where, file.open('rb'), 0, file)
+    return _stored_part(where, file, 0)
 
 
 def _open_npz(file: Path, where: str) -> _Part:
@@ -260,25 +274,22 @@ def _open_npz(file: Path, where: str) -> _Part:
             names = ', '.join(x.filename.removesuffix('.npy') for x in members) or 'none'
             raise UserError(f'{where}: holds {len(members)} arrays ({names}); need one, as .npy')
         if members[0].compress_type != zipfile.ZIP_STORED:
-            # The unpacked file has no name and vanishes with the process.
-            unpacked = tempfile.TemporaryFile(prefix='contrastive_jax-features-')
-            with archive.open(members[0]) as packed:
-                shutil.copyfileobj(packed, unpacked, 2**20)
-            return _stored_part(where, unpacked, 0, file)
+            # The unpacked file has no name, and vanishes with its map.
+            with tempfile.TemporaryFile(prefix='contrastive_jax-') as unpacked:
+                with archive.open(members[0]) as packed:
+                    shutil.copyfileobj(packed, unpacked, 2**20)
+                return _array_part(where, _mapped(unpacked, *_header(unpacked, 0)), file)
         offset = members[0].header_offset
-    stream = file.open('rb')
-    stream.seek(offset)
-    header = stream.read(30)
+    with file.open('rb') as stream:
+        stream.seek(offset)
+        header = stream.read(30)
     # The local header of zip: 30 bytes, the name, and extra fields, whose lengths end the 30.
     offset += 30 + int.from_bytes(header[26:28], 'little') + int.from_bytes(header[28:30], 'little')
-    return _stored_part(where, stream, offset, file)
+    return _stored_part(where, file, offset)
 
 
-def _stored_part(where: str, stream: BinaryIO, offset: int, file: Path) -> _Part:
-    """Rows of an npy file that begins at `offset` of an open file.
-
-    They are read, not mapped: a map of a file that somebody cuts short would kill the process.
-    """
+def _header(stream: BinaryIO, offset: int) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """Shape, whether columns come first, type, and where the numbers of an npy file begin."""
     stream.seek(offset)
     version = np.lib.format.read_magic(stream)
     headers = np.lib.format
@@ -286,15 +297,37 @@ def _stored_part(where: str, stream: BinaryIO, offset: int, file: Path) -> _Part
     shape, fortran, dtype = read(stream)
     if dtype.hasobject:
         raise ValueError('holds objects; need floats [n, k]')
-    data, row = stream.tell(), math.prod(shape[1:])
-    if fortran and len(shape) == 2 and 0 not in shape:
-        return _array_part(where, np.memmap(stream, dtype, 'r', data, shape, 'F'), file)
+    return shape, fortran, dtype, stream.tell()
+
+
+def _mapped(
+    stream: BinaryIO, shape: tuple[int, ...], fortran: bool, dtype: np.dtype, data: int
+) -> np.ndarray:
+    if 0 in shape:
+        return np.empty(shape, dtype)
+    return np.memmap(stream, dtype, 'r', data, shape, 'F' if fortran else 'C')
+
+
+def _stored_part(where: str, file: Path, offset: int) -> _Part:
+    """Rows of an npy file that begins at `offset` of a file.
+
+    They are read, not mapped: a map of a file that somebody cuts short would kill the process.
+    """
+    with file.open('rb') as stream:
+        shape, fortran, dtype, data = _header(stream, offset)
+        if fortran and len(shape) == 2:
+            return _array_part(where, _mapped(stream, shape, fortran, dtype, data), file)
+    row = math.prod(shape[1:])
+    # What the header promises must be there.
+    if file.stat().st_size < data + math.prod(shape) * dtype.itemsize:
+        raise ValueError('the file is shorter than its header says')
 
     def pieces(start: int, stop: int, size: int) -> Iterator[np.ndarray]:
-        for first in range(start, stop, size):
-            count = min(size, stop - first)
-            stream.seek(data + first * row * dtype.itemsize)
-            yield np.fromfile(stream, dtype, count * row).reshape(count, row)
+        with file.open('rb') as stream:
+            for first in range(start, stop, size):
+                count = min(size, stop - first)
+                stream.seek(data + first * row * dtype.itemsize)
+                yield np.fromfile(stream, dtype, count * row).reshape(count, row)
 
     return _Part(where, shape, dtype, pieces, file, _stamp(file))
 

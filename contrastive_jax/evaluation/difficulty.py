@@ -31,13 +31,19 @@ from contrastive_jax.randomness import STREAMS
 from contrastive_jax.runtime import distributed, memory, progress
 from contrastive_jax.training.devices import map_over_local
 
-__all__ = ['COLUMNS', 'Difficulty', 'Request', 'Scoring', 'difficulty', 'score_rows']
+__all__ = [
+    'COLUMNS',
+    'Difficulty',
+    'Request',
+    'Scoring',
+    'check_request',
+    'difficulty',
+    'score_rows',
+]
 
 COLUMNS = ('score', 'isolation', 'boundary', 'supervised_margin', 'partner')
 # Share of the others that is the neighbourhood of `isolation`.
 _NEAR = 0.01
-# Fewer landmarks than this in a band do not tell its threshold.
-_LEAST_IN_BAND = 50
 
 
 class Difficulty(NamedTuple):
@@ -107,10 +113,10 @@ def difficulty(
 ) -> Difficulty:
     """Difficulty of each sample among all others, for any number of samples.
 
-    `contrastive_jax.graph.sample_difficulty` and `isolation` over all devices and processes. A memory
-    map is read block by block. With landmarks each sample is compared with R others that are drawn
-    without replacement, the time is linear in n, and `error`, `low` and `high` say how wrong the
-    score may be.
+    `contrastive_jax.graph.sample_difficulty` and `isolation` over all devices and processes. A
+    memory map is read block by block. With landmarks each sample is compared with R others that
+    are drawn without replacement, the time is linear in n, and `error`, `low` and `high` say how
+    wrong the score may be.
 
     Example:
       >>> import numpy as np, contrastive_jax
@@ -131,8 +137,8 @@ def difficulty(
       NumPy arrays.
 
     Raises:
-      ValueError: percentiles out of order, landmarks out of range, a row that is zero or not finite,
-        or more rows than fit into memory.
+      ValueError: percentiles out of order, landmarks out of range, a row that is zero or not
+        finite, or more rows than fit into memory.
 
     Source: Section 5.1, Eq. 12, over a data set; landmarks: `contrastive_jax.graph.landmarks`.
     """
@@ -176,7 +182,7 @@ def score_rows(
         changes while it is read.
     """
     n, k = len(rows), rows.width
-    columns = _check(request, n, labels)
+    columns = check_request(request, n, labels)
     devices = jax.local_device_count()
     available = memory.on_each_device() if available is None else available
     wanted = frozenset(columns)
@@ -222,8 +228,12 @@ def score_rows(
     return Scoring(found, surveyed.checksum, layout)
 
 
-def _check(request: Request, n: int, labels: np.ndarray | None) -> tuple[str, ...]:
-    """The columns to compute, those that others need included, in order."""
+def check_request(request: Request, n: int, labels: np.ndarray | None) -> tuple[str, ...]:
+    """The columns to compute, those that others need included, in order.
+
+    Raises:
+      UserError: percentiles out of order, landmarks out of range, or columns that cannot be had.
+    """
     try:
         check_percentiles(request.pos_high, request.pos_low)
         if request.landmarks is not None:
@@ -451,14 +461,13 @@ class _ByBlock(_Step):
         """Seconds of a tile, from two blocks and one reduction, each after one that compiles."""
         engine = self._engine
         anchors, own = self._spread(rows, index)
-        similarity, seconds, blocks = self._empty(), [], 0
+        similarity, seconds = self._empty(), []
         size = engine._layout.block
         for block in engine._rows.blocks(size, 0, min(3 * size, len(engine._rows))):
             began = time.perf_counter()
             similarity = self._compare(similarity, anchors, block, np.int32(0), *engine._centre)
             jax.block_until_ready(similarity)
             seconds.append(time.perf_counter() - began)
-            blocks += 1
         for _ in range(2):
             began = time.perf_counter()
             jax.block_until_ready(self._reduce(similarity, own, self._cuts))

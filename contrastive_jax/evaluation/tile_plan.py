@@ -137,7 +137,7 @@ def _largest(fits, most: int) -> int:
     return low
 
 
-def _gib(count: float) -> str:
+def _gib(count: int) -> str:
     return f'{count / 2**30:.2f} GiB'
 
 

@@ -6,11 +6,12 @@ out the last row. Both ways its R rows are a uniform draw from its own others, a
 
 Two errors are given:
 
-- Guaranteed. By Dvoretzky, Kiefer and Wolfowitz, with Massart's constant, the share of cosines above
-  any threshold is wrong by more than `rank_error` with probability at most p, for one anchor. So
-  every quantile lies between two quantiles of the landmarks, and integrals over them bound the means
-  of the bands. Serfling's factor for draws without replacement is proven for one threshold; for all
-  thresholds at once `studies/landmarks.py` checks it. Cosines are taken to have no ties.
+- Guaranteed. By Dvoretzky, Kiefer and Wolfowitz, with Massart's constant, the share of cosines
+  above any threshold is wrong by more than `rank_error` with probability at most p, for one
+  anchor. So every quantile lies between two quantiles of the landmarks, and integrals over them
+  bound the means of the bands. Serfling's factor for draws without replacement is proven for one
+  threshold; for all thresholds at once `studies/landmarks.py` checks it. Cosines are taken to
+  have no ties.
 - Estimated. A band mean is a trimmed mean, whose influence function is the winsorised cosine over
   the share of the band. This includes that the thresholds vary. Its variance over the landmarks,
   carried through the score, costs one pass. A bootstrap would cost hundreds.
@@ -177,7 +178,7 @@ def _bounds(similarity, others, thresholds, at):
     """Guaranteed bounds of the difficulty.
 
     With A(u) the integral of the quantiles of the landmarks over the top share u, the quantiles of
-    all others have integrals between L(u) = A(u + eps) - A(eps) and U(u) = min(u, eps) + A(u - eps),
+    all others have integrals between `A(u + eps) - A(eps)` and `min(u, eps) + A(u - eps)`,
     because quantiles lie between -1 and 1. A band is a difference of two of them.
     """
     high_up, high_down, low_up, low_down = (
@@ -220,7 +221,7 @@ def _bounds(similarity, others, thresholds, at):
 
 
 def _integral(similarity, others, share, threshold):
-    """Integral of the quantiles of the landmarks over the top `share`, which ends at `threshold`."""
+    """Integral of the quantiles of the landmarks over the top `share`, down to `threshold`."""
     threshold = jnp.where(jnp.isfinite(threshold), threshold, 1.0)
     excess = jnp.where(others, jnp.maximum(similarity - threshold, 0.0), 0.0)
     count = jnp.sum(others.astype(jnp.float32))

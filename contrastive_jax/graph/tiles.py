@@ -1,7 +1,7 @@
 """Scores of a tile of anchors, whose rows are on the device, or pass over it block by block.
 
-Both ways give what `sample_difficulty` and `isolation` give, to rounding. The functions are those of
-one device; whoever calls them maps them.
+Both ways give what `sample_difficulty` and `isolation` give, to rounding. The functions run on one
+device; their caller maps them.
 
 Axes: a anchors of a tile, r rows that they are compared with, c of them in a block, k features.
 """

@@ -41,7 +41,7 @@ def map_over_local(
 
     Args:
       function: called on each device with its own slice.
-      in_axes: for each argument 0, if it is `[devices, ...]`, or None, if all devices get all of it.
+      in_axes: for each argument 0 if it is `[devices, ...]`, or None if each device gets all.
       donate: arguments whose memory the results may take.
 
     Returns:
