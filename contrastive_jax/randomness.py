@@ -47,6 +47,7 @@ class Use(enum.IntEnum):
     SCALING_SUBSET = 20
     SCALING_BOOTSTRAP = 21
     LANDMARKS = 30
+    LANDMARK_STUDY = 31
 
 
 class KeyUse(enum.IntEnum):
