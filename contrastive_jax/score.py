@@ -24,7 +24,7 @@ from contrastive_jax.runtime.outputs import check_out, make_folder
 __all__ = ['Options', 'Samples', 'from_files', 'from_run', 'run']
 
 _FILES = (
-    *('scores.parquet', 'scores.npz', 'scores.csv', 'scores.json'),
+    *('scores.npz', 'scores.csv', 'scores.parquet', 'scores.json'),
     *('scores_histogram.png', 'scores_gallery.png', 'scores_classes.png'),
 )
 

@@ -306,26 +306,31 @@ class _Engine:
         starts = range(own.start, own.stop, size)
         ready = {s: None if self._store is None else self._store.read(stage, s) for s in starts}
         missing = [start for start, tile in ready.items() if tile is None]
-        if missing:
-            self._say_cost(step, missing, size, passes)
+        trial = self._try(stage, step, missing, size, passes) if missing else None
         found: dict[str, np.ndarray] = {}
         done = sum(min(size, own.stop - s) for s in starts) - sum(
             min(size, own.stop - s) for s in missing
         )
         total, rate = own.stop - own.start, _Rate()
         with progress.track((), stage, total=total, initial=done, unit='samples') as bar:
-            for start, tile in self._tiles(stage, ready, missing, own.stop, step):
+            for start, tile in self._tiles(stage, ready, missing, own.stop, step, trial):
                 count = len(next(iter(tile.values())))
                 for name, values in tile.items():
                     column = found.setdefault(name, np.empty(total, values.dtype))
                     column[start - own.start : start - own.start + count] = values
                 if start in missing:
-                    bar.set_postfix_str(f', {rate(count):.0f} samples/s')
+                    bar.set_postfix_str(f'{rate(count):.0f} samples/s')
                     bar.update(count)
         return {name: distributed.gather_rows(found[name], n) for name in sorted(found)}
 
     def _tiles(
-        self, stage: str, ready: dict, missing: list[int], stop: int, step: Callable
+        self,
+        stage: str,
+        ready: dict,
+        missing: list[int],
+        stop: int,
+        step: Callable,
+        trial: dict[str, np.ndarray] | None,
     ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """First row and columns of each tile of this process, read or computed."""
         size = self._devices * self._layout.anchors
@@ -333,18 +338,25 @@ class _Engine:
         for start in list(ready):
             block = next(blocks) if missing and start >= missing[0] else None
             tile = ready.pop(start)
-            if tile is None:
+            if tile is None and trial is not None:
+                tile, trial = trial, None
+            elif tile is None:
                 tile = step(block, np.arange(start, start + len(block), dtype=np.int32))
+            if start in missing:
                 self._rows.check_unchanged()
                 if self._store is not None:
                     self._store.write(stage, start, tile)
             yield start, tile
 
-    def _say_cost(self, step, missing: list[int], size: int, passes: int) -> None:
+    def _try(
+        self, stage: str, step: Callable, missing: list[int], size: int, passes: int
+    ) -> dict[str, np.ndarray] | None:
+        """Says what the tiles will cost; returns the first one if it served to find out."""
         start = missing[0]
         block = next(self._rows.blocks(size, start, min(start + size, len(self._rows))))
         index = np.arange(start, start + len(block), dtype=np.int32)
-        seconds = step.trial(block, index) * len(missing)
+        seconds, tile = step.trial(block, index)
+        seconds *= len(missing)
         rows, request = self._rows, self._request
         progress.say(
             cost_text(
@@ -357,6 +369,7 @@ class _Engine:
                 seconds=seconds * passes,
             )
         )
+        return tile
 
     def _step(self, columns: frozenset, densities: np.ndarray | None):
         n = len(self._index)
@@ -424,12 +437,14 @@ class _ByRows(_Step):
     def _compute(self, anchors, own):
         return jax.device_get(self._mapped(self._engine._unit, anchors, own, self._cuts))
 
-    def trial(self, rows, index) -> float:
-        """Seconds of a tile, after one that compiles."""
-        self(rows, index)
+    def trial(self, rows, index) -> tuple[float, dict[str, np.ndarray] | None]:
+        """Seconds of a tile, once it is compiled, and the tile."""
+        anchors, own = self._spread(rows, index)
+        arguments = self._engine._unit, anchors, own, self._cuts
+        self._mapped = self._mapped.lower(*arguments).compile()
         began = time.perf_counter()
-        self(rows, index)
-        return time.perf_counter() - began
+        tile = self(rows, index)
+        return time.perf_counter() - began, tile
 
 
 class _ByBlock(_Step):
@@ -457,7 +472,7 @@ class _ByBlock(_Step):
     def _empty(self):
         return self._make(np.zeros(self._engine._devices, np.float32))
 
-    def trial(self, rows, index) -> float:
+    def trial(self, rows, index) -> tuple[float, dict[str, np.ndarray] | None]:
         """Seconds of a tile, from two blocks and one reduction, each after one that compiles."""
         engine = self._engine
         anchors, own = self._spread(rows, index)
@@ -472,7 +487,7 @@ class _ByBlock(_Step):
             began = time.perf_counter()
             jax.block_until_ready(self._reduce(similarity, own, self._cuts))
             reduced = time.perf_counter() - began
-        return min(seconds) * -(-len(engine._rows) // size) + reduced
+        return min(seconds) * -(-len(engine._rows) // size) + reduced, None
 
 
 class _Rate:

@@ -71,8 +71,11 @@ def lay_out(
     step = default_block(r)
     if kept(r) <= budget:
         wanted = max(_TILE_FLOPS / (2 * r * k), n / _MOST_TILES / devices)
-        # Whole blocks, because a part of one compiles a second program.
-        anchors = min(step * math.ceil(wanted / step), math.ceil(n / devices))
+        wanted = min(wanted, max(step, _BLOCK_BYTES / (_WORD * k)))
+        # Tiles of one size, because the last one is padded to it, and whole blocks, because a part
+        # of one compiles a second program.
+        even = n / devices / math.ceil(n / devices / wanted)
+        anchors = min(step * math.ceil(even / step), math.ceil(n / devices))
         return Layout(False, anchors, block, kept(r) + 3 * _WORD * k * anchors)
     needed = f'{_gib(kept(r))} are needed on each device, and {_gib(max(budget, 0))} may be used'
     if landmarks is not None:

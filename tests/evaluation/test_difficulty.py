@@ -23,17 +23,16 @@ LABELS = RNG.integers(5, size=N)
 FEATURES = (RNG.normal(size=(5, K))[LABELS] + RNG.normal(size=(N, K))).astype(np.float32)
 EXACT = graph.sample_difficulty(FEATURES, pos_high=0.1, pos_low=0.5)
 ISOLATION = graph.isolation(FEATURES)
-# Too little for all rows on a device of the four, enough for some anchors.
-LITTLE = 600_000
 ALL = Request(columns=COLUMNS)
 
 
 @pytest.fixture
 def small_tiles(monkeypatch):
     """Tiles of a few anchors, blocks of a few rows, and a device that holds only these."""
-    monkeypatch.setattr(tile_plan, '_TILE_FLOPS', 2 * N * K * 20)
+    monkeypatch.setattr(tile_plan, '_TILE_FLOPS', 2 * N * K * 4)
+    monkeypatch.setattr(tile_plan, '_LEAST_ANCHORS', 2)
     monkeypatch.setattr(tile_plan, '_BLOCK_BYTES', 4 * K * 50)
-    monkeypatch.setattr(tile_plan, 'default_block', lambda n: 16)
+    monkeypatch.setattr(tile_plan, 'default_block', lambda n: 4)
 
 
 def _check_all(columns):
@@ -51,13 +50,14 @@ def _check_all(columns):
 
 def test_tiles_give_the_scores_of_the_whole(small_tiles):
     found = score_rows(array_rows(FEATURES), ALL, LABELS)
-    assert (found.layout.streamed, found.layout.anchors) == (False, 32)
+    assert (found.layout.streamed, found.layout.anchors) == (False, 4)
     _check_all(found.columns)
 
 
 def test_rows_in_blocks_give_the_scores_of_the_whole(small_tiles):
     layout = lay_out(N, K, landmarks=None, devices=4, available=10**9)
-    available = int((layout.memory - 3 * 4 * K * layout.anchors) / 0.6)
+    # A little less than all rows on each device take.
+    available = int((layout.memory - 3 * 4 * K * layout.anchors) / 0.6) - 9
     found = score_rows(array_rows(FEATURES), ALL, LABELS, available=available)
     assert found.layout.streamed
     assert found.layout.anchors * 4 < N
@@ -117,16 +117,16 @@ def test_finished_tiles_are_kept_and_give_the_same_bits(
     keep = tmp_path / 'tiles'
     score_rows(array_rows(FEATURES), request_, LABELS, keep=keep)
     parts = sorted(keep.glob('score-*.npz'))
-    assert len(parts) > 1
+    assert len(parts) > 2
     # As if it had been stopped: one is missing, and one is damaged.
     parts[0].unlink()
     parts[-1].write_bytes(parts[-1].read_bytes()[:100])
-    before = parts[1:-1] and parts[1].stat().st_mtime_ns
+    before = parts[1].stat().st_mtime_ns
     again = score_rows(array_rows(FEATURES), request_, LABELS, keep=keep).columns
     assert again.keys() == whole.keys()
     for name, values in whole.items():
         np.testing.assert_array_equal(again[name], values)
-    assert (parts[1:-1] and parts[1].stat().st_mtime_ns) == before
+    assert parts[1].stat().st_mtime_ns == before
 
 
 def test_tiles_of_another_scoring_are_refused(small_tiles, tmp_path):
@@ -228,8 +228,8 @@ _STOP = """
 import os, pathlib, sys
 import numpy as np
 from contrastive_jax.evaluation import difficulty, tile_plan, tile_store
-tile_plan._TILE_FLOPS = 2 * 211 * 6 * 20
-tile_plan.default_block = lambda n: 16
+tile_plan._TILE_FLOPS = 2 * 211 * 6 * 4
+tile_plan.default_block = lambda n: 4
 write = tile_store.TileStore.write
 def dying(self, *arguments):
     write(self, *arguments)
@@ -253,8 +253,7 @@ def test_a_killed_scoring_goes_on_where_it_was(small_tiles, tmp_path):
             text=True,
         )
         assert done.returncode == 9, done.stderr
-        # Four devices in every process of the tests: tiles of 4 times 16 or 32 anchors.
-        assert len(list(keep.glob('score-*.npz'))) == min(finished, 2)
+        assert len(list(keep.glob('score-*.npz'))) == finished
     whole = score_rows(array_rows(FEATURES), Request()).columns
     resumed = score_rows(open_rows(str(tmp_path / 'x.npy')), Request(), keep=keep).columns
     for name, values in whole.items():
