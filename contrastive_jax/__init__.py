@@ -1,6 +1,6 @@
 """Difficulty-aware contrastive pre-training in JAX.
 
-The Python way in: `load_encoder`, `nt_xent`, `difficult_band`.
+The Python way in: `load_encoder`, `difficulty`, `nt_xent`, `difficult_band`.
 """
 
 import importlib
@@ -12,11 +12,12 @@ __version__ = '0.1.0'
 # takes seconds and the config has no need of it.
 _HOMES = {
     'difficult_band': 'contrastive_jax.objectives',
+    'difficulty': 'contrastive_jax.evaluation.difficulty',
     'load_encoder': 'contrastive_jax.runs.encoder',
     'nt_xent': 'contrastive_jax.objectives',
 }
 
-__all__ = ['difficult_band', 'load_encoder', 'nt_xent']
+__all__ = ['difficult_band', 'difficulty', 'load_encoder', 'nt_xent']
 
 # While Python looks for the module of `python -m contrastive_jax.COMMAND`. Commands import for
 # seconds, and Ctrl-C during that time must not end in a traceback either.

@@ -46,6 +46,8 @@ class Use(enum.IntEnum):
     BENCHMARK_FOLDS = 19
     SCALING_SUBSET = 20
     SCALING_BOOTSTRAP = 21
+    LANDMARKS = 30
+    LANDMARK_STUDY = 31
 
 
 class KeyUse(enum.IntEnum):

@@ -2,15 +2,20 @@
 
 python -m contrastive_jax.score --workdir=runs/digits [--all]
 python -m contrastive_jax.score --features=features.npy --labels=labels.npy --out=scores
+python -m contrastive_jax.score --features=shards --landmarks=16384 --out=scores
 """
 
 from pathlib import Path
 
 from absl import flags
 
+from contrastive_jax.data.feature_files import read_labels
+from contrastive_jax.data.feature_rows import array_rows, open_rows
 from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.errors import UserError
+from contrastive_jax.evaluation.difficulty import COLUMNS, Request
 from contrastive_jax.evaluation.samples import Options, Samples, from_files, from_run, score
+from contrastive_jax.reporting.row_scores import needs_tiles, run_rows
 from contrastive_jax.reporting.score_summary import summarise, summary_text
 from contrastive_jax.runtime import cli, progress
 from contrastive_jax.runtime.files import write_json
@@ -19,7 +24,7 @@ from contrastive_jax.runtime.outputs import check_out, make_folder
 __all__ = ['Options', 'Samples', 'from_files', 'from_run', 'run']
 
 _FILES = (
-    *('scores.npz', 'scores.csv', 'scores.json'),
+    *('scores.npz', 'scores.csv', 'scores.parquet', 'scores.json'),
     *('scores_histogram.png', 'scores_gallery.png', 'scores_classes.png'),
 )
 
@@ -55,18 +60,43 @@ def main(values: flags.FlagValues) -> None:
         raise UserError('--workdir, --features: give one of them')
     if values.features is not None and values.out is None:
         raise UserError('--out: missing; with --features there is no workdir to write to')
-    if values.features is not None and values['all'].value:
+    if values['all'].value and (values.features is not None or values.landmarks is not None):
         raise UserError('--all: goes with --workdir; with --features all rows are scored')
     out = Path(values.out or values.workdir)
     # `run` checks this again, but reading a run takes long.
     check_out(out, names=_FILES, overwrite=values.overwrite)
-    if values.features is None:
-        samples, options = from_run(Path(values.workdir), everything=values['all'].value)
-    else:
-        samples, options = from_files(values.features, values.labels)
     given = {name: values[name].value for name in Options._fields}
     changed = {name: value for name, value in given.items() if value is not None}
-    run(samples, options._replace(**changed), out, overwrite=values.overwrite)
+    if values.features is not None:
+        rows = open_rows(values.features)
+        if values.landmarks is not None or values.columns or needs_tiles(rows):
+            labels, classes = None, ()
+            if values.labels is not None:
+                labels, classes = read_labels(values.labels, len(rows))
+            request = _request(values, Options(0.1, 0.5)._replace(**changed))
+            run_rows(rows, request, out, labels=labels, classes=classes, overwrite=values.overwrite)
+            return
+        samples, options = from_files(values.features, values.labels)
+    else:
+        samples, options = from_run(Path(values.workdir), everything=values['all'].value)
+    options = options._replace(**changed)
+    if values.landmarks is None and not values.columns:
+        run(samples, options, out, overwrite=values.overwrite)
+        return
+    run_rows(
+        array_rows(samples.features, samples.source),
+        _request(values, options),
+        out,
+        labels=samples.labels,
+        classes=samples.classes,
+        images=ScoreFile({}, samples.image_checksum(), samples.index, samples.files),
+        overwrite=values.overwrite,
+    )
+
+
+def _request(values: flags.FlagValues, options: Options) -> Request:
+    columns = tuple(values.columns or ('score', 'isolation', 'boundary', 'partner'))
+    return Request(options.pos_high, options.pos_low, values.landmarks, values.seed, columns)
 
 
 if __name__ == '__main__':
@@ -76,7 +106,16 @@ if __name__ == '__main__':
         out='Folder to write to; the workdir by default.',
         overwrite='Replace the files of an earlier scoring.',
     )
-    flags.DEFINE_string('features', None, 'Or an npy file: features [n, k] of any encoder.')
+    flags.DEFINE_string(
+        'features',
+        None,
+        'Or features [n, k] of any encoder: npy, npz, parquet, safetensors, or a folder of shards.',
+    )
+    flags.DEFINE_integer(
+        'landmarks', None, 'Compare each sample with so many others, drawn once, instead of all.'
+    )
+    flags.DEFINE_integer('seed', 0, 'Seed of the draw of landmarks.', lower_bound=0)
+    flags.DEFINE_list('columns', None, f'What to compute, in tiles: {", ".join(COLUMNS)}.')
     flags.DEFINE_string('labels', None, 'With --features: npy file of n integers.')
     flags.DEFINE_float(
         'pos_high',

@@ -342,3 +342,43 @@ def test_the_command_names_what_is_missing(tmp_path):
     done = _score_command(f'--workdir={tmp_path}')
     assert done.returncode == 1
     assert 'holds no config.json; give the folder of a run' in done.stderr
+
+
+def test_landmarks_and_shards_are_scored_by_the_command(files, tmp_path):
+    features, _, labels = files
+    (tmp_path / 'shards').mkdir()
+    for name, rows in (('a', features[:11]), ('b', features[11:])):
+        np.save(tmp_path / 'shards' / f'{name}.npy', rows)
+    done = _score_command(
+        f'--features={tmp_path}/shards',
+        f'--labels={labels}',
+        f'--out={tmp_path}/out',
+        '--landmarks=29',
+        '--columns=score,partner,supervised_margin',
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'floating-point operations' in done.stderr
+    assert 'note: the top band, pos_high=0.1, holds 3 of 29 landmarks' in done.stderr
+    assert 'estimated standard error 0.0000' in done.stdout
+    found = np.load(tmp_path / 'out' / 'scores.npz')
+    expected = graph.sample_difficulty(features, pos_high=0.1, pos_low=0.5)
+    np.testing.assert_allclose(found['score'], expected.score, atol=1e-5)
+    for name in ('error', 'score_low', 'alpha_high', 'partner', 'supervised_margin', 'label'):
+        assert found[name].shape == (30,)
+    summary = json.loads((tmp_path / 'out' / 'scores.json').read_text())
+    assert summary['landmarks'] == 29
+    assert summary['guaranteed']['probability'] == 0.95
+    # Nothing is left of the tiles.
+    names = {path.name for path in (tmp_path / 'out').iterdir()}
+    assert names == {'scores.parquet', 'scores.npz', 'scores.csv', 'scores.json'}
+
+
+def test_result_says_what_kind_of_scores_removal_went_by(workdir, tmp_path):
+    done = _score_command(f'--workdir={workdir}', f'--out={tmp_path}/out', '--landmarks=30')
+    assert done.returncode == 0, done.stderr
+    config = load_run(workdir).config
+    scores = str(tmp_path / 'out' / 'scores.parquet')
+    config.removal.update(method='difficulty', ratio=0.25, scores=scores)
+    result = main.run(config, tmp_path / 'run')
+    assert result['removed'] == 10
+    assert result['removal_scores'] == 'landmarks=30'

@@ -26,12 +26,14 @@ class Construction(NamedTuple):
       kept: indices of the images to pre-train on, ascending.
       mixed: indices of the images that are mixed, or left out by `mixed.drop`, ascending.
       partners: index of the image that each of these is mixed with.
+      scored: kind of the scores that removal goes by: 'exact', 'landmarks=R', or None if not known.
     """
 
     whole: Split
     kept: np.ndarray
     mixed: np.ndarray
     partners: np.ndarray
+    scored: str | None = None
 
     @property
     def split(self) -> Split:
@@ -57,6 +59,7 @@ class Construction(NamedTuple):
             if counts is None
             else {name: int(count) for name, count in zip(classes, counts, strict=True)},
             'kept_checksum': array_checksum(self.kept),
+            **({} if self.scored is None else {'removal_scores': self.scored}),
         }
 
 
@@ -79,9 +82,10 @@ def construct(config, train: Split) -> Construction:
     if config.mixed.drop:
         split = train
         kept = np.setdiff1d(kept, mixed.indices, assume_unique=True)
+    scored = None
     if config.removal.ratio:
-        kept = _remove(config, split, kept)
-    return Construction(split, kept, mixed.indices, mixed.partners)
+        kept, scored = _remove(config, split, kept)
+    return Construction(split, kept, mixed.indices, mixed.partners, scored)
 
 
 def _tail(config, train: Split) -> np.ndarray:
@@ -124,11 +128,11 @@ def _mix(config, train: Split, kept: np.ndarray) -> Mixed:
     return Mixed(images, kept[mixed.indices], kept[mixed.partners])
 
 
-def _remove(config, split: Split, kept: np.ndarray) -> np.ndarray:
-    """Leaves out `config.removal.ratio` of the indices kept so far."""
+def _remove(config, split: Split, kept: np.ndarray) -> tuple[np.ndarray, str | None]:
+    """Leaves out `config.removal.ratio` of the indices kept so far; says what the scores are."""
     method, ratio, path = config.removal.method, config.removal.ratio, config.removal.scores
     if method == 'random':
-        return kept[subsets.random_subset(len(kept), ratio, config.seed)]
+        return kept[subsets.random_subset(len(kept), ratio, config.seed)], None
     where = 'config.removal.scores'
     scores = read_scores(path, n=len(split.images), checksum=checksum(split.images), where=where)
     needed = {
@@ -154,8 +158,8 @@ def _remove(config, split: Split, kept: np.ndarray) -> np.ndarray:
         )
     score, *classes = (scores.columns[name][rows] for name in needed)
     if not classes:
-        return kept[subsets.most_difficult_removed(score, ratio)]
+        return kept[subsets.most_difficult_removed(score, ratio)], scores.kind()
     # SAS removes the same share of each latent class.
     members = [np.flatnonzero(classes[0] == name) for name in np.unique(classes[0])]
     chosen = [rows[subsets.most_difficult_removed(score[rows], ratio)] for rows in members]
-    return kept[np.sort(np.concatenate(chosen))]
+    return kept[np.sort(np.concatenate(chosen))], scores.kind()

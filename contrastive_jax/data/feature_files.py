@@ -12,7 +12,15 @@ import numpy as np
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.files import read_arrays
 
-__all__ = ['Features', 'checked_labels', 'checked_rows', 'numbered', 'read_features', 'read_splits']
+__all__ = [
+    'Features',
+    'checked_labels',
+    'checked_rows',
+    'numbered',
+    'read_features',
+    'read_labels',
+    'read_splits',
+]
 
 _SPLITS = ('train_features', 'train_labels', 'test_features', 'test_labels')
 
@@ -46,9 +54,18 @@ def read_features(features: str, labels: str | None, *, dtype: type = np.float32
     rows = checked_rows(_load_one(features, '--features'), where, dtype=dtype, direction=True)
     if labels is None:
         return Features(rows, None, ())
-    where = f'--labels={labels}'
-    classes, indices = numbered(checked_labels(_load_one(labels, '--labels'), len(rows), where))
-    return Features(rows, indices, classes)
+    return Features(rows, *read_labels(labels, len(rows)))
+
+
+def read_labels(path: str, n: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Reads the labels of n samples: indices `[n]` into the classes, and the classes as texts.
+
+    Raises:
+      UserError: a file that cannot be read, or that does not hold n integers.
+    """
+    labels = checked_labels(_load_one(path, '--labels'), n, f'--labels={path}')
+    classes, indices = numbered(labels)
+    return indices, classes
 
 
 def read_splits(path: str) -> tuple[Features, Features]:
@@ -86,7 +103,7 @@ def read_splits(path: str) -> tuple[Features, Features]:
 
 
 def checked_rows(
-    rows: np.ndarray, where: str, *, dtype: type, direction: bool = False
+    rows: np.ndarray, where: str, *, dtype: type, direction: bool = False, first: int = 0
 ) -> np.ndarray:
     """Converts features to a native type, and refuses values that cannot be computed with.
 
@@ -95,6 +112,7 @@ def checked_rows(
       where: file and array, for messages.
       dtype: `np.float32` or `np.float64`.
       direction: whether a row of zeros is refused.
+      first: number of the first row in its file, for messages.
 
     Returns:
       `[n, k]` finite values whose squares can be summed.
@@ -114,14 +132,16 @@ def checked_rows(
     largest = float(np.sqrt(np.finfo(dtype).max)) / 1e4
     # Compared in a type that holds every float, because 1e15 is infinite in float16.
     greatest = np.abs(rows).max(axis=1).astype(np.longdouble)
-    _refuse(np.isnan(greatest), 'NaN', where)
-    _refuse(np.isinf(greatest), 'infinity', where)
-    _refuse(greatest > largest, f'values beyond {largest:.1e}, which overflow in {name}', where)
+    _refuse(np.isnan(greatest), 'NaN', where, first)
+    _refuse(np.isinf(greatest), 'infinity', where, first)
+    _refuse(
+        greatest > largest, f'values beyond {largest:.1e}, which overflow in {name}', where, first
+    )
     converted = rows.astype(dtype)
     if direction:
-        _refuse(greatest == 0, 'only zeros, so that it has no direction', where)
+        _refuse(greatest == 0, 'only zeros, so that it has no direction', where, first)
         vanished = np.abs(converted).max(axis=1) == 0
-        _refuse(vanished, f'only values that are zero in {name}; scale the features', where)
+        _refuse(vanished, f'only values that are zero in {name}; scale the features', where, first)
     return converted
 
 
@@ -158,12 +178,12 @@ def numbered(*labels: np.ndarray) -> tuple:
     return tuple(map(str, classes)), *numbers
 
 
-def _refuse(bad: np.ndarray, what: str, where: str) -> None:
+def _refuse(bad: np.ndarray, what: str, where: str, first: int) -> None:
     rows = np.flatnonzero(bad)
     if len(rows):
         raise UserError(
-            f'{where}: row {rows[0]} holds {what} ({len(rows)} of {len(bad)} rows); leave these '
-            'rows out, or look at the encoder that made them'
+            f'{where}: row {first + rows[0]} holds {what} ({len(rows)} of {len(bad)} rows); leave '
+            'these rows out, or look at the encoder that made them'
         )
 
 

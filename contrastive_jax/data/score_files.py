@@ -10,11 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from contrastive_jax.data.score_table import read_table, write_table
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.files import read_arrays, write_arrays, write_whole
 
-__all__ = ['ScoreFile', 'read_scores', 'write_scores']
+__all__ = ['MOST_ROWS', 'ScoreFile', 'read_scores', 'write_scores']
 
+# More rows than people look at in a table of text.
+MOST_ROWS = 1_000_000
 _REMEDY = 'score this data set again'
 
 
@@ -26,12 +29,21 @@ class ScoreFile(NamedTuple):
       checksum: `stored.checksum` of all n images of the split; None if not known.
       index: `[m]` index of each image in the split; None for all images in order.
       files: `[m]` names of the image files, or None if images are not files.
+      landmarks: number of landmarks that the scores come from; None if they are exact or it is not
+        known.
     """
 
     columns: dict[str, np.ndarray]
     checksum: str | None
     index: np.ndarray | None = None
     files: tuple[str, ...] | None = None
+    landmarks: int | None = None
+
+    def kind(self) -> str | None:
+        """'exact' or 'landmarks=R'; None of scores that no scoring of ours has written."""
+        if self.landmarks is not None:
+            return f'landmarks={self.landmarks}'
+        return None if self.checksum is None else 'exact'
 
     def rows_of(self, images: np.ndarray) -> np.ndarray:
         """Rows of some images in the columns; -1 for an image without scores."""
@@ -44,7 +56,9 @@ class ScoreFile(NamedTuple):
 
 
 def write_scores(path: Path, scores: ScoreFile) -> None:
-    """Writes `scores.npz`, and beside it the same columns as `.csv`.
+    """Writes `scores.npz`, and beside it the same columns as `.csv` and `.parquet`.
+
+    Of more than a million rows, `.parquet` alone.
 
     The columns are `index`, `file` if images are files, and those of `scores`. File names that are
     not UTF-8 keep their bytes in the csv file.
@@ -54,7 +68,13 @@ def write_scores(path: Path, scores: ScoreFile) -> None:
         index = np.arange(len(next(iter(scores.columns.values()))))
     files = {} if scores.files is None else {'file': np.array(scores.files, dtype=str)}
     columns = {'index': index, **files, **scores.columns}
-    write_arrays(path, {'checksum': np.array(scores.checksum or ''), **columns})
+    write_table(path.with_suffix('.parquet'), columns, scores.checksum, scores.landmarks)
+    if len(index) > MOST_ROWS:
+        return
+    facts = {'checksum': np.array(scores.checksum or '')}
+    if scores.landmarks is not None:
+        facts['landmarks'] = np.array(scores.landmarks)
+    write_arrays(path, {**facts, **columns})
     text = io.StringIO()
     csv.writer(text, lineterminator='\n').writerow(columns)
     # All texts in quotes, because `csv` does not quote a carriage return by itself.
@@ -69,7 +89,8 @@ def read_scores(path: str, *, n: int, checksum: str, where: str) -> ScoreFile:
     """Reads the scores of the images at hand.
 
     Args:
-      path: an npz file of `write_scores`, or with `score` alone, for all images or for those in
+      path: an npz or parquet file of `write_scores`, or an npz file with `score` alone, for all
+        images or for those in `index`; or an npy file, `[n]`, which is read as `score`.
         `index`; or an npy file, `[n]`, which is read as `score`.
       n: number of images of the split.
       checksum: `stored.checksum` of these images; a file without a checksum is accepted.
@@ -82,6 +103,11 @@ def read_scores(path: str, *, n: int, checksum: str, where: str) -> ScoreFile:
     where = f'{where}={path!r}'
     arrays = _read(path, where)
     theirs = str(arrays.pop('checksum', '')) or None
+    landmarks = arrays.get('landmarks')
+    if landmarks is not None and landmarks.ndim == 0:
+        landmarks = int(arrays.pop('landmarks'))
+    else:
+        landmarks = None
     # Text columns, such as file names, are not needed.
     arrays = {name: x for name, x in arrays.items() if name == 'score' or _is_number(x)}
     if 'score' not in arrays:
@@ -106,12 +132,12 @@ def read_scores(path: str, *, n: int, checksum: str, where: str) -> ScoreFile:
     columns = {name: _numbers(column, f'{where}: {name}') for name, column in arrays.items()}
     index = columns.pop('index', np.arange(n))
     columns['score'] = columns['score'].astype(np.float64)
-    return ScoreFile(columns, theirs, index)
+    return ScoreFile(columns, theirs, index, landmarks=landmarks)
 
 
 def _read(path: str, where: str) -> dict[str, np.ndarray]:
     try:
-        loaded = read_arrays(path)
+        loaded = read_table(path) if path.endswith('.parquet') else read_arrays(path)
     except UserError as error:
         raise UserError(
             f'{where.partition("=")[0]}={error}; give the scores.npz that '

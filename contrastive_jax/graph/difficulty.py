@@ -19,6 +19,7 @@ Costs for n rows of k features and blocks of B anchors:
 Source: Section 5.1, Eq. 12, over a data set instead of a batch; the score is ours.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -37,7 +38,7 @@ from contrastive_jax.numerics import (
     percentile_rank,
 )
 
-__all__ = ['SampleDifficulty', 'sample_difficulty']
+__all__ = ['RESOLUTION', 'SampleDifficulty', 'cut', 'difficulty_of', 'sample_difficulty']
 
 
 class SampleDifficulty(NamedTuple):
@@ -57,7 +58,7 @@ class SampleDifficulty(NamedTuple):
 
 
 # Rounding changes a mean cosine by less than this.
-_RESOLUTION = 2.0**-20
+RESOLUTION = 2.0**-20
 
 
 def sample_difficulty(
@@ -119,19 +120,53 @@ def _difficulty(features, ranks, center, block_size, axis_name):
     n = len(rows)
 
     def bands(anchor):
-        others, similarity = anchor.others(n), anchor.similarities(rows)
-        high, low = order_statistics(similarity, ranks)
-        top, rest = high <= similarity, others & (similarity < low)
-        difficult = others & ~top & ~rest
-        top_size, rest_size, difficult_size = count_true([top, rest, difficult])
-        alpha = _mean(similarity, top, top_size, high)
-        beta = _mean(similarity, rest, rest_size, low)
-        gamma = _mean(similarity, difficult, difficult_size, low)
-        distance = alpha - beta
-        score = jnp.clip((gamma - beta) / jnp.maximum(distance, _RESOLUTION), 0, 1)
-        return SampleDifficulty(jnp.where(distance < _RESOLUTION, 0.0, score), alpha, beta, gamma)
+        return difficulty_of(anchor.similarities(rows), anchor.others(n), ranks)
 
     return map_anchors(bands, anchors, n, block_size)
+
+
+def difficulty_of(
+    similarity: Float[Array, ' n'],
+    others: Bool[Array, ' n'],
+    ranks: Sequence[int | Int[Array, '']],
+) -> SampleDifficulty:
+    """Difficulty of one anchor from its cosines.
+
+    Args:
+      similarity: `[n]` cosines, `-inf` where `others` is False.
+      others: `[n]` whether to compare the anchor with this row.
+      ranks: of `Sim_high` and of `Sim_low` among the others.
+
+    Returns:
+      Scalars.
+    """
+    high, low = order_statistics(similarity, ranks)
+    return cut(similarity, others, high, low)[0]
+
+
+def cut(
+    similarity: Float[Array, ' n'],
+    others: Bool[Array, ' n'],
+    high: Float[Array, ''],
+    low: Float[Array, ''],
+) -> tuple[SampleDifficulty, Bool[Array, ' n'], tuple[Int[Array, ''], ...]]:
+    """Difficulty of one anchor whose thresholds are known.
+
+    Returns:
+      The difficulty, the mask of the difficult band, and how many rows the top band, the difficult
+      band and the rest hold.
+    """
+    top, rest = high <= similarity, others & (similarity < low)
+    difficult = others & ~top & ~rest
+    top_size, rest_size, difficult_size = count_true([top, rest, difficult])
+    alpha = _mean(similarity, top, top_size, high)
+    beta = _mean(similarity, rest, rest_size, low)
+    gamma = _mean(similarity, difficult, difficult_size, low)
+    distance = alpha - beta
+    score = jnp.clip((gamma - beta) / jnp.maximum(distance, RESOLUTION), 0, 1)
+    score = jnp.where(distance < RESOLUTION, 0.0, score)
+    sizes = top_size, difficult_size, rest_size
+    return SampleDifficulty(score, alpha, beta, gamma), difficult, sizes
 
 
 def _mean(

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from contrastive_jax.runtime.compilation import step_options
 
-__all__ = ['AXIS', 'map_over_devices', 'replicate', 'split']
+__all__ = ['AXIS', 'map_over_devices', 'map_over_local', 'replicate', 'split']
 
 AXIS = 'devices'
 
@@ -32,6 +32,25 @@ def map_over_devices(step: Callable) -> Callable:
     # `pmap` takes no options of the compiler, and `jit` no arrays of one process among many.
     options = step_options() if jax.process_count() == 1 else {}
     return jax.jit(mapped, donate_argnums=0, compiler_options=options) if options else mapped
+
+
+def map_over_local(
+    function: Callable, in_axes: tuple[int | None, ...], donate: tuple[int, ...] = ()
+) -> Callable:
+    """Maps a function over the devices of this process alone; other processes need not call it.
+
+    Args:
+      function: called on each device with its own slice.
+      in_axes: for each argument 0 if it is `[devices, ...]`, or None if each device gets all.
+      donate: arguments whose memory the results may take.
+
+    Returns:
+      A function whose results are `[devices, ...]`.
+    """
+    devices = jax.local_devices()
+    return jax.pmap(
+        function, axis_name=AXIS, in_axes=in_axes, devices=devices, donate_argnums=donate
+    )
 
 
 def replicate(tree: Any) -> Any:

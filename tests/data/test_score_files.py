@@ -103,3 +103,42 @@ def test_what_is_no_score_for_each_image_is_refused(tmp_path, arrays, words):
     np.savez(tmp_path / 'scores.npz', **arrays)
     with pytest.raises(UserError, match=rf'config\.removal\.scores=.*{words}'):
         _read(tmp_path / 'scores.npz')
+
+
+@pytest.mark.parametrize('landmarks', [None, 64])
+def test_parquet_holds_the_same_as_npz(tmp_path, landmarks):
+    index = np.array([4, 0, 9])
+    columns = {'score': np.array([0.5, 1 / 3, 0.25], np.float32), 'boundary': np.arange(3) / 7}
+    scores = ScoreFile(columns, 'abc', index, FILES[4:7], landmarks)
+    write_scores(tmp_path / 'scores.npz', scores)
+    found = [_read(tmp_path / f'scores.{kind}') for kind in ('npz', 'parquet')]
+    for one in found:
+        np.testing.assert_array_equal(one.index, index)
+        assert one.checksum == 'abc'
+        assert one.landmarks == landmarks
+        assert one.kind() == ('exact' if landmarks is None else 'landmarks=64')
+        for name, column in columns.items():
+            np.testing.assert_array_equal(one.columns[name], column)
+    with pytest.raises(UserError, match='belongs to other images'):
+        _read(tmp_path / 'scores.parquet', checksum='other')
+
+
+def test_scores_of_others_have_no_kind(tmp_path):
+    np.save(tmp_path / 'own.npy', np.arange(10) / 10)
+    assert _read(tmp_path / 'own.npy').kind() is None
+
+
+def test_many_rows_are_written_as_parquet_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr('contrastive_jax.data.score_files.MOST_ROWS', 5)
+    monkeypatch.setattr('contrastive_jax.data.score_table._GROUP', 4)
+    write_scores(tmp_path / 'scores.npz', ScoreFile({'score': np.arange(10) / 9}, 'abc'))
+    assert [path.name for path in tmp_path.iterdir()] == ['scores.parquet']
+    np.testing.assert_array_equal(
+        _read(tmp_path / 'scores.parquet').columns['score'], np.arange(10) / 9
+    )
+
+
+def test_damaged_parquet_is_one_line(tmp_path):
+    (tmp_path / 'scores.parquet').write_bytes(b'PAR1 and no more')
+    with pytest.raises(UserError, match=r'scores\.parquet: cannot be read'):
+        _read(tmp_path / 'scores.parquet')

@@ -1,0 +1,87 @@
+"""Finished tiles of a scoring on disk, so that one that was stopped goes on where it was."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from contrastive_jax.errors import UserError
+from contrastive_jax.runtime import distributed
+from contrastive_jax.runtime.files import read_arrays, read_json, write_arrays, write_json
+
+__all__ = ['TileStore']
+
+
+class TileStore:
+    """Columns of finished tiles, one npz file each, in a folder with what they belong to."""
+
+    def __init__(self, folder: Path):
+        """Uses `folder`, which `open` makes."""
+        self._folder = folder
+
+    def open(self, identity: dict, layout: dict, *, overwrite: bool) -> dict:
+        """Prepares the folder.
+
+        Args:
+          identity: what the scores depend on; tiles of anything else are refused.
+          layout: how the rows are cut into tiles.
+          overwrite: whether to delete tiles of anything else.
+
+        Returns:
+          The layout of the tiles that are there, or `layout`.
+
+        Raises:
+          UserError: tiles of something else, and no `overwrite`; a folder that cannot be written.
+        """
+        path = self._folder / 'manifest.json'
+
+        def prepare() -> None:
+            known = self._manifest(path)
+            if known is None or known.get('identity') != identity:
+                if known is not None and not overwrite:
+                    old = known.get('identity') or {}
+                    differ = ', '.join(x for x in identity if old.get(x) != identity[x])
+                    raise UserError(
+                        f'{self._folder}: holds unfinished tiles of another scoring ({differ} '
+                        'differ); replace them with --overwrite, or give another --out'
+                    )
+                self.remove()
+                self._folder.mkdir(parents=True)
+                write_json(path, {'identity': identity, 'layout': layout})
+
+        try:
+            distributed.by_writer(prepare)
+        except OSError as error:
+            raise UserError(f'{self._folder}: cannot be written ({error.strerror})') from error
+        return read_json(path)['layout']
+
+    def read(self, stage: str, start: int) -> dict[str, np.ndarray] | None:
+        """Columns of the tile that begins at a row; None if it is not finished."""
+        path = self._path(stage, start)
+        if not path.exists():
+            return None
+        try:
+            return read_arrays(path)
+        except UserError:
+            # A damaged tile is computed again.
+            return None
+
+    def write(self, stage: str, start: int, columns: dict[str, np.ndarray]) -> None:
+        """Keeps the columns of a tile."""
+        write_arrays(self._path(stage, start), columns)
+
+    def remove(self) -> None:
+        """Deletes the folder."""
+        if self._folder.exists():
+            shutil.rmtree(self._folder)
+
+    def _path(self, stage: str, start: int) -> Path:
+        return self._folder / f'{stage}-{start:012d}.npz'
+
+    def _manifest(self, path: Path) -> dict | None:
+        try:
+            return read_json(path)
+        except FileNotFoundError:
+            return None
+        except UserError:
+            return {}

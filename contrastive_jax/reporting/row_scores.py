@@ -1,0 +1,158 @@
+"""The files and the summary of rows of features that are scored in tiles.
+
+Axes: n samples.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from contrastive_jax.data.feature_rows import Rows
+from contrastive_jax.data.score_files import ScoreFile, write_scores
+from contrastive_jax.evaluation.difficulty import Request, check_request, score_rows
+from contrastive_jax.evaluation.tile_store import TileStore
+from contrastive_jax.graph.columns import class_means, hardest_and_easiest, spread
+from contrastive_jax.graph.landmarks import rank_error
+from contrastive_jax.reporting.score_summary import hardest_classes
+from contrastive_jax.reporting.style import SCORE, one_line
+from contrastive_jax.runtime import distributed, memory, progress
+from contrastive_jax.runtime.files import write_json
+
+__all__ = ['TILES', 'needs_tiles', 'run_rows']
+
+TILES = 'scores.tiles'
+_LEAST_IN_BAND = 50
+_PRINTED = 10
+_SUMMARISED = ('score', 'alpha', 'beta', 'gamma', 'isolation', 'supervised_margin', 'error')
+
+
+def needs_tiles(rows: Rows) -> bool:
+    """Whether rows are scored in tiles because they are of many files or take much memory."""
+    # Scores of all columns at once take the features in float64, and again.
+    return not rows.whole or 40 * len(rows) * rows.width > memory.on_each_device()
+
+
+def run_rows(
+    rows: Rows,
+    request: Request,
+    out: Path,
+    *,
+    labels: np.ndarray | None = None,
+    classes: tuple[str, ...] = (),
+    images: ScoreFile | None = None,
+    overwrite: bool = False,
+) -> dict:
+    """Scores rows of features, writes `scores.parquet`, `.npz`, `.csv` and `.json`, and prints.
+
+    Finished tiles stay in a folder in `out` until all files are written, so that the same call goes
+    on from them.
+
+    Args:
+      rows: features of n samples.
+      request: what to compute.
+      out: folder to write to.
+      labels: `[n]` class of each sample, or None.
+      classes: names of the classes.
+      images: index, files and checksum of the images that the rows belong to; its columns are not
+        used. None where there are no images.
+      overwrite: whether unfinished tiles of another scoring may be deleted.
+
+    Returns:
+      The summary, what `scores.json` holds.
+
+    Raises:
+      UserError: see `score_rows`.
+    """
+    progress.say(f'scores: {len(rows)} {rows.source}')
+    check_request(request, len(rows), labels)
+    warning = _small_band(request)
+    if warning:
+        progress.say(warning)
+    scoring = score_rows(rows, request, labels, keep=out / TILES, overwrite=overwrite)
+    summary = _summary(rows, request, scoring, labels, classes, warning)
+    distributed.by_writer(lambda: _write(out, request, scoring, labels, images, summary))
+    print(_text(summary, scoring.columns['score'], images))
+    names = [f'scores.{kind}' for kind in ('parquet', 'npz', 'csv', 'json')]
+    print(f'written to {out}: {", ".join(name for name in names if (out / name).exists())}')
+    return summary
+
+
+def _small_band(request: Request) -> str | None:
+    """A line if the top band holds too few landmarks."""
+    if request.landmarks is None or request.pos_high == 0:
+        return None
+    held = request.pos_high * request.landmarks
+    if held >= _LEAST_IN_BAND:
+        return None
+    enough = round(_LEAST_IN_BAND / request.pos_high)
+    return (
+        f'note: the top band, pos_high={request.pos_high}, holds {held:.0f} of '
+        f'{request.landmarks} landmarks, too few for its mean and threshold; --landmarks={enough} '
+        f'puts {_LEAST_IN_BAND} into it, and without --landmarks the score is exact'
+    )
+
+
+def _summary(rows, request, scoring, labels, classes, warning) -> dict:
+    columns = scoring.columns
+    found = {
+        'samples': len(rows),
+        'source': rows.source,
+        'pos_high': request.pos_high,
+        'pos_low': request.pos_low,
+        'checksum': scoring.checksum,
+        'landmarks': request.landmarks,
+        **{name: spread(columns[name]) for name in _SUMMARISED if name in columns},
+        'by_class': None if labels is None else class_means(columns['score'], labels, classes),
+    }
+    if request.landmarks is not None:
+        found['guaranteed'] = {
+            'probability': 0.95,
+            'rank_error': rank_error(request.landmarks, len(rows)),
+            'width': spread(columns['score_high'] - columns['score_low']),
+        }
+    return {**found, 'note': warning} if warning else found
+
+
+def _write(out, request, scoring, labels, images, summary) -> None:
+    columns = dict(scoring.columns)
+    order = ('score', 'error', 'alpha', 'beta', 'gamma')
+    columns = {x: columns[x] for x in (*order, *sorted(columns)) if x in columns}
+    if labels is not None:
+        columns['label'] = labels
+    for name in ('npz', 'csv'):
+        # Of more rows neither is written, and an earlier one would hold other scores.
+        (out / f'scores.{name}').unlink(missing_ok=True)
+    place = images or ScoreFile({}, None)
+    write_scores(out / 'scores.npz', place._replace(columns=columns, landmarks=request.landmarks))
+    write_json(out / 'scores.json', summary)
+    TileStore(out / TILES).remove()
+
+
+def _text(summary: dict, score: np.ndarray, images: ScoreFile | None) -> str:
+    columns = ('mean', 'least', 'p10', 'median', 'p90', 'greatest')
+    landmarks = summary['landmarks']
+    lines = [
+        f'{summary["samples"]} {summary["source"]}, difficult band {summary["pos_high"]} to '
+        f'{summary["pos_low"]}, ' + ('exact' if landmarks is None else f'{landmarks} landmarks'),
+        f'{"":18}' + ''.join(f'{name:>9}' for name in columns),
+    ]
+    for name in _SUMMARISED:
+        if name in summary:
+            numbers = (f'{summary[name][column]:9{SCORE}}' for column in columns)
+            lines.append(f'{name:18}' + ''.join(numbers))
+    if landmarks is not None:
+        width, error = summary['guaranteed']['width'], summary['error']
+        lines.append(
+            f'error of the score: estimated standard error {error["median"]:.4f} (median), '
+            f'guaranteed interval {width["median"]:.3f} wide (median, 95 %)'
+        )
+    if means := summary['by_class']:
+        words = ', '.join(
+            f'{one_line(name)} {means[name]:{SCORE}}' for name in hardest_classes(means, _PRINTED)
+        )
+        lines.append(f'mean score by class, hardest first: {words}')
+    hardest, _ = hardest_and_easiest(score, np.arange(len(score)), _PRINTED)
+    index = None if images is None else images.index
+    names = hardest if index is None else index[hardest]
+    lines.append(f'hardest: {" ".join(map(str, names))}')
+    return '\n'.join(lines)

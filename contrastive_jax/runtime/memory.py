@@ -1,0 +1,36 @@
+"""How much memory the devices of this process have left."""
+
+import os
+from pathlib import Path
+
+import jax
+
+__all__ = ['on_each_device']
+
+
+def on_each_device() -> int:
+    """Bytes that each device of this process may take; CPU devices share the memory of the host."""
+    devices = jax.local_devices()
+    statistics = [device.memory_stats() for device in devices]
+    if all(each and 'bytes_limit' in each for each in statistics):
+        return min(each['bytes_limit'] - each.get('bytes_in_use', 0) for each in statistics)
+    return _on_host() // len(devices)
+
+
+def _on_host() -> int:
+    """Bytes that the host has left, of which a container may allow less."""
+    free = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    for line in _lines('/proc/meminfo'):
+        if line.startswith('MemAvailable:'):
+            free = int(line.split()[1]) * 1024
+    limit, used = (_lines(f'/sys/fs/cgroup/memory.{name}') for name in ('max', 'current'))
+    if limit and used and limit[0].isdecimal():
+        free = min(free, int(limit[0]) - int(used[0]))
+    return max(free, 0)
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []

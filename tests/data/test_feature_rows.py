@@ -1,0 +1,167 @@
+"""Rows of features from every kind of file, in blocks, checked while they are read."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import save_file
+
+from contrastive_jax.data.feature_rows import array_rows, open_rows, survey
+from contrastive_jax.errors import UserError
+
+ROWS = np.random.default_rng(0).normal(size=(53, 4)) + 2
+
+
+def _lists(rows, fixed=False, column='embedding', **extra):
+    kind = {np.float16: pa.float16(), np.float32: pa.float32(), np.float64: pa.float64()}
+    values = pa.array(np.ravel(rows), kind[rows.dtype.type])
+    if fixed:
+        lists = pa.FixedSizeListArray.from_arrays(values, rows.shape[1])
+    else:
+        ends = pa.array(np.arange(0, rows.size + 1, rows.shape[1]), pa.int32())
+        lists = pa.ListArray.from_arrays(ends, values)
+    return pa.table({column: lists, **extra})
+
+
+def _write(folder, kind, rows):
+    path = folder / f'x.{kind.split()[-1]}'
+    if kind == 'npy':
+        np.save(path, rows)
+    elif kind == 'columns first npy':
+        np.save(path, np.asfortranarray(rows))
+    elif kind == 'npz':
+        np.savez(path, rows=rows)
+    elif kind == 'packed npz':
+        np.savez_compressed(path, rows=rows)
+    elif kind.endswith('parquet'):
+        table = _lists(rows, 'fixed' in kind, name=pa.array(['a'] * len(rows)))
+        pq.write_table(table, path, row_group_size=9)
+    elif kind == 'safetensors':
+        save_file({'rows': rows}, path)
+    return str(path)
+
+
+KINDS = ('npy', 'columns first npy', 'npz', 'packed npz', 'parquet', 'fixed parquet', 'safetensors')
+
+
+@pytest.mark.parametrize('dtype', [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize('kind', KINDS)
+def test_every_kind_gives_the_same_rows(tmp_path, kind, dtype):
+    rows = ROWS.astype(dtype)
+    read = open_rows(_write(tmp_path, kind, rows))
+    assert (len(read), read.width) == rows.shape
+    expected = rows.astype(np.float16 if dtype == np.float16 else np.float32)
+    for size in (7, 53, 100):
+        blocks = list(read.blocks(size))
+        assert [len(x) for x in blocks[:-1]] == [size] * (len(blocks) - 1)
+        np.testing.assert_array_equal(np.concatenate(blocks), expected)
+    np.testing.assert_array_equal(np.concatenate(list(read.blocks(5, 11, 40))), expected[11:40])
+    found = survey(read, np.array([50, 3]))
+    np.testing.assert_array_equal(found.chosen, rows[[50, 3]].astype(np.float32))
+    np.testing.assert_allclose(
+        found.origin + found.mean, rows.astype(np.float64).mean(0), rtol=1e-6
+    )
+
+
+def test_big_endian_rows_are_read(tmp_path):
+    np.save(tmp_path / 'x.npy', ROWS.astype('>f4'))
+    (block,) = open_rows(str(tmp_path / 'x.npy')).blocks(100)
+    np.testing.assert_array_equal(block, ROWS.astype(np.float32))
+
+
+@pytest.mark.parametrize('kind', ['npy', 'parquet', 'safetensors'])
+def test_shards_follow_each_other_in_the_order_of_their_names(tmp_path, kind):
+    for name, part in (('b', ROWS[20:21]), ('a', ROWS[:20]), ('c', ROWS[21:])):
+        (tmp_path / name).mkdir()
+        os.replace(_write(tmp_path / name, kind, part), tmp_path / f'{name}.{kind}')
+        (tmp_path / name).rmdir()
+    read = open_rows(str(tmp_path))
+    np.testing.assert_array_equal(np.concatenate(list(read.blocks(8))), ROWS.astype(np.float32))
+    np.testing.assert_array_equal(next(read.blocks(8, 17)), ROWS[17:25].astype(np.float32))
+    assert (
+        survey(read, np.zeros(0, int)).checksum
+        == survey(array_rows(ROWS), np.zeros(0, int)).checksum
+    )
+
+
+def test_shards_of_other_widths_are_refused(tmp_path):
+    np.save(tmp_path / 'a.npy', ROWS)
+    np.save(tmp_path / 'b.npy', ROWS[:, :3])
+    with pytest.raises(UserError, match=r'b\.npy: has 3 columns, and .*a\.npy has 4'):
+        open_rows(str(tmp_path))
+
+
+def test_folders_without_shards_of_one_kind_are_refused(tmp_path):
+    with pytest.raises(UserError, match='it holds none'):
+        open_rows(str(tmp_path))
+    np.save(tmp_path / 'a.npy', ROWS)
+    np.savez(tmp_path / 'b.npz', ROWS)
+    with pytest.raises(UserError, match='needs shards of one kind'):
+        open_rows(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ('table', 'words'),
+    [
+        (pa.table({'x': ['a', 'b']}), 'needs one column of lists of floats; it holds x: string'),
+        (pa.table({'x': [['a'], ['b']]}), 'needs one column of lists of floats'),
+        (pa.table({'x': [1.0, 2.0]}), 'needs one column of lists of floats; it holds x: double'),
+        (pa.table({'x': [[1.0], [2.0]], 'y': [[1.0], [2.0]]}), 'needs one column'),
+        (pa.table({'x': [[1.0, 2.0], [1.0]]}), 'row 1 holds 1'),
+        (pa.table({'x': [[1.0, 2.0], None]}), 'row 1 holds'),
+        (pa.table({'x': pa.array([], pa.list_(pa.float32()))}), 'is empty'),
+    ],
+)
+def test_parquet_that_holds_no_rows_is_refused(tmp_path, table, words):
+    pq.write_table(table, tmp_path / 'x.parquet')
+    with pytest.raises(UserError, match=words):
+        survey(open_rows(str(tmp_path / 'x.parquet')), np.zeros(0, int))
+
+
+@pytest.mark.parametrize('kind', ['npy', 'npz', 'parquet', 'safetensors'])
+def test_damaged_files_are_one_line(tmp_path, kind):
+    path = _write(tmp_path, kind, ROWS)
+    data = Path(path).read_bytes()
+    Path(path).write_bytes(data[: len(data) // 2])
+    with pytest.raises(UserError, match=r'x.*: cannot be read') as caught:
+        survey(open_rows(path), np.zeros(0, int))
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('value', 'words'),
+    [(np.nan, 'NaN'), (np.inf, 'infinity'), (0.0, 'only zeros'), (1e300, 'overflow')],
+)
+def test_bad_rows_are_named_with_their_file(tmp_path, value, words):
+    np.save(tmp_path / 'a.npy', ROWS)
+    rows = ROWS.copy()
+    rows[31] = value
+    np.save(tmp_path / 'b.npy', rows)
+    with pytest.raises(UserError, match=rf'b\.npy: row 31 holds .*{words}'):
+        survey(open_rows(str(tmp_path)), np.zeros(0, int))
+
+
+@pytest.mark.parametrize('change', ['longer', 'touched', 'gone'])
+def test_a_file_that_changes_is_noticed(tmp_path, change):
+    path = tmp_path / 'x.npy'
+    np.save(path, ROWS)
+    read = open_rows(str(path))
+    read.check_unchanged()
+    if change == 'longer':
+        np.save(path, np.concatenate([ROWS, ROWS]))
+    elif change == 'touched':
+        os.utime(path, ns=(0, 0))
+    else:
+        path.unlink()
+    with pytest.raises(UserError, match=r'x\.npy: has been changed while it was read'):
+        survey(read, np.zeros(0, int))
+
+
+def test_a_memory_map_is_read_block_by_block(tmp_path):
+    np.save(tmp_path / 'x.npy', ROWS)
+    mapped = np.load(tmp_path / 'x.npy', mmap_mode='r')
+    blocks = list(array_rows(mapped).blocks(10))
+    np.testing.assert_array_equal(np.concatenate(blocks), ROWS.astype(np.float32))

@@ -1,0 +1,306 @@
+"""Difficulty of any number of samples: the same numbers in tiles, by blocks and after a stop."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import contrastive_jax
+from contrastive_jax import graph
+from contrastive_jax.data.feature_rows import array_rows, open_rows
+from contrastive_jax.errors import UserError
+from contrastive_jax.evaluation import tile_plan
+from contrastive_jax.evaluation.difficulty import COLUMNS, Request, score_rows
+from contrastive_jax.evaluation.tile_plan import Layout, cost_text, lay_out
+
+N, K = 211, 6
+ROOT = Path(__file__).parents[2]
+RNG = np.random.default_rng(0)
+LABELS = RNG.integers(5, size=N)
+FEATURES = (RNG.normal(size=(5, K))[LABELS] + RNG.normal(size=(N, K))).astype(np.float32)
+EXACT = graph.sample_difficulty(FEATURES, pos_high=0.1, pos_low=0.5)
+ISOLATION = graph.isolation(FEATURES)
+ALL = Request(columns=COLUMNS)
+
+
+@pytest.fixture
+def small_tiles(monkeypatch):
+    """Tiles of a few anchors, blocks of a few rows, and a device that holds only these."""
+    monkeypatch.setattr(tile_plan, '_TILE_FLOPS', 2 * N * K * 4)
+    monkeypatch.setattr(tile_plan, '_LEAST_ANCHORS', 2)
+    monkeypatch.setattr(tile_plan, '_BLOCK_BYTES', 4 * K * 50)
+    monkeypatch.setattr(tile_plan, 'default_block', lambda n: 4)
+
+
+def _check_all(columns):
+    for name, values in EXACT._asdict().items():
+        np.testing.assert_allclose(columns[name], values, atol=2e-6)
+    np.testing.assert_allclose(columns['isolation'], ISOLATION, atol=2e-6)
+    both = graph.scores.boundary(columns['score'], columns['isolation'])
+    np.testing.assert_array_equal(columns['boundary'], both)
+    margin = graph.scores.supervised_margin(FEATURES, LABELS)
+    np.testing.assert_allclose(columns['supervised_margin'], margin, atol=1e-5)
+    partner = graph.nearest_difficult(FEATURES, np.arange(N), pos_high=0.1, pos_low=0.5)
+    # Rounding may exchange two that are equally near.
+    assert np.mean(columns['partner'] == partner) > 0.99
+
+
+def test_tiles_give_the_scores_of_the_whole(small_tiles):
+    found = score_rows(array_rows(FEATURES), ALL, LABELS)
+    assert (found.layout.streamed, found.layout.anchors) == (False, 4)
+    _check_all(found.columns)
+
+
+def test_rows_in_blocks_give_the_scores_of_the_whole(small_tiles):
+    layout = lay_out(N, K, landmarks=None, devices=4, available=10**9)
+    # A little less than all rows on each device take.
+    available = int((layout.memory - 3 * 4 * K * layout.anchors) / 0.6) - 9
+    found = score_rows(array_rows(FEATURES), ALL, LABELS, available=available)
+    assert found.layout.streamed
+    assert found.layout.anchors * 4 < N
+    _check_all(found.columns)
+
+
+def test_one_tile_gives_the_scores_of_the_whole():
+    found = contrastive_jax.difficulty(FEATURES, progress=False)
+    for name in (*EXACT._fields, 'isolation'):
+        assert getattr(found, name).shape == (N,)
+    np.testing.assert_allclose(found.score, EXACT.score, atol=2e-6)
+    np.testing.assert_allclose(found.isolation, ISOLATION, atol=2e-6)
+    assert (found.error, found.low, found.high) == (None, None, None)
+
+
+def test_landmarks_that_are_all_others_give_the_exact_score():
+    found = contrastive_jax.difficulty(FEATURES, landmarks=N - 1, progress=False)
+    np.testing.assert_allclose(found.score, EXACT.score, atol=2e-6)
+    np.testing.assert_allclose(found.isolation, ISOLATION, atol=2e-6)
+    np.testing.assert_array_equal(found.error, 0)
+
+
+def test_landmarks_come_with_errors_that_hold(small_tiles):
+    found = contrastive_jax.difficulty(FEATURES, landmarks=60, progress=False)
+    exact = np.asarray(EXACT.score)
+    # One draw for all anchors: their errors are alike, so the share varies more than by chance.
+    assert np.mean(np.abs(found.score - exact) <= 1.96 * found.error) > 0.85
+    for name, values in EXACT._asdict().items():
+        low, high = getattr(found.low, name), getattr(found.high, name)
+        assert np.mean((low <= values) & (values <= high)) >= 0.95
+    again = contrastive_jax.difficulty(FEATURES, landmarks=60, progress=False)
+    np.testing.assert_array_equal(found.score, again.score)
+    other = contrastive_jax.difficulty(FEATURES, landmarks=60, seed=1, progress=False)
+    assert np.any(found.score != other.score)
+
+
+@pytest.mark.parametrize('n', [1, 2, 3])
+def test_few_samples_have_scores(n):
+    rows = FEATURES[:n]
+    found = contrastive_jax.difficulty(rows, progress=False)
+    expected = graph.sample_difficulty(rows, pos_high=0.1, pos_low=0.5)
+    np.testing.assert_allclose(found.score, expected.score, atol=1e-6)
+    np.testing.assert_allclose(found.alpha, expected.alpha, atol=1e-6)
+
+
+def test_equal_rows_have_score_zero():
+    found = contrastive_jax.difficulty(np.full((40, 3), 7.1), landmarks=20, progress=False)
+    assert not found.score.any()
+    assert not found.error.any()
+
+
+@pytest.mark.parametrize('request_', [ALL, ALL._replace(landmarks=50)], ids=['exact', 'landmarks'])
+def test_finished_tiles_are_kept_and_give_the_same_bits(
+    small_tiles, tmp_path, request_, monkeypatch
+):
+    whole = score_rows(array_rows(FEATURES), request_, LABELS).columns
+    keep = tmp_path / 'tiles'
+    score_rows(array_rows(FEATURES), request_, LABELS, keep=keep)
+    parts = sorted(keep.glob('score-*.npz'))
+    assert len(parts) > 2
+    # As if it had been stopped: one is missing, and one is damaged.
+    parts[0].unlink()
+    parts[-1].write_bytes(parts[-1].read_bytes()[:100])
+    before = parts[1].stat().st_mtime_ns
+    again = score_rows(array_rows(FEATURES), request_, LABELS, keep=keep).columns
+    assert again.keys() == whole.keys()
+    for name, values in whole.items():
+        np.testing.assert_array_equal(again[name], values)
+    assert parts[1].stat().st_mtime_ns == before
+
+
+def test_tiles_of_another_scoring_are_refused(small_tiles, tmp_path):
+    request = Request()
+    score_rows(array_rows(FEATURES), request, keep=tmp_path / 'tiles')
+    for rows, other, words in (
+        (FEATURES, request._replace(pos_high=0.2), 'pos_high differ'),
+        (FEATURES, request._replace(landmarks=9), 'landmarks differ'),
+        (FEATURES[::-1], request, 'checksum differ'),
+    ):
+        with pytest.raises(UserError, match=f'unfinished tiles of another scoring .*{words}'):
+            score_rows(array_rows(rows), other, keep=tmp_path / 'tiles')
+    found = score_rows(
+        array_rows(FEATURES),
+        request._replace(pos_high=0.2),
+        keep=tmp_path / 'tiles',
+        overwrite=True,
+    )
+    expected = graph.sample_difficulty(FEATURES, pos_high=0.2, pos_low=0.5)
+    np.testing.assert_allclose(found.columns['score'], expected.score, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ('request_', 'words'),
+    [
+        (Request(0.5, 0.1), 'pos_high=0.5, pos_low=0.1'),
+        (Request(landmarks=1), f'landmarks=1: need 2 to {N - 1}'),
+        (Request(landmarks=N), f'landmarks={N}: need 2 to {N - 1}'),
+        (Request(columns=('sas',)), r'--columns=sas: .*sas needs .* in memory'),
+        (Request(columns=('colour',)), '--columns=colour: need some of score'),
+        (Request(columns=('supervised_margin',)), 'needs --labels'),
+    ],
+)
+def test_requests_that_cannot_be_are_one_line(request_, words):
+    with pytest.raises(UserError, match=words) as caught:
+        score_rows(array_rows(FEATURES), request_)
+    assert '\n' not in str(caught.value)
+
+
+def test_a_file_that_changes_between_tiles_is_noticed(small_tiles, tmp_path, monkeypatch):
+    path = tmp_path / 'x.npy'
+    np.save(path, FEATURES)
+    rows = open_rows(str(path))
+    read = rows.blocks
+
+    def blocks(*arguments):
+        for block in read(*arguments):
+            yield block
+            np.save(path, FEATURES[::-1])
+
+    monkeypatch.setattr(rows, 'blocks', blocks)
+    with pytest.raises(UserError, match=r'x\.npy: has been changed while it was read'):
+        score_rows(rows, Request(), keep=tmp_path / 'tiles')
+
+
+def test_what_does_not_fit_is_refused_with_what_would():
+    options = {'devices': 1, 'available': 2**30}
+    with pytest.raises(
+        UserError, match=r'--landmarks=1000000: .*; --landmarks=(\d+) fits'
+    ) as caught:
+        lay_out(10**8, 512, landmarks=10**6, **options)
+    fit = int(str(caught.value).split('--landmarks=')[2].split()[0])
+    assert not lay_out(10**8, 512, landmarks=fit, **options).streamed
+    with pytest.raises(UserError, match=r'--landmarks=\d+ fits'):
+        lay_out(10**8, 512, landmarks=fit + 1, **options)
+    with pytest.raises(UserError, match=r'100000000 rows: .* GiB are needed.*--landmarks=\d+ fits'):
+        lay_out(10**8, 512, landmarks=None, **options)
+    assert lay_out(10**6, 512, landmarks=None, devices=1, available=2**31).streamed
+    assert not lay_out(10**5, 512, landmarks=None, devices=1, available=2**32).streamed
+
+
+@pytest.mark.parametrize('landmarks', [None, 4096])
+@pytest.mark.parametrize('n', [10, 10**3, 10**6])
+def test_layouts_keep_to_the_memory(n, landmarks):
+    if landmarks is not None and landmarks >= n:
+        landmarks = n - 1
+    for available in (2**28, 2**31, 2**36):
+        try:
+            found = lay_out(n, 256, landmarks=landmarks, devices=2, available=available)
+        except UserError:
+            continue
+        assert 1 <= found.anchors <= -(-n // 2)
+        assert found.memory <= available
+
+
+def test_the_cost_is_said_before(capsys):
+    score_rows(array_rows(FEATURES), Request(landmarks=50))
+    said = capsys.readouterr().err
+    assert f'{N} samples of {K} features' in said
+    assert f'50 landmarks: {2.0 * N * 50 * K:.1e} floating-point operations' in said
+    layout = Layout(False, 1024, 1024, 2**30)
+    options = {'landmarks': 1000, 'stages': 1, 'num_bytes': 2**33}
+    text = cost_text(10**7, 512, layout, seconds=1200.0, **options)
+    assert 'about 20 min by a short trial; ten minutes are enough for --landmarks=500' in text
+    assert '(8.00 GiB)' in text
+
+
+_STOP = """
+import os, pathlib, sys
+import numpy as np
+from contrastive_jax.evaluation import difficulty, tile_plan, tile_store
+tile_plan._TILE_FLOPS = 2 * 211 * 6 * 4
+tile_plan.default_block = lambda n: 4
+write = tile_store.TileStore.write
+def dying(self, *arguments):
+    write(self, *arguments)
+    os._exit(9)
+tile_store.TileStore.write = dying
+from contrastive_jax.data.feature_rows import open_rows
+keep = pathlib.Path(sys.argv[2])
+difficulty.score_rows(open_rows(sys.argv[1]), difficulty.Request(), keep=keep)
+"""
+
+
+def test_a_killed_scoring_goes_on_where_it_was(small_tiles, tmp_path):
+    np.save(tmp_path / 'x.npy', FEATURES)
+    keep = tmp_path / 'tiles'
+    environ = os.environ | {'PYTHONPATH': str(ROOT)}
+    for finished in (1, 2):
+        done = subprocess.run(
+            [sys.executable, '-c', _STOP, str(tmp_path / 'x.npy'), str(keep)],
+            env=environ,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 9, done.stderr
+        assert len(list(keep.glob('score-*.npz'))) == finished
+    whole = score_rows(array_rows(FEATURES), Request()).columns
+    resumed = score_rows(open_rows(str(tmp_path / 'x.npy')), Request(), keep=keep).columns
+    for name, values in whole.items():
+        np.testing.assert_array_equal(resumed[name], values)
+
+
+_MEMORY = """
+import re, sys, numpy as np, jax
+from contrastive_jax.evaluation.difficulty import Request, score_rows
+from contrastive_jax.data.feature_rows import array_rows, open_rows
+def resident():
+    with open('/proc/self/status') as file:
+        return int(re.search(r'RssAnon:\\\\s+(\\\\d+)', file.read())[1]) * 1024
+import threading
+peak, over = [0], threading.Event()
+def watch():
+    while not over.wait(0.005):
+        peak[0] = max(peak[0], resident())
+first = np.ones((64, 256), np.float16) + np.eye(64, 256, dtype=np.float16)
+score_rows(array_rows(first), Request(landmarks=20))
+before = resident()
+thread = threading.Thread(target=watch)
+thread.start()
+rows = np.load(sys.argv[1], mmap_mode='r') if sys.argv[2] == 'map' else None
+score_rows(open_rows(sys.argv[1]) if rows is None else array_rows(rows), Request(landmarks=20))
+over.set()
+thread.join()
+print(peak[0] - before)
+"""
+
+
+@pytest.mark.skipif(not Path('/proc/self/status').exists(), reason='needs /proc')
+@pytest.mark.parametrize('how', ['map', 'file'])
+def test_features_are_never_copied_as_a_whole(tmp_path, how):
+    path = tmp_path / 'x.npy'
+    n, k = 800_000, 256
+    rows = np.lib.format.open_memmap(path, 'w+', np.float16, (n, k))
+    block = np.random.default_rng(0).normal(size=(10_000, k)).astype(np.float16)
+    for start in range(0, n, len(block)):
+        rows[start : start + len(block)] = block
+    del rows
+    done = subprocess.run(
+        [sys.executable, '-c', _MEMORY.replace('\\\\', '\\'), str(path), how],
+        env=os.environ | {'PYTHONPATH': str(ROOT), 'XLA_FLAGS': ''},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    # As float32 they are 819 MB, as float16 410 MB.
+    assert int(done.stdout) < 380e6
