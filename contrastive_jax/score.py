@@ -61,7 +61,7 @@ def main(values: flags.FlagValues) -> None:
     # `run` checks this again, but reading a run takes long.
     check_out(out, names=_FILES, overwrite=values.overwrite)
     if values.features is None:
-        samples, options = from_run(Path(values.workdir), everything=values['all'].value)
+        samples, options = from_run(Path(values.workdir), everything=bool(values['all'].value))
     else:
         samples, options = from_files(values.features, values.labels)
     given = {name: values[name].value for name in Options._fields}

@@ -27,11 +27,12 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.shell import escape_missing_characters, expand_home
 from launch import local
 from launch.children import STOPPED
+from launch.grids import Fields
 from launch.plan import GridError, Run, cells_of, override, plan
 
 _LAST_LINES = 5
 # The only cell without a grid.
-_CONFIG_ALONE = {'config': {}}
+_CONFIG_ALONE: dict[str, Fields] = {'config': {}}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -81,8 +81,8 @@ def read_splits(path: str) -> tuple[Features, Features]:
         checked_labels(arrays[name], len(own), f'{where}, {name}')
         for name, own in zip(_SPLITS[1::2], rows, strict=True)
     )
-    classes, *labels = numbered(train, test)
-    return tuple(Features(*pair, classes) for pair in zip(rows, labels, strict=True))
+    classes, train, test = numbered(train, test)
+    return Features(rows[0], train, classes), Features(rows[1], test, classes)
 
 
 def checked_rows(
@@ -117,7 +117,7 @@ def checked_rows(
     _refuse(np.isnan(greatest), 'NaN', where)
     _refuse(np.isinf(greatest), 'infinity', where)
     _refuse(greatest > largest, f'values beyond {largest:.1e}, which overflow in {name}', where)
-    converted = rows.astype(dtype)
+    converted: np.ndarray = rows.astype(dtype)
     if direction:
         _refuse(greatest == 0, 'only zeros, so that it has no direction', where)
         vanished = np.abs(converted).max(axis=1) == 0
