@@ -7,6 +7,7 @@ python -m contrastive_jax.bounds --features=features.npy --labels=labels.npy
 """
 
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -41,20 +42,22 @@ def _fitted(measured: Similarities) -> tuple[SimilarityModel, str]:
 
 
 def _model_of_flags(values: flags.FlagValues) -> SimilarityModel:
-    names = SimilarityModel.__dataclass_fields__
-    if missing := [f'--{name}' for name in names if values[name].value is None]:
+    numbers: dict[str, Any] = {
+        name: values[name].value for name in SimilarityModel.__dataclass_fields__
+    }
+    if missing := [f'--{name}' for name, value in numbers.items() if value is None]:
         raise UserError(
             f'{", ".join(missing)}: missing; give all numbers, a --workdir, or --features'
         )
     try:
-        return SimilarityModel(**{name: values[name].value for name in names})
+        return SimilarityModel(**numbers)
     except ValueError as error:
         raise UserError(f'--{error}') from error
 
 
 def main(values: flags.FlagValues) -> None:
     """Prints the report and, with `--out`, draws it."""
-    workdir, features, everything = values.workdir, values.features, values['all'].value
+    workdir, features, everything = values.workdir, values.features, bool(values['all'].value)
     if workdir is not None and features is not None:
         raise UserError('--workdir, --features: give one of them, or the numbers')
     if workdir is None and everything:

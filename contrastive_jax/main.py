@@ -27,7 +27,9 @@ from contrastive_jax.training.loop import pretrain
 from contrastive_jax.training.task import task_of
 
 config_flags.DEFINE_config_file('config', None, 'Config file, with :variant if wanted.')
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder that the run writes to, and resumes from.')
+_WORKDIR = flags.DEFINE_string(
+    'workdir', None, 'Folder that the run writes to, and resumes from.', required=True
+)
 _DISTRIBUTED = flags.DEFINE_bool(
     'distributed', None, 'Join other processes; by itself under srun and on Cloud TPU.'
 )
@@ -37,7 +39,7 @@ _PROCESS = flags.DEFINE_integer('process_id', None, 'Number of this process, fro
 _DETERMINISTIC = flags.DEFINE_bool(
     'deterministic', False, 'On GPUs: the same bits every time, with slower programs.'
 )
-flags.mark_flags_as_required(['config', 'workdir'])
+flags.mark_flag_as_required('config')
 
 
 def run(config: ConfigDict, workdir: Path) -> dict:

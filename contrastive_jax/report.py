@@ -79,8 +79,13 @@ def run(
 
 def main(values: flags.FlagValues, folders: Sequence[str]) -> None:
     """Runs with the flags of the command line."""
-    options = {name: values[name].value for name in ('baseline', 'select', 'overwrite')}
-    run(folders, Path(values.out), **options)
+    run(
+        folders,
+        Path(values.out),
+        values.baseline,
+        select=values.select,
+        overwrite=values.overwrite,
+    )
 
 
 if __name__ == '__main__':

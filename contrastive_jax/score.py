@@ -78,7 +78,7 @@ def main(values: flags.FlagValues) -> None:
             return
         samples, options = from_files(values.features, values.labels)
     else:
-        samples, options = from_run(Path(values.workdir), everything=values['all'].value)
+        samples, options = from_run(Path(values.workdir), everything=bool(values['all'].value))
     options = options._replace(**changed)
     if values.landmarks is None and not values.columns:
         run(samples, options, out, overwrite=values.overwrite)

@@ -38,8 +38,16 @@ def main(values: flags.FlagValues) -> None:
     """Runs with what the command line says."""
     workdir = Path(values.workdir)
     out = Path(values.out) if values.out else workdir / 'verify'
-    options = {name: values[name].value for name in ('steps', 'seed', 'neighbours', 'overwrite')}
-    _print(run(workdir, out, everything=values['all'].value, **options), out)
+    summary = run(
+        workdir,
+        out,
+        steps=values.steps,
+        seed=values.seed,
+        neighbours=values.neighbours,
+        everything=bool(values['all'].value),
+        overwrite=values.overwrite,
+    )
+    _print(summary, out)
 
 
 if __name__ == '__main__':

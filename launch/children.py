@@ -19,7 +19,7 @@ class Children:
     atomic, so every command is asked exactly once, without a lock that the handler could wait for.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         """Starts with no command."""
         self.stopping = False
         self._running: dict[int, subprocess.Popen] = {}

@@ -129,7 +129,8 @@ def plan(
     renamed = _runs_under_other_names(folder)
     runs: dict[Path, Run] = {}
     for seed in seeds:
-        names, folders = {}, {}
+        names: dict[str, str] = {}
+        folders: dict[str, Path] = {}
         by = {cell: sorted(s.by for s in scored if s.cell == cell) for cell in cells}
         for cell in sorted(cells, key=lambda cell: not by[cell]):
             fields = {**cells[cell], **extra, 'seed': seed}
@@ -210,8 +211,7 @@ def _run(cell, seed, workdir, config, fields, scored_by: Sequence[str]) -> Run:
     flags = [f'--config.{path}={value}' for path, value in fields.items()]
     start = (sys.executable, '-m')
     train = (*start, 'contrastive_jax.main', f'--config={config}', f'--workdir={workdir}', *flags)
-    commands, makes = (train,), (workdir / 'result.json',)
-    for by in scored_by:
-        commands += ((*start, f'contrastive_jax.{by}', f'--workdir={workdir}'),)
-        makes += (_scores_folder(workdir, by) / 'scores.npz',)
-    return Run((cell,), seed, workdir, commands, makes, None)
+    scoring = ((*start, f'contrastive_jax.{by}', f'--workdir={workdir}') for by in scored_by)
+    scores = (_scores_folder(workdir, by) / 'scores.npz' for by in scored_by)
+    makes = (workdir / 'result.json', *scores)
+    return Run((cell,), seed, workdir, (train, *scoring), makes, None)

@@ -58,7 +58,8 @@ class RunJob:
         if _is_cancelled(os.environ.get('SLURM_JOB_ID', '')):
             return 'its job was cancelled'
         # This ends the process.
-        queue_again(_SIGNAL, None)
+        if callable(queue_again):
+            queue_again(_SIGNAL, None)
         return 'submitit did not queue it again'
 
     def checkpoint(self) -> DelayedSubmission:
@@ -132,19 +133,22 @@ def _submit_all(
         elif stopping:
             outcomes.append(Outcome(run, 'was not submitted', stopped=True))
         else:
-            jobs[run.folder] = _submit(run, jobs.get(run.needs), folder, options)
+            before = None if run.needs is None else jobs.get(run.needs)
+            jobs[run.folder] = _submit(run, before, folder, options)
     return outcomes, jobs
 
 
 def _submit(run: Run, before: str | None, folder: Path, options: Mapping[str, str]) -> str:
     """Submits a run that starts after the job `before`; returns the number of its job."""
-    options = {name: int(text) if text.isdigit() else text for name, text in options.items()}
-    minutes = _minutes(str(options.pop('time', _DAY)))
-    limits = options.pop('max_num_timeout', _TIME_LIMITS)
+    numbers: dict[str, int | str] = {
+        name: int(text) if text.isdigit() else text for name, text in options.items()
+    }
+    minutes = _minutes(str(numbers.pop('time', _DAY)))
+    limits = numbers.pop('max_num_timeout', _TIME_LIMITS)
     if not isinstance(limits, int):
         raise GridError(f'--slurm=max_num_timeout={limits}: must be a whole number from 0 up')
     # Slurm checks time limits twice a minute, so a short job needs a shorter delay.
-    given = {'time': minutes, 'signal_delay_s': min(90, 20 * minutes), **options}
+    given = {'time': minutes, 'signal_delay_s': min(90, 20 * minutes), **numbers}
     after = {} if before is None else {'dependency': f'afterany:{before}'}
     try:
         executor = submitit.AutoExecutor(folder, cluster='slurm', slurm_max_num_timeout=limits)

@@ -77,7 +77,7 @@ def resolve(
 def _fields(arm: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """The four fields of an arm: its strengths are the config's, where the config has any."""
     select, treatments = ARMS[arm]
-    fields = {_SELECT: select}
+    fields: dict[str, Any] = {_SELECT: select}
     for path, neutral in _NEUTRAL.items():
         strength = values[path] if values[path] != neutral else _STRENGTH[path]
         fields[path] = strength if path in treatments else neutral
@@ -123,7 +123,7 @@ def _without_effect(fields: Mapping[str, Any], fixed: Collection[str]) -> list[s
     if not fields[_REMOVE] or applied == [_REMOVE]:
         return []
     others = [path for path in applied if path != _REMOVE]
-    if not fixed & set(others):
+    if set(others).isdisjoint(fixed):
         return others
     if _REMOVE not in fixed:
         return [_REMOVE]

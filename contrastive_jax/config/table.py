@@ -363,7 +363,7 @@ def differences(old: Mapping, new: Mapping) -> list[str]:
 
 def flatten(config, prefix: str = '') -> dict[str, Any]:
     """The values of a config, or of any nested dict, by their paths such as `pairs.margin`."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, value in config.items():
         path = f'{prefix}{name}'
         flat |= flatten(value, path + '.') if hasattr(value, 'items') else {path: value}

@@ -98,8 +98,8 @@ def read_splits(path: str) -> tuple[Features, Features]:
         checked_labels(arrays[name], len(own), f'{where}, {name}')
         for name, own in zip(_SPLITS[1::2], rows, strict=True)
     )
-    classes, *labels = numbered(train, test)
-    return tuple(Features(*pair, classes) for pair in zip(rows, labels, strict=True))
+    classes, train, test = numbered(train, test)
+    return Features(rows[0], train, classes), Features(rows[1], test, classes)
 
 
 def checked_rows(
@@ -137,7 +137,7 @@ def checked_rows(
     _refuse(
         greatest > largest, f'values beyond {largest:.1e}, which overflow in {name}', where, first
     )
-    converted = rows.astype(dtype)
+    converted: np.ndarray = rows.astype(dtype)
     if direction:
         _refuse(greatest == 0, 'only zeros, so that it has no direction', where, first)
         vanished = np.abs(converted).max(axis=1) == 0

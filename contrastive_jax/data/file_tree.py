@@ -105,7 +105,8 @@ def walk(folder: Path) -> list[Level]:
     """
     levels, seen = [], set()
     # Links come last, so that a folder below has its own path and not that of a link to it.
-    folders, links = [folder], []
+    folders = [folder]
+    links: list[Path] = []
     while folders or links:
         current = folders.pop() if folders else links.pop(0)
         status = current.stat()

@@ -10,6 +10,7 @@ from contrastive_jax.data.class_folders import some
 from contrastive_jax.data.image_files import BrokenImage, Inspected
 from contrastive_jax.data.reading import read_all
 from contrastive_jax.data.splits import Dataset, Split
+from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.files import printable
 
@@ -50,23 +51,23 @@ def load_folder(config) -> Dataset:
         'size': config.image_size or image_files.check_shapes(sizes),
         'max_pixels': config.max_pixels,
     }
-    splits = []
-    for split in inspected:
-        images, unreadable = _split(split, root, where, config, options)
-        splits.append(images)
-        broken += unreadable
+    (train, *_), (test, *_) = splits = [
+        _split(split, root, where, config, options) for split in inspected
+    ]
+    broken += [error for _, unreadable in splits for error in unreadable]
     if broken:
         print(image_files.left_out(broken))
-    return Dataset(*splits, files.classes, splits[0], len(broken))
+    return Dataset(train, test, files.classes, train, len(broken))
 
 
 def _split(
     inspected: Inspected, root: Path, where: str, config, options: Mapping
 ) -> tuple[Split, list[BrokenImage]]:
     """One split, and the errors of the files that could not be decoded."""
-    images = image_files.stored(inspected, root, **options)
-    readable, broken = np.arange(len(images)), []
-    if not config.stream:
+    images: np.ndarray | StoredImages = image_files.stored(inspected, root, **options)
+    readable = np.arange(len(images))
+    broken: list[BrokenImage] = []
+    if isinstance(images, StoredImages) and not config.stream:
         images, readable, broken = read_all(images, where, skip_broken=config.skip_broken)
     paths, labels = some(inspected.files, readable)
     names = tuple(printable(path.relative_to(root).as_posix()) for path in paths)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from contrastive_jax.data.class_folders import Files, some
 from contrastive_jax.data.file_tree import formats
@@ -59,13 +59,13 @@ class BrokenImage(UserError):
         )
 
 
-def _opened(path: Path, max_pixels: int) -> Image.Image:
+def _opened(path: Path, max_pixels: int) -> ImageFile.ImageFile:
     # Pillow refuses files above twice this number, and files embedded in others too.
     Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)
     return Image.open(path, formats=formats())
 
 
-def _is_deep(image: Image.Image) -> bool:
+def _is_deep(image: ImageFile.ImageFile) -> bool:
     """Whether the file has 16 bits or more a channel; of colours, Pillow keeps the upper 8 bits."""
     return image.mode in _DEEP or any(';16' in str(tile[3]) for tile in image.tile)
 
@@ -144,7 +144,8 @@ def inspect(files: Files, where: str, *, skip_broken: bool, max_pixels: int) -> 
     Raises:
       UserError: a file that is no image, or no file that is one.
     """
-    grey, sizes, good, deep, broken = True, {}, [], [], []
+    grey, good, deep, broken = True, [], [], []
+    sizes: dict[tuple[int, int], Path] = {}
     for index, path in enumerate(progress.track(files.paths, 'look at images', unit='image')):
         try:
             with _opened(path, max_pixels) as image:
@@ -190,8 +191,8 @@ def warn_of_range(deep: Sequence[Path], max_pixels: int) -> None:
       max_pixels: largest width times height.
     """
     step = max(1, -(-len(deep) // _RANGE_FILES))
-    ranges = [_range(path, max_pixels) for path in deep[::step]]
-    ranges = [ends for ends in ranges if ends is not None]
+    looked_at = (_range(path, max_pixels) for path in deep[::step])
+    ranges = [ends for ends in looked_at if ends is not None]
     if not ranges:
         return
     low, high = min(ends[0] for ends in ranges), max(ends[1] for ends in ranges)

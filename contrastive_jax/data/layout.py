@@ -151,7 +151,7 @@ def _hold_out(
     train = np.setdiff1d(np.arange(len(files.paths)), test)
     used = f'{_count(len(train), "image")} {source}'.strip()
     used += f', {len(test)} held out for tests'
-    if classes:
+    if classes and files.labels is not None:
         sizes = np.bincount(files.labels)
         single = [name for name, size in zip(classes, sizes, strict=True) if size == 1]
         if single:

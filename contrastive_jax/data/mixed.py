@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.numerics import exact_share
 from contrastive_jax.randomness import Use, host_rng
 
@@ -24,12 +25,12 @@ class Mixed(NamedTuple):
     """Images of which some are mixed.
 
     Attributes:
-      images: `[n, h, w, c]` uint8.
+      images: `[n, h, w, c]` uint8, in memory; or on disk, where none is mixed.
       indices: `[m]` indices of the mixed images, ascending.
       partners: `[m]` index of the image that each was mixed with.
     """
 
-    images: np.ndarray
+    images: np.ndarray | StoredImages
     indices: np.ndarray
     partners: np.ndarray
 

@@ -35,7 +35,8 @@ class ScoreFile(NamedTuple):
 
     columns: dict[str, np.ndarray]
     checksum: str | None
-    index: np.ndarray | None = None
+    # The field hides `tuple.index`, which nobody calls on these.
+    index: np.ndarray | None = None  # type: ignore[assignment]
     files: tuple[str, ...] | None = None
     landmarks: int | None = None
 

@@ -108,7 +108,8 @@ def random_crop(
     """
     width, height = image.size
     area = width * height * rng.uniform(smallest, 1, _CROP_TRIES)
-    ratio = np.exp(rng.uniform(*np.log(_RATIOS), _CROP_TRIES))
+    low, high = np.log(_RATIOS)
+    ratio = np.exp(rng.uniform(low, high, _CROP_TRIES))
     x, y = rng.random(2)
     sizes = np.stack([np.sqrt(area * ratio), np.sqrt(area / ratio)], axis=1)
     fits = np.flatnonzero(np.all(sizes <= (width, height), axis=1))

@@ -135,15 +135,16 @@ def _split(builder, name: str, config) -> Split:
     # Labels alone first: this is quick, because no image is decoded.
     undecoded = builder.as_data_source(name, decoders={'image': tfds.decode.SkipDecoding()})
     labels = np.array([undecoded[index]['label'] for index in range(len(undecoded))], np.int32)
-    images = StoredImages(
+    stored = StoredImages(
         partial(_image, builder.as_data_source(name)),
         np.arange(len(labels)),
         f'{builder.info.full_name} {name} {config.image_size}',
         config.image_size,
         builder.info.features['image'].shape[-1],
     )
-    if not config.stream:
-        images, *_ = read_all(images, f'config.data.name={config.name!r}', skip_broken=False)
+    if config.stream:
+        return Split(stored, labels)
+    images, *_ = read_all(stored, f'config.data.name={config.name!r}', skip_broken=False)
     return Split(images, labels)
 
 
@@ -153,7 +154,8 @@ def _image(source, index: int) -> Image.Image:
 
 def _unscaled(builder, name: str) -> Split:
     source = builder.as_data_source(name)
-    images, labels = [], []
+    images: list[np.ndarray] = []
+    labels: list[int] = []
     starts = range(0, len(source), CHUNK)
     for start in progress.track(starts, f'read {builder.name} {name}', unit='chunk', leave=True):
         for example in source.__getitems__(range(start, min(start + CHUNK, len(source)))):

@@ -3,6 +3,9 @@
 Axes: b images, h w pixels, c channels.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 from jaxtyping import Float
 from scipy.ndimage import gaussian_filter
@@ -11,6 +14,9 @@ from contrastive_jax.ebt.section import LEVELS
 from contrastive_jax.randomness import Use, host_rng
 
 __all__ = ['CORRUPTIONS', 'corrupt', 'signal_and_noise', 'to_signed']
+
+# A function of images in [-1, 1] and a generator of random numbers.
+Corruption = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 _FIRST, _LAST = 1e-4, 0.02
 
@@ -57,11 +63,8 @@ def _blur(images, rng):
     return gaussian_filter(images, (0, _BLUR, _BLUR, 0))
 
 
-CORRUPTIONS = {
-    **{
-        f'gaussian {level}': lambda images, rng, level=level: _gaussian(level, images, rng)
-        for level in (49, 99, 199, 299)
-    },
+CORRUPTIONS: dict[str, Corruption] = {
+    **{f'gaussian {level}': partial(_gaussian, level) for level in (49, 99, 199, 299)},
     'salt and pepper': _salt,
     'uniform': _uniform,
     'blur': _blur,

@@ -220,11 +220,12 @@ def _compare(run: Callable, noisy, clean, key) -> dict:
             f'mean of {count}': psnr(images[:count].mean(0), clean),
             f'best of {count}': psnr(images[best, everyone], clean),
         }
-    ranks = rankdata(energies, axis=0), rankdata(errors, axis=0)
-    ranks = [rank - rank.mean(0) for rank in ranks]
-    spread = np.sqrt(np.sum(ranks[0] ** 2, 0) * np.sum(ranks[1] ** 2, 0))
+    by_energy, by_error = (
+        ranks - ranks.mean(0) for ranks in (rankdata(energies, axis=0), rankdata(errors, axis=0))
+    )
+    spread = np.sqrt(np.sum(by_energy**2, 0) * np.sum(by_error**2, 0))
     # Of energies that are all alike it is 0.
     result['rank_correlation'] = float(
-        np.mean(np.sum(ranks[0] * ranks[1], 0) / np.where(spread, spread, 1))
+        np.mean(np.sum(by_energy * by_error, 0) / np.where(spread, spread, 1))
     )
     return result

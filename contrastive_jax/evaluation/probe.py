@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import linear
@@ -11,6 +12,9 @@ from contrastive_jax.evaluation.knn import Rule, knn_predict
 from contrastive_jax.evaluation.validation import Validation, cross_fitted, hold_out
 
 __all__ = ['Accuracies', 'by_group', 'check_labels_per_class', 'probe']
+
+# Features `[n, k]` and labels `[n]` of some samples.
+Labelled = tuple[np.ndarray, np.ndarray]
 
 _PLAIN = Rule(20)
 
@@ -41,11 +45,11 @@ class Accuracies(NamedTuple):
 
 
 def probe(
-    train: tuple[np.ndarray, np.ndarray],
-    test: tuple[np.ndarray, np.ndarray],
+    train: Labelled,
+    test: Labelled,
     *,
     num_classes: int,
-    config,
+    options: ConfigDict,
     validate: bool = False,
 ) -> Accuracies:
     """Measures one representation.
@@ -57,28 +61,34 @@ def probe(
       train: features `[n, k]` and labels `[n]` of the training split.
       test: the same of the test split.
       num_classes: c.
-      config: the section `probe` of a config.
+      options: Section `probe` of a config.
       validate: whether to measure accuracies on held-out training samples too.
     """
     (train_features, train_labels), (test_features, test_labels) = train, test
 
-    knn, knn20 = _knn(train, test, num_classes, config)
+    knn, knn20 = _knn(train, test, num_classes=num_classes, options=options)
     standard = linear.standardise(train_features, test_features)
     x_train, x_test = map(np.asarray, linear.principal_axes(*standard))
-    kept, held_out = hold_out(train_labels, config.validation_share)
+    kept, held_out = hold_out(train_labels, options.validation_share)
     rest, checked = ((x_train[rows], train_labels[rows]) for rows in (kept, held_out))
     tried = linear.try_strengths(rest, checked, num_classes=num_classes)
     l2 = linear.STRENGTHS[int(np.argmax(tried.sum(axis=1)))]
     fitted = linear.fit(x_train, train_labels, jnp.float32(l2), num_classes=num_classes)
-    few = _few_label((x_train, train_labels), (x_test, test_labels), num_classes, config)
+    few = _few_label(
+        (x_train, train_labels), (x_test, test_labels), num_classes=num_classes, options=options
+    )
     validation = None
     if validate and len(held_out):
-        plain = tuple((train_features[rows], train_labels[rows]) for rows in (kept, held_out))
-        enough = np.unique(rest[1], return_counts=True)[1].min() >= config.labels_per_class
+        plain = ((train_features[rows], train_labels[rows]) for rows in (kept, held_out))
+        enough = np.unique(rest[1], return_counts=True)[1].min() >= options.labels_per_class
+        few_held_out = None
+        if enough:
+            draws = _few_label(rest, checked, num_classes=num_classes, options=options)
+            few_held_out = float(draws.mean())
         validation = Validation(
             cross_fitted(tried),
-            float(_few_label(rest, checked, num_classes, config).mean()) if enough else None,
-            *_knn(*plain, num_classes, config),
+            few_held_out,
+            *_knn(*plain, num_classes=num_classes, options=options),
         )
     hits = np.asarray(linear.predict(fitted, x_test)) == test_labels
     return Accuracies(
@@ -96,26 +106,30 @@ def probe(
     )
 
 
-def _knn(train, test, num_classes: int, config) -> tuple[float, float]:
+def _knn(
+    train: Labelled, test: Labelled, *, num_classes: int, options: ConfigDict
+) -> tuple[float, float]:
     """Accuracies of the weighted and of the plain nearest neighbours."""
     (features, labels), (queries, truth) = train, test
     predictions = knn_predict(
         *map(jnp.asarray, (features, labels, queries)),
         num_classes=num_classes,
-        rules=(Rule(config.neighbours, config.knn_temperature), _PLAIN),
+        rules=(Rule(options.neighbours, options.knn_temperature), _PLAIN),
     )
     weighted, plain = (float(np.mean(np.asarray(classes) == truth)) for classes in predictions)
     return weighted, plain
 
 
-def _few_label(train, test, num_classes: int, config) -> np.ndarray:
+def _few_label(
+    train: Labelled, test: Labelled, *, num_classes: int, options: ConfigDict
+) -> np.ndarray:
     """Accuracies of the few-label probe, one for each draw."""
     return linear.few_label_accuracies(
         train,
         test,
         num_classes=num_classes,
-        labels_per_class=config.labels_per_class,
-        draws=config.draws,
+        labels_per_class=options.labels_per_class,
+        draws=options.draws,
     )
 
 

@@ -1,7 +1,10 @@
 """The numbers of a finished run: what its probes say, by name, and as a table."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -36,12 +39,14 @@ def probe_all(
         return images.reshape(len(images), -1).astype(np.float32) / 255
 
     # The pixels of a set that does not fit into memory do not fit either.
-    representations = {'raw_pixel': pixels} if isinstance(train.images, np.ndarray) else {}
+    representations: dict[str, Callable[[Any], np.ndarray]] = {}
+    if isinstance(train.images, np.ndarray):
+        representations['raw_pixel'] = pixels
     graphdef, initial, final = pretrained.graphdef, pretrained.initial, pretrained.final
     untrained = calibrated(graphdef, initial.params, initial.stats, train.images)
     for name, weights in (('random_encoder', untrained), ('', (final.params, final.stats))):
         encode = encoder_function(graphdef, *weights)
-        representations[name] = lambda images, encode=encode: extract_features(encode, images)
+        representations[name] = partial(extract_features, encode)
     accuracies = {}
     for name, represent in representations.items():
         progress.say(f'probe: {_TITLES[name]}')
@@ -49,7 +54,7 @@ def probe_all(
             (represent(train.images), train.labels),
             (represent(test.images), test.labels),
             num_classes=len(dataset.classes),
-            config=config.probe,
+            options=config.probe,
             validate=not name,
         )
     return accuracies

@@ -41,7 +41,8 @@ class Samples(NamedTuple):
     images: np.ndarray | StoredImages | None
     source: str
     seed: int = 0
-    index: np.ndarray | None = None
+    # The field hides `tuple.index`, which nobody calls on these.
+    index: np.ndarray | None = None  # type: ignore[assignment]
     files: tuple[str, ...] | None = None
     trained: np.ndarray | None = None
     checksum: str | None = None

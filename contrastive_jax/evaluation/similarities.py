@@ -108,6 +108,6 @@ def _measure(features: Features, title: str, pos_high: float, pos_low: float) ->
     except ValueError as error:
         raise UserError(f'{title}: {error}') from error
     # Classes of the sample, since the model counts the samples that were measured.
-    labelled = features.labels is not None
-    classes = len(np.unique(features.labels)) if labelled else round(1 / pos_high)
+    labels = features.labels
+    classes = round(1 / pos_high) if labels is None else len(np.unique(labels))
     return Similarities(title, estimates, pos_high, classes, len(features.rows) // classes)

@@ -47,7 +47,8 @@ def calibrated(
         return params, stats
     model = nnx.merge(graphdef, params, stats, copy=True)
     for norm in _batch_norms(model):
-        norm.scale[...] = jnp.ones_like(norm.scale[...])
+        if norm.scale is not None:
+            norm.scale[...] = jnp.ones_like(norm.scale[...])
     params = nnx.state(model, nnx.Param)
 
     @jax.jit

@@ -25,7 +25,8 @@ class Anchors(NamedTuple):
     """
 
     unit: Float[Array, '*m k']
-    index: Int[Array, '*m']
+    # The field hides `tuple.index`, which nobody calls on these.
+    index: Int[Array, '*m']  # type: ignore[assignment]
 
     def others(self, n: int) -> Bool[Array, ' n']:
         """Mask of the rows that are not this anchor."""

@@ -118,13 +118,13 @@ def sas(
         raise ValueError(f'objective={objective!r}: need one of {sorted(_OBJECTIVES)}')
     unit, classes = unit_rows(features), class_members(partition)
     choose = _OBJECTIVES[objective]
-    kept = [
+    chosen = [
         members[
             choose(positive_cosines(unit[members], unit[members]), int(fraction * len(members)))
         ]
         for members in classes
     ]
-    kept = np.sort(np.concatenate(kept))
+    kept = np.sort(np.concatenate(chosen))
     if len(kept) == 0:
         raise ValueError(
             f'fraction={fraction}: keeps no sample of any class, the largest has '

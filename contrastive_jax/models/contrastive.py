@@ -6,6 +6,7 @@ Axes: b images, h w pixels, c channels, k features, t tokens of p numbers, d emb
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
+from ml_collections import ConfigDict
 
 from contrastive_jax.models.context import Context, Moments
 from contrastive_jax.models.encoders import ConvNet, ResNet
@@ -32,27 +33,28 @@ class Projector(nnx.Module):
 class ContrastiveModel(nnx.Module):
     """Encoder and projector, with the normalisation of the pixels that they expect."""
 
-    def __init__(self, config, moments: Moments, ctx: Context):
-        """Builds both from `config.model`.
+    def __init__(self, options: ConfigDict, moments: Moments, ctx: Context):
+        """Builds the encoder and the projector that a config names.
 
         Args:
-          config: the section `model` of a config.
-          moments: of the training images; also tells the number of channels.
-          ctx: what all layers share.
+          options: Section `model` of a config.
+          moments: Pixel moments of the training images, which also give the number of channels.
+          ctx: What all layers share.
         """
         self.moments = moments
         channels = len(moments.mean)
-        if config.name == 'conv':
-            self.encoder = ConvNet(channels, width=config.width, ctx=ctx)
+        self.encoder: ConvNet | ResNet
+        if options.name == 'conv':
+            self.encoder = ConvNet(channels, width=options.width, ctx=ctx)
         else:
-            depth = int(config.name.removeprefix('resnet'))
+            depth = int(options.name.removeprefix('resnet'))
             self.encoder = ResNet(
-                channels, depth=depth, width=config.width, stem=config.stem, ctx=ctx
+                channels, depth=depth, width=options.width, stem=options.stem, ctx=ctx
             )
         self.projector = Projector(
             self.encoder.num_features,
-            width=config.projector_width,
-            dim=config.projector_dim,
+            width=options.projector_width,
+            dim=options.projector_dim,
             ctx=ctx,
         )
 

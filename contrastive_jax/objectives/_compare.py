@@ -27,7 +27,8 @@ class BatchAnchors(NamedTuple):
       positive: `[m]` index of its positive, the other view of its image.
     """
 
-    index: Int[Array, '*m']
+    # The field hides `tuple.index`, which nobody calls on these.
+    index: Int[Array, '*m']  # type: ignore[assignment]
     positive: Int[Array, '*m']
 
     def similarities(self, rows: Float[Array, 'n d']) -> Float[Array, ' n']:

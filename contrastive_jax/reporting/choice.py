@@ -50,9 +50,10 @@ def choose(cells: Sequence[Cell]) -> Choice:
     if not compared:
         raise UserError('--select: no cell has a finished run; leave it out, or finish the runs')
     accuracies = {index: by_seed(cells[index], SELECTED_BY) for index in compared}
-    means = {index: summarise(list(some.values())).mean for index, some in accuracies.items()}
+    summaries = {index: summarise(list(some.values())) for index, some in accuracies.items()}
+    means = {index: summary.mean for index, summary in summaries.items() if summary is not None}
     best = max(means.values())
-    chosen, *tied = (index for index in compared if means[index] == best)
+    chosen, *tied = (index for index in compared if means.get(index) == best)
     return Choice(
         chosen,
         tuple(tied),

@@ -73,7 +73,7 @@ class Run(NamedTuple):
     def number(self, name: str) -> float | None:
         """A numeric result, or None where there is none."""
         value = self.result.get(name)
-        return float(value) if is_number(value) else None
+        return None if value is None or not is_number(value) else float(value)
 
 
 def find_runs(paths: Sequence[str]) -> list[Path]:

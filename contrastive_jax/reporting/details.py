@@ -124,7 +124,7 @@ def _settings(runs: Sequence[Run]) -> Table:
 def _origins(runs: Sequence[Run]) -> Table:
     """Versions and commits, one row for each different one."""
     finished = [run for run in runs if run.status == 'finished']
-    origins = {'versions': Counter(), 'git commit': Counter()}
+    origins: dict[str, Counter[str]] = {'versions': Counter(), 'git commit': Counter()}
     for run in finished:
         names = [name for name in run.result if name.startswith('versions.')]
         parts = (f'{n.removeprefix("versions.")} {run.result[n]}' for n in names)

@@ -41,7 +41,7 @@ class Table(NamedTuple):
     title: str
     note: str
     columns: tuple[str, ...]
-    rows: list[tuple[Entry, ...]]
+    rows: Sequence[tuple[Entry, ...]]
 
 
 def head(index: int, cell: Cell) -> Entry:

@@ -4,8 +4,10 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from contrastive_jax import graph
+from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.evaluation.samples import Options, Samples
 from contrastive_jax.graph.columns import class_means, hardest_and_easiest
 from contrastive_jax.reporting import galleries
@@ -18,6 +20,8 @@ __all__ = ['draw']
 _SHOWN = 16
 # Nobody looks at a picture of a thousand lines.
 _MOST_CLASSES = 20
+
+Images = np.ndarray | StoredImages
 
 
 def draw(out: Path, samples: Samples, score: np.ndarray, options: Options) -> None:
@@ -35,15 +39,21 @@ def draw(out: Path, samples: Samples, score: np.ndarray, options: Options) -> No
         warnings.filterwarnings('ignore', message='Glyph')
         save(galleries.histogram(score, samples.labels, classes), out / 'scores_histogram.png')
         if samples.images is not None:
-            save(_gallery(samples, score, options, classes), out / 'scores_gallery.png')
+            picture = _gallery(samples, samples.images, score, options, classes)
+            save(picture, out / 'scores_gallery.png')
             if samples.labels is not None:
-                save(_class_gallery(samples, score, classes), out / 'scores_classes.png')
+                picture = _class_gallery(samples, samples.images, samples.labels, score, classes)
+                save(picture, out / 'scores_classes.png')
 
 
-def _gallery(samples: Samples, score: np.ndarray, options: Options, classes: tuple[str, ...]):
+def _gallery(
+    samples: Samples, images: Images, score: np.ndarray, options: Options, classes: tuple[str, ...]
+) -> Figure:
     hardest, easiest = hardest_and_easiest(score, np.arange(len(score)), _SHOWN)
     shown = np.unique(np.concatenate([hardest, easiest]))
-    neighbours = graph.nearest_difficult(samples.features, shown, **options.band())
+    neighbours = graph.nearest_difficult(
+        samples.features, shown, pos_high=options.pos_high, pos_low=options.pos_low
+    )
     # Read only what is drawn, because the images may be on disk.
     rows = np.unique(np.concatenate([shown, neighbours]))
     hardest, easiest, shown, neighbours = (
@@ -51,7 +61,7 @@ def _gallery(samples: Samples, score: np.ndarray, options: Options, classes: tup
     )
     labels = samples.labels
     return galleries.gallery(
-        samples.images[rows],
+        images[rows],
         score[rows],
         (('hardest, each → its nearest in the difficult band', hardest), ('easiest', easiest)),
         dict(zip(shown.tolist(), neighbours.tolist(), strict=True)),
@@ -60,8 +70,13 @@ def _gallery(samples: Samples, score: np.ndarray, options: Options, classes: tup
     )
 
 
-def _class_gallery(samples: Samples, score: np.ndarray, classes: tuple[str, ...]):
-    labels = samples.labels
+def _class_gallery(
+    samples: Samples,
+    images: Images,
+    labels: np.ndarray,
+    score: np.ndarray,
+    classes: tuple[str, ...],
+) -> Figure:
     names = hardest_classes(class_means(score, labels, classes), _MOST_CLASSES)
     chosen = [index for index, name in enumerate(classes) if name in names]
     ends = [
@@ -70,9 +85,9 @@ def _class_gallery(samples: Samples, score: np.ndarray, classes: tuple[str, ...]
     ]
     rows = np.unique(np.concatenate([rows for both in ends for rows in both]))
     return galleries.class_gallery(
-        samples.images[rows],
+        images[rows],
         score[rows],
-        np.searchsorted(chosen, labels[rows]),
+        np.searchsorted(np.array(chosen), labels[rows]),
         [classes[index] for index in chosen],
         sample_names(samples, rows),
     )

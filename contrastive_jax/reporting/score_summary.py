@@ -52,8 +52,8 @@ def summary_text(summary: dict, samples: Samples, score: np.ndarray) -> str:
         numbers = (f'{summary[name][column]:9{SCORE}}' for column in columns)
         lines.append(f'{name:9}' + ''.join(numbers))
     if means := summary['by_class']:
-        hardest = hardest_classes(means, _PRINTED)
-        words = ', '.join(f'{one_line(name)} {means[name]:{SCORE}}' for name in hardest)
+        names = hardest_classes(means, _PRINTED)
+        words = ', '.join(f'{one_line(name)} {means[name]:{SCORE}}' for name in names)
         lines.append(f'mean score by class, hardest first: {words}')
     hardest, _ = hardest_and_easiest(score, np.arange(len(score)), _PRINTED)
     separator = ' ' if samples.files is None else '\n  '

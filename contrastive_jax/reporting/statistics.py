@@ -273,7 +273,7 @@ def paired(
         return None
     # Rounding makes equal differences unequal in their last digits.
     rounding = 1e-9 * max(abs(side[seed]) for side in (values, baseline) for seed in shared)
-    if summary.n < LEAST_PAIRS or np.ptp(differences) <= rounding:
+    if summary.std is None or summary.n < LEAST_PAIRS or np.ptp(differences) <= rounding:
         return Difference(summary.mean, None, summary.n)
     error = math.sqrt((summary.std**2 + resolution**2 / 6) / summary.n)
     reach = float(t.ppf((1 + _LEVEL) / 2, summary.n - 1)) * error
@@ -285,4 +285,5 @@ def accuracy_resolution(cells: Iterable[Cell]) -> float:
     counts = [
         run.number('test_images') for cell in cells for run in cell.runs if run.status == 'finished'
     ]
-    return 1 / min(counts) if counts and all(counts) else 0.0
+    known = [count for count in counts if count]
+    return 1 / min(known) if known and len(known) == len(counts) else 0.0

@@ -5,7 +5,7 @@ colour stands out from its background. This module imports no matplotlib, so tab
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from contrastive_jax.runtime.files import write_whole
 
@@ -32,7 +32,7 @@ RULE, GUIDE, SHADE, QUIET = '#c0c1c2', '#b4b7ba', '#ebebeb', '#5c6166'
 TINY, SMALL, TITLE = 5.5, 7, 10
 DPI = 100
 # matplotlib settings of every figure.
-FIGURE = {
+FIGURE: dict[Any, Any] = {
     'axes.titlesize': 'medium',
     'axes.spines.top': False,
     'axes.spines.right': False,

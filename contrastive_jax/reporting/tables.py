@@ -85,7 +85,8 @@ def _filled(*tables: Table) -> list[Table]:
 
 def _cells(cells: Sequence[Cell], baseline: int) -> Table:
     """The fields in which cells differ, and the seeds of each cell."""
-    seeds = sorted({run.seed for cell in cells for run in cell.runs})
+    # `group` makes cells of runs that have a seed.
+    seeds = sorted({run.seed for cell in cells for run in cell.runs if run.seed is not None})
     names = differing([cell.fields for cell in cells])
     rows = [
         (
@@ -172,16 +173,15 @@ def _seeds(cell: Cell, seeds: Sequence[int]) -> str:
 
 
 def _differences(cells: Sequence[Cell], baseline: int) -> Table:
-    def against(cell: Cell, name: str) -> Entry:
+    def against(cell: Cell, reference: Cell, name: str) -> Entry:
         values, base = (
             {s: 100 * v for s, v in by_seed(c, name).items()} for c in (cell, reference)
         )
         difference = paired(values, base, 100 * accuracy_resolution((cell, reference)))
         return Entry(DASH) if difference is None else Entry(_interval(difference), difference.mean)
 
-    reference = cells[baseline] if cells else None
     rows = [
-        (head(index, cell), *(against(cell, name) for name in MEASURES))
+        (head(index, cell), *(against(cell, cells[baseline], name) for name in MEASURES))
         for index, cell in enumerate(cells)
         if index != baseline
     ]

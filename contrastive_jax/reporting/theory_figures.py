@@ -29,7 +29,7 @@ from contrastive_jax.reporting.style import (
     TAUPE,
 )
 from contrastive_jax.theory.bounds import bounds, conditions, difficult_fraction, easy_fraction
-from contrastive_jax.theory.model import SimilarityModel
+from contrastive_jax.theory.model import SimilarityModel, Structure
 from contrastive_jax.theory.spectra import spectrum
 
 __all__ = [
@@ -46,7 +46,9 @@ _PRINTED = (
     ('removed', 'removed (4.1)', GREEN),
     ('temperature', 'temperature (4.5)', PURPLE),
 )
-_EXACT = (('block', BLUE, '--'), ('matched', NAVY, '-.'))
+_EXACT: tuple[tuple[Structure, str, str], ...] = (('block', BLUE, '--'), ('matched', NAVY, '-.'))
+
+_KINDS = tuple(kind for kind, _, _ in _PRINTED)
 
 
 def draw_against_gap(
@@ -141,7 +143,7 @@ def _draw_bounds(
     models: Sequence[SimilarityModel],
     labelling_error: float,
     feature_dim: int,
-    kinds: Sequence[str] = tuple(kind for kind, _, _ in _PRINTED),
+    kinds: Sequence[str] = _KINDS,
 ) -> None:
     """One curve for each printed bound, and the exact ones with difficult samples."""
     results = [bounds(model, labelling_error, feature_dim) for model in models]

@@ -70,7 +70,8 @@ class Checkpoints:
         for step in sorted(self._present(), reverse=True):
             # All processes must do the same, also if only one of them sees the damage.
             checksums = self._checksums(step)
-            saved, reason = {}, distributed.first_said(_objection(step, checksums, log_checksum))
+            saved: dict[str, Any] = {}
+            reason = distributed.first_said(_objection(step, checksums, log_checksum))
             if not reason:
                 saved, reason = self._read(step, like, checksums)
                 reason = distributed.first_said(reason)

@@ -63,7 +63,7 @@ def check_images(workdir: Path, construction: Construction) -> int:
     changed = [
         name
         for name in _CHOSEN
-        if not np.array_equal(before.get(name), getattr(construction, name))
+        if not np.array_equal(np.asarray(before.get(name)), getattr(construction, name))
     ]
     if not changed:
         return streams

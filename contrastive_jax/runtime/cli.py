@@ -18,7 +18,7 @@ __all__ = ['config_of_flags', 'define_common', 'run']
 # Flags belong to the command that asks for them: its --help lists them.
 flags.disclaim_key_flags()
 
-_COMMON = {
+_COMMON: dict[str, tuple[Callable[..., object], bool | None]] = {
     'workdir': (flags.DEFINE_string, None),
     'out': (flags.DEFINE_string, None),
     'overwrite': (flags.DEFINE_bool, False),

@@ -69,7 +69,8 @@ def keep_programs() -> None:
     `JAX_ENABLE_COMPILATION_CACHE=0` to disable this cache. If there is no home folder, or the
     folder cannot be written, a warning says so.
     """
-    if jax.config.jax_compilation_cache_dir or not jax.config.jax_enable_compilation_cache:
+    settings = jax.config.values
+    if settings['jax_compilation_cache_dir'] or not settings['jax_enable_compilation_cache']:
         return
     try:
         folder = _cache_folder()

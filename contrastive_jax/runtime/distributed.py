@@ -88,14 +88,14 @@ def start(wanted: bool | None, info: ProcessInfo, patience: float = _PATIENCE_SE
         return
     if any(given) and not all(given):
         raise UserError(f'--distributed: give all of {_FLAGS}, or none on Slurm and Cloud TPU')
-    own = info if all(given) else _info_of_slurm()
-    if own is not None:
-        if not 0 <= own.process_id < own.num_processes:
+    address, count, number = info if all(given) else _info_of_slurm()
+    if address is not None and count is not None and number is not None:
+        if not 0 <= number < count:
             raise UserError(
-                f'--process_id={own.process_id}: must be from 0 to {own.num_processes - 1}, one '
-                f'less than --num_processes={own.num_processes}'
+                f'--process_id={number}: must be from 0 to {count - 1}, one less than '
+                f'--num_processes={count}'
             )
-        rendezvous.meet(*own, patience)
+        rendezvous.meet(address, count, number, patience)
     try:
         jax.distributed.initialize(
             *info,
@@ -110,19 +110,19 @@ def start(wanted: bool | None, info: ProcessInfo, patience: float = _PATIENCE_SE
         ) from error
 
 
-def _info_of_slurm() -> ProcessInfo | None:
-    """What JAX reads from Slurm; None without Slurm."""
+def _info_of_slurm() -> ProcessInfo:
+    """What JAX reads from Slurm; all None without Slurm."""
     # Only JAX knows which port it takes. If a later version hides this class, JAX alone connects.
     try:
         from jax._src.clusters import SlurmCluster
 
         if not SlurmCluster.is_env_present():
-            return None
+            return ProcessInfo()
         port = os.environ.get('JAX_COORDINATOR_PORT')
         address = SlurmCluster.get_coordinator_address(None, port)
         return ProcessInfo(address, SlurmCluster.get_process_count(), SlurmCluster.get_process_id())
     except (ImportError, AttributeError, TypeError):
-        return None
+        return ProcessInfo()
 
 
 def is_writer() -> bool:

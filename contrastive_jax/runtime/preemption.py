@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 __all__ = ['STATUS', 'Preempted', 'end_when_told', 'noting', 'pass_interrupt_on']
 
@@ -63,7 +64,8 @@ def noting() -> Iterator[Callable[[int], bool]]:
     from jax.experimental import multihost_utils
 
     alone = jax.process_count() == 1
-    noted, before = [], {}
+    noted: list[bool] = []
+    before: dict[int, Any] = {}
 
     def note(*_):
         noted.append(True)

@@ -6,7 +6,6 @@ their numbers. When all have come, process 0 answers "go", and JAX takes the por
 """
 
 import contextlib
-import os
 import re
 import socket
 import sys
@@ -71,7 +70,7 @@ def _join(host: str, port: int, num_processes: int, process_id: int, patience: f
         try:
             connection.settimeout(_ANSWER_SECONDS)
             connection.sendall(f'{_HELLO} {num_processes} {process_id}\n'.encode())
-            answer = next(answers, '')
+            answer: str | None = next(answers, '')
             if answer == _WELCOME:
                 # Process 0 waits no longer than `patience` after its welcome.
                 connection.settimeout(patience + _ANSWER_SECONDS)
@@ -119,7 +118,7 @@ def _listen(port: int) -> socket.socket:
     except OSError as error:
         raise UserError(
             f'--coordinator_address: process 0 cannot listen on port {port} '
-            f'({os.strerror(error.errno)}); choose another port, the same in all processes'
+            f'({error.strerror}); choose another port, the same in all processes'
         ) from error
 
 
@@ -235,7 +234,8 @@ def _lines(connection: socket.socket) -> Iterator[str]:
 
 def _once_after(seconds: float) -> Callable[[str], None]:
     """A function that prints its first message after some seconds have passed, and no other."""
-    begin, printed = time.monotonic(), []
+    begin = time.monotonic()
+    printed: list[str] = []
 
     def say(message: str) -> None:
         if not printed and time.monotonic() - begin > seconds:

@@ -122,7 +122,7 @@ def _keys(model, momentum: Momentum, views, labels, options, context: StepContex
     """
     b = len(views) // 2
     known = jnp.full(2 * b, -1, jnp.int32) if labels is None else labels
-    graphdef, params, _ = nnx.split(model, nnx.Param, nnx.BatchStat)
+    graphdef, params = nnx.graphdef(model), nnx.state(model, nnx.Param)
     momentum = follow(momentum, lax.stop_gradient(params), options.momentum)
     first = 0 if options.symmetric else b
     shuffle_key = jax.random.fold_in(context.key, KeyTag.SHUFFLE) if options.shuffle else None
@@ -139,10 +139,9 @@ def _keys(model, momentum: Momentum, views, labels, options, context: StepContex
 
 
 def _init(model: ContrastiveModel, key: Key[Array, ''], *, size: int, dim: int) -> Momentum:
-    _, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
     return init_momentum(
-        params,
-        stats,
+        nnx.state(model, nnx.Param),
+        nnx.state(model, nnx.BatchStat),
         jax.random.fold_in(key, KeyTag.QUEUE),
         size=size,
         features=model.encoder.num_features,
@@ -170,7 +169,8 @@ def init_momentum(
         jnp.full(size, -1),
     )
     # Copies: a step donates its state, and no buffer can be given away twice.
-    return Momentum(*jax.tree.map(jnp.copy, (params, stats)), queue)
+    params, stats = jax.tree.map(jnp.copy, (params, stats))
+    return Momentum(params, stats, queue)
 
 
 def follow(momentum: Momentum, params: Any, rate: float) -> Momentum:
@@ -203,23 +203,22 @@ def key_rows(
     Returns:
       The rows of this device, in the order of its views, and the new batch statistics.
     """
-    order = None
-    if shuffle_key is not None and axis_name is not None:
-        count = lax.axis_size(axis_name) * len(views)
-        order = jax.random.permutation(shuffle_key, count)
-        views = _own(_everywhere(views, axis_name)[order], axis_name)
     model = nnx.merge(graphdef, momentum.params, momentum.stats, copy=True)
-    features, embeddings = model(views, train=True)
-    if order is not None:
+    if shuffle_key is None or axis_name is None:
+        features, embeddings = model(views, train=True)
+    else:
+        order = jax.random.permutation(shuffle_key, lax.axis_size(axis_name) * len(views))
+        shuffled = _own(_everywhere(views, axis_name)[order], axis_name)
         back = jnp.argsort(order)
         features, embeddings = (
-            _own(_everywhere(rows, axis_name)[back], axis_name) for rows in (features, embeddings)
+            _own(_everywhere(rows, axis_name)[back], axis_name)
+            for rows in model(shuffled, train=True)
         )
     rows = jax.tree.map(lax.stop_gradient, Rows(features, embeddings, labels))
     return rows, nnx.state(model, nnx.BatchStat)
 
 
-def enqueue(queue: Queue, keys: Rows, step: Int[Array, ''], axis_name: str | None) -> Queue:
+def enqueue(queue: Queue, keys: Rows, step: int | Int[Array, ''], axis_name: str | None) -> Queue:
     """Writes the keys of all devices over the oldest rows.
 
     Where they begin follows from the step, `step q mod n`, so there is no pointer to save.

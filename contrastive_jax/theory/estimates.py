@@ -112,8 +112,8 @@ def estimate(
     n = len(unit)
     # How often each image occurs: once, then in each resample.
     draws = host_rng(Use.BOOTSTRAP, seed).integers(n, size=(num_bootstrap, n))
-    times = [np.ones(n), *(np.bincount(draw, minlength=n) for draw in draws)]
-    times = np.stack(times).astype(np.int32)
+    times = np.stack([np.ones(n), *(np.bincount(draw, minlength=n) for draw in draws)])
+    times = times.astype(np.int32)
     total, count = _band_totals(unit, labels, times, (pos_high, pos_low), block_size, progress)
     if not np.all(count[0]):
         kind = ('one class', 'difficult', 'easy')[int(np.argmin(count[0]))]

@@ -146,7 +146,8 @@ def adjacency(
     similarity = np.where(label[:, None] == label, model.alpha, model.beta)
     similarity[difficult_mask(model, structure)] = model.gamma
     np.fill_diagonal(similarity, 1.0)
-    if not noise:
+    # Only noise needs a key, and noise without one has been refused above.
+    if not noise or key is None:
         return similarity
     upper = np.triu(np.asarray(jax.random.normal(key, similarity.shape), np.float64))
     return similarity + noise * (upper + np.triu(upper, 1).T)

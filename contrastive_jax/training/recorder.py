@@ -28,7 +28,7 @@ class Recorder:
         self._pending: list[tuple[int, dict]] = []
         # The first step compiles; the clock starts when it is done.
         self._first: tuple[int, float] | None = None
-        self._last: tuple[int, float] | None = None
+        self._last = (0, 0.0)
 
     def add(self, step: int, metrics: dict, bar: tqdm) -> None:
         """Takes the metrics of a step; about once a second writes those that are there."""
@@ -67,8 +67,10 @@ class Recorder:
         if entries:
             self._last = (entries[-1][0], time.perf_counter())
         for (step, _), metrics in zip(entries, fetched, strict=True):
-            numbers = {name: float(value) for name, value in metrics.items()}
-            loss = numbers['loss']
+            numbers: dict[str, float | None] = {
+                name: float(value) for name, value in metrics.items()
+            }
+            loss = float(metrics['loss'])
             numbers['learning_rate'] = float(self._schedule(step - 1))
             numbers['pairs_per_second'] = self.pairs_per_second
             if self._log:

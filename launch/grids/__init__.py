@@ -5,9 +5,9 @@ config of the sweep. The first cell is the baseline. Similarity bands come from 
 they fit its number of classes; so do margin and temperature scale, unless the grid varies them.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-__all__ = ['PLAIN', 'ScoresOf']
+__all__ = ['PLAIN', 'Fields', 'ScoresOf']
 
 
 class ScoresOf(NamedTuple):
@@ -22,4 +22,7 @@ class ScoresOf(NamedTuple):
     by: str = 'score'
 
 
-PLAIN = {'arm': 'simclr'}
+# The fields of a cell by their paths.
+Fields = dict[str, Any]
+
+PLAIN: Fields = {'arm': 'simclr'}

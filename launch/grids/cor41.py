@@ -1,8 +1,8 @@
 """Beside Corollary 4.1: leaving out the most difficult images, or as many at random."""
 
-from . import PLAIN, ScoresOf
+from . import PLAIN, Fields, ScoresOf
 
-CELLS = {'full': PLAIN}
+CELLS: dict[str, Fields] = {'full': PLAIN}
 for _ratio in (0.05, 0.1, 0.2, 0.3, 0.5):
     for _method in ('difficulty', 'boundary'):
         CELLS[f'{_method} {_ratio}'] = PLAIN | {

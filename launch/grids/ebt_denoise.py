@@ -3,16 +3,16 @@
 For --config=configs/ebt_denoise.py, and its variants.
 """
 
-from . import PLAIN
+from . import PLAIN, Fields
 
-_S2 = {
+_S2: Fields = {
     'denoise.steps': 3,
     'denoise.least_steps': 2,
     'denoise.loss': 'last',
     'denoise.step_size_spread': 2.0,
 }
 
-_CELLS = {
+_CELLS: dict[str, Fields] = {
     'feed-forward': {'model.name': 'feedforward'},
     'diffusion': {'model.name': 'diffusion'},
     'energy, S1': {'model.name': 'energy', 'denoise.steps': 1, 'denoise.least_steps': 1},

@@ -4,11 +4,11 @@ Choose among the cells by validation accuracy, and never by the test accuracies 
     python -m contrastive_jax.report --select $(cat RUNS/search.txt) --out=search
 """
 
-from . import PLAIN
+from . import PLAIN, Fields
 
 _MARGINS, _FACTORS = (0.05, 0.1, 0.2, 0.3, 0.5), (0.5, 0.6, 0.7, 0.8, 0.9)
 
-CELLS = {'baseline': PLAIN}
+CELLS: dict[str, Fields] = {'baseline': PLAIN}
 for _factor in _FACTORS:
     CELLS[f'rho {_factor}'] = {'arm': 'temperature', 'pairs.temperature_scale': _factor}
 for _margin in _MARGINS:

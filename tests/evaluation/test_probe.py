@@ -15,7 +15,7 @@ def _split(seed, n):
 
 def test_the_accuracy_is_the_mean_over_the_classes_by_their_size():
     (train, test) = _split(0, 90), _split(1, 60)
-    found = probe(train, test, num_classes=4, config=small_config().probe)
+    found = probe(train, test, num_classes=4, options=small_config().probe)
     sizes = np.bincount(test[1], minlength=4)
     assert found.by_class[3] is None
     mean = np.average(found.by_class[:3], weights=sizes[:3])
@@ -25,7 +25,7 @@ def test_the_accuracy_is_the_mean_over_the_classes_by_their_size():
 
 def test_the_strength_is_the_one_that_held_out_samples_prefer():
     (features, labels), test = _split(0, 90), _split(1, 60)
-    found = probe((features, labels), test, num_classes=4, config=small_config().probe)
+    found = probe((features, labels), test, num_classes=4, options=small_config().probe)
     x, _ = linear.principal_axes(*linear.standardise(features, test[0]))
     rest, checked = ((np.asarray(x)[rows], labels[rows]) for rows in hold_out(labels, 0.1))
     hits = linear.try_strengths(rest, checked, num_classes=4).sum(axis=1)
@@ -45,5 +45,5 @@ def test_groups_are_thirds_by_the_images_trained_on():
 @pytest.mark.parametrize('draws', [1, 2])
 def test_a_single_draw_of_few_labels_has_no_deviation(draws):
     config = small_config(probe__draws=draws).probe
-    found = probe(_split(0, 90), _split(1, 60), num_classes=3, config=config)
+    found = probe(_split(0, 90), _split(1, 60), num_classes=3, options=config)
     assert (found.few_label_std is None) == (draws == 1)

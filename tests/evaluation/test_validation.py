@@ -52,7 +52,9 @@ def test_the_strength_of_a_half_is_chosen_by_the_other():
 def test_validation_is_that_of_probes_fitted_on_the_rest():
     (features, labels), test = _split(0, 300), _split(1, 60)
     options = small_config(probe__validation_share=0.3, probe__neighbours=5).probe
-    found = probe((features, labels), test, num_classes=3, config=options, validate=True).validation
+    found = probe(
+        (features, labels), test, num_classes=3, options=options, validate=True
+    ).validation
     kept, held_out = hold_out(labels, 0.3)
     standard = (features - features.mean(0)) / features.std(0)
     hits = np.stack(
@@ -76,7 +78,7 @@ def test_no_test_sample_has_a_say_in_validation():
     train = _split(0, 120)
     options = small_config().probe
     found = [
-        probe(train, (seed * features, labels), num_classes=3, config=options, validate=True)
+        probe(train, (seed * features, labels), num_classes=3, options=options, validate=True)
         for seed, (features, labels) in ((1.0, _split(1, 30)), (7.0, _split(2, 30)))
     ]
     assert found[0].validation == found[1].validation
@@ -88,7 +90,7 @@ def test_too_few_samples_for_a_draw_leave_that_accuracy_out():
     features = np.eye(4, dtype=np.float32)[labels]
     options = small_config(probe__validation_share=0.5, probe__labels_per_class=3).probe
     train = (features, labels)
-    found = probe(train, train, num_classes=3, config=options, validate=True)
+    found = probe(train, train, num_classes=3, options=options, validate=True)
     assert found.validation.few_label is None
     assert found.validation.linear == 1.0
-    assert probe(train, train, num_classes=3, config=options).validation is None
+    assert probe(train, train, num_classes=3, options=options).validation is None

@@ -1,0 +1,13 @@
+"""The annotations hold: mypy finds no error in the package and its launchers."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+_ROOT = Path(__file__).parents[1]
+
+
+def test_mypy_finds_no_error(tmp_path):
+    command = [sys.executable, '-m', 'mypy', f'--cache-dir={tmp_path}']
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
