@@ -306,7 +306,7 @@ class _Engine:
         starts = range(own.start, own.stop, size)
         ready = {s: None if self._store is None else self._store.read(stage, s) for s in starts}
         missing = [start for start, tile in ready.items() if tile is None]
-        trial = self._try(stage, step, missing, size, passes) if missing else None
+        trial = self._try(step, missing, own.stop, passes) if missing else None
         found: dict[str, np.ndarray] = {}
         done = sum(min(size, own.stop - s) for s in starts) - sum(
             min(size, own.stop - s) for s in missing
@@ -349,11 +349,11 @@ class _Engine:
             yield start, tile
 
     def _try(
-        self, stage: str, step: Callable, missing: list[int], size: int, passes: int
+        self, step: Callable, missing: list[int], stop: int, passes: int
     ) -> dict[str, np.ndarray] | None:
         """Says what the tiles will cost; returns the first one if it served to find out."""
-        start = missing[0]
-        block = next(self._rows.blocks(size, start, min(start + size, len(self._rows))))
+        start, size = missing[0], self._devices * self._layout.anchors
+        block = next(self._rows.blocks(size, start, min(start + size, stop)))
         index = np.arange(start, start + len(block), dtype=np.int32)
         seconds, tile = step.trial(block, index)
         seconds *= len(missing)
