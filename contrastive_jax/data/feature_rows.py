@@ -25,7 +25,7 @@ from contrastive_jax.errors import UserError
 __all__ = ['Rows', 'Survey', 'array_rows', 'open_rows', 'survey']
 
 # Bytes of a block while rows are surveyed.
-_BLOCK_BYTES = 2**25
+_BLOCK_BYTES = 2**24
 
 
 class _Part(NamedTuple):

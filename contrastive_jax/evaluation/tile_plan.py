@@ -19,7 +19,7 @@ _TILE_FLOPS = 1.5e11
 # So that the folder of tiles stays small.
 _MOST_TILES = 4000
 _LEAST_ANCHORS = 16
-_BLOCK_BYTES = 2**26
+_BLOCK_BYTES = 2**24
 # Copies of a block of cosines while it is reduced: keys, masks, masked copies.
 _COPIES = 5
 _TEN_MINUTES = 600.0
