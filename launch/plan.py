@@ -1,7 +1,7 @@
 """Plans the runs of a grid: every cell with every seed, each named by its config.
 
-The name of a run is a hash of the fields of its config, arm resolved, that differ from the default.
-So a new field renames no run. Runs with a name of an earlier version are recognised by the config
+The name of a run is a hash of the fields of its config, arm resolved, that differ from the default
+and have an effect on numbers. So a new field renames no run. Runs with a name of an earlier version are recognised by the config
 in their folder.
 """
 
@@ -19,7 +19,14 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from contrastive_jax.config import FIELDS, check_field, completed, flatten, resolve
+from contrastive_jax.config import (
+    FIELDS,
+    WITHOUT_EFFECT,
+    check_field,
+    completed,
+    flatten,
+    resolve,
+)
 from contrastive_jax.config.arms import ARMS, STRENGTHS
 from contrastive_jax.config.arms import FIELDS as PAIR_FIELDS
 from contrastive_jax.config.files import load_config
@@ -203,7 +210,8 @@ def _name(values: Mapping[str, Any]) -> str:
     changed = {
         path: value
         for path, value in values.items()
-        if path != 'arm' and (path not in FIELDS or value != FIELDS[path].default)
+        if path not in {'arm', *WITHOUT_EFFECT}
+        and (path not in FIELDS or value != FIELDS[path].default)
     }
     text = json.dumps(changed, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:_NAME_DIGITS]

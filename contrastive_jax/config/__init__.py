@@ -3,6 +3,7 @@
 from contrastive_jax.config.table import (
     FIELDS,
     PATHS,
+    WITHOUT_EFFECT,
     check_field,
     completed,
     default,
@@ -16,6 +17,7 @@ from contrastive_jax.config.table import (
 __all__ = [
     'FIELDS',
     'PATHS',
+    'WITHOUT_EFFECT',
     'check_field',
     'completed',
     'default',

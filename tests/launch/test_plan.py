@@ -63,6 +63,13 @@ def test_names_follow_every_field_and_nothing_else(tmp_path):
         assert not set(plain) & set(names(**change))
 
 
+def test_fields_that_change_no_number_rename_no_run(tmp_path):
+    fields = {'data__workers': 0, 'checkpoint_every': 7, 'checkpoint_minutes': 1.0}
+    runs, others = _plan('fig1', tmp_path), _plan('fig1', tmp_path, **fields)
+    assert [run.folder for run in runs] == [run.folder for run in others]
+    assert '--config.checkpoint_every=7' in others[0].commands[0]
+
+
 def test_a_new_field_renames_no_run(tmp_path, monkeypatch):
     before = [run.folder for run in _plan('fig1', tmp_path)]
     monkeypatch.setitem(base.FIELDS, 'probe.new', base.FIELDS['probe.draws'])
