@@ -82,7 +82,9 @@ def run(config: ConfigDict, workdir: Path) -> dict:
         distributed.by_writer(lambda: check_workdir(workdir, config))
         if (workdir / RESULT).exists():
             return _finished(workdir)
-        distributed.by_writer(lambda: claim_workdir(workdir, config, construction))
+        distributed.by_writer(
+            lambda: claim_workdir(workdir, config, construction, held_out=dataset.held_out)
+        )
         for line in advice(config, dataset, construction.split) if distributed.is_writer() else ():
             logging.warning('%s', line)
         return _train_and_probe(config, workdir, dataset, construction, began)

@@ -57,7 +57,7 @@ def load_folder(config) -> Dataset:
         broken += unreadable
     if broken:
         print(image_files.left_out(broken))
-    return Dataset(*splits, files.classes, splits[0], len(broken))
+    return Dataset(*splits, files.classes, splits[0], len(broken), files.held_out)
 
 
 def _split(

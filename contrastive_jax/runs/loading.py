@@ -18,7 +18,7 @@ from contrastive_jax.ebt.denoisers import DENOISERS
 from contrastive_jax.models import pixel_moments
 from contrastive_jax.runs.checkpoints import Checkpoints
 from contrastive_jax.training.setup import set_up
-from contrastive_jax.runs.workdir import CONFIG, TRAINING_SET, check_images
+from contrastive_jax.runs.workdir import CONFIG, check_images
 
 __all__ = ['TrainedRun', 'load_run']
 
@@ -65,8 +65,7 @@ def load_run(workdir: Path) -> TrainedRun:
         raise UserError(f'--workdir={workdir}: holds no checkpoint; train it first')
     dataset = sources.load(config.data)
     construction = construct(config, dataset.pretrain)
-    if (workdir / TRAINING_SET).is_file():
-        check_images(workdir, construction)
+    check_images(workdir, construction, held_out=dataset.held_out)
     images = construction.split.images
     setup = set_up(config, pixel_moments(in_memory(images)), len(images) // config.batch_size)
     checkpoints = Checkpoints(workdir, read_only=True)
