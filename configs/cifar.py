@@ -26,8 +26,7 @@ _CIFAR100 = {'data.name': 'cifar100', 'pairs.pos_high': 0.01}
 _SMALL = SMALL_RESNET | {'epochs': 8, 'loss.temperature': 0.2}
 # scripts/pretrain/cifar/simclr.yaml of vturrisi/solo-learn, where it differs.
 _SOLO_LEARN = {
-    'pairs.select': 'none',
-    'pairs.margin': 0.0,
+    'arm': 'simclr',
     'batch_size': 256,
     'loss.temperature': 0.2,
     'model.projector_dim': 256,
@@ -35,8 +34,7 @@ _SOLO_LEARN = {
 }
 # The CIFAR-10 command of google-research/simclr, where it differs.
 _SIMCLR = {
-    'pairs.select': 'none',
-    'pairs.margin': 0.0,
+    'arm': 'simclr',
     'augment.brightness': 0.4,
     'augment.contrast': 0.4,
     'augment.saturation': 0.4,

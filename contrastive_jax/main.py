@@ -68,7 +68,9 @@ def _train_and_probe(config: ConfigDict, workdir: Path) -> dict:
     task, dataset = task_of(config), sources.load(config.data)
     construction = construct(config, dataset.pretrain)
     check_data(config, task, dataset, construction)
-    distributed.by_writer(lambda: claim_workdir(workdir, config, construction))
+    distributed.by_writer(
+        lambda: claim_workdir(workdir, config, construction, held_out=dataset.held_out)
+    )
     distributed.by_writer(lambda: keep_image_facts(workdir, construction))
     for line in advice(config, dataset, construction.split) if distributed.is_writer() else ():
         logging.warning('%s', line)

@@ -1,7 +1,7 @@
 """Plans the runs of a grid: every cell with every seed, each named by its config.
 
-The name of a run is a hash of the fields of its config, arm resolved, that differ from the default.
-So a new field renames no run. Runs with a name of an earlier version are recognised by the config
+The name of a run is a hash of the fields of its config, arm resolved, that differ from the default
+and have an effect on numbers. So a new field renames no run. Runs with a name of an earlier version are recognised by the config
 in their folder.
 """
 
@@ -19,7 +19,16 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from contrastive_jax.config import FIELDS, check_field, completed, flatten, resolve
+from contrastive_jax.config import (
+    FIELDS,
+    WITHOUT_EFFECT,
+    check_field,
+    completed,
+    flatten,
+    resolve,
+)
+from contrastive_jax.config.arms import ARMS, STRENGTHS
+from contrastive_jax.config.arms import FIELDS as PAIR_FIELDS
 from contrastive_jax.config.files import load_config
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.files import read_json
@@ -114,10 +123,12 @@ def plan(
       config: config file, with `:variant` if wanted.
       seeds: each cell is run with each of these seeds.
       folder: folder of the workdirs.
-      extra: config fields that take precedence over those of the cells.
+      extra: config fields that take precedence over those of the cells. The strength of a
+        treatment sets only the cells whose arm has that treatment.
 
     Raises:
-      GridError: the config cannot be read, or lacks a field that is set.
+      GridError: the config cannot be read, or lacks a field that is set; `extra` changes the arm of
+        a cell.
     """
     base = _load(config)
     scored = {
@@ -133,10 +144,12 @@ def plan(
         folders: dict[str, Path] = {}
         by = {cell: sorted(s.by for s in scored if s.cell == cell) for cell in cells}
         for cell in sorted(cells, key=lambda cell: not by[cell]):
-            fields = {**cells[cell], **extra, 'seed': seed}
+            fields = {**cells[cell], **_of_cell(cells[cell], extra), 'seed': seed}
             wanted = {p: v for p, v in fields.items() if isinstance(v, ScoresOf)}
             sources = {p: str(_scores_folder(names[v.cell], v.by)) for p, v in wanted.items()}
-            names[cell] = name = _name(_values(base, fields | sources))
+            values = _values(base, fields | sources)
+            _check_arm(cell, fields, values, extra)
+            names[cell] = name = _name(values)
             own = folder / name
             folders[cell] = own if own.exists() else renamed.get(name, own)
             fields |= {
@@ -149,6 +162,27 @@ def plan(
             same = runs.get(run.folder)
             runs[run.folder] = run if same is None else same._replace(cells=(*same.cells, cell))
     return list(runs.values())
+
+
+def _of_cell(cell: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The extra fields without the strengths that the arm of a cell does not use."""
+    if 'arm' not in cell or 'arm' in extra:
+        return dict(extra)
+    unused = set(STRENGTHS) - ARMS[cell['arm']][1]
+    return {path: value for path, value in extra.items() if path not in unused}
+
+
+def _check_arm(
+    cell: str, fields: Mapping[str, Any], values: Mapping[str, Any], extra: Mapping[str, Any]
+) -> None:
+    """Refuses extra fields that would make a cell something else than its name says."""
+    arm = fields.get('arm')
+    if arm and values['arm'] != arm and 'arm' not in extra:
+        given = ', '.join(f'config.{path}={extra[path]!r}' for path in extra if path in PAIR_FIELDS)
+        raise GridError(
+            f'{given}: changes the arm of the cell {cell!r} from {arm} to '
+            f'{values["arm"] or "none that has a name"}; leave it out, or run --config alone'
+        )
 
 
 def _load(config: str) -> ConfigDict:
@@ -178,7 +212,8 @@ def _name(values: Mapping[str, Any]) -> str:
     changed = {
         path: value
         for path, value in values.items()
-        if path != 'arm' and (path not in FIELDS or value != FIELDS[path].default)
+        if path not in {'arm', *WITHOUT_EFFECT}
+        and (path not in FIELDS or value != FIELDS[path].default)
     }
     text = json.dumps(changed, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:_NAME_DIGITS]

@@ -14,6 +14,12 @@ beside those of sbatch: signal_delay_s=SECONDS, how long before the limit the jo
 (default: 90, or a third of a shorter limit), and max_num_timeout=N, the number of limits after
 which a run is given up (default: three in a row without a new checkpoint).
 
+After -- come config fields for all cells. They win over those of the cells; but a margin or a
+temperature scale sets only the cells whose arm has one:
+
+    python -m launch.sweep --grid=table4 --config=configs/digits.py --runs=runs/digits -- \
+        --config.pairs.margin=0.2
+
 The report of one grid or of all: python -m contrastive_jax.report $(cat RUNS/table4.txt)
 """
 

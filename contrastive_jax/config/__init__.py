@@ -7,6 +7,7 @@ from contrastive_jax.config.sections import Section, section_of
 from contrastive_jax.config.table import (
     FIELDS,
     PATHS,
+    WITHOUT_EFFECT,
     check_field,
     completed,
     default,
@@ -21,6 +22,7 @@ from contrastive_jax.config.table import (
 __all__ = [
     'FIELDS',
     'PATHS',
+    'WITHOUT_EFFECT',
     'Field',
     'Section',
     'check_field',

@@ -1,7 +1,9 @@
 """The arms of the paper: named settings of the four fields that say how pairs are treated.
 
 An arm says which pairs are selected and which treatments are on. How strong a treatment is stays
-with its own field. These are treatments of pairs in the loss; `config.removal` leaves out images.
+with its own field. An arm changes nothing else: `loss.name` and the difficult band (`pairs.pos_high`
+and `pairs.pos_low`) stay as the config has them. These are treatments of pairs in the loss;
+`config.removal` leaves out images.
 """
 
 from collections.abc import Collection, Mapping
@@ -9,7 +11,7 @@ from typing import Any
 
 from contrastive_jax.errors import UserError
 
-__all__ = ['ARMS', 'FIELDS', 'resolve']
+__all__ = ['ARMS', 'FIELDS', 'STRENGTHS', 'contradicting', 'resolve']
 
 _SELECT, _REMOVE = 'pairs.select', 'pairs.remove'
 _MARGIN, _SCALE = 'pairs.margin', 'pairs.temperature_scale'
@@ -29,6 +31,8 @@ _NEUTRAL = {_REMOVE: False, _MARGIN: 0.0, _SCALE: 1.0}
 _STRENGTH = {_REMOVE: True, _MARGIN: 0.1, _SCALE: 0.7}
 # What `resolve` reads and sets.
 FIELDS = ('arm', _SELECT, *_NEUTRAL)
+# The treatments that have a strength.
+STRENGTHS = (_MARGIN, _SCALE)
 
 
 def resolve(
@@ -36,9 +40,10 @@ def resolve(
 ) -> tuple[dict[str, Any], list[str]]:
     """Makes the arm and the four fields of a config say the same.
 
-    A named arm fills the fields. A field that is given on the command line wins over the arm, and
-    over fields of the config file that it leaves without effect. `arm` is then the name of what the
-    fields form, '' if that has no name: resolving again changes nothing.
+    A named arm fills the fields. A field that is given on the command line wins over the arm, also
+    over an arm given there, and switches off what it leaves without effect: a margin given beside
+    the arm `removal` switches removal off. `arm` is then the name of what the fields form, '' if
+    that has no name: resolving again changes nothing.
 
     Args:
       values: of all fields, by path, each allowed by itself.
@@ -49,29 +54,60 @@ def resolve(
       expect.
 
     Raises:
-      UserError: an arm and a field, or two fields, both given, contradict each other.
+      UserError: two fields, both given, of which one leaves the other without effect.
     """
     arm = values['arm']
     fields = {path: values[path] for path in (_SELECT, *_NEUTRAL)}
     own = {path: value for path, value in fields.items() if path in given}
-    fixed = set(own)
+    words = []
     if arm:
+        words = _overruled(arm, fields, given)
         fields = _fields(arm, values) | own
-        if 'arm' in given:
-            _check_arm(arm, own)
-            fixed = set(fields)
-        elif _SELECT not in own and _unselected(fields, own):
+        if _SELECT not in own and _unselected(fields, own):
             fields[_SELECT] = 'difficult'
-    dropped = _without_effect(fields, fixed)
+    dropped = _without_effect(fields, set(own))
     fields |= {path: _NEUTRAL[path] for path in dropped}
     name = _name(fields)
-    words = []
     if arm and name != arm:
-        words = [_change(arm, fields, own)]
+        words.append(_change(arm, fields, own))
     elif dropped:
         beside = _listed(fields, _applied(fields) or [_SELECT])
-        words = [f'{_listed(values, dropped)} is left out: it has no effect beside {beside}']
+        words.append(f'{_listed(values, dropped)}: switched off, without effect with {beside}')
     return {'arm': name, **fields}, words
+
+
+def contradicting(arm: str, fields: Mapping[str, Any]) -> list[str]:
+    """The fields that a config sets itself and that its arm sets otherwise.
+
+    The strength of a treatment that the arm does not apply is no contradiction: another arm of the
+    command line may use it.
+
+    Args:
+      arm: name of an arm.
+      fields: values by path; only those of `pairs` matter.
+    """
+    select, treatments = ARMS[arm]
+    wrong = [_SELECT] if fields.get(_SELECT, select) != select else []
+    wrong += [path for path in treatments if path in fields and fields[path] == _NEUTRAL[path]]
+    if fields.get(_REMOVE) and _REMOVE not in treatments:
+        wrong.append(_REMOVE)
+    return sorted(wrong)
+
+
+def _overruled(arm: str, fields: Mapping[str, Any], given: Collection[str]) -> list[str]:
+    """Names fields of a config file that its arm overrules; defaults may not have been set."""
+    if 'arm' in given:
+        return []
+    neutral = {_SELECT: 'none', **_NEUTRAL}
+    changed = {
+        path: value
+        for path, value in fields.items()
+        if value != neutral[path] and path not in given
+    }
+    wrong = contradicting(arm, changed)
+    if not wrong:
+        return []
+    return [f'config.arm={arm} of the config file overrules {_listed(fields, wrong)} beside it']
 
 
 def _fields(arm: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,28 +131,13 @@ def _applied(fields: Mapping[str, Any]) -> list[str]:
     return [path for path, neutral in _NEUTRAL.items() if fields.get(path, neutral) != neutral]
 
 
-def _check_arm(arm: str, own: Mapping[str, Any]) -> None:
-    """Raises UserError where a field given beside an arm takes away what the arm is named for."""
-    select, treatments = ARMS[arm]
-    against = [path for path in own if path in treatments and own[path] == _NEUTRAL[path]]
-    if own.get(_SELECT, select) != select and 'none' in (own[_SELECT], select):
-        against.append(_SELECT)
-    elif arm == 'simclr':
-        against = _applied(own)
-    if against:
-        raise UserError(
-            f'config.arm={arm!r}: contradicts {_listed(own, against)}; leave out one of them, or '
-            f'choose another arm of {", ".join(ARMS)}'
-        )
-
-
 def _unselected(fields: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
     """Whether a treatment is given that the pairs selected by the arm cannot have."""
     return bool(own.get(_REMOVE) or (fields[_SELECT] == 'none' and _applied(own)))
 
 
 def _without_effect(fields: Mapping[str, Any], fixed: Collection[str]) -> list[str]:
-    """The treatments that others leave without effect, and that may be left out for that."""
+    """The treatments that have no effect with the other fields, and that nobody gave."""
     applied = _applied(fields)
     if fields[_SELECT] == 'none':
         return [path for path in applied if path not in fixed] if _SELECT in fixed else []

@@ -10,6 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from contrastive_jax.config.arms import ARMS, contradicting
 from contrastive_jax.config.shipped import config_file
 from contrastive_jax.config.table import default
 
@@ -46,13 +47,21 @@ def config_of(
       shared: values of config fields that all variants share.
 
     Raises:
-      ValueError: there is no such variant; the message lists all of them.
+      ValueError: there is no such variant, and the message lists all of them; or the values set
+        an arm, and fields that the arm sets otherwise.
     """
     if variant not in variants:
         names = ', '.join(filter(None, variants)) + (', or none' if '' in variants else '')
         raise ValueError(f'configs/{Path(file).name}:{variant}: variants are {names}')
+    values = {**(shared or {}), **variants[variant]}
+    arm = values.get('arm')
+    if arm in ARMS and (wrong := contradicting(arm, values)):
+        raise ValueError(
+            f'configs/{Path(file).name}:{variant}: sets arm={arm!r}, which sets '
+            f'{", ".join(wrong)} otherwise; leave these out, or choose another arm'
+        )
     config = default()
-    config.update_from_flattened_dict({**(shared or {}), **variants[variant]})
+    config.update_from_flattened_dict(values)
     return config
 
 

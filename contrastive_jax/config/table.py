@@ -32,6 +32,7 @@ from contrastive_jax.errors import UserError
 __all__ = [
     'FIELDS',
     'PATHS',
+    'WITHOUT_EFFECT',
     'check_field',
     'completed',
     'default',
@@ -255,7 +256,7 @@ FIELDS: dict[str, Field] = _FIRST | _LAST
 # Fields that hold a path.
 PATHS = tuple(path for path, field in FIELDS.items() if field.rule is PATH)
 # A run goes on with other values of these: they change how it is run, and no number.
-_WITHOUT_EFFECT = {'data.workers'}
+WITHOUT_EFFECT = frozenset({'checkpoint_every', 'checkpoint_minutes', 'data.workers'})
 
 
 def register(section: Section) -> None:
@@ -356,7 +357,7 @@ def differences(old: Mapping, new: Mapping) -> list[str]:
     old, new = flatten(old), flatten(new)
     return [
         f'{path}: {_shown(old, path)} there, {_shown(new, path)} here'
-        for path in sorted((old.keys() | new.keys()) - _WITHOUT_EFFECT)
+        for path in sorted((old.keys() | new.keys()) - WITHOUT_EFFECT)
         if path not in old or path not in new or old[path] != new[path]
     ]
 

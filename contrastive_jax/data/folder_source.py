@@ -57,7 +57,7 @@ def load_folder(config) -> Dataset:
     broken += [error for _, unreadable in splits for error in unreadable]
     if broken:
         print(image_files.left_out(broken))
-    return Dataset(train, test, files.classes, train, len(broken))
+    return Dataset(train, test, files.classes, train, len(broken), files.held_out)
 
 
 def _split(

@@ -44,12 +44,14 @@ class Layout(NamedTuple):
       test: test files.
       classes: names, sorted.
       summary: one line with the numbers of files that are used, ignored and not used.
+      held_out: whether the test files were drawn from the training files.
     """
 
     train: Files
     test: Files
     classes: tuple[str, ...]
     summary: str
+    held_out: bool = False
 
 
 def find(root: Path, where: str) -> Layout:
@@ -162,6 +164,7 @@ def _hold_out(
         class_folders.some(files, test),
         tuple(map(printable, classes)),
         summary,
+        held_out=True,
     )
 
 

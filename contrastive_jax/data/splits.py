@@ -35,6 +35,7 @@ class Dataset(NamedTuple):
       classes: names of the classes.
       pretrain: images to pre-train on, in most data sets those of `train`.
       skipped: number of broken images that were left out.
+      held_out: whether `test` was drawn from the training images.
     """
 
     train: Split
@@ -42,3 +43,4 @@ class Dataset(NamedTuple):
     classes: tuple[str, ...]
     pretrain: Split
     skipped: int = 0
+    held_out: bool = False

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from contrastive_jax.config import completed, flatten
+from contrastive_jax.config import WITHOUT_EFFECT, completed, flatten
 from contrastive_jax.errors import UserError
 from contrastive_jax.reporting.style import one_line
 from contrastive_jax.runs.names import CONFIG, METRICS, RESULT
@@ -131,11 +131,13 @@ def read_run(folder: Path) -> Run:
     damaged = (config_problem or result_problem) and not unfinished
     # A run from before a field existed is grouped with the runs that have the default.
     config = completed(config) if config else {}
+    # Runs that differ in these alone are runs of one cell.
+    apart = {'seed', *WITHOUT_EFFECT}
     return Run(
         as_text(str(folder)),
         'damaged' if damaged else 'unfinished' if unfinished else 'finished',
         '; '.join(filter(None, (config_problem, result_problem, progress))),
-        {as_text(name): as_text(value) for name, value in config.items() if name != 'seed'},
+        {as_text(name): as_text(value) for name, value in config.items() if name not in apart},
         seed,
         result,
         curves,

@@ -14,7 +14,7 @@ from contrastive_jax.models.frozen import encoder_function
 from contrastive_jax.runs.images import image_facts
 from contrastive_jax.runs.training_set import check_images
 from contrastive_jax.runs.weights import ENCODER, checkpoint_weights, read_config, read_weights
-from contrastive_jax.runs.workdir import CONFIG, TRAINING_SET
+from contrastive_jax.runs.workdir import CONFIG
 
 __all__ = ['TrainedRun', 'load_run']
 
@@ -54,8 +54,7 @@ def load_run(workdir: Path) -> TrainedRun:
         raise UserError(f'--workdir={workdir}: holds no checkpoint; train it first')
     dataset = sources.load(config.data)
     construction = construct(config, dataset.pretrain)
-    if (workdir / TRAINING_SET).is_file():
-        check_images(workdir, construction)
+    check_images(workdir, construction, held_out=dataset.held_out)
     if portable.exists():
         weights = read_weights(portable)
         if weights.config.model != config.model:

@@ -1,5 +1,6 @@
 """The file `training_set.npz` of a workdir: which images the run trains on."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,65 +16,118 @@ from contrastive_jax.runtime.files import read_arrays, write_sealed_json, write_
 __all__ = ['check_images', 'claim_workdir']
 
 _CHOSEN = ('kept', 'mixed', 'partners')
+# The edition of the random streams of a run whose file was lost.
+_UNKNOWN = 0
 
 
-def claim_workdir(workdir: Path, config: ConfigDict, construction: Construction) -> None:
+def claim_workdir(
+    workdir: Path, config: ConfigDict, construction: Construction, *, held_out: bool = False
+) -> None:
     """Writes the config and the training set of a new run, or checks those of a resumed run.
 
     `training_set.npz` holds the indices kept, those mixed and their partners, and the edition of
     the random streams (`randomness.STREAMS`).
 
+    Args:
+      workdir: folder of the run.
+      config: the whole config.
+      construction: what the run trains on.
+      held_out: whether the test images were drawn from the training images.
+
     Raises:
-      UserError: the folder cannot be written; other images are left out or mixed than before.
+      UserError: the folder cannot be written; other images are left out, mixed or held out than
+        before.
     """
     path = workdir / TRAINING_SET
-    if (workdir / CONFIG).exists() and path.exists():
-        if check_images(workdir, construction) != STREAMS:
+    edition = STREAMS
+    if (workdir / CONFIG).exists():
+        edition = check_images(workdir, construction, held_out=held_out)
+        if edition != STREAMS:
             logging.warning(
                 '%s: was begun by a version that draws batches in another order; the steps from '
-                'here on are in the order of this version, so that neither version alone would '
-                'end with the same encoder',
+                'here on are in the order of this version, so the encoder will not be the one that '
+                'either version alone trains',
                 workdir,
             )
-        return
+        if path.exists():
+            return
     chosen = {name: getattr(construction, name) for name in _CHOSEN}
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         write_sealed_json(workdir / CONFIG, config.to_dict())
-        write_whole(path, lambda file: np.savez(file, streams=STREAMS, **chosen))
+        write_whole(path, lambda file: np.savez(file, streams=edition, **chosen))
     except OSError as error:
         raise UserError(f'--workdir={workdir}: cannot be written ({error.strerror})') from error
 
 
-def check_images(workdir: Path, construction: Construction) -> int:
+def check_images(workdir: Path, construction: Construction, *, held_out: bool = False) -> int:
     """Checks that a run still has the training images that it was started with.
 
+    Args:
+      workdir: folder of the run.
+      construction: what the run trains on, by this version.
+      held_out: whether the test images were drawn from the training images.
+
     Returns:
-      The edition of the random streams of the run; 1 if its file has no such number.
+      The edition of the random streams of the run: `_UNKNOWN` if no file has it.
 
     Raises:
-      UserError: other images are left out or mixed than before.
+      UserError: other images are left out or mixed than before; images that the run may have
+        trained on are held out for tests.
     """
-    try:
-        before = read_arrays(workdir / TRAINING_SET)
-    except UserError as error:
-        raise UserError(f'{error}; delete it, and it is made again') from error
-    before = before if isinstance(before, dict) else {}
-    streams = int(before.get('streams', 1))
+    before = _training_set(workdir)
+    streams = _edition(workdir, before)
+    if held_out and streams != STREAMS:
+        raise UserError(
+            f'--workdir={workdir}: was begun by {_version(streams)}, which may have held out other '
+            'images for tests: this version would test on images that the run trained on. Go on '
+            'with that version, or put the test images into test/ and train again in another folder'
+        )
+    if before is None:
+        return streams
     changed = [
         name
         for name in _CHOSEN
-        if not np.array_equal(np.asarray(before.get(name)), getattr(construction, name))
+        if not np.array_equal(before.get(name), getattr(construction, name))
     ]
     if not changed:
         return streams
     differ = f'was begun with other images ({", ".join(changed)} differ)'
     if streams != STREAMS and before.keys() >= set(_CHOSEN):
         raise UserError(
-            f'--workdir={workdir}: {differ}: the version that began it draws them otherwise; go on '
-            'with that version, or choose another folder'
+            f'--workdir={workdir}: {differ}: the version that began it draws them otherwise; go '
+            'on with that version, or choose another folder'
         )
     raise UserError(
         f'--workdir={workdir}: {differ}; has config.removal.scores been written anew? Choose '
         'another folder'
     )
+
+
+def _training_set(workdir: Path) -> dict[str, np.ndarray] | None:
+    """The arrays of `training_set.npz`; None without that file."""
+    path = workdir / TRAINING_SET
+    if not path.exists():
+        return None
+    try:
+        before = read_arrays(path)
+    except UserError as error:
+        raise UserError(
+            f'{error}; restore it from a copy. Without a copy, delete it, and it is made again, but '
+            'the version that began the run is then unknown: a run whose test images were drawn '
+            'from its training images is refused'
+        ) from error
+    return before if isinstance(before, dict) else {}
+
+
+def _edition(workdir: Path, before: Mapping[str, np.ndarray] | None) -> int:
+    """The edition of the random streams of a run, by its `training_set.npz`."""
+    if before is not None:
+        return int(before.get('streams', 1))
+    # A run that was stopped before it wrote the file has no checkpoint either.
+    steps = (path for path in (workdir / 'checkpoints').glob('*') if path.name.isdigit())
+    return _UNKNOWN if any(steps) else STREAMS
+
+
+def _version(streams: int) -> str:
+    return 'an unknown version' if streams == _UNKNOWN else f'a version of edition {streams}'

@@ -14,6 +14,7 @@ from ml_collections import config_flags
 from contrastive_jax import config as base
 from contrastive_jax import main
 from contrastive_jax.config.arms import ARMS
+from contrastive_jax.config.files import config_of
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime import cli
 from contrastive_jax.tasks.objective import make_objective
@@ -107,6 +108,13 @@ SINGLE = [
     ({'arm': 'simclr', SELECT: 'none'}, 'simclr', TRAINED['simclr'], False),
     ({'arm': 'margin', SELECT: 'all'}, 'margin_all', TRAINED['margin_all'], True),
     ({'arm': '', SELECT: 'difficult'}, 'combined', TRAINED['combined'], False),
+    ({'arm': 'simclr', MARGIN: 0.2}, 'margin', ('difficult', False, 0.2, 1.0), True),
+    ({'arm': 'simclr', SELECT: 'all'}, '', ('all', False, 0.0, 1.0), True),
+    ({'arm': 'removal', MARGIN: 0.2}, 'margin', ('difficult', False, 0.2, 1.0), True),
+    ({'arm': 'margin', MARGIN: 0.0}, '', ('difficult', False, 0.0, 1.0), True),
+    ({'arm': 'margin', SELECT: 'none'}, 'simclr', TRAINED['simclr'], True),
+    ({'arm': 'margin_all', REMOVE: True}, 'removal', TRAINED['removal'], True),
+    ({'arm': 'combined', MARGIN: 0.0}, 'temperature', TRAINED['temperature'], True),
 ]
 
 
@@ -131,12 +139,9 @@ def test_the_word_names_arm_field_and_outcome():
 @pytest.mark.parametrize(
     ('fields', 'words'),
     [
-        ({'arm': 'margin', SELECT: 'none'}, r"arm='margin': contradicts config\.pairs\.select"),
-        ({'arm': 'margin', MARGIN: 0.0}, r"arm='margin': contradicts config\.pairs\.margin=0\.0"),
-        ({'arm': 'simclr', MARGIN: 0.2}, r"arm='simclr': contradicts config\.pairs\.margin=0\.2"),
-        ({'arm': 'simclr', SELECT: 'all'}, r"arm='simclr': contradicts config\.pairs\.select"),
-        ({'arm': 'removal', MARGIN: 0.2}, r'pairs\.remove=True: a removed pair has no config'),
-        ({'arm': 'margin_all', REMOVE: True}, r'pairs\.remove=True: a removed pair has no config'),
+        ({'arm': 'simclr', SELECT: 'none', MARGIN: 0.2}, r'nothing is selected'),
+        ({'arm': 'margin', REMOVE: True, MARGIN: 0.2}, r'a removed pair has no config'),
+        ({'arm': 'removal', SELECT: 'all'}, r'no negative would be left'),
         ({REMOVE: True, MARGIN: 0.2}, r'leave out one of them, or name one arm'),
         ({SELECT: 'none', MARGIN: 0.2}, r'nothing is selected.*name an arm instead'),
         ({SELECT: 'all', REMOVE: True}, r'no negative would be left; choose config\.arm=removal'),
@@ -173,8 +178,46 @@ def test_a_margin_in_a_config_of_removed_pairs_does_nothing():
     resolved, words = base.resolve(config)
     assert (resolved.arm, trained(resolved)) == ('removal', TRAINED['removal'])
     assert words == [
-        'config.pairs.margin=0.3 is left out: it has no effect beside config.pairs.remove=True'
+        'config.pairs.margin=0.3: switched off, without effect with config.pairs.remove=True'
     ]
+
+
+@pytest.mark.parametrize('variant', ['solo_learn', 'simclr'])
+def test_variants_of_plain_simclr_train_plain_simclr(variant):
+    config, words = given(f'configs/cifar.py:{variant}')
+    assert (config.arm, trained(config), words) == ('simclr', TRAINED['simclr'], [])
+
+
+@pytest.mark.parametrize(
+    'values',
+    [
+        {SELECT: 'none'},
+        {SELECT: 'all'},
+        {MARGIN: 0.0},
+        {REMOVE: True},
+        {SELECT: 'none', MARGIN: 0.0},
+    ],
+)
+def test_a_config_file_that_contradicts_its_arm_is_refused(values):
+    with pytest.raises(ValueError, match=r"mine\.py:a: sets arm='margin', which sets pairs\.\w+"):
+        config_of('mine.py', 'a', {'a': values}, {'arm': 'margin'})
+
+
+def test_strengths_of_other_arms_are_no_contradiction():
+    config = config_of('mine.py', '', {'': {'arm': 'margin', MARGIN: 0.2, SCALE: 0.5}})
+    assert trained(base.resolve(config)[0]) == ('difficult', False, 0.2, 1.0)
+
+
+def test_an_arm_of_any_file_says_which_fields_it_overrules():
+    config = base.default()
+    config.arm = 'margin'
+    config.pairs.select = 'all'
+    _, words = base.resolve(config)
+    assert words == [
+        "config.arm=margin of the config file overrules config.pairs.select='all' beside it"
+    ]
+    assert base.resolve(config, ['arm'])[1] == []
+    assert base.resolve(base.resolve(config)[0])[1] == []
 
 
 def test_strengths_are_those_of_the_config_or_the_usual_ones():

@@ -230,10 +230,13 @@ def test_a_missing_field_is_named():
         base.validate(config)
 
 
-def test_a_run_may_go_on_with_other_workers():
-    """They change no batch, and a run that they break has to go on without them."""
+@pytest.mark.parametrize(
+    'fields', [{'data.workers': 0}, {'checkpoint_every': 7}, {'checkpoint_minutes': 1.0}]
+)
+def test_a_run_may_go_on_with_other_fields_that_change_no_number(fields):
+    """A run that workers break, or that is killed before it saves, has to go on with others."""
     one, other = base.default(), base.default()
-    other.data.workers = 0
+    other.update_from_flattened_dict(fields)
     assert one.to_dict() != other.to_dict()
     assert base.differences(one.to_dict(), other.to_dict()) == []
 

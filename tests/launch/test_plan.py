@@ -63,6 +63,13 @@ def test_names_follow_every_field_and_nothing_else(tmp_path):
         assert not set(plain) & set(names(**change))
 
 
+def test_fields_that_change_no_number_rename_no_run(tmp_path):
+    fields = {'data__workers': 0, 'checkpoint_every': 7, 'checkpoint_minutes': 1.0}
+    runs, others = _plan('fig1', tmp_path), _plan('fig1', tmp_path, **fields)
+    assert [run.folder for run in runs] == [run.folder for run in others]
+    assert '--config.checkpoint_every=7' in others[0].commands[0]
+
+
 def test_a_new_field_renames_no_run(tmp_path, monkeypatch):
     before = [run.folder for run in _plan('fig1', tmp_path)]
     monkeypatch.setitem(base.FIELDS, 'probe.new', base.FIELDS['probe.draws'])
@@ -76,11 +83,48 @@ def test_a_run_has_one_name_however_its_arm_is_written(tmp_path):
     assert run.cells == ('named', 'single')
 
 
-def test_fields_that_contradict_an_arm_end_the_plan(tmp_path):
-    with pytest.raises(
-        GridError, match=r"config\.arm='removal': contradicts config\.pairs\.select"
-    ):
-        _plan('table4', tmp_path, pairs__select='none')
+@pytest.mark.parametrize(
+    ('fields', 'cell'),
+    [
+        ({'pairs__select': 'none'}, 'removal'),
+        ({'pairs__remove': True}, 'baseline'),
+        ({'pairs__margin': 0.0}, 'margin'),
+    ],
+)
+def test_fields_that_contradict_an_arm_end_the_plan(fields, cell, tmp_path):
+    with pytest.raises(GridError, match=rf"pairs\.\w+=.*changes the arm of the cell '{cell}'"):
+        _plan('table4', tmp_path, **fields)
+
+
+def _margin_and_scale(run):
+    """The strengths that `main` will train a run with."""
+    flags = dict(override(flag) for flag in run.commands[0] if flag.startswith('--config.'))
+    config, _ = base.resolve(_with(flags), flags)
+    return config.arm, config.pairs.margin, config.pairs.temperature_scale
+
+
+@pytest.mark.parametrize(
+    ('grid', 'expected'),
+    [
+        ('table2', [('simclr', 0, 1), ('margin_all', 0.2, 1), ('margin', 0.2, 1)]),
+        ('table3', [('simclr', 0, 1), ('temperature_all', 0, 0.5), ('temperature', 0, 0.5)]),
+        (
+            'table4',
+            [
+                ('simclr', 0, 1),
+                ('removal', 0, 1),
+                ('margin', 0.2, 1),
+                ('temperature', 0, 0.5),
+                ('combined', 0.2, 0.5),
+            ],
+        ),
+    ],
+)
+def test_strengths_after_the_dashes_set_the_cells_that_have_them(grid, expected, tmp_path):
+    runs = _plan(grid, tmp_path, pairs__margin=0.2, pairs__temperature_scale=0.5)
+    assert [_margin_and_scale(run) for run in runs] == expected
+    # The baseline is the run that it is without them.
+    assert runs[0] == _plan(grid, tmp_path)[0]
 
 
 def _as_the_first_edition_left_it(run):

@@ -16,6 +16,12 @@ def test_seeds_do_not_split_cells_and_fields_do(runs):
     assert [[run.seed for run in cell.runs] for cell in cells] == [[0, 1, 2]] * 2
 
 
+def test_fields_that_change_no_number_do_not_split_cells(tmp_path):
+    write_run(tmp_path / 'a', 0, checkpoint_every=7)
+    write_run(tmp_path / 'b', 1, checkpoint_minutes=1.0, data__workers=2)
+    assert len(cells_of(tmp_path)) == 1
+
+
 @pytest.mark.parametrize(
     ('paths', 'cells'),
     [

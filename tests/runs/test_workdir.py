@@ -2,11 +2,17 @@ import errno
 import json
 import os
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from contrastive_jax import main
+from contrastive_jax.data import sources
+from contrastive_jax.data.constructions import construct
 from contrastive_jax.errors import UserError
+from contrastive_jax.randomness import STREAMS
+from contrastive_jax.runs.loading import load_run
+from contrastive_jax.runs.training_set import check_images, claim_workdir
 from contrastive_jax.runs.workdir import RESULT, check_outside_data, locked
 from contrastive_jax.runtime.files import printable, read_text, write_sealed_json
 from tests.helpers import small_config
@@ -56,6 +62,44 @@ def test_other_places_are_free(data, tmp_path):
     for place in (tmp_path / 'run', tmp_path / 'data2', tmp_path):
         check_outside_data(place, '--workdir', config.data)
     check_outside_data(tmp_path / 'run', '--workdir', small_config().data)
+
+
+def _begun(data, workdir, *, streams):
+    """A run whose test images were drawn from its training images, and how to read it."""
+    config = small_config(data__name='folder', data__data_dir=str(data), batch_size=4)
+    built = construct(config, sources.load(config.data).pretrain)
+    claim_workdir(workdir, config, built, held_out=True)
+    (workdir / 'checkpoints' / '1').mkdir(parents=True)
+    path = workdir / 'training_set.npz'
+    path.unlink()
+    chosen = {name: getattr(built, name) for name in ('kept', 'mixed', 'partners')}
+    if streams is not None:
+        np.savez(path, **chosen, **({'streams': streams} if streams else {}))
+    return config
+
+
+@pytest.mark.parametrize('read', [main.run, lambda _, workdir: load_run(workdir)])
+@pytest.mark.parametrize('streams', [1, 0, None], ids=['edition 1', 'no edition', 'no file'])
+def test_a_run_of_other_held_out_images_is_refused(data, tmp_path, read, streams):
+    config = _begun(data, tmp_path / 'run', streams=streams)
+    with pytest.raises(UserError, match='test on images that the run trained on'):
+        read(config, tmp_path / 'run')
+
+
+@pytest.mark.filterwarnings('ignore')  # Of Orbax and its event loop.
+def test_a_run_of_an_unknown_version_goes_on_where_its_test_images_are_the_same(tmp_path, caplog):
+    workdir, config = tmp_path / 'run', small_config()
+    built = construct(config, sources.load(config.data).pretrain)
+    claim_workdir(workdir, config, built)
+    (workdir / 'training_set.npz').unlink()
+    # Without a checkpoint nothing of the run was drawn yet.
+    claim_workdir(workdir, config, built)
+    assert check_images(workdir, built) == STREAMS
+    (workdir / 'training_set.npz').unlink()
+    (workdir / 'checkpoints' / '1').mkdir(parents=True)
+    claim_workdir(workdir, config, built)
+    assert check_images(workdir, built) == 0
+    assert 'begun by a version' in caplog.messages[-1]
 
 
 def test_a_finished_run_is_not_to_be_deleted(tmp_path, capsys):
