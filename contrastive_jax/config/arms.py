@@ -1,9 +1,9 @@
 """The arms of the paper: named settings of the four fields that say how pairs are treated.
 
 An arm says which pairs are selected and which treatments are on. How strong a treatment is stays
-with its own field. An arm changes nothing else: `loss.name` and the difficult band (`pairs.pos_high`
-and `pairs.pos_low`) stay as the config has them. These are treatments of pairs in the loss;
-`config.removal` leaves out images.
+with its own field. An arm changes nothing else: `loss.name` and the difficult band
+(`pairs.pos_high` and `pairs.pos_low`) stay as the config has them. These are treatments of pairs in
+the loss; `config.removal` leaves out images.
 """
 
 from collections.abc import Collection, Mapping

@@ -113,8 +113,8 @@ def _training_set(workdir: Path) -> dict[str, np.ndarray] | None:
         before = read_arrays(path)
     except UserError as error:
         raise UserError(
-            f'{error}; restore it from a copy. Without a copy, delete it, and it is made again, but '
-            'the version that began the run is then unknown: a run whose test images were drawn '
+            f'{error}; restore it from a copy. Without a copy, delete it, and it is made again. '
+            'Then the version that began the run is unknown, and a run whose test images were drawn '
             'from its training images is refused'
         ) from error
     return before if isinstance(before, dict) else {}
