@@ -71,8 +71,8 @@ def _train_and_probe(config: ConfigDict, workdir: Path) -> dict:
         logging.warning('%s', line)
     for line in task.announcement:
         print(line)
-    with preemption.noting() as told_to_stop:
-        pretrained = pretrain(config, construction.split, workdir, told_to_stop)
+    with preemption.noting() as should_stop:
+        pretrained = pretrain(config, construction.split, workdir, should_stop)
     accuracies = probe_all(config, dataset, pretrained)
     result = make_result(config, task, dataset, construction, pretrained, accuracies, began)
     distributed.by_writer(lambda: write_sealed_json(workdir / RESULT, result))

@@ -43,7 +43,9 @@ def run(path: str, out: Path | None, labels_per_class: int, *, overwrite: bool =
             f'--features={path}, train_features: holds one row; a linear probe is fitted on some '
             'and its penalty chosen on others, so give at least two'
         )
-    assert train.labels is not None and test.labels is not None  # `read_splits` asks for both
+    # `read_splits` refuses a file without labels.
+    assert train.labels is not None
+    assert test.labels is not None
     options = default().probe
     options.labels_per_class = labels_per_class
     check_labels_per_class(train.labels, labels_per_class, '--labels_per_class')
