@@ -29,8 +29,8 @@ def map_over_devices(step: Callable) -> Callable:
         out_axes=None,
         donate_argnums=0,
     )
-    # `pmap` accepts no compiler options. With several processes, `jit` cannot replace it, because it
-    # does not accept the arrays of one process.
+    # `pmap` accepts no compiler options. `jit` accepts them, but with several processes it does
+    # not accept the arrays of one process.
     options = step_options() if jax.process_count() == 1 else {}
     return jax.jit(mapped, donate_argnums=0, compiler_options=options) if options else mapped
 
