@@ -26,29 +26,34 @@ from contrastive_jax.training.advice import advice
 from contrastive_jax.training.loop import pretrain
 from contrastive_jax.training.task import task_of
 
-config_flags.DEFINE_config_file('config', None, 'Config file, with :variant if wanted.')
+config_flags.DEFINE_config_file('config', None, 'Config file; add :NAME for a variant.')
 _WORKDIR = flags.DEFINE_string(
-    'workdir', None, 'Folder that the run writes to, and resumes from.', required=True
+    'workdir', None, 'Folder that the run writes to and resumes from.', required=True
 )
 _DISTRIBUTED = flags.DEFINE_bool(
-    'distributed', None, 'Join other processes; by itself under srun and on Cloud TPU.'
+    'distributed', None, 'Join other processes; the default is to join under srun and on Cloud TPU.'
 )
-_COORDINATOR = flags.DEFINE_string('coordinator_address', None, 'HOST:PORT of process 0.')
-_PROCESSES = flags.DEFINE_integer('num_processes', None, 'How many processes there are.')
+_COORDINATOR = flags.DEFINE_string('coordinator_address', None, 'Address HOST:PORT of process 0.')
+_PROCESSES = flags.DEFINE_integer('num_processes', None, 'Number of processes.')
 _PROCESS = flags.DEFINE_integer('process_id', None, 'Number of this process, from 0.')
 _DETERMINISTIC = flags.DEFINE_bool(
-    'deterministic', False, 'On GPUs: the same bits every time, with slower programs.'
+    'deterministic', False, 'Get the same bits in every run on GPUs, with slower programs.'
 )
 flags.mark_flag_as_required('config')
 
 
 def run(config: ConfigDict, workdir: Path) -> dict:
-    """Runs the whole job and returns what `result.json` holds.
+    """Trains and probes, writes the workdir, and returns the content of `result.json`.
 
-    A finished workdir is left as it is, an unfinished one of the same config is resumed.
+    It leaves a finished workdir as it is, and resumes an unfinished one of the same config.
+
+    Args:
+      config: the whole config.
+      workdir: folder that the run writes to.
 
     Raises:
-      UserError: anything wrong with config, data or workdir; before compilation, nothing written.
+      UserError: the config, the data or the workdir is wrong, which is found before anything is
+        compiled or written; or a loss or gradient is not finite.
     """
     validate(config)
     config, lines = resolve(config)
@@ -64,7 +69,7 @@ def run(config: ConfigDict, workdir: Path) -> dict:
 
 
 def _train_and_probe(config: ConfigDict, workdir: Path) -> dict:
-    began = time.perf_counter()
+    start_time = time.perf_counter()
     task, dataset = task_of(config), sources.load(config.data)
     construction = construct(config, dataset.pretrain)
     check_data(config, task, dataset, construction)
@@ -76,10 +81,10 @@ def _train_and_probe(config: ConfigDict, workdir: Path) -> dict:
         logging.warning('%s', line)
     for line in task.announcement:
         print(line)
-    with preemption.noting() as told_to_stop:
-        pretrained = pretrain(config, construction.split, workdir, told_to_stop)
+    with preemption.noting() as should_stop:
+        pretrained = pretrain(config, construction.split, workdir, should_stop)
     accuracies = probe_all(config, dataset, pretrained)
-    result = make_result(config, task, dataset, construction, pretrained, accuracies, began)
+    result = make_result(config, task, dataset, construction, pretrained, accuracies, start_time)
     final = pretrained.final
     distributed.by_writer(
         lambda: save_encoder(workdir, config, final.params, final.stats, int(final.step))
@@ -90,15 +95,15 @@ def _train_and_probe(config: ConfigDict, workdir: Path) -> dict:
 
 
 def _main() -> None:
-    place = distributed.ProcessInfo(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    process = distributed.ProcessInfo(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     if _DETERMINISTIC.value:
         compilation.make_deterministic()
-    distributed.start(_DISTRIBUTED.value, place)
+    distributed.start(_DISTRIBUTED.value, process)
     if jax.process_count() > 1:
         preemption.pass_interrupt_on()
     with distributed.one_voice(), distributed.or_leave(), compilation.refusals():
-        config, words = cli.config_of_flags()
-        for line in words:
+        config, notes = cli.config_of_flags()
+        for line in notes:
             print(line)
         run(config, Path(_WORKDIR.value))
 

@@ -43,7 +43,7 @@ def run(path: str, out: Path | None, labels_per_class: int, *, overwrite: bool =
             f'--features={path}, train_features: holds one row; a linear probe is fitted on some '
             'and its penalty chosen on others, so give at least two'
         )
-    # `read_splits` asks for both.
+    # `read_splits` refuses a file without labels.
     assert train.labels is not None
     assert test.labels is not None
     options = default().probe

@@ -1,8 +1,9 @@
-"""Looks again at the difficult pairs of a run with an Energy-Based Transformer: System 2.
+"""Judges the difficult pairs of a run again with an Energy-Based Transformer (System 2).
 
 python -m contrastive_jax.verify --workdir=runs/digits
 
-Trains a verifier on the tokens of the frozen encoder, without labels, and says what it adds.
+It trains a verifier on the tokens of the frozen encoder, without labels, and reports how much the
+verifier adds to the cosine.
 """
 
 from pathlib import Path
@@ -23,8 +24,8 @@ def _print(summary: dict, out: Path) -> None:
                 continue
             print(f'\n{split} images, same {kind}: {"AUC":>13} {"gain, 95 %":>24} {"AP":>8}')
             for name, row in table.items():
-                ends = row['gain_interval']
-                interval = '{:+.3f}, {:+.3f}'.format(*ends) if ends else 'none'
+                limits = row['gain_interval']
+                interval = '{:+.3f}, {:+.3f}'.format(*limits) if limits else 'none'
                 gain = f'{row["gain"]:+.3f} [{interval}]'
                 print(f'{name:32} {row["auc"]:7.3f} {gain:>25} {row["ap"]:8.3f}')
     print(f'\n{"cost of a pair":24} {"FLOPs":>10} {"time / cosine":>14}')
@@ -35,7 +36,7 @@ def _print(summary: dict, out: Path) -> None:
 
 
 def main(values: flags.FlagValues) -> None:
-    """Runs with what the command line says."""
+    """Runs with the flags of the command line."""
     workdir = Path(values.workdir)
     out = Path(values.out) if values.out else workdir / 'verify'
     summary = run(
@@ -52,17 +53,20 @@ def main(values: flags.FlagValues) -> None:
 
 if __name__ == '__main__':
     flags.DEFINE_string('workdir', None, 'Trained run.')
-    flags.DEFINE_string('out', None, 'Folder to write to; WORKDIR/verify by default.')
+    flags.DEFINE_string('out', None, 'Folder to write to; the default is WORKDIR/verify.')
     flags.DEFINE_bool('overwrite', False, 'Replace the files of an earlier call.')
     flags.DEFINE_bool(
-        'all', False, 'Also take the images that the run left out; marks those trained on.'
+        'all',
+        False,
+        'Also use the images that the run left out, and mark those that it trained on.',
     )
-    flags.DEFINE_integer('steps', 1000, 'Of training, of each verifier.', lower_bound=1)
-    flags.DEFINE_integer('seed', 0, 'Of all draws.', lower_bound=0)
+    flags.DEFINE_integer('steps', 1000, 'Number of training steps of each verifier.', lower_bound=1)
+    flags.DEFINE_integer('seed', 0, 'Seed of all random draws.', lower_bound=0)
     flags.DEFINE_integer(
         'neighbours',
         0,
-        'A positive is one of so many nearest images, if that is mutual; 0: the anchor itself.',
+        'Number of nearest images from which a positive is drawn, if they are mutual neighbours; '
+        '0 takes another augmentation of the anchor.',
         lower_bound=0,
     )
     flags.mark_flag_as_required('workdir')

@@ -9,7 +9,7 @@ Axes: b images a step, n images in all.
 import functools
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -96,7 +96,7 @@ def padded_batches(
 
 def prefetch(
     items: Iterable[Item], to_devices: Callable[[Item], Item], depth: int = 2
-) -> Iterator[Item]:
+) -> Generator[Item, None, None]:
     """Prepares items ahead in a thread, so that the device does not wait for the host.
 
     Close the iterator unless it is read to its end: a thread that moves items to a device while

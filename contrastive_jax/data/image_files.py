@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageOps
 
 from contrastive_jax.data.class_folders import Files, some
 from contrastive_jax.data.file_tree import formats
@@ -59,15 +59,15 @@ class BrokenImage(UserError):
         )
 
 
-def _opened(path: Path, max_pixels: int) -> ImageFile.ImageFile:
+def _opened(path: Path, max_pixels: int) -> Image.Image:
     # Pillow refuses files above twice this number, and files embedded in others too.
     Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)
     return Image.open(path, formats=formats())
 
 
-def _is_deep(image: ImageFile.ImageFile) -> bool:
+def _is_deep(image: Image.Image) -> bool:
     """Whether the file has 16 bits or more a channel; of colours, Pillow keeps the upper 8 bits."""
-    return image.mode in _DEEP or any(';16' in str(tile[3]) for tile in image.tile)
+    return image.mode in _DEEP or any(';16' in str(tile[3]) for tile in getattr(image, 'tile', ()))
 
 
 def _decoded(path: Path, max_pixels: int) -> Image.Image:

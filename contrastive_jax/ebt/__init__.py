@@ -1,4 +1,7 @@
-"""System 2, a tenant: energy-based transformers as denoisers and as verifiers of pairs."""
+"""System 2: energy-based transformers as denoisers and as verifiers of pairs.
 
-# First, for it imports `ebt.section`, which needs its rules.
+No other room needs this folder.
+"""
+
+# This import must be first: `config` imports `ebt.section`, which needs the rules of `config`.
 import contrastive_jax.config  # noqa: F401

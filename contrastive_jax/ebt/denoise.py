@@ -1,37 +1,50 @@
-"""The task of a denoiser: noise on the images of a batch, and what the network made of it.
+"""The task of a denoiser: it restores images to which noise was added.
 
 Axes: b images of this device, h w pixels, c channels.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import optax
+from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float, Key
+from ml_collections import ConfigDict
 
 from contrastive_jax.data.batches import Batch
 from contrastive_jax.data.sources import Dataset
-from contrastive_jax.ebt.denoisers import Diffusion, EnergyDenoiser, FeedForward, make_denoiser
+from contrastive_jax.ebt.denoisers import (
+    Denoiser,
+    Diffusion,
+    EnergyDenoiser,
+    FeedForward,
+    make_denoiser,
+)
 from contrastive_jax.ebt.noise import signal_and_noise, to_signed
 from contrastive_jax.ebt.quality import denoising_quality
 from contrastive_jax.ebt.thinking import think, thinking_loss
 from contrastive_jax.errors import UserError
 from contrastive_jax.randomness import KeyTag
 from contrastive_jax.runtime import progress
-from contrastive_jax.training.task import Outcome, StepContext, Task
+from contrastive_jax.training.step import TrainState
+from contrastive_jax.training.task import Metrics, Outcome, StepContext, Task
 
 __all__ = ['denoise_loss', 'make_task']
 
-# What the key of an image is folded with.
+# Draws random numbers for each image, for one use, with a function of the image's key.
+Draw = Callable[[int, Callable[[Array], Array]], Array]
+
+# Fold-in tags of an image's key, one for each use.
 _NOISE, _LEVEL, _GUESS, _SIZE, _LANGEVIN = range(5)
-# Steps of thinking up to which what they need is kept for the backward pass.
+# With more steps of thinking than this, the backward pass computes each step again.
 _KEPT_STEPS = 3
 
 
-def make_task(config) -> Task:
-    """The task of the denoiser that `config.model.name` names.
+def make_task(config: ConfigDict) -> Task:
+    """The task of training the denoiser that `config.model.name` names.
 
     Args:
       config: the whole config.
@@ -46,18 +59,21 @@ def make_task(config) -> Task:
     )
 
 
-def denoise_loss(model, extra, batch: Batch, context: StepContext, *, options) -> Outcome:
-    """Loss of a denoiser on one batch.
+def denoise_loss(
+    model: Denoiser, extra: None, batch: Batch, context: StepContext, *, options: ConfigDict
+) -> Outcome:
+    """Computes the loss of a denoiser on one batch.
 
-    An energy is descended from the noisy image, or, conditioned, from noise, and trained by
-    `thinking_loss`; a feed-forward network by the same distance. Diffusion is trained by the
-    squared error of the noise, at all levels up to three times the others': those it is tested on.
+    Thinking descends an energy from the noisy image, or from noise if the energy is conditioned;
+    `thinking_loss` trains the energy. A feed-forward network has the loss of a single step of
+    thinking. Diffusion is trained by the squared error of the noise. Its levels go up to three
+    times the level of the others, because it is tested on all of them.
 
     Args:
-      model: a denoiser.
-      extra: None.
-      batch: images uint8 `[b, h, w, c]`.
-      context: of the step.
+      model: denoiser.
+      extra: extra state of the task; None, because this task has none.
+      batch: uint8 images `[b, h, w, c]`.
+      context: context of the step.
       options: the section `denoise` of a config.
     """
     clean = to_signed(batch.images)
@@ -83,20 +99,23 @@ def _check_patch(side: int, dataset: Dataset) -> None:
         )
 
 
-def _evaluate(config, graphdef, state, dataset: Dataset) -> dict:
-    """What the denoiser makes of test images."""
+def _evaluate(
+    config: ConfigDict, graphdef: nnx.GraphDef, state: TrainState, dataset: Dataset
+) -> dict:
+    """Measures how well the denoiser restores test images."""
     images, labels, _ = dataset.test
     progress.say('denoising of test images')
-    found = denoising_quality(
+    quality = denoising_quality(
         graphdef, state.params, state.stats, images, config.denoise, config.seed, labels
     )
-    return {'denoising': found}
+    return {'denoising': quality}
 
 
 def _summary(result: dict) -> list[str]:
-    found = result['denoising']
-    head = f'\n{"PSNR, dB; evaluations":24}' + ''.join(f'{n:>7}' for n in found['evaluations'])
-    rows = (f'{kind:24}' + ''.join(f'{x:7.2f}' for x in row) for kind, row in found['psnr'].items())
+    quality = result['denoising']
+    head = f'\n{"PSNR, dB; evaluations":24}' + ''.join(f'{n:>7}' for n in quality['evaluations'])
+    ratios = quality['psnr'].items()
+    rows = (f'{kind:24}' + ''.join(f'{x:7.2f}' for x in row) for kind, row in ratios)
     return [head, *rows]
 
 
@@ -104,10 +123,10 @@ def _energy(
     model: EnergyDenoiser,
     clean: Float[Array, 'b h w c'],
     noisy: Float[Array, 'b h w c'],
-    draw,
+    draw: Draw,
     context: StepContext,
-    options,
-):
+    options: ConfigDict,
+) -> tuple[Float[Array, ''], Metrics]:
     guess = noisy
     if model.conditioned:
         guess = draw(_GUESS, lambda key: jax.random.normal(key, noisy.shape[1:]))
@@ -131,19 +150,27 @@ def _energy(
         remat=options.steps > _KEPT_STEPS,
     )
     loss, metrics = thinking_loss(thought.trajectory, clean, last=last, axis_name=context.axis_name)
-    drop, bad = jnp.mean(thought.energies[0] - thought.energies[-1]), thought.nonfinite
+    drop, nonfinite = jnp.mean(thought.energies[0] - thought.energies[-1]), thought.nonfinite
     if context.axis_name is not None:
-        drop, bad = lax.pmean(drop, context.axis_name), lax.pmax(bad, context.axis_name)
+        drop = lax.pmean(drop, context.axis_name)
+        nonfinite = lax.pmax(nonfinite, context.axis_name)
     metrics |= {
         'energy_drop': drop,
         'step_size': size,
         'step_size_clipped': clipped,
-        'nonfinite_inner_step': bad.astype(jnp.float32),
+        'nonfinite_inner_step': nonfinite.astype(jnp.float32),
     }
     return loss, metrics
 
 
-def _diffusion(model: Diffusion, clean, eps, draw, options, axis_name):
+def _diffusion(
+    model: Diffusion,
+    clean: Float[Array, 'b h w c'],
+    eps: Float[Array, 'b h w c'],
+    draw: Draw,
+    options: ConfigDict,
+    axis_name: str | None,
+) -> tuple[Float[Array, ''], Metrics]:
     levels = draw(_LEVEL, lambda key: jax.random.randint(key, (), 0, 3 * (options.level + 1)))
     weights = (jnp.asarray(weight)[levels] for weight in signal_and_noise())
     signal, noise = (weight[:, None, None, None] for weight in weights)
@@ -153,6 +180,6 @@ def _diffusion(model: Diffusion, clean, eps, draw, options, axis_name):
     return loss, {}
 
 
-def _draws(keys: Key[Array, ' b'], use: int, of_key):
-    """What a function draws from the key of each image for one use."""
-    return jax.vmap(lambda key: of_key(jax.random.fold_in(key, use)))(keys)
+def _draws(keys: Key[Array, ' b'], use: int, draw_one: Callable[[Array], Array]) -> Array:
+    """Draws random numbers for each image from its key, for one use."""
+    return jax.vmap(lambda key: draw_one(jax.random.fold_in(key, use)))(keys)

@@ -1,6 +1,6 @@
-"""What is done to images that a denoiser has to undo; images here are in [-1, 1].
+"""The corruptions that a denoiser has to undo. Images are in [-1, 1].
 
-Axes: b images, h w pixels, c channels.
+Axes: b images, h w pixels, c channels, t levels.
 """
 
 from collections.abc import Callable
@@ -18,28 +18,27 @@ __all__ = ['CORRUPTIONS', 'corrupt', 'signal_and_noise', 'to_signed']
 # A function of images in [-1, 1] and a generator of random numbers.
 Corruption = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
+# First and last beta of the noise schedule.
 _FIRST, _LAST = 1e-4, 0.02
-
-_SALT = 0.15
-_UNIFORM = 0.6
-_BLUR = 0.7
+# Probability of a black or white pixel, largest uniform noise, and sigma of the blur in pixels.
+_SALT, _UNIFORM, _BLUR = 0.15, 0.6, 0.7
 
 
 def signal_and_noise() -> tuple[Float[np.ndarray, ' t'], Float[np.ndarray, ' t']]:
-    """Weights of image and noise at each level of the schedule, `[LEVELS]`.
+    """Weights of the image and of the noise at each level of the schedule, each `[LEVELS]`.
 
         x_t = sqrt(abar_t) x + sqrt(1 - abar_t) e,  abar_t = prod_u<=t (1 - beta_u)
 
-    with beta from 1e-4 to 0.02, evenly.
+    The values beta are evenly spaced from 1e-4 to 0.02.
 
     Source: Ho et al. 2020, Section 4.
     """
-    left = np.cumprod(1 - np.linspace(_FIRST, _LAST, LEVELS))
-    return np.sqrt(left).astype(np.float32), np.sqrt(1 - left).astype(np.float32)
+    remaining = np.cumprod(1 - np.linspace(_FIRST, _LAST, LEVELS))
+    return np.sqrt(remaining).astype(np.float32), np.sqrt(1 - remaining).astype(np.float32)
 
 
 def to_signed(images):
-    """Images of bytes as float32 in [-1, 1]."""
+    """Converts uint8 images to float32 in [-1, 1]."""
     return images.astype(np.float32) / 127.5 - 1
 
 
@@ -74,19 +73,19 @@ CORRUPTIONS: dict[str, Corruption] = {
 def corrupt(
     images: Float[np.ndarray, 'b h w c'], kind: str, seed: int
 ) -> Float[np.ndarray, 'b h w c']:
-    """Corrupts images in one of the `CORRUPTIONS`.
+    """Corrupts images in one of the ways of `CORRUPTIONS`.
 
-    Gaussian noise of a level of the schedule (the image is scaled as well); pixels turned black or
-    white, all channels together, with probability 0.15; noise of each channel, evenly from -0.6 to
-    0.6; blur of 0.7 pixels.
+    These are: Gaussian noise at a level of the schedule, which also scales the image; black or white
+    pixels, each with probability 0.15 and in all channels; uniform noise from -0.6 to 0.6 in each
+    channel; and Gaussian blur with a sigma of 0.7 pixels.
 
     Args:
       images: `[b, h, w, c]` in [-1, 1].
-      kind: a name of `CORRUPTIONS`.
-      seed: of the noise, which is another one for each kind.
+      kind: name of a corruption, a key of `CORRUPTIONS`.
+      seed: seed of the noise. Each kind has its own stream of random numbers.
 
     Returns:
-      `[b, h, w, c]` float32, which may leave [-1, 1].
+      `[b, h, w, c]` float32; some values may lie outside [-1, 1].
     """
     rng = host_rng(Use.CORRUPTION, seed, list(CORRUPTIONS).index(kind))
     return CORRUPTIONS[kind](images, rng).astype(np.float32)

@@ -61,7 +61,7 @@ def probe(
       train: features `[n, k]` and labels `[n]` of the training split.
       test: the same of the test split.
       num_classes: c.
-      options: Section `probe` of a config.
+      options: section `probe` of a config.
       validate: whether to measure accuracies on held-out training samples too.
     """
     (train_features, train_labels), (test_features, test_labels) = train, test

@@ -37,9 +37,9 @@ class ContrastiveModel(nnx.Module):
         """Builds the encoder and the projector that a config names.
 
         Args:
-          options: Section `model` of a config.
-          moments: Pixel moments of the training images, which also give the number of channels.
-          ctx: What all layers share.
+          options: section `model` of a config.
+          moments: pixel moments of the training images, which also give the number of channels.
+          ctx: what all layers share.
         """
         self.moments = moments
         channels = len(moments.mean)

@@ -114,8 +114,8 @@ def _training_set(workdir: Path) -> dict[str, np.ndarray] | None:
     except UserError as error:
         raise UserError(
             f'{error}; restore it from a copy. Without a copy, delete it, and it is made again. '
-            'Then the version that began the run is unknown, and a run whose test images were drawn '
-            'from its training images is refused'
+            'Then the version that began the run is unknown, and a run whose test images were '
+            'drawn from its training images is refused'
         ) from error
     return before if isinstance(before, dict) else {}
 

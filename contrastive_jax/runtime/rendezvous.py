@@ -116,9 +116,10 @@ def _listen(port: int) -> socket.socket:
     try:
         return socket.create_server(('', port), family=family, dualstack_ipv6=both)
     except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
         raise UserError(
             f'--coordinator_address: process 0 cannot listen on port {port} '
-            f'({error.strerror}); choose another port, the same in all processes'
+            f'({reason}); choose another port, the same in all processes'
         ) from error
 
 

@@ -1,7 +1,7 @@
-"""What a run can train for.
+"""The tasks that a run can train for.
 
 A task is a module with a function `make_task(config)`, and a `Section` of the config that names the
-module. Another task joins by `config.register(section)`.
+module. To add a task, call `config.register(section)`.
 """
 
 from contrastive_jax.config.table import register
@@ -10,7 +10,7 @@ from contrastive_jax.tasks.sections import CONTRAST, MOCO
 for _section in (CONTRAST, MOCO):
     register(_section)
 
-# The energy-based transformers are a tenant: without their folder all the rest works.
+# Everything else works without the folder of the energy-based transformers.
 try:
     from contrastive_jax.ebt.section import DENOISE
 except ModuleNotFoundError as _error:

@@ -1,13 +1,17 @@
-"""The task of contrastive pre-training: views of an image attract, those of others repel.
+"""The task of contrastive pre-training: the two views of an image attract each other.
+
+Views of different images repel each other.
 
 Axes: b images of this device, m = 2b views, d embedding.
 """
 
 from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
+from ml_collections import ConfigDict
 
 from contrastive_jax.data.batches import Batch
 from contrastive_jax.data.sources import Dataset
@@ -21,8 +25,8 @@ from contrastive_jax.training.task import Metrics, Outcome, StepContext, Task
 __all__ = ['compare', 'contrast_loss', 'make_task', 'views_of']
 
 
-def make_task(config) -> Task:
-    """The task of contrast within a batch.
+def make_task(config: ConfigDict) -> Task:
+    """The task of contrastive pre-training with the negatives of the batch.
 
     Args:
       config: the whole config.
@@ -37,21 +41,21 @@ def make_task(config) -> Task:
 
 def contrast_loss(
     model: ContrastiveModel,
-    extra,
+    extra: None,
     batch: Batch,
     context: StepContext,
     *,
     objective: Objective,
-    augmentation,
+    augmentation: ConfigDict,
 ) -> Outcome:
-    """Augments, encodes, and compares with the views of all devices.
+    """Augments and encodes the images of a batch, and compares the views of all devices.
 
     Args:
-      model: encoder and projector, trained.
-      extra: None.
-      batch: images uint8 `[b, h, w, c]`, and labels `[b]` or None.
-      context: of the step.
-      objective: what `make_objective` returns.
+      model: encoder and projector.
+      extra: extra state of the task; None, because this task has none.
+      batch: uint8 images `[b, h, w, c]`, and labels `[b]` or None.
+      context: context of the step.
+      objective: objective that `make_objective` returns.
       augmentation: the section `augment` of a config.
     """
     views, labels = views_of(batch, context, augmentation)
@@ -59,33 +63,41 @@ def contrast_loss(
     return Outcome(loss, metrics)
 
 
-def views_of(batch: Batch, context: StepContext, augmentation):
-    """Two views of each image, all of view 1 first, `[m, h, w, c]`, and their labels or None."""
+def views_of(
+    batch: Batch, context: StepContext, augmentation: ConfigDict
+) -> tuple[Float[Array, 'm h w c'], Int[Array, ' m'] | None]:
+    """Two views of each image `[m, h, w, c]`, first views first, and their labels `[m]` or None."""
     views = two_views(context.key, batch.images, augmentation, context.first)
     return views, None if batch.labels is None else jnp.tile(batch.labels, 2)
 
 
 def compare(
-    model: ContrastiveModel, views, labels, objective: Objective, axis_name: str | None, **against
+    model: ContrastiveModel,
+    views: Float[Array, 'r h w c'],
+    labels: Int[Array, ' r'] | None,
+    objective: Objective,
+    axis_name: str | None,
+    **negatives: Any,
 ) -> tuple[Float[Array, ''], Metrics]:
-    """Loss and metrics of an objective on some views.
+    """Computes the loss and the metrics of an objective on some views.
 
     Args:
-      model: encoder and projector, trained.
-      views: `[r, h, w, c]` of this device.
-      labels: `[r]`, or None.
-      objective: what `make_objective` returns.
-      axis_name: mapped axis; None on one device.
-      **against: what the objective compares the views with, where that is not the batch.
+      model: encoder and projector.
+      views: `[r, h, w, c]` views on this device.
+      labels: `[r]` class of each view, or None.
+      objective: objective that `make_objective` returns.
+      axis_name: name of the mapped axis; None on one device.
+      **negatives: `keys` and `queue` that the views are compared with; nothing to compare them with
+        the batch.
     """
     features, embeddings = model(views, train=True)
-    loss, metrics = objective(features, embeddings, labels, **against, axis_name=axis_name)
+    loss, metrics = objective(features, embeddings, labels, **negatives, axis_name=axis_name)
     metrics['embedding_std'] = _embedding_std(embeddings, axis_name)
     return loss, metrics
 
 
-def _treatment(config) -> str:
-    """How pairs are treated."""
+def _treatment(config: ConfigDict) -> str:
+    """The arm of a run and its treatment of pairs as one line."""
     pairs = config.pairs
     return (
         f'arm {config.arm or "without a name"}: select={pairs.select}, remove={pairs.remove}, '
@@ -102,10 +114,10 @@ def _check_labels(loss: str, dataset: Dataset) -> None:
 
 
 def _embedding_std(embeddings: Float[Array, 'm d'], axis_name: str | None) -> Float[Array, '']:
-    """How far the directions of all embeddings are spread; 0 if they are one, and 1 at most.
+    """Spread of the directions of all embeddings: 0 if they are equal, and 1 at most.
 
-    `sqrt(d)` times the root mean square over dimensions of their standard deviation, which is
-    `sqrt(mean |u|^2 - |mean u|^2)` for unit rows u.
+    This is `sqrt(d)` times the root mean square of the standard deviations of all dimensions. For
+    unit rows u it is `sqrt(mean |u|^2 - |mean u|^2)`.
     """
     unit = unit_rows(lax.stop_gradient(embeddings))
     squares = jnp.mean(jnp.sum(jnp.square(unit), axis=1))

@@ -1,10 +1,11 @@
-"""The task of momentum contrast: views against the keys of a queue.
+"""The task of momentum contrast: views are compared with the keys in a queue.
 
-A second encoder follows the trained one slowly and makes the keys; a queue holds the keys of the
-last steps as negatives, embeddings for the loss and features for the selection of pairs.
+A momentum encoder follows the trained encoder slowly and computes the keys. A queue holds the keys
+of the last steps as negatives: their embeddings for the loss, and their features for the selection
+of pairs.
 
-Axes: b images of this device, q keys of a step over all devices, n rows of the queue, k features,
-d embedding, h w pixels, c channels.
+Axes: b images of this device, r rows of this device, q keys of a step over all devices, n rows of
+the queue, k features, d embedding, h w pixels, c channels.
 Source: He et al. 2020; Chen et al. 2020 (MoCo v2).
 """
 
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float, Int, Key
+from ml_collections import ConfigDict
 
 from contrastive_jax.data.batches import Batch
 from contrastive_jax.models import ContrastiveModel
@@ -38,12 +40,12 @@ __all__ = [
 
 
 class Rows(NamedTuple):
-    """Images as the losses see them.
+    """Encoded views, one in each row.
 
     Attributes:
-      features: `[r, k]` before the projector.
-      embeddings: `[r, d]` after it.
-      labels: `[r]`, -1 where unknown; only statistics use them.
+      features: `[r, k]` outputs of the encoder.
+      embeddings: `[r, d]` outputs of the projector.
+      labels: `[r]` class of each view, -1 if unknown; only metrics use them.
     """
 
     features: Float[Array, 'r k']
@@ -55,11 +57,11 @@ Queue = Rows
 
 
 class Momentum(NamedTuple):
-    """State of the second encoder and its queue.
+    """State of the momentum encoder and its queue.
 
     Attributes:
-      params: parameters of encoder and projector.
-      stats: batch statistics.
+      params: parameters of the momentum encoder and its projector.
+      stats: batch statistics of the momentum encoder.
       queue: keys of earlier steps, the same on every device.
     """
 
@@ -68,8 +70,8 @@ class Momentum(NamedTuple):
     queue: Queue
 
 
-def make_task(config) -> Task:
-    """The task of contrast within a batch, with a queue in place of the batch.
+def make_task(config: ConfigDict) -> Task:
+    """The task of contrastive pre-training with negatives from a queue.
 
     Args:
       config: the whole config.
@@ -92,50 +94,60 @@ def moco_loss(
     context: StepContext,
     *,
     objective: Objective,
-    augmentation,
-    options,
+    augmentation: ConfigDict,
+    options: ConfigDict,
 ) -> Outcome:
-    """Augments, encodes queries and keys, and compares the queries with their keys and a queue.
+    """Augments images, encodes queries and keys, and compares the queries with keys and queue.
 
     Args:
-      model: encoder and projector, trained.
-      extra: second encoder and queue.
-      batch: images uint8 `[b, h, w, c]`, and labels `[b]` or None.
-      context: of the step.
-      objective: what `make_objective` returns.
+      model: encoder and projector.
+      extra: momentum encoder and queue.
+      batch: uint8 images `[b, h, w, c]`, and labels `[b]` or None.
+      context: context of the step.
+      objective: objective that `make_objective` returns.
       augmentation: the section `augment` of a config.
       options: the section `moco` of a config.
     """
     views, labels = contrast.views_of(batch, context, augmentation)
-    momentum, against = _keys(model, extra, views, labels, options, context)
+    momentum, negatives = _keys(model, extra, views, labels, options, context)
     if not options.symmetric:
         b = len(batch.images)
         views, labels = views[:b], None if labels is None else labels[:b]
-    loss, metrics = contrast.compare(model, views, labels, objective, context.axis_name, **against)
+    loss, metrics = contrast.compare(
+        model, views, labels, objective, context.axis_name, **negatives
+    )
     return Outcome(loss, metrics, momentum)
 
 
-def _keys(model, momentum: Momentum, views, labels, options, context: StepContext):
+def _keys(
+    model: ContrastiveModel,
+    momentum: Momentum,
+    views: Float[Array, 'm h w c'],
+    labels: Int[Array, ' m'] | None,
+    options: ConfigDict,
+    context: StepContext,
+) -> tuple[Momentum, dict[str, Any]]:
     """The next momentum state, and the keys and the queue that the queries are compared with.
 
-    One view of an image is compared with the other; with `symmetric`, each with the other.
+    The first view of an image is the query and the second one the key; with `symmetric`, each view
+    is also the query of the other.
     """
     b = len(views) // 2
-    known = jnp.full(2 * b, -1, jnp.int32) if labels is None else labels
+    row_labels = jnp.full(2 * b, -1, jnp.int32) if labels is None else labels
     graphdef, params = nnx.graphdef(model), nnx.state(model, nnx.Param)
     momentum = follow(momentum, lax.stop_gradient(params), options.momentum)
     first = 0 if options.symmetric else b
     shuffle_key = jax.random.fold_in(context.key, KeyTag.SHUFFLE) if options.shuffle else None
     keys, stats = key_rows(
-        graphdef, momentum, views[first:], known[first:], shuffle_key, context.axis_name
+        graphdef, momentum, views[first:], row_labels[first:], shuffle_key, context.axis_name
     )
     if context.axis_name is not None:
         stats = lax.pmean(stats, context.axis_name)
-    # The other view of image i is b rows on.
+    # The other view of an image is b rows further.
     partners = jax.tree.map(lambda rows: jnp.roll(rows, b, axis=0), keys)
-    against = {'keys': partners.embeddings, 'queue': momentum.queue}
+    negatives = {'keys': partners.embeddings, 'queue': momentum.queue}
     queue = enqueue(momentum.queue, keys, context.step, context.axis_name)
-    return momentum._replace(stats=stats, queue=queue), against
+    return momentum._replace(stats=stats, queue=queue), negatives
 
 
 def _init(model: ContrastiveModel, key: Key[Array, ''], *, size: int, dim: int) -> Momentum:
@@ -152,15 +164,15 @@ def _init(model: ContrastiveModel, key: Key[Array, ''], *, size: int, dim: int) 
 def init_momentum(
     params: Any, stats: Any, key: Key[Array, ''], *, size: int, features: int, dim: int
 ) -> Momentum:
-    """A copy of the encoder, and a queue of random directions.
+    """Copies the encoder, and fills the queue with random directions.
 
     Args:
-      params: parameters at the start.
-      stats: batch statistics at the start.
-      key: of the random directions.
-      size: n.
-      features: k.
-      dim: d.
+      params: first parameters of the trained encoder.
+      stats: first batch statistics of the trained encoder.
+      key: random key of the directions.
+      size: number n of rows of the queue.
+      features: number k of features.
+      dim: dimension d of an embedding.
     """
     feature_key, embedding_key = jax.random.split(key)
     queue = Queue(
@@ -168,14 +180,15 @@ def init_momentum(
         jax.random.normal(embedding_key, (size, dim)),
         jnp.full(size, -1),
     )
-    # Copies: a step donates its state, and no buffer can be given away twice.
+    # A step donates its state, and no buffer can be donated twice. So these must be copies.
     params, stats = jax.tree.map(jnp.copy, (params, stats))
     return Momentum(params, stats, queue)
 
 
 def follow(momentum: Momentum, params: Any, rate: float) -> Momentum:
-    """Moves the second encoder: `theta' <- rate theta' + (1 - rate) theta`."""
-    # `optax.incremental_update` adds in the other order, which rounds differently on resuming.
+    """Moves the momentum encoder: `theta' <- rate theta' + (1 - rate) theta`."""
+    # `optax.incremental_update` adds in the other order, which rounds differently. A run that an
+    # earlier version began would not resume bit for bit.
     moved = jax.tree.map(lambda old, new: rate * old + (1 - rate) * new, momentum.params, params)
     return momentum._replace(params=moved)
 
@@ -192,13 +205,13 @@ def key_rows(
 
     Args:
       graphdef: static description of the model.
-      momentum: the second encoder.
-      views: of this device.
-      labels: of these views.
-      shuffle_key: spreads the views over the devices in another order while they are encoded, so
-        that batch statistics of one device tell nothing of its own images; the same key on all
-        devices. None leaves them in place.
-      axis_name: mapped axis; None on one device.
+      momentum: state of the momentum encoder.
+      views: views on this device.
+      labels: labels of these views.
+      shuffle_key: random key, the same on all devices, of the order in which the views are spread
+        over the devices for encoding. Then the batch statistics of a device tell nothing about its
+        own images. None encodes each view on its own device.
+      axis_name: name of the mapped axis; None on one device.
 
     Returns:
       The rows of this device, in the order of its views, and the new batch statistics.
@@ -208,10 +221,10 @@ def key_rows(
         features, embeddings = model(views, train=True)
     else:
         order = jax.random.permutation(shuffle_key, lax.axis_size(axis_name) * len(views))
-        shuffled = _own(_everywhere(views, axis_name)[order], axis_name)
+        shuffled = _own(_of_all_devices(views, axis_name)[order], axis_name)
         back = jnp.argsort(order)
         features, embeddings = (
-            _own(_everywhere(rows, axis_name)[back], axis_name)
+            _own(_of_all_devices(rows, axis_name)[back], axis_name)
             for rows in model(shuffled, train=True)
         )
     rows = jax.tree.map(lax.stop_gradient, Rows(features, embeddings, labels))
@@ -219,17 +232,17 @@ def key_rows(
 
 
 def enqueue(queue: Queue, keys: Rows, step: int | Int[Array, ''], axis_name: str | None) -> Queue:
-    """Writes the keys of all devices over the oldest rows.
+    """Replaces the oldest rows of the queue with the keys of all devices.
 
-    Where they begin follows from the step, `step q mod n`, so there is no pointer to save.
+    The first row to replace is `step q mod n`, so no pointer has to be saved.
 
     Args:
-      queue: n rows, n a multiple of q.
-      keys: of this device.
-      step: steps taken before this one.
-      axis_name: mapped axis; None on one device.
+      queue: n rows, where n is a multiple of q.
+      keys: keys of this device.
+      step: number of finished steps before this one.
+      axis_name: name of the mapped axis; None on one device.
     """
-    keys = jax.tree.map(lambda rows: _everywhere(rows, axis_name), keys)
+    keys = jax.tree.map(lambda rows: _of_all_devices(rows, axis_name), keys)
     count, size = len(keys.labels), len(queue.labels)
     start = (step % (size // count)) * count
     return jax.tree.map(
@@ -237,7 +250,7 @@ def enqueue(queue: Queue, keys: Rows, step: int | Int[Array, ''], axis_name: str
     )
 
 
-def _everywhere(rows: Array, axis_name: str | None) -> Array:
+def _of_all_devices(rows: Array, axis_name: str | None) -> Array:
     return rows if axis_name is None else lax.all_gather(rows, axis_name, axis=0, tiled=True)
 
 

@@ -1,4 +1,4 @@
-"""From a config to the objective of a step: which pairs are selected, and which loss treats them.
+"""Builds the objective of a step from a config: the selection of pairs and the loss.
 
 Axes: m local views, n rows of the queue, k features, d embedding.
 """
@@ -7,36 +7,41 @@ from collections.abc import Callable
 from functools import partial
 
 from jaxtyping import Array, Float
+from ml_collections import ConfigDict
 
 from contrastive_jax import objectives
 from contrastive_jax.config import resolve
 
 __all__ = ['Objective', 'make_objective']
 
-# Maps features `[m, k]`, embeddings `[m, d]`, labels `[m]` or None and the keyword `axis_name`
-# (with MoCo also `keys` `[m, d]` and `queue`) to the loss and its metrics.
+# A function of features `[m, k]`, embeddings `[m, d]`, labels `[m]` or None, and the keyword
+# `axis_name`, which returns the loss and its metrics. With MoCo it also takes the keywords `keys`
+# `[m, d]` and `queue`.
 Objective = Callable[..., tuple[Float[Array, ''], dict[str, Float[Array, '']]]]
 
 
-def make_objective(config) -> Objective:
-    """Builds selection and loss from `config.arm`, `config.pairs` and `config.loss`.
+def make_objective(config: ConfigDict) -> Objective:
+    """Builds the objective that `config.arm`, `config.pairs` and `config.loss` describe.
+
+    Args:
+      config: the whole config.
 
     Returns:
-      The objective. Its negatives are the other images of the batch, or, where it is given `keys`
-      and `queue`, the rows of the queue. If it is given labels, its metrics hold
-      `different_class_share` of the selected pairs. Only the supervised loss uses labels otherwise.
+      The objective. The negatives are the other images of the batch or, with `keys` and `queue`,
+      the rows of the queue. With labels, the metrics include `different_class_share` of the
+      selected pairs. Apart from that, only the supervised loss uses labels.
     """
-    # Only the command resolves the arm; other callers pass a config with the arm as written.
+    # The command has resolved the arm already, but other callers have not.
     config, _ = resolve(config)
     pairs, block_size = config.pairs, config.loss.block_size or None
     percentiles = {'pos_high': pairs.pos_high, 'pos_low': pairs.pos_low}
     loss = _losses(config)['info_nce' if config.moco.queue_size else config.loss.name]
 
     def objective(features, embeddings, labels, *, keys=None, queue=None, axis_name=None):
-        over = {'axis_name': axis_name, 'block_size': block_size}
+        shared = {'axis_name': axis_name, 'block_size': block_size}
         if queue is None:
             inputs = (embeddings,)
-            band = partial(objectives.difficult_band, **over)
+            band = partial(objectives.difficult_band, **shared)
             different_share = objectives.different_class_share
         else:
             inputs = (embeddings, keys, queue.embeddings)
@@ -45,20 +50,20 @@ def make_objective(config) -> Objective:
                 objectives.queue_different_class_share, queue_labels=queue.labels
             )
         if config.loss.name == 'supervised':
-            return loss(*inputs, labels=labels, **over)
+            return loss(*inputs, labels=labels, **shared)
         if pairs.select == 'none':
-            return loss(*inputs, **over)
+            return loss(*inputs, **shared)
         selected = 'all' if pairs.select == 'all' else band(features, **percentiles)
-        value, metrics = loss(*inputs, pairs=selected, **over)
+        value, metrics = loss(*inputs, pairs=selected, **shared)
         if labels is not None:
-            metrics['different_class_share'] = different_share(selected, labels, **over)
+            metrics['different_class_share'] = different_share(selected, labels, **shared)
         return value, metrics
 
     return objective
 
 
-def _losses(config) -> dict[str, Callable]:
-    """Every loss by its name, with the numbers of the config bound."""
+def _losses(config: ConfigDict) -> dict[str, Callable]:
+    """Every loss by name, with the numbers of the config bound."""
     options, pairs = config.loss, config.pairs
     temperature = options.temperature
     treatment = {

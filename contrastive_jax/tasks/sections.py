@@ -1,4 +1,7 @@
-"""What the config knows of contrastive pre-training; light, see `config.sections`."""
+"""The config fields of contrastive pre-training.
+
+`config.sections` says why this module imports nothing heavy.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,9 +16,9 @@ from contrastive_jax.errors import UserError
 __all__ = ['CONTRAST', 'ENCODERS', 'MOCO']
 
 ENCODERS = ('conv', 'resnet18', 'resnet34', 'resnet50')
-# Losses that take a selection of pairs.
+# Losses that accept selected pairs.
 _TREATED = ('nt_xent', 'spectral')
-# Switches that need a queue.
+# Fields that have an effect only with a queue.
 _NEEDS = {'moco.symmetric': 'moco.queue_size', 'moco.shuffle': 'moco.queue_size'}
 
 _LOSS = {
@@ -32,8 +35,8 @@ _LOSS = {
     'loss.block_size': Field(
         0,
         integer(0),
-        'So many anchors are compared at a time, which bounds the memory; 0 chooses by the '
-        'number of anchors.',
+        'Number of anchors that the loss compares at a time, which bounds its memory; 0 chooses '
+        'by the number of rows.',
     ),
     'loss.mu': Field(
         1.0, POSITIVE, 'The spectral loss bounds the squared length of an embedding by this number.'
@@ -52,7 +55,7 @@ _LOSS = {
 }
 _MOCO = {
     'moco.queue_size': Field(
-        0, integer(0), 'The queue keeps so many keys as negatives; 0 means SimCLR.'
+        0, integer(0), 'Number of keys that the queue keeps as negatives; 0 means SimCLR.'
     ),
     'moco.momentum': Field(
         0.99, PART, 'The momentum encoder keeps this share of itself in an update.'
@@ -78,7 +81,7 @@ def _check_moco(config: ConfigDict, values: Mapping[str, Any]) -> None:
     if config.loss.name != 'nt_xent':
         raise UserError(
             f'config.loss.name={config.loss.name!r}: with a queue (config.moco.queue_size={size}) '
-            'only nt_xent is defined; choose it, or a queue of 0'
+            'only nt_xent is defined; choose it, or config.moco.queue_size=0'
         )
     count = config.batch_size * (2 if config.moco.symmetric else 1)
     if size % count:
@@ -88,12 +91,13 @@ def _check_moco(config: ConfigDict, values: Mapping[str, Any]) -> None:
         )
     if config.moco.shuffle and config.model.sync_batch_norm:
         raise UserError(
-            'config.moco.shuffle=True: does nothing where batch norm is over all devices; set '
-            'config.model.sync_batch_norm=False, or leave it'
+            'config.moco.shuffle=True: has no effect with batch norm over all devices; set '
+            'config.model.sync_batch_norm=False, or config.moco.shuffle=False'
         )
 
 
-# Of the tasks that a config matches the last one is chosen: contrast is what is left.
+# The last registered task that matches a config is chosen. CONTRAST matches every config, so it is
+# the default.
 CONTRAST = Section(
     'contrastive_jax.tasks.contrast', lambda config: True, _LOSS, ENCODERS, _check_contrast
 )

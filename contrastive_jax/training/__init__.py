@@ -1,4 +1,4 @@
-"""Pre-training: state, augmentation, step, loop, checkpoints and logs."""
+"""Training of any task: the step, the loop, the optimiser, augmentation and monitors."""
 
 from contrastive_jax.training.step import TrainState, init_state, train_step
 

@@ -1,4 +1,4 @@
-"""Sizes that are allowed and rarely meant: a line for each, printed before the run begins."""
+"""Warnings about settings that are allowed but rarely intended, printed before a run begins."""
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -7,18 +7,19 @@ from contrastive_jax.data.sources import Dataset, Split
 
 __all__ = ['advice']
 
-# Share of the training images that may vote in the kNN probe.
+# Share of the training images that may vote in the kNN probe without a warning.
 _VOTERS = 0.25
+# Number of classes that a warning names.
 _NAMED = 3
 
 
 def advice(config: ConfigDict, dataset: Dataset, trained: Split) -> list[str]:
-    """What to know about a config and its data before training.
+    """Returns one warning for each setting that rarely fits the data.
 
     Args:
       config: the whole config, validated.
-      dataset: images of the probes, and names of the classes.
-      trained: the images that are trained on.
+      dataset: images that the probes use, and names of the classes.
+      trained: images that the run trains on.
     """
     lines = []
     images, batch = len(trained.images), config.batch_size
@@ -33,15 +34,16 @@ def advice(config: ConfigDict, dataset: Dataset, trained: Split) -> list[str]:
             f'config.probe.neighbours={config.probe.neighbours}: more than {_VOTERS:.0%} of the '
             f'{voters} labelled images vote in the kNN probe; knn20_accuracy takes 20'
         )
-    for known, what in ((labels, 'labelled'), (trained.labels, 'pre-training')):
-        single = _classes_of_one(known, dataset.classes)
+    for some_labels, kind in ((labels, 'labelled'), (trained.labels, 'pre-training')):
+        single = _classes_of_one(some_labels, dataset.classes)
         if single:
             names = ', '.join(single[:_NAMED]) + (', ...' if len(single) > _NAMED else '')
-            lines.append(f'{len(single)} classes have one {what} image: {names}')
+            lines.append(f'{len(single)} classes have one {kind} image: {names}')
     return lines
 
 
 def _classes_of_one(labels: np.ndarray | None, classes: tuple[str, ...]) -> list[str]:
+    """Names of the classes that occur exactly once."""
     if labels is None:
         return []
     present, counts = np.unique(labels, return_counts=True)

@@ -1,11 +1,13 @@
-"""The SimCLR augmentation, on the device, each image by its own random numbers.
+"""The SimCLR augmentation. It runs on the device, and each image has its own random key.
 
-Images are float32 in [0, 1] between the operations; strengths and probabilities come from
-`config.augment`. Written for one image and mapped over the batch.
+Between the operations, images are float32 in [0, 1]. The config section `augment` holds strengths
+and probabilities. Each function takes one image, and `two_views` maps over the batch.
 
 Axes: b images, h w pixels, c channels (3, or 1 for grey images).
 Source: Chen et al. 2020, Appendix A.
 """
+
+from functools import partial
 
 import dm_pix as pix
 import jax
@@ -13,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Key, UInt8
+from ml_collections import ConfigDict
 
 __all__ = ['augment', 'two_views']
 
-# Width over height of a crop.
+# Smallest and largest ratio of width to height of a crop.
 _RATIOS = (3 / 4, 4 / 3)
 _CROP_TRIES = 10
 
@@ -24,69 +27,78 @@ _CROP_TRIES = 10
 def two_views(
     key: Key[Array, ''],
     images: UInt8[Array | np.ndarray, 'b *crops h w c'],
-    config,
+    augmentation: ConfigDict,
     first: int | Int[Array, ''] = 0,
 ) -> Float[Array, '2*b h w c']:
-    """Augments each image twice: all of view 1, then all of view 2.
+    """Augments each image twice and returns all first views, then all second views.
 
-    The random numbers of an image depend on its place in the global batch alone, so that the views
-    are the same on any number of devices.
+    The random numbers of an image depend only on the key and on the index of the image in the
+    global batch. So the views are the same on any number of devices.
 
     Args:
-      key: of this step.
-      images: `[b, h, w, c]`, those of this device; or `[b, 2, h, w, c]`, both crops of each image,
-        which have been taken already.
-      config: the section `augment` of a config.
-      first: place of the first of them in the global batch.
+      key: random key of this step.
+      images: `[b, h, w, c]` uint8 images of this device; or `[b, 2, h, w, c]`, two crops of each
+        image, which are not cropped again.
+      augmentation: section `augment` of a config.
+      first: index of this device's first image in the global batch.
 
     Returns:
-      `[2b, h, w, c]` in [0, 1].
+      `[2b, h, w, c]` float32 in [0, 1].
     """
-    keys = jax.vmap(lambda place: jax.random.split(jax.random.fold_in(key, place)))(
+    keys = jax.vmap(lambda index: jax.random.split(jax.random.fold_in(key, index)))(
         first + jnp.arange(len(images))
     )
-    pictures = images.astype(jnp.float32) / 255
-    cropped = pictures.ndim == 5
-    views = jax.vmap(lambda key, image: augment(key, image, config, cropped=cropped))
+    pixels = images.astype(jnp.float32) / 255
+    cropped = pixels.ndim == 5
+    views = jax.vmap(lambda key, image: augment(key, image, augmentation, cropped=cropped))
     return jnp.concatenate(
-        [views(keys[:, view], pictures[:, view] if cropped else pictures) for view in (0, 1)]
+        [views(keys[:, view], pixels[:, view] if cropped else pixels) for view in (0, 1)]
     )
 
 
 def augment(
-    key: Key[Array, ''], image: Float[Array, 'h w c'], config, *, cropped: bool = False
+    key: Key[Array, ''],
+    image: Float[Array, 'h w c'],
+    augmentation: ConfigDict,
+    *,
+    cropped: bool = False,
 ) -> Float[Array, 'h w c']:
-    """One random view of one image: crop, flip, colour jitter, greyscale, blur.
+    """Makes one random view of an image by crop, flip, colour jitter, greyscale and blur.
 
-    An operation whose probability or strength is zero is not compiled. Grey images keep brightness
-    and contrast; saturation, hue and greyscale mean nothing to them.
+    An operation with probability or strength zero is not compiled. Images with one channel get
+    changes of brightness and contrast, but none of saturation, hue and greyscale.
 
     Args:
-      key: of this view.
+      key: random key of this view.
       image: `[h, w, c]` in [0, 1].
-      config: the section `augment` of a config.
-      cropped: the image is a crop already.
+      augmentation: section `augment` of a config.
+      cropped: whether the image is a crop already.
 
     Returns:
       `[h, w, c]` in [0, 1].
     """
     crop_key, flip_key, jitter_key, grey_key, blur_key = jax.random.split(key, 5)
     colour = image.shape[-1] == 3
-    if config.crop and not cropped:
-        image = _crop(crop_key, image, config.crop_scale)
-    if config.flip:
-        image = _maybe(flip_key, config.flip, image, lambda key, x: x[:, ::-1])
-    if config.jitter:
-        image = _maybe(jitter_key, config.jitter, image, lambda key, x: _jitter(key, x, config))
-    if config.greyscale and colour:
-        image = _maybe(grey_key, config.greyscale, image, lambda key, x: _grey(x))
-    if config.blur:
-        image = _maybe(blur_key, config.blur, image, lambda key, x: _blur(key, x, config))
+    if augmentation.crop and not cropped:
+        image = _crop(crop_key, image, augmentation.crop_scale)
+    if augmentation.flip:
+        image = _maybe(flip_key, augmentation.flip, image, lambda key, x: x[:, ::-1])
+    if augmentation.jitter:
+        jitter = partial(_jitter, augmentation=augmentation)
+        image = _maybe(jitter_key, augmentation.jitter, image, jitter)
+    if augmentation.greyscale and colour:
+        image = _maybe(grey_key, augmentation.greyscale, image, lambda key, x: _grey(x))
+    if augmentation.blur:
+        blur = partial(_blur, largest=augmentation.blur_sigma)
+        image = _maybe(blur_key, augmentation.blur, image, blur)
     return image
 
 
 def _maybe(key, probability, image, operation):
-    """Applies the operation with a probability; under `vmap` both sides are computed anyway."""
+    """Applies an operation with the given probability.
+
+    Under `vmap`, JAX computes both outcomes, so a `lax.cond` would save nothing.
+    """
     choice_key, key = jax.random.split(key)
     chosen = jax.random.bernoulli(choice_key, probability)
     return jnp.where(chosen, operation(key, image), image)
@@ -95,20 +107,20 @@ def _maybe(key, probability, image, operation):
 def _crop(key, image, smallest):
     """Random resized crop with bicubic interpolation.
 
-    Area uniform in [smallest, 1], ratio log-uniform in [3/4, 4/3]. Of ten tries the first that fits
-    counts; where none does, the whole image.
+    The share of the area is uniform in [smallest, 1], and the ratio log-uniform in [3/4, 4/3]. The
+    first of ten tries that fits into the image is used. If none fits, the image is not cropped.
     """
     height, width, _ = image.shape
-    area_key, ratio_key, place_key = jax.random.split(key, 3)
+    area_key, ratio_key, corner_key = jax.random.split(key, 3)
     area = height * width * jax.random.uniform(area_key, _CROP_TRIES, minval=smallest)
     low, high = (jnp.log(ratio) for ratio in _RATIOS)
     ratio = jnp.exp(jax.random.uniform(ratio_key, _CROP_TRIES, minval=low, maxval=high))
     sizes = jnp.stack([jnp.sqrt(area / ratio), jnp.sqrt(area * ratio)], axis=-1)
-    whole = jnp.array([height, width], jnp.float32)
-    fits = jnp.all(sizes <= whole[None], axis=-1)
-    size = jnp.where(jnp.any(fits), sizes[jnp.argmax(fits)], whole)
-    corner = jax.random.uniform(place_key, (2,)) * (whole - size)
-    scale = whole / size
+    full_size = jnp.array([height, width], jnp.float32)
+    fits = jnp.all(sizes <= full_size[None], axis=-1)
+    size = jnp.where(jnp.any(fits), sizes[jnp.argmax(fits)], full_size)
+    corner = jax.random.uniform(corner_key, (2,)) * (full_size - size)
+    scale = full_size / size
     crop = jax.image.scale_and_translate(
         image, image.shape, (0, 1), scale, -corner * scale, method='cubic', antialias=True
     )
@@ -116,13 +128,13 @@ def _crop(key, image, smallest):
     return jnp.clip(crop, 0, 1)
 
 
-def _jitter(key, image, config):
-    """Brightness, contrast, saturation and hue, in an order drawn for each image."""
+def _jitter(key, image, augmentation: ConfigDict):
+    """Changes brightness, contrast, saturation and hue, in a random order for each image."""
     order_key, *strength_keys = jax.random.split(key, 5)
-    # A zero strength, and what grey images have not, leaves no operation behind.
-    operations = [(_brightness, config.brightness), (_contrast, config.contrast)]
+    # Operations of strength zero, and of colour on grey images, are not compiled.
+    operations = [(_brightness, augmentation.brightness), (_contrast, augmentation.contrast)]
     if image.shape[-1] == 3:
-        operations += [(_saturation, config.saturation), (_hue, config.hue)]
+        operations += [(_saturation, augmentation.saturation), (_hue, augmentation.hue)]
     used = [
         (operation, jax.random.uniform(strength_key, minval=-strength, maxval=strength))
         for (operation, strength), strength_key in zip(operations, strength_keys, strict=False)
@@ -153,27 +165,28 @@ def _saturation(image, change):
 
 
 def _hue(image, change):
-    with jax.numpy_dtype_promotion('standard'):  # dm-pix multiplies floats by truth values
+    with jax.numpy_dtype_promotion('standard'):  # dm-pix multiplies floats by booleans
         return pix.adjust_hue(image, change)
 
 
 def _grey(image):
-    """Luma in all three channels."""
+    """Copies the luma to all three channels."""
     grey = pix.rgb_to_grayscale(image)
     return jnp.broadcast_to(grey, image.shape)
 
 
-def _blur(key, image, config):
-    """Gaussian blur, sigma uniform in [0.1, blur_sigma] pixels.
+def _blur(key, image, largest: float):
+    """Gaussian blur with sigma uniform in [0.1, largest] pixels.
 
-    As two small matrix products: an image's own kernel makes `vmap` of a convolution a grouped one,
-    which is many times slower. Rows sum to one, so edges do not darken.
+    The blur is two small matrix products. Each image has its own kernel, and with that `vmap` turns
+    a convolution into a grouped one, which is many times slower. The rows of each matrix sum to
+    one, so the edges of the image do not darken.
     """
-    sigma = jax.random.uniform(key, minval=0.1, maxval=config.blur_sigma)
+    sigma = jax.random.uniform(key, minval=0.1, maxval=largest)
 
     def kernel(size):
-        place = jnp.arange(size, dtype=jnp.float32)
-        return jax.nn.softmax(-jnp.square((place[:, None] - place[None]) / sigma) / 2, axis=-1)
+        pixel = jnp.arange(size, dtype=jnp.float32)
+        return jax.nn.softmax(-jnp.square((pixel[:, None] - pixel[None]) / sigma) / 2, axis=-1)
 
     height, width, _ = image.shape
     blurred = jnp.einsum('ih,hwc->iwc', kernel(height), image)

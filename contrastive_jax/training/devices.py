@@ -1,7 +1,7 @@
-"""How a step runs on many devices: the state on each of them, the batch split between them.
+"""Runs a step on many devices: each device holds the whole state and a part of the batch.
 
-The only module that maps over devices. A mapped step covers the devices of all processes, and takes
-and returns what lies on those of its own.
+This is the only module that maps over devices. A mapped step covers the devices of all processes.
+Each process passes and receives the arrays of its own devices.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ AXIS = 'devices'
 
 
 def map_over_devices(step: Callable) -> Callable:
-    """Maps `step(state, batch)` over all devices; the state that goes in is donated."""
+    """Maps `step(state, batch)` over all devices and donates the memory of the old state."""
     mapped = jax.pmap(
         partial(step, axis_name=AXIS),
         axis_name=AXIS,
@@ -29,7 +29,8 @@ def map_over_devices(step: Callable) -> Callable:
         out_axes=None,
         donate_argnums=0,
     )
-    # `pmap` takes no options of the compiler, and `jit` no arrays of one process among many.
+    # `pmap` accepts no compiler options. `jit` accepts them, but with several processes it does
+    # not accept the arrays of one process.
     options = step_options() if jax.process_count() == 1 else {}
     return jax.jit(mapped, donate_argnums=0, compiler_options=options) if options else mapped
 
@@ -54,10 +55,11 @@ def map_over_local(
 
 
 def replicate(tree: Any) -> Any:
-    """Copies arrays to every device of this process, as a mapped step returns its state.
+    """Copies arrays to every device of this process, in the layout that a mapped step returns.
 
-    A state that lies on one device would compile the step twice: for itself, and for what comes
-    back. The copy is the step's to donate; without one, the first device would share the original.
+    With a state on one device, the step would be compiled twice: once for that state and once for
+    the state that it returns. The step donates the copy. Without a copy, the first device would
+    share the memory of the original.
     """
     return jax.device_put(jax.tree.map(jnp.copy, tree), _sharding(PartitionSpec()))
 

@@ -1,4 +1,4 @@
-"""When a run saves a checkpoint: after a number of steps or minutes, whichever is reached first."""
+"""Decides when a run saves a checkpoint: after some steps or minutes, whichever comes first."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,8 @@ from contrastive_jax.runtime import distributed
 
 __all__ = ['CheckpointClock', 'steps_between']
 
-# Steps after which several processes ask process 0 for the time. To ask waits for all of them.
+# With several processes, steps between two questions to process 0 for the time. Each question makes
+# all processes wait for each other.
 _ASK_EVERY = 10
 
 
@@ -19,12 +20,12 @@ class CheckpointClock:
     def __init__(
         self, every: int, minutes: int | float, clock: Callable[[], float] = time.monotonic
     ):
-        """Starts with the first call of `due`, so that compilation does not count.
+        """Stores the intervals. The clock starts at the first call of `due`, after compilation.
 
         Args:
           every: steps between checkpoints.
-          minutes: largest time between checkpoints; 0 for no limit.
-          clock: returns seconds.
+          minutes: largest time between checkpoints, in minutes; 0 for no limit.
+          clock: function that returns the time in seconds.
         """
         self._every = every
         self._seconds = 60 * minutes
@@ -32,24 +33,24 @@ class CheckpointClock:
         self._saved: float | None = None
 
     def due(self, step: int) -> bool:
-        """Whether to save after this step; all processes call it after every step."""
+        """Whether to save after this step. All processes must call it after every step."""
         now = self._clock()
         if self._saved is None:
             self._saved = now
-        late = self._seconds > 0 and _agreed(step, now - self._saved >= self._seconds)
-        if late or step % self._every == 0:
+        overdue = now - self._saved >= self._seconds
+        if (self._seconds > 0 and _agreed(step, overdue)) or step % self._every == 0:
             self._saved = now
             return True
         return False
 
 
-def _agreed(step: int, late: bool) -> bool:
-    """Whether it is late by the clock of process 0."""
+def _agreed(step: int, overdue: bool) -> bool:
+    """Whether a checkpoint is overdue by the clock of process 0."""
     if jax.process_count() == 1:
-        return late
+        return overdue
     if step % _ASK_EVERY:
         return False
-    return distributed.first_said('late' if late and distributed.is_writer() else '') != ''
+    return distributed.first_said('overdue' if overdue and distributed.is_writer() else '') != ''
 
 
 def steps_between(
@@ -59,9 +60,9 @@ def steps_between(
 
     Args:
       every: steps between checkpoints.
-      minutes: largest time between checkpoints; 0 for no limit.
-      batch_size: images of a step.
-      pairs_per_second: images trained on in a second; None where it is not known.
+      minutes: largest time between checkpoints, in minutes; 0 for no limit.
+      batch_size: images in a step.
+      pairs_per_second: images that a second of training takes, or None if it is not known.
     """
     if not minutes or not pairs_per_second:
         return every

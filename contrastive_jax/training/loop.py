@@ -1,4 +1,4 @@
-"""Pre-training from a config: batches in, steps, logs and checkpoints out."""
+"""Trains what a config describes, and writes logs and checkpoints."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from flax import nnx
+from ml_collections import ConfigDict
 
 from contrastive_jax.data.batches import Batch, make_batch, spread, step_indices
 from contrastive_jax.data.sources import Split
@@ -33,14 +34,14 @@ __all__ = ['Pretrained', 'pretrain']
 
 
 class Pretrained(NamedTuple):
-    """What pre-training leaves behind.
+    """The outcome of a training.
 
     Attributes:
       graphdef: static description of the model.
       initial: the state before the first step.
-      final: the state after the last.
-      pairs_per_second: images a second, each seen as a pair of views, compilation left out; None
-        where nothing was left to train.
+      final: the state after the last step.
+      pairs_per_second: images per second, without the time of compilation; None if fewer than two
+        steps were left to train.
     """
 
     graphdef: nnx.GraphDef
@@ -50,19 +51,23 @@ class Pretrained(NamedTuple):
 
 
 def pretrain(
-    config, split: Split, workdir: Path, told_to_stop: Callable[[int], bool] = lambda step: False
+    config: ConfigDict,
+    split: Split,
+    workdir: Path,
+    should_stop: Callable[[int], bool] = lambda step: False,
 ) -> Pretrained:
-    """Trains until the last step, from the newest checkpoint in `workdir` if there is one.
+    """Trains to the last step, starting from the newest checkpoint in `workdir` if there is one.
 
     Args:
       config: the whole config, validated.
-      split: the training images; labels, where known, serve for statistics alone.
-      workdir: receives metrics and checkpoints.
-      told_to_stop: called with the number of steps taken after each step; True to save and stop.
+      split: the training images and, where known, their labels.
+      workdir: folder that metrics and checkpoints are written to.
+      should_stop: function of the number of finished steps, called after each step; it returns
+        True to save and stop.
 
     Raises:
-      Preempted: it was told to stop, and has saved.
-      UserError: no checkpoint is intact, or loss or gradient are not finite.
+      Preempted: `should_stop` returned True, and a checkpoint has been saved.
+      UserError: no checkpoint is intact, or the loss or the gradient is not finite.
     """
     n = len(split.images)
     steps_per_epoch = n // config.batch_size
@@ -87,7 +92,7 @@ def pretrain(
         def after(step, state, metrics, bar):
             recorder.add(step, metrics, bar)
             watch.add(step, metrics)
-            stopping = told_to_stop(step)
+            stopping = should_stop(step)
             if stopping or clock.due(step) or step == total:
                 recorder.write_all()
                 watch.check_all()
@@ -102,13 +107,13 @@ def pretrain(
     return Pretrained(graphdef, initial, state, recorder.pairs_per_second)
 
 
-def _check_log(config, workdir: Path, start: int) -> None:
-    """Raises UserError if a run would begin anew although it must have had a checkpoint."""
+def _check_log(config: ConfigDict, workdir: Path, start: int) -> None:
+    """Raises UserError if a run has no checkpoint although its log shows that it had one."""
     logged, pace = logged_steps(workdir), logged_pace(workdir)
     between = steps_between(
         config.checkpoint_every, config.checkpoint_minutes, config.batch_size, pace
     )
-    # A checkpoint may be in the making while the steps up to the next are logged.
+    # A checkpoint is written in the background, while the steps up to the next one are logged.
     if not start and logged > 2 * between:
         raise UserError(
             f'{workdir}: {logged} steps are logged, and there is no checkpoint; restore the folder '
@@ -116,8 +121,8 @@ def _check_log(config, workdir: Path, start: int) -> None:
         )
 
 
-def _say_start(config, workdir: Path, start: int, total: int, images: int) -> None:
-    """Prints what is trained on how many images, and from which step on."""
+def _say_start(config: ConfigDict, workdir: Path, start: int, total: int, images: int) -> None:
+    """Prints the model, the number of images and steps, and the step that training starts from."""
     if start == total:
         return
     steps, kind = images // config.batch_size, jax.devices()[0].device_kind
@@ -134,8 +139,8 @@ def _say_start(config, workdir: Path, start: int, total: int, images: int) -> No
         )
 
 
-def _batches(config, split: Split, steps: range) -> Iterator[Batch]:
-    """This process's part of some batches, from memory or read from disk while others train."""
+def _batches(config: ConfigDict, split: Split, steps: range) -> Iterator[Batch]:
+    """Yields this process's part of each batch, from memory or from worker processes that read."""
     count, rows = jax.local_device_count(), distributed.own_rows(config.batch_size)
     if isinstance(split.images, np.ndarray):
         for step in steps:

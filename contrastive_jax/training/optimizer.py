@@ -1,28 +1,30 @@
-"""Optimisers and their schedule, from a config and the length of the run.
+"""Builds the optimiser and its learning-rate schedule from a config and the length of the run.
 
-What the forms of LARS do, and whose they are: docs/optimizers.md.
+`docs/optimizers.md` describes the two forms of LARS and their sources.
 """
 
 import jax
 import jax.numpy as jnp
 import optax
+from ml_collections import ConfigDict
 
 __all__ = ['clip_by_trust_ratio', 'count_steps', 'make_optimizer', 'make_schedule']
 
-# The learning rate of a config is meant for this many images a step.
+# Batch size for which the learning rate of a config is meant.
 _REFERENCE_BATCH = 256
 
 
-def count_steps(config, steps_per_epoch: int) -> int:
-    """Updates of a whole run: `config.steps`, or as many as `config.epochs` takes."""
+def count_steps(config: ConfigDict, steps_per_epoch: int) -> int:
+    """Number of steps in a run: `config.steps` or, if that is 0, the steps of `config.epochs`."""
     return config.steps or config.epochs * steps_per_epoch
 
 
-def make_schedule(config, steps_per_epoch: int) -> optax.Schedule:
-    """Linear warm-up from 0 to `learning_rate * batch_size / 256`, then cosine to 0.
+def make_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
+    """Learning rate of each step: linear warm-up, then a cosine decay to 0.
 
-    The warm-up takes the share `warmup_epochs / epochs` of the steps, so that runs of equal steps
-    have equal schedules, however many images they train on.
+    The warm-up goes from 0 to `learning_rate * batch_size / 256` and takes the share
+    `warmup_epochs / epochs` of the steps. So runs with equally many steps have the same schedule,
+    whatever the number of their images.
 
     Args:
       config: the whole config.
@@ -34,21 +36,21 @@ def make_schedule(config, steps_per_epoch: int) -> optax.Schedule:
     return optax.warmup_cosine_decay_schedule(
         0.0,
         peak,
-        # A run of a few steps rounds its warm-up to all of them, and the cosine needs one.
+        # In a short run, rounding may give all steps to the warm-up, and the cosine needs one.
         warmup_steps=min(warmup, steps - 1),
         decay_steps=steps,
     )
 
 
-def make_optimizer(config, schedule: optax.Schedule) -> optax.GradientTransformation:
+def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
     """The optimiser that `config.optimizer` names.
 
-    Biases and normalisation parameters, which are vectors, get neither weight decay nor, with
-    either form of LARS, a trust ratio.
+    Biases and parameters of normalisation are vectors. They get no weight decay and, with either
+    form of LARS, no trust ratio.
 
     Args:
       config: the whole config.
-      schedule: what `make_schedule` returns.
+      schedule: learning rate of each step, as `make_schedule` returns it.
     """
     options = config.optimizer
 
@@ -86,31 +88,31 @@ def make_optimizer(config, schedule: optax.Schedule) -> optax.GradientTransforma
 def clip_by_trust_ratio(
     schedule: optax.Schedule, *, weight_decay: float, trust_coefficient: float
 ) -> optax.GradientTransformation:
-    """Adds weight decay, and shortens the updates so that LARS only ever lowers the learning rate.
+    """Adds weight decay and shortens updates, so that LARS can only lower the learning rate.
 
     With `w` a parameter, `g` its gradient, `lambda` the decay, `c` the trust coefficient and `t`
     the learning rate of the step,
 
         r = c |w| / (|g| + lambda |w|),  g' = min(r / t, 1) (g + lambda w)
 
-    A step of `-t g'` is then `-min(r, t) (g + lambda w)`: no longer than `c |w|`, and that of SGD
-    where this is shorter. A gradient or a parameter of length zero leaves `g` as it is.
+    A step of `-t g'` is then `-min(r, t) (g + lambda w)`. It is the step of SGD, shortened where
+    necessary to a length of `c |w|`. If `g` or `w` has length zero, `g` stays as it is.
 
     Args:
-      schedule: `t` of each step.
-      weight_decay: `lambda`.
-      trust_coefficient: `c`.
+      schedule: learning rate `t` of each step.
+      weight_decay: weight decay `lambda`.
+      trust_coefficient: trust coefficient `c`.
 
     Source: solo-learn's LARS with `clip_lr`; You et al. 2017 for the ratio.
     """
 
     def clipped(gradient, parameter, rate):
         weight, slope = jnp.linalg.norm(parameter), jnp.linalg.norm(gradient)
-        still = (weight == 0) | (slope == 0)
-        ratio = trust_coefficient * weight / jnp.where(still, 1, slope + weight_decay * weight)
-        # min(ratio / rate, 1), for a rate of zero too.
-        factor = ratio / jnp.maximum(rate, jnp.where(still, 1, ratio))
-        return jnp.where(still, gradient, factor * (gradient + weight_decay * parameter))
+        unchanged = (weight == 0) | (slope == 0)
+        ratio = trust_coefficient * weight / jnp.where(unchanged, 1, slope + weight_decay * weight)
+        # This is min(ratio / rate, 1), and it is defined for a rate of zero too.
+        factor = ratio / jnp.maximum(rate, jnp.where(unchanged, 1, ratio))
+        return jnp.where(unchanged, gradient, factor * (gradient + weight_decay * parameter))
 
     def update(updates, state, params):
         rate = schedule(state.count)

@@ -1,37 +1,51 @@
-"""What a run logs of its steps, fetched from the device now and then."""
+"""Writes the metrics of the steps to the log, about once a second."""
 
 import time
 
 import jax
+import optax
 from tqdm import tqdm
 
 from contrastive_jax.runs.logs import MetricsLog
 
 __all__ = ['Recorder']
 
-# Seconds between two times that metrics are fetched from the device and written.
+# Seconds after which metrics are fetched from the device and written again.
 _LOG_SECONDS = 1.0
 
 
 class Recorder:
-    """Collects metrics on the device and writes them now and then, so that no step waits.
+    """Collects metrics on the device and writes them about once a second, so that no step waits.
 
-    Without a log it only watches the pace.
+    Without a log it only measures the pace.
     """
 
-    def __init__(self, log: MetricsLog | None, batch_size: int, steps_per_epoch: int, schedule):
-        """Knows the log, and what turns steps into epochs, pairs and learning rates."""
+    def __init__(
+        self,
+        log: MetricsLog | None,
+        batch_size: int,
+        steps_per_epoch: int,
+        schedule: optax.Schedule,
+    ):
+        """Stores the log and the numbers that turn a step into epoch, pace and learning rate.
+
+        Args:
+          log: log of the run; None in processes that write nothing.
+          batch_size: images in a step.
+          steps_per_epoch: steps in one pass over the images.
+          schedule: learning rate of each step.
+        """
         self._log = log
         self._batch_size = batch_size
         self._steps_per_epoch = steps_per_epoch
         self._schedule = schedule
         self._pending: list[tuple[int, dict]] = []
-        # The first step compiles; the clock starts when it is done.
+        # The first step compiles, so the clock starts when it has finished.
         self._first: tuple[int, float] | None = None
         self._last = (0, 0.0)
 
     def add(self, step: int, metrics: dict, bar: tqdm) -> None:
-        """Takes the metrics of a step; about once a second writes those that are there."""
+        """Takes the metrics of a step. About once a second, writes those of the steps before it."""
         self._pending.append((step, metrics))
         if self._first is None:
             jax.block_until_ready(metrics)
@@ -43,25 +57,25 @@ class Recorder:
             bar.set_postfix_str(f'epoch {epoch}, loss {loss:.3f}, {pace}')
 
     def write_all(self) -> None:
-        """Waits for all steps, and writes them."""
+        """Waits for all steps to finish, and writes their metrics."""
         self._write(self._pending)
 
     def close(self) -> None:
-        """Writes what is left, and closes the log."""
+        """Writes the remaining metrics, and closes the log."""
         self.write_all()
         if self._log:
             self._log.close()
 
     @property
     def pairs_per_second(self) -> float | None:
-        """Since the first step was done; None before a second one is."""
+        """Images per second since the first step; None until a second step has finished."""
         if self._first is None or self._last[0] == self._first[0]:
             return None
         (first, began), (last, ended) = self._first, self._last
         return (last - first) * self._batch_size / (ended - began)
 
     def _write(self, entries: list[tuple[int, dict]]) -> float:
-        """Waits for the entries' steps, writes them and returns the last loss."""
+        """Waits for these steps to finish, writes their metrics and returns the last loss."""
         loss = float('nan')
         fetched = jax.device_get([metrics for _, metrics in entries])
         if entries:

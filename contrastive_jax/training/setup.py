@@ -1,45 +1,47 @@
-"""From a config to a run's first state and its step, everything static bound."""
+"""Builds the first state of a run and its step function from a config."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 import optax
 from flax import nnx
+from ml_collections import ConfigDict
 
 from contrastive_jax.models import Context, Moments, compute_dtype
 from contrastive_jax.randomness import KeyUse, device_key
 from contrastive_jax.training.optimizer import make_optimizer, make_schedule
-from contrastive_jax.training.step import TrainState, init_state, train_step
+from contrastive_jax.training.step import Step, TrainState, init_state, train_step
 from contrastive_jax.training.task import task_of
 
 __all__ = ['Setup', 'set_up']
 
 
 class Setup(NamedTuple):
-    """What a run starts from.
+    """The parts that a run starts with.
 
     Attributes:
       graphdef: static description of the model.
       initial: the state before the first step, on one device.
-      step: `train_step` of state and batch, and `axis_name` where it is mapped.
+      step: `train_step` as a function of state and batch; a mapped one also takes `axis_name`.
       schedule: learning rate of each step.
     """
 
     graphdef: nnx.GraphDef
     initial: TrainState
-    step: Callable
+    step: Step
     schedule: optax.Schedule
 
 
-def set_up(config, moments: Moments, steps_per_epoch: int, axis_name: str | None = None) -> Setup:
-    """Builds model, optimiser and step of the task that a config names.
+def set_up(
+    config: ConfigDict, moments: Moments, steps_per_epoch: int, axis_name: str | None = None
+) -> Setup:
+    """Builds the model, the optimiser and the step of the task that a config names.
 
     Args:
       config: the whole config.
-      moments: of the training images.
+      moments: pixel moments of the training images.
       steps_per_epoch: steps in one pass over the images.
-      axis_name: axis that the step will be mapped over; None on one device.
+      axis_name: name of the axis that the step will be mapped over; None on one device.
     """
     schedule = make_schedule(config, steps_per_epoch)
     optimizer = make_optimizer(config, schedule)

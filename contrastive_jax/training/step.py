@@ -1,4 +1,4 @@
-"""One step of training: a pure function of state and batch, the same on one device and many.
+"""One training step: a pure function of state and batch, the same on one device and on many.
 
 Axes: b images of this device.
 """
@@ -15,22 +15,22 @@ from jax import lax
 from jaxtyping import Array, Int, Key
 
 from contrastive_jax.models import Context
-from contrastive_jax.training.task import Metrics, Outcome, StepContext
+from contrastive_jax.training.task import Loss, Metrics, StepContext
 
-__all__ = ['TrainState', 'init_state', 'train_step']
+__all__ = ['Step', 'TrainState', 'init_state', 'train_step']
 
 
 class TrainState(NamedTuple):
-    """All that a step changes, and the key that it draws from.
+    """All arrays that a step changes, and the root of its random keys.
 
     Attributes:
-      step: steps taken.
+      step: number of finished steps.
       params: parameters of the model.
-      stats: batch statistics.
-      opt_state: of the optimiser.
-      key: root of the run's randomness; never changes.
-      skipped: updates left out because loss or gradient were not finite.
-      extra: what else the task keeps from step to step; None for nothing.
+      stats: batch statistics of the model.
+      opt_state: state of the optimiser.
+      key: random key of the run, which never changes.
+      skipped: number of updates that were skipped because the loss or the gradient was not finite.
+      extra: extra state of the task, such as a queue, or None.
     """
 
     step: Int[Array, '']
@@ -40,6 +40,10 @@ class TrainState(NamedTuple):
     key: Key[Array, '']
     skipped: Int[Array, '']
     extra: Any = None
+
+
+# Maps a state and a batch to the next state and the metrics. `axis_name` is optional.
+Step = Callable[..., tuple[TrainState, Metrics]]
 
 
 def init_state(
@@ -54,15 +58,15 @@ def init_state(
     """Draws the first state of a run.
 
     Args:
-      build: the model, of what its layers share.
-      optimizer: what updates its parameters.
-      model_key: of the first parameters.
-      run_key: of all else that the run draws.
-      init: extra state, of the model and a key.
-      context: what the layers share, of the source of their parameters.
+      build: function from the `Context` that all layers share to the model.
+      optimizer: optimiser that updates the parameters.
+      model_key: random key of the initial parameters.
+      run_key: random key of everything else that the run draws.
+      init: function from the model and `run_key` to the extra state of the task.
+      context: function from the source of the parameters to the `Context` of the layers.
 
     Returns:
-      The static description of the model, and its state.
+      The static description of the model, and the first state.
     """
 
     def model_of(key):
@@ -82,7 +86,7 @@ def init_state(
         )
 
     graphdef = nnx.graphdef(nnx.eval_shape(model_of, model_key))
-    # As one program: layer by layer, every shape would be compiled by itself.
+    # One jitted function is one program. Without it, JAX would compile one for every shape.
     return graphdef, jax.jit(draw)(model_key, run_key)
 
 
@@ -92,33 +96,33 @@ def train_step(
     *,
     graphdef: nnx.GraphDef,
     optimizer: optax.GradientTransformation,
-    loss: Callable[..., Outcome],
+    loss: Loss,
     skip_nonfinite: bool = False,
     axis_name: str | None = None,
 ) -> tuple[TrainState, Metrics]:
-    """Differentiates a loss on one batch, and updates.
+    """Computes the gradient of a loss on one batch and updates the parameters.
 
     Args:
-      state: the same on every device.
-      batch: what the loss takes: for most tasks the images of this device, uint8
-        `[b, h, w, c]`, and their labels `[b]` or None; where the step is mapped, `batch.images`
-        has as many rows as the batch has images.
-      graphdef: static description of the model, from `init_state`.
-      optimizer: the one that `state.opt_state` belongs to.
-      loss: what to train for: `Task.loss`.
-      skip_nonfinite: leave an update out whose loss or gradient is not finite, and count it.
-      axis_name: mapped axis; None on one device.
+      state: state of the run, the same on every device.
+      batch: argument of the loss. Most tasks take a `Batch` of this device: uint8 images
+        `[b, h, w, c]`, and their labels `[b]` or None. A mapped step needs `batch.images`, of which
+        it uses the length.
+      graphdef: static description of the model, as `init_state` returns it.
+      optimizer: optimiser that `state.opt_state` belongs to.
+      loss: loss function of the task, `Task.loss`.
+      skip_nonfinite: whether to skip and count updates whose loss or gradient is not finite.
+      axis_name: name of the mapped axis; None on one device.
 
     Returns:
-      The next state, and metrics, the same on every device: `loss`, `gradient_norm`, with
-      `skip_nonfinite` also `skipped_updates`, and those of the loss.
+      The next state, and metrics that are the same on every device: `loss`, `gradient_norm` and
+      the metrics of the loss; with `skip_nonfinite` also `skipped_updates`.
     """
     first = 0 if axis_name is None else lax.axis_index(axis_name) * len(batch.images)
     key = jax.random.fold_in(state.key, state.step)
     context = StepContext(key, first, axis_name, state.step)
 
     def loss_function(params):
-        # Without the copy, new batch statistics would be written into a tracer of an outer level.
+        # The copy is needed because new batch statistics must not reach the outer trace.
         model = nnx.merge(graphdef, params, state.stats, copy=True)
         value, metrics, extra = loss(model, state.extra, batch, context)
         return value, (metrics, extra, nnx.state(model, nnx.BatchStat))
@@ -127,14 +131,14 @@ def train_step(
     (value, (metrics, extra, stats)), grads = gradient(state.params)
     if axis_name is not None:
         grads, stats = lax.pmean((grads, stats), axis_name)
-    with jax.numpy_dtype_promotion('standard'):  # Optax takes powers of floats to integer steps
+    with jax.numpy_dtype_promotion('standard'):  # Optax raises floats to integer powers
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     metrics = {'loss': value, 'gradient_norm': optax.tree.norm(grads), **metrics}
-    new = state._replace(params=params, stats=stats, opt_state=opt_state, extra=extra)
+    following = state._replace(params=params, stats=stats, opt_state=opt_state, extra=extra)
     if skip_nonfinite:
         finite = jnp.isfinite(value) & jnp.isfinite(metrics['gradient_norm'])
-        new = jax.tree.map(partial(jnp.where, finite), new, state)
-        new = new._replace(skipped=state.skipped + jnp.where(finite, 0, 1))
-        metrics['skipped_updates'] = new.skipped.astype(jnp.float32)
-    return new._replace(step=state.step + 1), metrics
+        following = jax.tree.map(partial(jnp.where, finite), following, state)
+        following = following._replace(skipped=state.skipped + jnp.where(finite, 0, 1))
+        metrics['skipped_updates'] = following.skipped.astype(jnp.float32)
+    return following._replace(step=state.step + 1), metrics

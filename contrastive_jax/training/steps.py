@@ -1,4 +1,4 @@
-"""The loop of every training: a batch in, a step taken, and whoever looks on is told."""
+"""The loop of every training: takes a step for each batch and reports it."""
 
 from collections.abc import Callable, Iterable
 from contextlib import closing
@@ -25,18 +25,20 @@ def take_steps(
     name: str = 'train',
     leave: bool = False,
 ) -> Any:
-    """Takes a step for each batch, which another thread prepares meanwhile.
+    """Takes a step for each batch. A thread prepares the next batches meanwhile.
 
     Args:
-      state: before the first of these steps; given away.
-      step: of state and batch, to the next state and its metrics; compiled and mapped.
-      batches: one for each step.
+      state: state before the first of these steps. The step donates its memory, so the caller must
+        not use it again.
+      step: compiled function from state and batch to the next state and the metrics.
+      batches: batches, one for each step.
       total: number of the last step.
-      after: called after each step with its number, the state, its metrics and the progress bar.
-        What it raises ends the loop. The next step takes the state: it must be copied to be kept.
-      start: steps taken before.
-      to_device: moves a batch to the devices.
-      name: shown by the progress bar.
+      after: function called after each step with the number of the step, the state, the metrics and
+        the progress bar. An exception from it ends the loop. To keep the state it must copy it,
+        because the next step donates its memory.
+      start: number of steps that were finished before.
+      to_device: function that moves a batch to the devices.
+      name: name that the progress bar shows.
       leave: whether the bar stays on the terminal.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Notices numbers that go wrong while a run trains: what is not finite, and what collapses."""
+"""Checks the metrics of a training for numbers that are not finite and for collapsed embeddings."""
 
 import math
 from collections import deque
@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 from absl import logging
+from ml_collections import ConfigDict
 
 from contrastive_jax.data.batches import step_indices
 from contrastive_jax.errors import UserError
@@ -16,73 +17,89 @@ from contrastive_jax.runtime.files import write_json
 
 __all__ = ['WATCHED', 'Check', 'Watch', 'described', 'is_finite']
 
-# How many steps later their numbers are looked at: they are there then.
+# Steps between a step and the check of its metrics. By then the device has computed them.
 _STEPS_LATE = 8
-# What `Check` looks at.
+# Metrics that `Check` reads.
 WATCHED = ('loss', 'gradient_norm', 'embedding_std', 'nonfinite_inner_step')
-# Standard deviation of the embeddings below which they count as one.
+# Standard deviation below which embeddings count as collapsed.
 _COLLAPSED = 0.01
 
 
 class Watch:
-    """Hands the numbers of every step to a check, a few steps late, so that no step waits for it.
+    """Passes the metrics of every step to a check, a few steps later, so that no step waits.
 
-    All processes see the same numbers and look at the same steps, so that all of them stop at one.
+    All processes have the same metrics and check them at the same steps, so they stop together.
     """
 
     def __init__(
         self, check: Callable[[int, dict[str, Any]], None], names: Collection[str] | None = None
     ):
-        """Knows the check, and the names of the metrics that it looks at; None for all."""
+        """Stores the check.
+
+        Args:
+          check: function of the number of a step and its metrics.
+          names: names of the metrics that the check reads; None for all.
+        """
         self._check, self._names = check, names
-        self._unseen: deque[tuple[int, dict]] = deque()
+        self._unchecked: deque[tuple[int, dict]] = deque()
 
     def add(self, step: int, metrics: dict) -> None:
-        """Takes the metrics of a step; looks at those of an earlier one.
+        """Stores the metrics of a step, and checks those of an earlier step.
 
         Raises:
-          UserError: the check of that one raises it.
+          UserError: the check raises it.
         """
         names = metrics if self._names is None else self._names
-        seen = {name: metrics[name] for name in names if name in metrics}
-        self._unseen.append((step, seen))
-        if len(self._unseen) > _STEPS_LATE:
-            self._look(*self._unseen.popleft())
+        read = {name: metrics[name] for name in names if name in metrics}
+        self._unchecked.append((step, read))
+        if len(self._unchecked) > _STEPS_LATE:
+            self._check_next()
 
     def check_all(self) -> None:
-        """Looks at all steps that it has not looked at; raises as `add` does."""
-        while self._unseen:
-            self._look(*self._unseen.popleft())
+        """Checks all steps that are not checked yet; raises as `add` does."""
+        while self._unchecked:
+            self._check_next()
 
-    def _look(self, step: int, metrics: dict) -> None:
+    def _check_next(self) -> None:
+        step, metrics = self._unchecked.popleft()
         self._check(step, jax.tree.map(float, jax.device_get(metrics)))
 
 
 def is_finite(numbers: Mapping[str, float]) -> bool:
-    """Whether loss and gradient of a step are."""
+    """Whether the loss and the gradient of a step are finite."""
     return math.isfinite(numbers['loss']) and math.isfinite(numbers['gradient_norm'])
 
 
 def described(numbers: Mapping[str, float]) -> str:
-    """Loss and gradient of a step, and the first inner step of thinking that is not finite."""
+    """Loss, gradient and the first non-finite step of thinking as text."""
     text = f'loss={numbers["loss"]}, gradient_norm={numbers["gradient_norm"]}'
     inner = int(numbers.get('nonfinite_inner_step', -1))
-    return f'{text}, inner step {inner} of thinking the first' if inner >= 0 else text
+    return (
+        f'{text}, inner step {inner} of thinking is the first that is not finite'
+        if inner >= 0
+        else text
+    )
 
 
 class Check:
-    """Stops a run, or says that it skips, where numbers are not finite; warns of a collapse."""
+    """Stops a run if its numbers are not finite, or warns that it skips; warns about a collapse."""
 
-    def __init__(self, config, images: int, workdir: Path):
-        """Knows the config, the number of images, and where to leave what was wrong."""
+    def __init__(self, config: ConfigDict, images: int, workdir: Path):
+        """Stores what an error message needs.
+
+        Args:
+          config: the whole config.
+          images: number of training images.
+          workdir: folder that `nonfinite.json` is written to.
+        """
         self._config, self._images, self._workdir = config, images, workdir
         self._collapsed = False
 
     def __call__(self, step: int, numbers: dict[str, float]) -> None:
-        """Looks at the numbers of a step.
+        """Checks the metrics of a step.
 
         Raises:
-          UserError: loss or gradient are not finite, and `on_nonfinite` is `stop`.
+          UserError: the loss or the gradient is not finite, and `config.on_nonfinite` is `stop`.
         """
         if not is_finite(numbers):
             self._nonfinite(step, numbers)
@@ -99,9 +116,9 @@ class Check:
         self._collapsed = collapsed
 
     def _nonfinite(self, step: int, numbers: dict[str, float]) -> None:
-        found = f'step {step}: {described(numbers)}'
+        description = f'step {step}: {described(numbers)}'
         if self._config.on_nonfinite == 'skip':
-            logging.warning('%s; this update is left out', found)
+            logging.warning('%s; this update is left out', description)
             return
         indices = step_indices(
             self._config.seed, step - 1, self._images, self._config.batch_size
@@ -111,7 +128,7 @@ class Check:
         dump = {'step': step, **texts, 'indices': indices, 'config': self._config.to_dict()}
         distributed.by_writer(lambda: write_json(path, dump))
         raise UserError(
-            f'{found}: not finite; {path} has the config and the rows of the pre-training images '
-            'in this batch. Checkpoints are from before. In another --workdir, lower '
-            'config.optimizer.learning_rate, or set config.on_nonfinite=skip'
+            f'{description}: not finite; {path} has the config and the rows of the pre-training '
+            'images in this batch. All checkpoints are from earlier steps. In another --workdir, '
+            'lower config.optimizer.learning_rate, or set config.on_nonfinite=skip'
         )
