@@ -7,7 +7,6 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-import jax
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
@@ -16,11 +15,10 @@ from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.evaluation.checks import check_data
 from contrastive_jax.evaluation.result import make_result, print_table, probe_all
-from contrastive_jax.runs.images import keep_image_facts
 from contrastive_jax.runs.training_set import claim_workdir
 from contrastive_jax.runs.weights import save_encoder
 from contrastive_jax.runs.workdir import RESULT, check_outside_data, check_workdir, finished, locked
-from contrastive_jax.runtime import cli, compilation, distributed, preemption
+from contrastive_jax.runtime import cli, distributed, preemption
 from contrastive_jax.runtime.files import write_sealed_json
 from contrastive_jax.training.advice import advice
 from contrastive_jax.training.loop import pretrain
@@ -30,15 +28,7 @@ config_flags.DEFINE_config_file('config', None, 'Config file; add :NAME for a va
 _WORKDIR = flags.DEFINE_string(
     'workdir', None, 'Folder that the run writes to and resumes from.', required=True
 )
-_DISTRIBUTED = flags.DEFINE_bool(
-    'distributed', None, 'Join other processes; the default is to join under srun and on Cloud TPU.'
-)
-_COORDINATOR = flags.DEFINE_string('coordinator_address', None, 'Address HOST:PORT of process 0.')
-_PROCESSES = flags.DEFINE_integer('num_processes', None, 'Number of processes.')
-_PROCESS = flags.DEFINE_integer('process_id', None, 'Number of this process, from 0.')
-_DETERMINISTIC = flags.DEFINE_bool(
-    'deterministic', False, 'Get the same bits in every run on GPUs, with slower programs.'
-)
+cli.define_processes()
 flags.mark_flag_as_required('config')
 
 
@@ -76,7 +66,6 @@ def _train_and_probe(config: ConfigDict, workdir: Path) -> dict:
     distributed.by_writer(
         lambda: claim_workdir(workdir, config, construction, held_out=dataset.held_out)
     )
-    distributed.by_writer(lambda: keep_image_facts(workdir, construction))
     for line in advice(config, dataset, construction.split) if distributed.is_writer() else ():
         logging.warning('%s', line)
     for line in task.announcement:
@@ -95,13 +84,7 @@ def _train_and_probe(config: ConfigDict, workdir: Path) -> dict:
 
 
 def _main() -> None:
-    process = distributed.ProcessInfo(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
-    if _DETERMINISTIC.value:
-        compilation.make_deterministic()
-    distributed.start(_DISTRIBUTED.value, process)
-    if jax.process_count() > 1:
-        preemption.pass_interrupt_on()
-    with distributed.one_voice(), distributed.or_leave(), compilation.refusals():
+    with cli.processes():
         config, notes = cli.config_of_flags()
         for line in notes:
             print(line)

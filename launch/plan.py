@@ -1,8 +1,8 @@
 """Plans the runs of a grid: every cell with every seed, each named by its config.
 
 The name of a run is a hash of those fields of its config, arm resolved, that differ from the
-default and change numbers. So a new field renames no run. Runs with a name of an earlier version are
-recognised by the config in their folder.
+default and change numbers. So a new field renames no run. Runs with a name of an earlier version
+are recognised by the config in their folder.
 """
 
 import ast

@@ -75,7 +75,7 @@ def corrupt(
 ) -> Float[np.ndarray, 'b h w c']:
     """Corrupts images in one of the ways of `CORRUPTIONS`.
 
-    These are: Gaussian noise at a level of the schedule, which also scales the image; black or white
+    They are: Gaussian noise at a level of the schedule, which also scales the image; black or white
     pixels, each with probability 0.15 and in all channels; uniform noise from -0.6 to 0.6 in each
     channel; and Gaussian blur with a sigma of 0.7 pixels.
 

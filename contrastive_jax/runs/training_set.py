@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from contrastive_jax.data.constructions import Construction
 from contrastive_jax.errors import UserError
 from contrastive_jax.randomness import STREAMS
+from contrastive_jax.runs.images import keep_image_facts
 from contrastive_jax.runs.workdir import CONFIG, TRAINING_SET
 from contrastive_jax.runtime.files import read_arrays, write_sealed_json, write_whole
 
@@ -26,7 +27,7 @@ def claim_workdir(
     """Writes the config and the training set of a new run, or checks those of a resumed run.
 
     `training_set.npz` holds the indices kept, those mixed and their partners, and the edition of
-    the random streams (`randomness.STREAMS`).
+    the random streams (`randomness.STREAMS`). `images.json` holds what the encoder must know of them.
 
     Args:
       workdir: folder of the run.
@@ -50,12 +51,14 @@ def claim_workdir(
                 workdir,
             )
         if path.exists():
+            keep_image_facts(workdir, construction)
             return
     chosen = {name: getattr(construction, name) for name in _CHOSEN}
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         write_sealed_json(workdir / CONFIG, config.to_dict())
         write_whole(path, lambda file: np.savez(file, streams=edition, **chosen))
+        keep_image_facts(workdir, construction)
     except OSError as error:
         raise UserError(f'--workdir={workdir}: cannot be written ({error.strerror})') from error
 

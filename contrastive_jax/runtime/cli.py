@@ -1,19 +1,21 @@
 """What the commands share: they parse flags, and print one clear line for an error of the user."""
 
+import contextlib
 import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from contrastive_jax.config import PATHS, check_field, resolve, validate
 from contrastive_jax.config.shipped import with_config_files
 from contrastive_jax.errors import UserError
-from contrastive_jax.runtime import compilation, preemption, shell
+from contrastive_jax.runtime import compilation, distributed, preemption, shell
 
-__all__ = ['config_of_flags', 'define_common', 'run']
+__all__ = ['config_of_flags', 'define_common', 'define_processes', 'processes', 'run']
 
 # Flags belong to the command that asks for them: its --help lists them.
 flags.disclaim_key_flags()
@@ -54,6 +56,32 @@ def define_common(**meanings: str) -> None:
     for name, meaning in meanings.items():
         define, default = _COMMON[name]
         define(name, default, meaning)
+
+
+def define_processes() -> None:
+    """Defines the flags of a command that several processes can run together; see `processes`."""
+    flags.DEFINE_bool(
+        'distributed', None, 'Join other processes; the default: under srun and on Cloud TPU.'
+    )
+    flags.DEFINE_string('coordinator_address', None, 'Address HOST:PORT of process 0.')
+    flags.DEFINE_integer('num_processes', None, 'Number of processes.')
+    flags.DEFINE_integer('process_id', None, 'Number of this process, from 0.')
+    flags.DEFINE_bool(
+        'deterministic', False, 'Get the same bits in every run on GPUs, with slower programs.'
+    )
+
+
+@contextlib.contextmanager
+def processes(values: flags.FlagValues = flags.FLAGS) -> Iterator[None]:
+    """Joins the processes that the flags of `define_processes` name; one of them speaks."""
+    if values.deterministic:
+        compilation.make_deterministic()
+    address, count, index = values.coordinator_address, values.num_processes, values.process_id
+    distributed.start(values.distributed, distributed.ProcessInfo(address, count, index))
+    if jax.process_count() > 1:
+        preemption.pass_interrupt_on()
+    with distributed.one_voice(), distributed.or_leave(), compilation.refusals():
+        yield
 
 
 def config_of_flags(values: flags.FlagValues = flags.FLAGS) -> tuple[ConfigDict, list[str]]:
