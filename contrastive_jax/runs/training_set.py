@@ -27,7 +27,8 @@ def claim_workdir(
     """Writes the config and the training set of a new run, or checks those of a resumed run.
 
     `training_set.npz` holds the indices kept, those mixed and their partners, and the edition of
-    the random streams (`randomness.STREAMS`). `images.json` holds what the encoder must know of them.
+    the random streams (`randomness.STREAMS`). `images.json` holds what the encoder must know of the
+    images.
 
     Args:
       workdir: folder of the run.
