@@ -67,9 +67,13 @@ def _check_model(workdir: Path, model) -> None:
 
 
 if __name__ == '__main__':
-    _WORKDIR = flags.DEFINE_string('workdir', None, 'Trained run, or its encoder.safetensors.')
+    _WORKDIR = flags.DEFINE_string(
+        'workdir', None, 'Trained run, or its encoder.safetensors.', required=True
+    )
     flags.DEFINE_enum('format', None, ['torch'], 'What to write it for.')
-    _OUT = flags.DEFINE_string('out', None, 'File to write, such as encoder.safetensors.')
+    _OUT = flags.DEFINE_string(
+        'out', None, 'File to write, such as encoder.safetensors.', required=True
+    )
     _OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Replace an earlier file.')
-    flags.mark_flags_as_required(['workdir', 'format', 'out'])
+    flags.mark_flag_as_required('format')
     cli.run(lambda: run(Path(_WORKDIR.value), Path(_OUT.value), overwrite=_OVERWRITE.value))

@@ -7,6 +7,7 @@ python -m contrastive_jax.score --features=shards --landmarks=16384 --out=scores
 
 from pathlib import Path
 
+import numpy as np
 from absl import flags
 
 from contrastive_jax.data.feature_files import read_labels
@@ -70,7 +71,8 @@ def main(values: flags.FlagValues) -> None:
     if values.features is not None:
         rows = open_rows(values.features)
         if values.landmarks is not None or values.columns or needs_tiles(rows):
-            labels, classes = None, ()
+            labels: np.ndarray | None = None
+            classes: tuple[str, ...] = ()
             if values.labels is not None:
                 labels, classes = read_labels(values.labels, len(rows))
             request = _request(values, Options(0.1, 0.5)._replace(**changed))

@@ -32,7 +32,7 @@ def config_file(spec: str) -> str:
 
 def with_config_files(arguments: list[str]) -> list[str]:
     """A command line in which `--config` holds a file."""
-    found = []
+    found: list[str] = []
     for argument in arguments:
         flag, equals, value = argument.partition('=')
         if equals and flag in _FLAGS:

@@ -175,6 +175,7 @@ def survey(
         total += block.sum(axis=0, dtype=np.float64)
         advance(len(block))
     rows.check_unchanged()
+    assert origin is not None  # there is at least one row
     return Survey(origin, (total / len(rows)).astype(np.float32), digest.hexdigest(), kept)
 
 
@@ -258,7 +259,9 @@ def _array_part(name: str, array: np.ndarray, file: Path | None) -> _Part:
         for first in range(start, stop, size):
             yield array[first : min(first + size, stop)]
 
-    return _Part(name, array.shape, array.dtype, pieces, file, file and _stamp(file))
+    return _Part(
+        name, array.shape, array.dtype, pieces, file, None if file is None else _stamp(file)
+    )
 
 
 def _open_npy(file: Path, where: str) -> _Part:

@@ -104,11 +104,9 @@ def read_scores(path: str, *, n: int, checksum: str, where: str) -> ScoreFile:
     where = f'{where}={path!r}'
     arrays = _read(path, where)
     theirs = str(arrays.pop('checksum', '')) or None
-    landmarks = arrays.get('landmarks')
-    if landmarks is not None and landmarks.ndim == 0:
+    landmarks = None
+    if 'landmarks' in arrays and arrays['landmarks'].ndim == 0:
         landmarks = int(arrays.pop('landmarks'))
-    else:
-        landmarks = None
     # Text columns, such as file names, are not needed.
     arrays = {name: x for name, x in arrays.items() if name == 'score' or _is_number(x)}
     if 'score' not in arrays:
@@ -125,7 +123,7 @@ def read_scores(path: str, *, n: int, checksum: str, where: str) -> ScoreFile:
             )
     if index is not None:
         _check_index(index, n, where)
-    if theirs not in (None, checksum):
+    if theirs is not None and theirs != checksum:
         raise UserError(
             f'{where}: belongs to other images (checksum {theirs[:12]}, here {checksum[:12]}); '
             f'{_REMEDY}, mixed as config.mixed says'

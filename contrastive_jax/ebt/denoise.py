@@ -131,7 +131,8 @@ def _energy(
     if model.conditioned:
         guess = draw(_GUESS, lambda key: jax.random.normal(key, noisy.shape[1:]))
     size, clipped = model.step_size(noisy)
-    spread, factor = options.step_size_spread, 1.0
+    spread = options.step_size_spread
+    factor: Array | float = 1.0
     if spread > 1:
         factor = draw(_SIZE, partial(jax.random.uniform, minval=1 / spread, maxval=spread))
     last = None

@@ -68,7 +68,7 @@ class EnergyDenoiser(nnx.Module):
         return self.transformer.step_size((images.shape[1] // self.patch) ** 2)
 
     def encode(self, images: Float[Array, 'b h w c'], *, train: bool) -> Float[Array, 'b k']:
-        """Features of images in [0, 1]; a conditioned energy gets each image as the noisy one."""
+        """Features of images in [0, 1]. If conditioned, each image also serves as noisy image."""
         tokens = patches(2 * images - 1, self.patch)
         twice = jnp.concatenate([tokens, tokens], axis=1) if self.conditioned else tokens
         return self.transformer.trunk.features(twice)

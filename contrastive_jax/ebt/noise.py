@@ -75,8 +75,8 @@ def corrupt(
 ) -> Float[np.ndarray, 'b h w c']:
     """Corrupts images in one of the ways of `CORRUPTIONS`.
 
-    They are: Gaussian noise at a level of the schedule, which also scales the image; black or white
-    pixels, each with probability 0.15 and in all channels; uniform noise from -0.6 to 0.6 in each
+    These are Gaussian noise at a level of the schedule, which also scales the image; black or white
+    pixels with probability 0.15, in all channels alike; uniform noise from -0.6 to 0.6 in each
     channel; and Gaussian blur with a sigma of 0.7 pixels.
 
     Args:

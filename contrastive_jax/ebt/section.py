@@ -1,4 +1,4 @@
-"""What the config knows of denoisers; light, see `config.sections`."""
+"""The config fields of denoisers. `config.sections` says why this module imports nothing heavy."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ class Size(NamedTuple):
 
 SIZES = {'small': Size(2, 4, 48), 'base': Size(6, 6, 192)}
 DENOISERS = ('energy', 'energy_conditioned', 'feedforward', 'diffusion')
-# Steps of the noise schedule, of which `denoise.level` is one.
+# Number of levels of the noise schedule; `denoise.level` is one of them.
 LEVELS = 1000
 
 _FIELDS = {
@@ -34,27 +34,27 @@ _FIELDS = {
     'denoise.level': Field(
         99,
         integer(0),
-        'Training images get this level of noise, of 1,000; diffusion is trained with three '
-        'times as many levels.',
+        'Level of the noise on training images, from 0 to 332 of 1,000 levels; diffusion is '
+        'trained with all levels up to three times this one.',
     ),
     'denoise.steps': Field(
-        2, integer(1), 'An energy is trained with at most so many steps of thinking.'
+        2, integer(1), 'Largest number of steps of thinking in the training of an energy.'
     ),
     'denoise.least_steps': Field(
         2,
         integer(1),
-        'An energy is trained with at least so many steps of thinking; the number is drawn for '
-        'each batch, which needs loss=last.',
+        'Smallest number of steps of thinking in the training of an energy. Each batch draws its '
+        'own number, which needs denoise.loss=last.',
     ),
     'denoise.step_size': Field(
         47.0,
         POSITIVE,
-        'Thinking starts with this step size for each token; the step size is learned.',
+        'Initial size of a step of thinking for each token; training changes it.',
     ),
     'denoise.step_size_spread': Field(
         1.0,
         number(1),
-        'The step size of an image differs from the learned one by at most this random factor.',
+        'Largest random factor between the step size of an image and the learned step size.',
     ),
     'denoise.langevin': Field(
         0.0, number(0), 'Each step of thinking adds noise with this standard deviation.'
@@ -64,7 +64,9 @@ _FIELDS = {
         BOOL,
         'Stop the gradient between steps of thinking; False passes it through all of them.',
     ),
-    'denoise.loss': Field('all', one_of('all', 'last'), 'These states of thinking enter the loss.'),
+    'denoise.loss': Field(
+        'all', one_of('all', 'last'), 'States of thinking that the loss includes.'
+    ),
 }
 
 
@@ -80,8 +82,8 @@ def _check(config: ConfigDict, values: Mapping[str, Any]) -> None:
         )
     if config.data.stream:
         raise UserError(
-            f'config.data.stream=True: reads crops for views, and config.model.name={name!r} '
-            'denoises whole images; leave it at False'
+            f'config.data.stream=True: reads crops for views, but config.model.name={name!r} '
+            'denoises whole images; set config.data.stream=False'
         )
     if 3 * (options.level + 1) > LEVELS:
         raise UserError(
@@ -95,9 +97,9 @@ def _check(config: ConfigDict, values: Mapping[str, Any]) -> None:
         )
     if options.least_steps < options.steps and options.loss == 'all':
         raise UserError(
-            f'config.denoise.least_steps={options.least_steps}: does nothing with '
-            f'config.denoise.loss=all; set it to config.denoise.steps={options.steps}, or '
-            'loss=last'
+            f'config.denoise.least_steps={options.least_steps}: has no effect '
+            f'with config.denoise.loss=all; set it to config.denoise.steps={options.steps}, or set '
+            'config.denoise.loss=last'
         )
 
 

@@ -1,7 +1,8 @@
-"""Thinking: descent on a learned energy from a first guess, and the losses that train the energy.
+"""Thinking: descent on a learned energy from a first guess, and the loss that trains the energy.
 
 Axes: b samples of this device, s = steps + 1 states of a trajectory.
-Source: Energy-Based Transformers (arXiv 2507.02092), Section 3; its S1 and S2 are arguments here.
+Source: Energy-Based Transformers (arXiv 2507.02092), Section 3. Arguments choose
+between its methods S1 and S2.
 """
 
 from collections.abc import Callable
@@ -19,13 +20,18 @@ from contrastive_jax.objectives._compare import Metrics
 __all__ = ['Thought', 'think', 'thinking_loss']
 
 
+# A function from states `[b, ...]` to their energies `[b]`.
+Energy = Callable[[Float[Array, 'b *shape']], Float[Array, ' b']]
+
+
 class Thought(NamedTuple):
-    """What became of a guess.
+    """The states and energies of thinking.
 
     Attributes:
-      trajectory: `[s, b, ...]` the guess as it came, and after each step.
-      energies: `[s, b]` of what the steps start from, their noise added, and of the last state.
-      nonfinite: first step, from 0, whose gradient is not finite for some sample; -1 for none.
+      trajectory: `[s, b, ...]` the first guess, and the state after each step.
+      energies: `[s, b]` energies of the states that the steps start from, with their noise, and of
+        the last state.
+      nonfinite: index of the first step whose gradient is not finite for some sample, or -1.
     """
 
     trajectory: Float[Array, 's b *shape']
@@ -34,7 +40,7 @@ class Thought(NamedTuple):
 
 
 def think(
-    energy_fn: Callable[[Float[Array, 'b *shape']], Float[Array, ' b']],
+    energy_fn: Energy,
     candidate: Float[Array, 'b *shape'],
     *,
     steps: int,
@@ -45,30 +51,34 @@ def think(
     last: int | Int[Array, ''] | None = None,
     remat: bool = True,
 ) -> Thought:
-    """Lets a guess descend the energy.
+    """Descends an energy from a first guess.
 
         y_i+1 = z_i - a grad E(z_i),  z_i = y_i + noise e_i,  e_i normal
 
-    The energy of a sample must not depend on the others, so that one gradient serves them all.
+    The energy of a sample must not depend on other samples, because one gradient serves them all.
 
     Args:
-      energy_fn: energies `[b]` of states `[b, ...]`.
-      candidate: `[b, ...]` the first guess.
-      steps: how many, at least 0.
-      step_size: `a > 0`, one or of each sample `[b]`.
+      energy_fn: function from states `[b, ...]` to energies `[b]`.
+      candidate: first guess, `[b, ...]`.
+      steps: number of steps, at least 0.
+      step_size: step size `a > 0`, a scalar or one for each sample `[b]`.
       noise: standard deviation of the Langevin noise; 0 for none.
-      key: of each sample `[b]`, with noise.
-      detach: no gradient passes from a state to the one before it; each step still passes one to
-        the parameters of the energy. False for the whole unroll.
-      last: the one state, from 1, that passes a gradient, and that of its own step alone: what
-        `detach` and a loss of this state come to, without the backward pass of all other steps.
-      remat: compute each step again in the backward pass, so that only the states are kept; False
-        is faster by that, and keeps all that every step needs.
+      key: random keys `[b]` of the samples, which the noise needs.
+      detach: whether to stop the gradient between a state and the one before it. Each step still
+        passes a gradient to the parameters of the energy. False passes it through all steps.
+      last: index from 1 of the only state that passes a gradient, which comes from its own step
+        only. The result is that of `detach` with a loss of this state, but without the backward
+        pass of all other steps. None for all states.
+      remat: whether the backward pass computes each step again, so that only the states are kept.
+        False is faster and keeps all intermediate values of every step.
+
+    Returns:
+      The states and their energies.
 
     Raises:
-      ValueError: a negative number of steps, a `last` that is none of them, or noise without a key.
+      ValueError: a negative number of steps, a `last` out of range, or noise without a key.
 
-    Source: Algorithm 1 there; the reference code's S1 with `detach`, its S2 with `last`.
+    Source: Algorithm 1 of the paper. `detach` is S1 of the reference code, and `last` its S2.
     """
     if steps < 0:
         raise ValueError(f'steps={steps}: must be at least 0')
@@ -76,8 +86,8 @@ def think(
         raise ValueError(f'last={last}: must be a step, from 1 to steps={steps}')
     if noise and key is None:
         raise ValueError(f'noise={noise}: needs a key for each sample')
-    wide = (-1,) + (1,) * (candidate.ndim - 1)
-    size = jnp.reshape(jnp.asarray(step_size, candidate.dtype), wide)
+    size_shape = (-1,) + (1,) * (candidate.ndim - 1)
+    size = jnp.reshape(jnp.asarray(step_size, candidate.dtype), size_shape)
 
     def descend(state, step):
         start = lax.stop_gradient(state) if detach else state
@@ -102,7 +112,7 @@ def think(
     )
     if last is None:
         return thought
-    # Without gradient so far, which the compiler then leaves out; the step that counts, again.
+    # The compiler leaves the backward pass of these steps out. The last step is done again with it.
     thought = lax.stop_gradient(thought)
     before = lax.dynamic_index_in_dim(thought.trajectory, last - 1, keepdims=False)
     after, _ = descend(before, last - 1)
@@ -116,24 +126,24 @@ def thinking_loss(
     last: int | Int[Array, ''] | None = None,
     axis_name: str | None = None,
 ) -> tuple[Float[Array, ''], Metrics]:
-    """Smooth distance of the states of a trajectory from what they should become.
+    """Smooth distance between the states of a trajectory and the target.
 
         loss = mean over states, samples and entries of huber(y - target)
 
-    with `huber(r) = r^2 / 2` up to 1 and `|r| - 1/2` beyond.
+    with `huber(r) = r^2 / 2` for `|r| <= 1` and `|r| - 1/2` otherwise.
 
     Args:
-      trajectory: `[s, b, ...]`, its first state the guess.
-      target: `[b, ...]`.
-      last: the one state that counts, 1 to s - 1, which may be drawn for each batch; None for the
-        mean over all but the first.
-      axis_name: mapped axis of the devices; None on one.
+      trajectory: states `[s, b, ...]`, the first of which is the guess.
+      target: target of each sample, `[b, ...]`.
+      last: index from 1 to s - 1 of the only state in the loss, which may be drawn for each batch;
+        None for all states but the first.
+      axis_name: name of the mapped axis; None on one device.
 
     Returns:
-      The loss, the mean over the samples of all devices, and the metrics `first_error` and
-      `last_error`, mean squared errors of the guess and of what was made of it.
+      The mean loss over the samples of all devices, and the metrics `first_error` and `last_error`,
+      which are the mean squared errors of the guess and of the last state.
 
-    Source: with None S1, with a state S2, as in `think`.
+    Source: S1 of the reference code without `last`, and S2 with it.
     """
     thought = trajectory[1:] if last is None else trajectory[last][None]
     loss = jnp.mean(optax.losses.huber_loss(thought, jnp.broadcast_to(target, thought.shape)))

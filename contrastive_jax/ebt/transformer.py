@@ -1,12 +1,13 @@
-"""Transformers over the patches of an image, or of two: the trunk, and the energy it can end in.
+"""Transformers over the patches of one image or two, with or without an energy as output.
 
-Smooth throughout, since thinking differentiates an energy twice.
+All operations are smooth, because the training of thinking differentiates an energy twice.
 
 Axes: b samples, t tokens of a segment, p numbers of a token, d width, e heads.
 Source: Energy-Based Transformers (arXiv 2507.02092); Peebles & Xie 2023 for the blocks.
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -16,31 +17,33 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from contrastive_jax.ebt.section import Size
+from contrastive_jax.models import Context
 
 __all__ = ['EnergyTransformer', 'Transformer', 'patches', 'unpatch']
 
-
-# Numbers that modulate a block: scale, shift and gate of both its halves.
+# Modulations of a block: scale, shift and gate of each of its two halves.
 _PER_BLOCK = 6
+# Hidden width of a perceptron over the width of its input.
 _RATIO = 4
 _EPSILON = 1e-6
+# Logarithm of the largest factor between a step size and its initial value.
 _MOST_LOG_STEP = math.log(16.0)
 
 
 class _Block(nnx.Module):
-    """Attention, then a perceptron, each `h + g f((1 + c) norm(h) + s)`.
+    """Attention and then a perceptron, each as `h + g f((1 + c) norm(h) + s)`.
 
-    `c`, `s` and `g` come from outside; at zero the block is the identity.
+    The caller passes scale `c`, shift `s` and gate `g`. With zeros, the block is the identity.
     """
 
-    def __init__(self, size: Size, *, segments: int, ctx):
+    def __init__(self, size: Size, *, segments: int, ctx: Context):
         width, linear = size.width, _linear(ctx)
         self.heads = size.heads
         self.qkv = linear(width, 3 * width)
         self.out = linear(width, width)
         self.up = linear(width, _RATIO * width)
         self.down = linear(_RATIO * width, width)
-        # Attention within and across segments, alike for both of them.
+        # Bias of the attention between segments. It is the same in both directions.
         self.across = nnx.Param(jnp.zeros(size.heads)) if segments == 2 else None
 
     def __call__(self, h, modulation):
@@ -58,13 +61,13 @@ class _Block(nnx.Module):
             other = segment[:, None] != segment[None, :]
             bias = (self.across[...][:, None, None] * other[None].astype(jnp.float32))[None]
             bias = bias.astype(x.dtype)
-        # The plain formula: fused kernels have no second derivative.
-        mixed = jax.nn.dot_product_attention(q, k, v, bias=bias, implementation='xla')
-        return self.out(mixed.reshape(b, t, width))
+        # Fused kernels have no second derivative.
+        attended = jax.nn.dot_product_attention(q, k, v, bias=bias, implementation='xla')
+        return self.out(attended.reshape(b, t, width))
 
 
 class Transformer(nnx.Module):
-    """Tokens of one segment or of two to as many outputs of width d."""
+    """Maps the tokens of one or two segments to as many outputs of width d."""
 
     def __init__(
         self,
@@ -74,18 +77,19 @@ class Transformer(nnx.Module):
         segments: int = 1,
         ordered: bool = False,
         conditioned: bool = False,
-        ctx,
+        ctx: Context,
     ):
         """Builds the layers.
 
         Args:
-          token_dim: p.
+          token_dim: number p of values in a token.
           size: depth, heads and width.
-          segments: 1 or 2.
-          ordered: whether the two can be told apart; otherwise swapping them swaps the outputs.
+          segments: number of segments, 1 or 2.
+          ordered: whether the model can tell the two segments apart. Otherwise swapping them swaps
+            the outputs.
           conditioned: whether a vector `[b, d]` modulates every block, as in a diffusion
-            transformer; otherwise the modulation is learned once for all inputs.
-          ctx: what all layers share, see `models.Context`.
+            transformer. Otherwise the modulation is learned and the same for all inputs.
+          ctx: what all layers share.
         """
         self.segments, self.dtype = segments, ctx.dtype
         self.embed = _linear(ctx)(token_dim, size.width)
@@ -103,7 +107,7 @@ class Transformer(nnx.Module):
     def __call__(
         self, tokens: Float[Array, 'b t p'], condition: Float[Array, 'b d'] | None = None
     ) -> Float[Array, 'b t d']:
-        """Outputs after the last normalisation; `t` counts both segments."""
+        """Returns the normalised outputs; `t` counts the tokens of both segments."""
         h, modulations = self._hidden(tokens, condition)
         scale, shift = modulations[-2:]
         return (1 + scale) * _norm(h) + shift
@@ -111,35 +115,35 @@ class Transformer(nnx.Module):
     def features(
         self, tokens: Float[Array, 'b t p'], condition: Float[Array, 'b d'] | None = None
     ) -> Float[Array, 'b d']:
-        """Mean over the tokens of the last block's output, in float32."""
+        """Returns the mean of the last block's outputs over all tokens, in float32."""
         return jnp.mean(self._hidden(tokens, condition)[0].astype(jnp.float32), axis=1)
 
     def _hidden(self, tokens, condition):
         h = self.embed(tokens.astype(self.dtype))
         width = h.shape[-1]
-        places = jnp.asarray(_positions(tokens.shape[1] // self.segments, width))[None]
+        positions = jnp.asarray(_positions(tokens.shape[1] // self.segments, width))[None]
         if self.segment is not None:
-            places = places + self.segment[...]
-        places = jnp.broadcast_to(places, (self.segments, *places.shape[1:]))
-        h = h + places.reshape(1, -1, width).astype(self.dtype)
+            positions = positions + self.segment[...]
+        positions = jnp.broadcast_to(positions, (self.segments, *positions.shape[1:]))
+        h = h + positions.reshape(1, -1, width).astype(self.dtype)
         if isinstance(self.modulation, nnx.Linear):
             flat = self.modulation(nnx.silu(condition.astype(self.dtype)))
         else:
             flat = self.modulation[...].astype(self.dtype)[None]
         modulations = jnp.split(flat[:, None, :], flat.shape[-1] // width, axis=-1)
-        for place, block in enumerate(self.blocks):
-            h = block(h, modulations[_PER_BLOCK * place :][:_PER_BLOCK])
+        for index, block in enumerate(self.blocks):
+            h = block(h, modulations[_PER_BLOCK * index :][:_PER_BLOCK])
         return h, modulations
 
 
 class EnergyTransformer(nnx.Module):
-    """One energy a sample, of the tokens of one segment or of two.
+    """An energy for each sample, computed from the tokens of one or two segments.
 
-        E = mean over tokens of <w, h_j>,  w = 0 at first
+        E = mean over tokens of <w, h_j>,  initially w = 0
 
-    There is no bias, which no gradient would see. The energy of two segments does not depend on
-    their order, unless `of_second` is set: then the first one is given, and only the tokens of the
-    second count. The size of a step of thinking is learned along with it.
+    There is no bias, because thinking would not depend on it. The energy of two segments does not
+    depend on their order. With `of_second`, it is the energy of the second segment given the first,
+    and the mean is over the tokens of the second. The step size of thinking is a parameter too.
     """
 
     def __init__(
@@ -150,17 +154,17 @@ class EnergyTransformer(nnx.Module):
         segments: int = 1,
         of_second: bool = False,
         step_size: float = 47.0,
-        ctx,
+        ctx: Context,
     ):
         """Builds the layers.
 
         Args:
-          token_dim: p.
+          token_dim: number p of values in a token.
           size: depth, heads and width, such as `SIZES['small']`.
-          segments: 1 or 2.
-          of_second: tell the segments apart, and take the energy of the second.
-          step_size: of a step of thinking at first, for each token that the energy is the mean of.
-          ctx: what all layers share, see `models.Context`.
+          segments: number of segments, 1 or 2.
+          of_second: whether the energy is that of the second segment given the first.
+          step_size: initial step size of thinking for each token in the mean.
+          ctx: what all layers share.
         """
         self.of_second, self.first_step = of_second, step_size
         self.trunk = Transformer(token_dim, size, segments=segments, ordered=of_second, ctx=ctx)
@@ -170,7 +174,7 @@ class EnergyTransformer(nnx.Module):
     def __call__(
         self, first: Float[Array, 'b t p'], second: Float[Array, 'b t p'] | None = None
     ) -> Float[Array, ' b']:
-        """Energies, `[b]` float32."""
+        """Returns the energies `[b]` in float32."""
         tokens = first if second is None else jnp.concatenate([first, second], axis=1)
         outputs = self.trunk(tokens)
         if self.of_second:
@@ -178,15 +182,15 @@ class EnergyTransformer(nnx.Module):
         return jnp.mean(outputs.astype(jnp.float32) @ self.head[...], axis=1)
 
     def step_size(self, tokens: int) -> tuple[Float[Array, ''], Float[Array, '']]:
-        """Size of a step of thinking, and 1 where it had to be clipped, else 0.
+        """Returns the step size of thinking, and 1 if it was clipped, else 0.
 
-            a = step_size tokens exp(3 l),  clipped to a factor of 16 either way
+            a = step_size tokens exp(3 l),  clipped to a factor from 1/16 to 16
 
-        A step of Adam changes l by its learning rate whatever the gradient; so it changes the size
-        by three times that, relatively, as the reference code has it.
+        A step of Adam changes the parameter l by about its learning rate, whatever the gradient. So
+        the step size changes relatively by three times the learning rate, as in the reference code.
 
         Args:
-          tokens: how many the energy is the mean of.
+          tokens: number of tokens in the mean.
         """
         log = 3 * self.log_step[...]
         clipped = jnp.clip(log, -_MOST_LOG_STEP, _MOST_LOG_STEP)
@@ -197,7 +201,7 @@ def patches(images: Float[Array, 'b h w c'], side: int) -> Float[Array, 'b t p']
     """Cuts images into squares of `side` pixels, row by row; `p = side * side * c`.
 
     Raises:
-      ValueError: a height or width that the side does not divide, or that differ.
+      ValueError: images that are not square, or whose height `side` does not divide.
     """
     b, h, w, c = images.shape
     if h != w or h % side:
@@ -207,7 +211,7 @@ def patches(images: Float[Array, 'b h w c'], side: int) -> Float[Array, 'b t p']
 
 
 def unpatch(tokens: Float[Array, 'b t p'], side: int) -> Float[Array, 'b h w c']:
-    """The images that `patches` cut."""
+    """Puts the patches of `patches` together to images."""
     b, t, p = tokens.shape
     count, c = math.isqrt(t), p // side**2
     grid = tokens.reshape(b, count, count, side, side, c).transpose(0, 1, 3, 2, 4, 5)
@@ -215,7 +219,7 @@ def unpatch(tokens: Float[Array, 'b t p'], side: int) -> Float[Array, 'b h w c']
 
 
 def _norm(h):
-    """Layer norm without parameters, in float32."""
+    """Computes a layer norm without parameters, in float32."""
     x = h.astype(jnp.float32)
     # `jax.nn.standardize` computes mean(x^2) - mean(x)^2 in JAX 0.10.0, which loses digits.
     x = x - jnp.mean(x, axis=-1, keepdims=True)
@@ -223,7 +227,7 @@ def _norm(h):
     return (x * scale).astype(h.dtype)
 
 
-def _linear(ctx):
+def _linear(ctx: Context) -> Callable[[int, int], nnx.Linear]:
     return partial(
         nnx.Linear,
         kernel_init=nnx.initializers.xavier_uniform(),
@@ -233,7 +237,7 @@ def _linear(ctx):
 
 
 def _positions(count: int, width: int) -> np.ndarray:
-    """Sines and cosines of row and column of each token of a square grid, `[count, width]`."""
+    """Sines and cosines of the row and column of each token in a square grid, `[count, width]`."""
     side = math.isqrt(count)
     if side**2 != count:
         raise ValueError(f'{count} tokens: must be a square number, from square images')

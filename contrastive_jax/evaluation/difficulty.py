@@ -145,14 +145,16 @@ def difficulty(
     request = Request(pos_high, pos_low, landmarks, seed, ('score', 'isolation'))
     with contextlib.nullcontext() if progress else _muted():
         found = score_rows(array_rows(features), request).columns
-    ends = [None, None]
-    if landmarks is not None:
-        ends = [
-            SampleDifficulty(*(found[f'{name}_{end}'] for name in SampleDifficulty._fields))
-            for end in ('low', 'high')
-        ]
-    plain = [found[name] for name in (*SampleDifficulty._fields, 'isolation')]
-    return Difficulty(*plain, found.get('error'), *ends)
+
+    def ends(which: str) -> SampleDifficulty | None:
+        if landmarks is None:
+            return None
+        return SampleDifficulty(
+            **{name: found[f'{name}_{which}'] for name in SampleDifficulty._fields}
+        )
+
+    plain = {name: found[name] for name in (*SampleDifficulty._fields, 'isolation')}
+    return Difficulty(**plain, error=found.get('error'), low=ends('low'), high=ends('high'))
 
 
 def score_rows(
@@ -222,7 +224,7 @@ def score_rows(
     found = engine.run('score', tile_columns, densities, passes)
     if 'boundary' in wanted:
         found['boundary'] = boundary(found['score'], found['isolation'])
-    if 'supervised_margin' in wanted:
+    if labels is not None and 'supervised_margin' in wanted:
         found['supervised_margin'] = _supervised_margin(rows, surveyed, labels, layout.block)
     rows.check_unchanged()
     return Scoring(found, surveyed.checksum, layout)
@@ -275,7 +277,7 @@ class _Engine:
         self._surveyed, self._drawn = surveyed, drawn
         self._devices = jax.local_device_count()
         self._exact = request.landmarks is None
-        count = n - 1 if self._exact else request.landmarks
+        count = n - 1 if request.landmarks is None else request.landmarks
         self._index = np.arange(n, dtype=np.int32) if self._exact else drawn.astype(np.int32)
         self._at = by_landmarks.levels(request.pos_high, request.pos_low, max(count, 1), max(n, 2))
         if n == 1:
@@ -349,7 +351,7 @@ class _Engine:
             yield start, tile
 
     def _try(
-        self, step: Callable, missing: list[int], stop: int, passes: int
+        self, step: '_Step', missing: list[int], stop: int, passes: int
     ) -> dict[str, np.ndarray] | None:
         """Says what the tiles will cost; returns the first one if it served to find out."""
         start, size = missing[0], self._devices * self._layout.anchors
@@ -371,7 +373,7 @@ class _Engine:
         )
         return tile
 
-    def _step(self, columns: frozenset, densities: np.ndarray | None):
+    def _step(self, columns: frozenset, densities: np.ndarray | None) -> '_Step':
         n = len(self._index)
         cuts = tiles.Cuts(
             self._index,
@@ -379,8 +381,7 @@ class _Engine:
             self._near,
             np.zeros(n, np.float32) if densities is None else densities,
         )
-        kind = _ByBlock if self._layout.streamed else _ByRows
-        return kind(self, cuts, columns)
+        return (_ByBlock if self._layout.streamed else _ByRows)(self, cuts, columns)
 
     def _put_rows(self) -> jax.Array:
         """Unit rows on every device, `[devices, r, k]`."""
@@ -415,6 +416,14 @@ class _Step:
         count = len(rows)
         anchors, own = self._spread(rows, index)
         return {name: np.ravel(x)[:count].copy() for name, x in self._compute(anchors, own).items()}
+
+    def trial(self, rows: np.ndarray, index: np.ndarray) -> tuple[float, dict | None]:
+        """Seconds of a tile, and the tile if it was computed to find out."""
+        raise NotImplementedError
+
+    def _compute(self, anchors, own) -> dict[str, np.ndarray]:
+        """Columns of spread anchors, `[devices, anchors]`."""
+        raise NotImplementedError
 
     def _spread(self, rows, index):
         """Unit anchors and their indices, padded and spread over the devices."""

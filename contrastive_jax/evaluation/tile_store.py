@@ -61,10 +61,11 @@ class TileStore:
         if not path.exists():
             return None
         try:
-            return read_arrays(path)
+            columns = read_arrays(path)
         except UserError:
             # A damaged tile is computed again.
             return None
+        return columns if isinstance(columns, dict) else None
 
     def write(self, stage: str, start: int, columns: dict[str, np.ndarray]) -> None:
         """Keeps the columns of a tile."""

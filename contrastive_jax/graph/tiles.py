@@ -9,6 +9,7 @@ Axes: a anchors of a tile, r rows that they are compared with, c of them in a bl
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
@@ -31,16 +32,16 @@ class Cuts(NamedTuple):
     """What an anchor's cosines are reduced with.
 
     Attributes:
-      index: `[r]` index of each row among all samples.
+      indices: `[r]` index of each row among all samples.
       at: ranks and shares of the bands.
       near: rank at which the neighbourhood of `isolation` ends.
       densities: `[r]` mean cosine of each row to its neighbourhood; only `isolation` needs it.
     """
 
-    index: Int[Array, ' r']
+    indices: Int[Array, ' r'] | Int[np.ndarray, ' r']
     at: Levels
-    near: Int[Array, '']
-    densities: Float[Array, ' r']
+    near: Int[Array, ''] | Int[np.ndarray, '']
+    densities: Float[Array, ' r'] | Float[np.ndarray, ' r']
 
 
 def centred_units(
@@ -117,7 +118,7 @@ def tile_by_block(
 
 
 def _reduce(similarity, own, cuts, columns, by_landmarks):
-    others = cuts.index != own
+    others = cuts.indices != own
     if by_landmarks:
         # An anchor that was not drawn leaves out the last row, so that each has as many.
         r = len(others)
@@ -131,7 +132,7 @@ def _reduce(similarity, own, cuts, columns, by_landmarks):
     if 'score' in columns:
         band = _add_score(out, similarity, others, thresholds, cuts.at, by_landmarks)
         if 'partner' in columns:
-            nearest = cuts.index[jnp.argmax(jnp.where(band, similarity, -jnp.inf))]
+            nearest = cuts.indices[jnp.argmax(jnp.where(band, similarity, -jnp.inf))]
             out['partner'] = jnp.where(jnp.any(band), nearest, own)
     if near:
         density = _mean(similarity, thresholds[-1] <= similarity)

@@ -92,7 +92,7 @@ def check_images(workdir: Path, construction: Construction, *, held_out: bool = 
     changed = [
         name
         for name in _CHOSEN
-        if not np.array_equal(before.get(name), getattr(construction, name))
+        if name not in before or not np.array_equal(before[name], getattr(construction, name))
     ]
     if not changed:
         return streams

@@ -98,6 +98,7 @@ def save_encoder(workdir: Path, config: ConfigDict, params: Any, stats: Any, ste
       step: training steps taken.
     """
     images = kept_image_facts(workdir)
+    assert images is not None
     weights = _weights(config, images, params, stats, step)
     arrays = named_arrays(weights.params) | named_arrays(weights.stats)
     write_portable(workdir / ENCODER, arrays, weights.facts())
@@ -195,4 +196,5 @@ def _skeleton(config: ConfigDict, moments: Moments) -> tuple[nnx.GraphDef, Any, 
             delattr(model, _LEFT_OUT)
         return model
 
-    return nnx.split(nnx.eval_shape(build), nnx.Param, nnx.BatchStat)
+    graphdef, params, stats = nnx.split(nnx.eval_shape(build), nnx.Param, nnx.BatchStat)
+    return graphdef, params, stats

@@ -6,6 +6,7 @@ their numbers. When all have come, process 0 answers "go", and JAX takes the por
 """
 
 import contextlib
+import os
 import re
 import socket
 import sys

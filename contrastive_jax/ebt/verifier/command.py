@@ -1,4 +1,4 @@
-"""Looks again at the difficult pairs of a run, and writes what a verifier adds to their cosine."""
+"""Trains a verifier on the difficult pairs of a run, and measures what it adds to the cosine."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -19,19 +19,20 @@ from contrastive_jax.evaluation.features import extract_features
 from contrastive_jax.models.frozen import token_function
 from contrastive_jax.randomness import KeyUse, device_key
 from contrastive_jax.runs.loading import TrainedRun, load_run
-from contrastive_jax.runtime.files import write_json, write_whole
+from contrastive_jax.runtime.files import write_arrays, write_json
 from contrastive_jax.runtime.outputs import check_out
 from contrastive_jax.training.task import task_of
 
 __all__ = ['FILES', 'run']
 
 FILES = ('energies.npz', 'verify.json', 'verify.png', 'scores.npz', 'scores.csv')
-_VIEWS = 4
-_THINKING = 2
-# Partners of an image: to draw negatives from, and those whose energies are written.
+# Augmentations of each image, and steps of thinking.
+_VIEWS, _THINKING = 4, 2
+# Partners of an image that negatives are drawn from, and partners whose energies are written.
 _DRAWN, _WRITTEN = 64, 16
+# Anchors of the tables.
 _ANCHORS = 256
-# Every one has the same steps, pairs, views and terms but L_opt.
+# All verifiers are trained with the same steps, pairs and views. Their losses differ in L_opt only.
 _VERIFIER = {compare.SYSTEM_2: Kind('transformer', thinking=True)}
 _CONTROLS = {
     'transformer without thinking': Kind('transformer', thinking=False),
@@ -41,48 +42,48 @@ _CONTROLS = {
 
 
 class Prepared(NamedTuple):
-    """A run, encoded.
+    """A trained run and its encoded images.
 
     Attributes:
-      run: as it was trained.
-      split: the images that pairs are made of.
-      index: `[n]` place of each of them in the training split.
-      features: `[n, k]` of them.
-      encoder: frozen.
-      bank: of them.
-      band: percentiles of its difficult band, from the most similar image down.
+      run: the trained run.
+      split: images that the pairs consist of.
+      indices: `[n]` index of each image in the training split.
+      features: `[n, k]` features of the images.
+      encoder: frozen encoder of the run.
+      bank: encodings of the images and of their augmentations.
+      band: `pos_high` and `pos_low` of the run's difficult band.
     """
 
     run: TrainedRun
     split: Split
-    index: np.ndarray
+    indices: np.ndarray
     features: np.ndarray
     encoder: Encoder
     bank: Bank
-    band: dict
+    band: dict[str, float]
 
 
 def prepare(workdir: Path, seed: int, *, everything: bool = False) -> Prepared:
-    """Reads a run and encodes the images that it was trained on, mixed as it mixed them.
+    """Reads a run and encodes the images that it was trained on, mixed as in the run.
 
     Args:
-      workdir: of the run.
-      seed: of the views.
-      everything: also take the images of the training split that the run left out.
+      workdir: folder of the run.
+      seed: seed of the augmentations.
+      everything: whether to include the images of the training split that the run left out.
 
     Raises:
-      UserError: a folder without a trained encoder, or an empty band.
+      UserError: the folder holds no trained encoder.
     """
     trained = load_run(workdir)
     kind = task_of(trained.config).kind
     if kind != 'encoder':
         raise UserError(
-            f'--workdir={workdir}: holds a {kind} ({trained.config.model.name}), and pairs are '
-            'verified on an encoder; give the folder of a contrastive run'
+            f'--workdir={workdir}: holds a {kind} ({trained.config.model.name}), but verifying '
+            'pairs needs an encoder; give the folder of a contrastive run'
         )
     built = trained.construction
     split = built.whole if everything else built.split
-    index = np.arange(len(built.whole.images)) if everything else built.kept
+    indices = np.arange(len(built.whole.images)) if everything else built.kept
     images = split.images
     features = extract_features(trained.encode, images)
     tokens = token_function(*trained.weights)
@@ -90,7 +91,7 @@ def prepare(workdir: Path, seed: int, *, everything: bool = False) -> Prepared:
     band = {name: trained.config.pairs[name] for name in ('pos_high', 'pos_low')}
     key = device_key(KeyUse.VERIFIER_VIEWS, seed)
     bank = make_bank(encoder, images, trained.config.augment, key, views=_VIEWS)
-    return Prepared(trained, split, index, features, encoder, bank, band)
+    return Prepared(trained, split, indices, features, encoder, bank, band)
 
 
 def run(
@@ -104,22 +105,25 @@ def run(
     everything: bool = False,
     overwrite: bool = False,
 ) -> dict:
-    """Trains the verifier, measures and writes everything, and returns the tables.
+    """Trains the verifiers, measures them, writes the files and returns the tables.
 
     Args:
-      workdir: of the run.
+      workdir: folder of the run.
       out: folder to write to.
-      steps: of training, of each verifier.
-      seed: of all draws.
-      neighbours: a positive is one of so many nearest images, if that is mutual; 0 for another
-        augmentation of the anchor itself.
-      controls: whether to train the controls and to measure; otherwise only scores are made.
-      everything: also take the images that the run left out.
+      steps: number of training steps of each verifier.
+      seed: seed of all random draws.
+      neighbours: number of nearest images from which positives are drawn, if they are mutual
+        neighbours; 0 for another augmentation of the anchor.
+      controls: whether to train the controls and make the tables; False writes only the scores.
+      everything: whether to include the images that the run left out.
       overwrite: whether to replace the files of an earlier call.
 
+    Returns:
+      The content of `verify.json`.
+
     Raises:
-      UserError: a folder that cannot be written to or holds files of an earlier call, a folder
-        without a trained encoder, an empty band, numbers that are not finite.
+      UserError: `out` cannot be written to or holds files of an earlier call, `workdir` holds no
+        trained encoder, the band is empty, or a number of the training is not finite.
     """
     check_out(out, names=FILES, overwrite=overwrite)
     prepared = prepare(workdir, seed, everything=everything)
@@ -144,7 +148,7 @@ def run(
     columns, arrays = _energies(prepared, verifiers[compare.SYSTEM_2], pairs, temperature)
     tables = _tables(prepared, verifiers, seed) if controls else {}
     summary = {
-        'images': len(prepared.index),
+        'images': len(prepared.indices),
         'steps': steps,
         'seed': seed,
         'neighbours': neighbours,
@@ -156,21 +160,24 @@ def run(
         **tables,
     }
     if everything:
-        columns = {'trained': np.isin(prepared.index, built.kept), **columns}
-    scores = ScoreFile(columns, checksum(built.whole.images), prepared.index, prepared.split.files)
+        columns = {'trained': np.isin(prepared.indices, built.kept), **columns}
+    scores = ScoreFile(
+        columns, checksum(built.whole.images), prepared.indices, prepared.split.files
+    )
     out.mkdir(parents=True, exist_ok=True)
     for name in FILES:
-        # A picture that is not drawn this time would speak of other energies.
+        # A figure of an earlier call would show other energies.
         (out / name).unlink(missing_ok=True)
-    # First what a sweep waits for: told to go on, it would be refused by the files beside it.
+    # A sweep waits for `scores.npz`. If it were written later, an interrupted sweep could not go on,
+    # because the other files would refuse a second call.
     write_scores(out / 'scores.npz', scores)
-    write_whole(out / 'energies.npz', lambda file: np.savez(file, **arrays))
+    write_arrays(out / 'energies.npz', arrays)
     if controls and 'class' in tables['train']:
-        # Imported here, for it takes a second.
+        # Imported here, because matplotlib takes a second.
         from contrastive_jax.ebt.verifier import figures
 
         figures.overview(summary).savefig(out / 'verify.png', dpi=100)
-    # Last: with it, everything is there.
+    # Written last, so that it shows that all files are complete.
     write_json(out / 'verify.json', summary)
     return summary
 
@@ -178,28 +185,32 @@ def run(
 def _energies(
     prepared: Prepared, fitted: Fitted, pairs: Pairs, temperature: float
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Scores of all images, and the energies of their pairs that they come from."""
+    """Scores of all images, and the energies of the pairs that the scores come from."""
     clean, shape = prepared.bank.clean, pairs.partners.shape
     i, j = np.repeat(pairs.anchors, shape[1]), pairs.partners.ravel()
-    found = infer.pair_energies(fitted, clean, clean, i, j, steps=_THINKING)
-    gain, motion = found.gain[-1], found.motion[-1]
-    residual = found.energy + pairs.cosine.ravel() / temperature
-    # sigmoid(c - F), written so that no large energy overflows.
-    probability = np.exp(-np.logaddexp(0, found.energy - float(fitted.params['offset'][...])))
+    energies = infer.pair_energies(fitted, clean, clean, i, j, steps=_THINKING)
+    gain, motion = energies.gain[-1], energies.motion[-1]
+    residual = energies.energy + pairs.cosine.ravel() / temperature
+    # This is sigmoid(c - F), in a form that does not overflow for large energies.
+    probability = np.exp(-np.logaddexp(0, energies.energy - float(fitted.params['offset'][...])))
     columns = energy_scores(
         prepared.features,
         *(x.reshape(shape) for x in (residual, probability, gain, motion)),
-        **prepared.band,
+        pos_high=prepared.band['pos_high'],
+        pos_low=prepared.band['pos_low'],
         temperature=temperature,
     )
-    # In files an image has its place in the training split.
-    pair = {'i': prepared.index[i], 'j': prepared.index[j]}
-    arrays = {**pair, 'cosine': pairs.cosine.ravel(), 'F': found.energy}
+    # In files, an image has its index in the training split.
+    pair = {'i': prepared.indices[i], 'j': prepared.indices[j]}
+    arrays = {**pair, 'cosine': pairs.cosine.ravel(), 'F': energies.energy}
     return columns, arrays | {f'G_{_THINKING}': gain, f'd_{_THINKING}': motion}
 
 
 def _tables(prepared: Prepared, verifiers: dict[str, Fitted], seed: int) -> dict:
-    """On the images trained on; and on test images, with all that was chosen on the others."""
+    """Tables of the training images, and of the test images.
+
+    Weight and calibration of both come from the training images.
+    """
     labels, test = prepared.split.labels, prepared.run.dataset.test
     train = compare.make_split(prepared.bank, labels, _ANCHORS, prepared.band, _WRITTEN)
     weight, instances = compare.choose_weight(train, verifiers[compare.SYSTEM_2])

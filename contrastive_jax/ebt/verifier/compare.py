@@ -1,4 +1,4 @@
-"""System 2 beside System 1 and every control, on the pairs of the band.
+"""Compares System 2 with System 1 and the controls on the pairs of the difficult band.
 
 Axes: n images, m anchors, s partners of each, p = m s pairs.
 """
@@ -23,21 +23,21 @@ __all__ = ['STEPS', 'SYSTEM_2', 'Split', 'choose_weight', 'compare', 'make_split
 
 SYSTEM_2 = 'system 2'
 STEPS = (0, 1, 2, 4, 8)
-# Of thinking where scores are compared.
+# Steps of thinking in the comparison of scores.
 _USED = 2
 _WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-# Neighbours that are ranked again.
+# Nearest neighbours that are ranked again.
 _NEAREST = 10
 _CORE = 'cosine'
 
 
 class Split(NamedTuple):
-    """Images that are compared, and some of them as anchors.
+    """Encoded images, and pairs of some of them.
 
     Attributes:
-      bank: of all of them.
-      labels: `[n]`, or None.
-      pairs: of the band of each anchor.
+      bank: encodings of all images.
+      labels: `[n]` class of each image, or None.
+      pairs: anchors, each with partners from its band.
     """
 
     bank: Bank
@@ -46,7 +46,7 @@ class Split(NamedTuple):
 
 
 class _Sides(NamedTuple):
-    """Both images of some pairs, as they are seen at first and in each further view."""
+    """Both images of some pairs: index 0 is the first encoding, and later ones are other views."""
 
     first: list[Encoded]
     second: list[Encoded]
@@ -63,21 +63,38 @@ class _Sides(NamedTuple):
         )
 
 
-def make_split(bank: Bank, labels, anchors: int, band: dict, count: int) -> Split:
-    """Draws images as anchors, without their labels, and takes the pairs of their bands."""
+def make_split(
+    bank: Bank,
+    labels: Int[np.ndarray, ' n'] | None,
+    anchors: int,
+    band: dict[str, float],
+    count: int,
+) -> Split:
+    """Draws anchors, without use of labels, and takes pairs of their bands.
+
+    Args:
+      bank: encodings of the images.
+      labels: `[n]` class of each image, or None.
+      anchors: number of anchors.
+      band: `pos_high` and `pos_low` of the difficult band.
+      count: number of partners of each anchor.
+    """
     unit = np.asarray(bank.clean.unit)
     chosen = representative(len(unit), anchors)
-    return Split(bank, labels, band_pairs(unit, chosen, **band, count=count))
+    return Split(bank, labels, band_pairs(unit, chosen, count=count, **band))
 
 
 def _class_sides(split: Split, partners: np.ndarray) -> _Sides:
-    seen = [split.bank.clean, *split.bank.views]
+    encoded = [split.bank.clean, *split.bank.views]
     i = np.repeat(split.pairs.anchors, partners.shape[1])
-    return _Sides(seen, seen, i, partners.ravel())
+    return _Sides(encoded, encoded, i, partners.ravel())
 
 
 def _instance_sides(split: Split) -> tuple[_Sides, np.ndarray]:
-    """Each anchor with its own augmentation and those of its band; which of them are its own."""
+    """Pairs of each anchor with augmentations of itself and of its partners.
+
+    The second value marks the pairs with itself.
+    """
     anchors, partners = split.pairs.anchors, split.pairs.partners
     both = np.concatenate([anchors[:, None], partners], axis=1)
     views = list(split.bank.views)
@@ -95,10 +112,16 @@ def _weighted(energies: Energies, weight: float, steps: int) -> np.ndarray:
 
 
 def choose_weight(split: Split, fitted: Fitted) -> tuple[float, Energies]:
-    """The weight of G_K beside F that finds own augmentations best; no labels are looked at.
+    """Chooses the weight of G_K, added to F, that best finds augmentations of the anchor itself.
+
+    No labels are used.
+
+    Args:
+      split: images and pairs to choose on.
+      fitted: System 2.
 
     Returns:
-      The weight, and the energies of own augmentations and of those of the band.
+      The weight, and the energies of the pairs that it was chosen on.
     """
     sides, truth = _instance_sides(split)
     energies = sides.energies(fitted, 0, max(STEPS))
@@ -109,29 +132,32 @@ def choose_weight(split: Split, fitted: Fitted) -> tuple[float, Energies]:
 def _scores(
     sides: _Sides, verifiers: dict[str, Fitted], weight: float, energies: Energies
 ) -> dict[str, np.ndarray]:
-    """Every score of the pairs, high = compatible."""
+    """Every score of the pairs; high values mean compatible."""
     views = range(1, len(sides.first))
-    found = {
+    scores = {
         _CORE: sides.cosine(0),
         'cosine, mean of views': np.mean([sides.cosine(view) for view in views], axis=0),
     }
     for name, fitted in verifiers.items():
         if name != SYSTEM_2:
-            found[name] = -sides.energies(fitted, 0).energy
-    seen = [-sides.energies(verifiers[SYSTEM_2], view).energy for view in views]
-    return found | {
+            scores[name] = -sides.energies(fitted, 0).energy
+    by_view = [-sides.energies(verifiers[SYSTEM_2], view).energy for view in views]
+    return scores | {
         SYSTEM_2: -energies.energy,
         f'{SYSTEM_2}, with G of {_USED} steps': _weighted(energies, weight, _USED),
-        f'{SYSTEM_2}, mean of views': np.mean(seen, axis=0),
-        # Best of N: the view of the lowest energy.
-        f'{SYSTEM_2}, lowest of views': np.max(seen, axis=0),
+        f'{SYSTEM_2}, mean of views': np.mean(by_view, axis=0),
+        # The best of N views is the one with the lowest energy.
+        f'{SYSTEM_2}, lowest of views': np.max(by_view, axis=0),
         f'G of {_USED} steps alone': -energies.gain[_USED],
         f'd of {_USED} steps alone': -energies.motion[_USED],
     }
 
 
 def _by_steps(energies: Energies, truth: np.ndarray, weight: float) -> list[dict]:
-    """AUC against steps of thinking: F with G (by 1 where its weight is 0), G and d alone."""
+    """AUC by the number of steps of thinking, of F with G, of G alone and of d alone.
+
+    A weight of 0 for G counts as 1 here.
+    """
     rows = []
     for steps in STEPS:
         scores = {
@@ -149,19 +175,19 @@ def compare(
     verifiers: dict[str, Fitted],
     weight: float,
     instances: Energies | None,
-    calibrating: dict | None,
+    calibration: dict[str, tuple[float, float]] | None,
 ) -> dict:
-    """All tables of a split.
+    """Computes all tables of a split.
 
     Args:
-      split: the images.
+      split: images and pairs.
       verifiers: `SYSTEM_2` and the controls, by name.
-      weight: of G beside F, of `choose_weight`.
-      instances: energies that `choose_weight` returned of this split; None to compute them.
-      calibrating: slopes and intercepts found on another split; None to find them on this one.
+      weight: weight of G that `choose_weight` returns.
+      instances: energies that `choose_weight` returned for this split; None to compute them.
+      calibration: slopes and intercepts from another split; None to fit them on this one.
 
     Returns:
-      Tables by name; those of classes where there are labels.
+      Tables by name. Those of classes need labels.
     """
     system_2 = verifiers[SYSTEM_2]
     sides, own = _instance_sides(split)
@@ -169,14 +195,13 @@ def compare(
         instances = sides.energies(system_2, 0, max(STEPS))
     scores = _shaped(_scores(sides, verifiers, weight, instances), own.shape)
     names = {'cosine': _CORE, 'system 2': SYSTEM_2}
-    if calibrating is None:
-        calibrating = {key: measure.calibrated(scores[name], own) for key, name in names.items()}
-    slopes = calibrating
-    probability = {key: _sigmoid(scores[name], slopes[key]) for key, name in names.items()}
+    if calibration is None:
+        calibration = {key: measure.calibrated(scores[name], own) for key, name in names.items()}
+    probability = {key: _sigmoid(scores[name], calibration[key]) for key, name in names.items()}
     offset = float(system_2.params['offset'][...])
     raw = _sigmoid(scores[SYSTEM_2], (1.0, offset))
-    # The cosine of a pair that may be either.
-    threshold = -slopes['cosine'][1] / slopes['cosine'][0]
+    # The cosine of a pair that is as likely compatible as not.
+    threshold = -calibration['cosine'][1] / calibration['cosine'][0]
     result = {
         'instance': measure.table(scores, own),
         'instance_by_steps': _by_steps(instances, own, weight),
@@ -184,20 +209,27 @@ def compare(
             key: measure.calibration_error(p, own) for key, p in probability.items()
         }
         | {'system 2, not calibrated': measure.calibration_error(raw, own)},
-        'calibration': calibrating,
+        'calibration': calibration,
         'undecided_cosine': threshold,
         'weight_of_G': weight,
         'anchors': len(split.pairs.anchors),
         'pairs': split.pairs.partners.size,
     }
     if split.labels is not None:
-        result |= _classes(split, verifiers, weight, slopes, threshold)
+        result |= _classes(split, split.labels, verifiers, weight, calibration, threshold)
     return result
 
 
-def _classes(split, verifiers, weight, slopes, threshold) -> dict:
-    """What needs labels: same class against another."""
-    pairs, labels = split.pairs, split.labels
+def _classes(
+    split: Split,
+    labels: Int[np.ndarray, ' n'],
+    verifiers: dict[str, Fitted],
+    weight: float,
+    calibration: dict[str, tuple[float, float]],
+    threshold: float,
+) -> dict:
+    """The tables in which a pair of one class counts as compatible."""
+    pairs = split.pairs
     same = labels[pairs.anchors][:, None] == labels[pairs.partners]
     if same.all() or not same.any():
         return {}
@@ -208,7 +240,8 @@ def _classes(split, verifiers, weight, slopes, threshold) -> dict:
     scores['k-reciprocal'] = k_reciprocal(unit, sides.i, sides.j)
     scores = _shaped(scores, same.shape)
     first, second = (
-        _sigmoid(scores[name], slopes[key]) for key, name in (('cosine', _CORE), ('system 2',) * 2)
+        _sigmoid(scores[name], calibration[key])
+        for key, name in (('cosine', _CORE), ('system 2', SYSTEM_2))
     )
     cosine = scores[_CORE]
     return {
@@ -217,13 +250,20 @@ def _classes(split, verifiers, weight, slopes, threshold) -> dict:
         'class_by_steps': _by_steps(energies, same, weight),
         'by_margin': measure.gain_by_margin(scores[SYSTEM_2], cosine, same, threshold),
         'by_fraction': measure.gain_by_fraction(second, first, cosine, same, threshold),
-        'recall_at_1': _recall(split, verifiers, weight, unit),
+        'recall_at_1': _recall(split, labels, verifiers, weight, unit),
     }
 
 
-def _recall(split, verifiers, weight, unit) -> dict:
+def _recall(
+    split: Split,
+    labels: Int[np.ndarray, ' n'],
+    verifiers: dict[str, Fitted],
+    weight: float,
+    unit: Float[np.ndarray, 'n k'],
+) -> dict[str, float]:
+    """Share of anchors whose best of the nearest neighbours has their class, by score."""
     nearest = nearest_pairs(unit, split.pairs.anchors, _NEAREST)
-    same = split.labels[nearest.anchors][:, None] == split.labels[nearest.partners]
+    same = labels[nearest.anchors][:, None] == labels[nearest.partners]
     sides = _class_sides(split, nearest.partners)
     energies = sides.energies(verifiers[SYSTEM_2], 0, _USED)
     scores = _scores(sides, verifiers, weight, energies)
@@ -231,10 +271,10 @@ def _recall(split, verifiers, weight, unit) -> dict:
     return measure.recall_at_1(_shaped(scores, same.shape), same)
 
 
-def _shaped(scores: dict[str, np.ndarray], shape) -> dict[str, np.ndarray]:
+def _shaped(scores: dict[str, np.ndarray], shape: tuple[int, ...]) -> dict[str, np.ndarray]:
     return {name: np.asarray(score, np.float64).reshape(shape) for name, score in scores.items()}
 
 
-def _sigmoid(scores: Float[np.ndarray, 'm s'], line) -> np.ndarray:
+def _sigmoid(scores: Float[np.ndarray, 'm s'], line: tuple[float, float]) -> np.ndarray:
     slope, intercept = line
     return expit(slope * scores + intercept)

@@ -1,4 +1,4 @@
-"""Which images a step of training a verifier compares.
+"""Draws the images that a training step of a verifier compares.
 
 Axes: b anchors, m partners of each (the positive first), n images.
 """
@@ -12,19 +12,20 @@ from contrastive_jax.ebt.verifier.pairs import Pairs
 
 __all__ = ['Draw', 'draw']
 
-# Anchors; negatives of each out of its band, and out of all other images.
+# Number of anchors, and of the negatives of each from its band and from all other images.
 _BATCH, _HARD, _RANDOM = 16, 4, 2
 
-Neighbours = tuple[np.ndarray, np.ndarray] | None
+# The nearest images of each image, and which of them are mutual neighbours.
+Neighbours = tuple[np.ndarray, np.ndarray]
 
 
 class Draw(NamedTuple):
-    """The images of a step.
+    """Indices of the images in a step.
 
     Attributes:
-      anchors: `[b]`.
-      positives: `[b]`, the anchor itself or a neighbour.
-      negatives: `[b, m - 1]`, those of the band first.
+      anchors: `[b]` indices of the anchors.
+      positives: `[b]` index of each positive: the anchor itself or a neighbour.
+      negatives: `[b, m - 1]` indices of the negatives, those from the band first.
     """
 
     anchors: Int[np.ndarray, ' b']
@@ -32,32 +33,36 @@ class Draw(NamedTuple):
     negatives: Int[np.ndarray, 'b s']
 
 
-def draw(rng: np.random.Generator, pairs: Pairs, n: int, neighbours: Neighbours = None) -> Draw:
-    """Anchors; of each a positive, negatives out of its band, and some out of all other images.
+def draw(
+    rng: np.random.Generator, pairs: Pairs, n: int, neighbours: Neighbours | None = None
+) -> Draw:
+    """Draws anchors, and for each a positive, negatives from its band and other negatives.
 
     Args:
-      rng: what draws.
-      pairs: of the band.
-      n: images.
-      neighbours: what `pairs.mutual_neighbours` returns, to draw positives from; None for the
-        anchors themselves, which also serve where no neighbour is mutual.
+      rng: generator of random numbers.
+      pairs: pairs of the band.
+      n: number of images.
+      neighbours: neighbours that positives are drawn from, as `pairs.mutual_neighbours` returns
+        them. If an anchor has no mutual neighbour, or with None, the positive is the anchor itself.
     """
     size = min(_BATCH, n)
     anchors = rng.choice(len(pairs.anchors), size, replace=False)
     hard = min(_HARD, pairs.partners.shape[1])
     order = rng.permuted(np.tile(np.arange(pairs.partners.shape[1]), (size, 1)), axis=1)
-    found = np.take_along_axis(pairs.partners[anchors], order[:, :hard], axis=1)
+    from_band = np.take_along_axis(pairs.partners[anchors], order[:, :hard], axis=1)
     anchors = pairs.anchors[anchors]
     others = rng.integers(n - 1, size=(size, _RANDOM))
     others += others >= anchors[:, None]
-    negatives = np.concatenate([found, others], axis=1)
+    negatives = np.concatenate([from_band, others], axis=1)
     return Draw(anchors, _positives(rng, anchors, neighbours), negatives)
 
 
-def _positives(rng, anchors, neighbours: Neighbours) -> Int[np.ndarray, ' b']:
+def _positives(
+    rng: np.random.Generator, anchors: Int[np.ndarray, ' b'], neighbours: Neighbours | None
+) -> Int[np.ndarray, ' b']:
     if neighbours is None:
         return anchors
     nearest, mutual = (x[anchors] for x in neighbours)
-    place = np.argmax(np.where(mutual, rng.random(mutual.shape), -1.0), axis=1)[:, None]
-    found = np.take_along_axis(nearest, place, axis=1)[:, 0]
-    return np.where(mutual.any(axis=1), found, anchors)
+    column = np.argmax(np.where(mutual, rng.random(mutual.shape), -1.0), axis=1)[:, None]
+    drawn = np.take_along_axis(nearest, column, axis=1)[:, 0]
+    return np.where(mutual.any(axis=1), drawn, anchors)

@@ -1,6 +1,6 @@
-"""Images through the frozen encoder, as they are and augmented.
+"""Encodes images with the frozen encoder, with and without augmentation.
 
-Axes: b images or rows of m of them, n of a data set, h w pixels, c channels, k features,
+Axes: b images or rows of m images, n images of a data set, h w pixels, c channels, k features,
 t tokens of p numbers.
 """
 
@@ -11,8 +11,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, UInt8
-from ml_collections import FrozenConfigDict
+from jaxtyping import Array, Float, Int, Key, UInt8
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from contrastive_jax.data.batches import padded_batches
 from contrastive_jax.data.stored import StoredImages
@@ -28,11 +28,11 @@ _EPSILON = 1e-6
 
 
 class Encoder(NamedTuple):
-    """What `encode` needs.
+    """A frozen encoder.
 
     Attributes:
-      tokens: what `models.frozen.token_function` returns.
-      mean: `[k]` of the features of the training images.
+      tokens: function that `models.frozen.token_function` returns.
+      mean: `[k]` mean of the features of the training images.
     """
 
     tokens: Callable
@@ -40,11 +40,11 @@ class Encoder(NamedTuple):
 
 
 class Bank(NamedTuple):
-    """A data set, encoded once.
+    """The encodings of a data set.
 
     Attributes:
-      clean: of `[n]` images as they are.
-      views: of each of some augmentations of them.
+      clean: encodings of the images without augmentation.
+      views: encodings of the images in each of several augmentations.
     """
 
     clean: Encoded
@@ -52,44 +52,53 @@ class Bank(NamedTuple):
 
 
 def encode(encoder: Encoder, images: Float[Array, 'b h w c']) -> Encoded:
-    """Centred directions, and tokens brought to mean 0 and variance 1 each; float32."""
+    """Encodes images as centred directions, and as tokens of mean 0 and variance 1, in float32."""
     features, tokens = encoder.tokens(images)
-    # By hand for the reason in `transformer._norm`.
+    # `transformer._norm` says why this does not call `jax.nn.standardize`.
     tokens = tokens - jnp.mean(tokens, axis=-1, keepdims=True)
     scale = jax.lax.rsqrt(jnp.mean(jnp.square(tokens), axis=-1, keepdims=True) + _EPSILON)
     return Encoded(unit_rows(features - encoder.mean[None]), tokens * scale)
 
 
 def encode_all(
-    encoder: Encoder, images: np.ndarray | StoredImages, options=None, key=None
+    encoder: Encoder,
+    images: np.ndarray | StoredImages,
+    augmentation: ConfigDict | None = None,
+    key: Key[Array, ''] | None = None,
 ) -> Encoded:
     """Encodes uint8 images `[n, h, w, c]`, a batch at a time.
 
     Args:
-      encoder: the frozen one.
-      images: in memory or on disk.
-      options: the section `augment` of a config, to augment each once; None for not at all.
-      key: of the augmentation; None without one.
+      encoder: frozen encoder.
+      images: images in memory or on disk.
+      augmentation: section `augment` of a config, to augment each image once; None not to augment.
+      key: random key of the augmentation, or None without one.
     """
-    options = None if options is None else FrozenConfigDict(options)
+    frozen = None if augmentation is None else FrozenConfigDict(augmentation)
     size, parts = min(_BATCH, len(images)), []
     for number, (batch, real) in enumerate(padded_batches(images, size)):
-        places = number * size + jnp.arange(size)
+        indices = number * size + jnp.arange(size)
         parts.append(
             jax.tree.map(
-                lambda x, real=real: x[:real], _encode(encoder, batch, key, places, options)
+                lambda x, real=real: x[:real], _encode(encoder, batch, key, indices, frozen)
             )
         )
     return jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
 
 
-@partial(jax.jit, static_argnames='options')
-def _encode(encoder: Encoder, batch, key, places, options: FrozenConfigDict | None) -> Encoded:
-    pictures = batch.astype(jnp.float32) / 255
-    if options is not None:
-        keys = jax.vmap(lambda place: jax.random.fold_in(key, place))(places)
-        pictures = jax.vmap(lambda key, image: augment(key, image, options))(keys, pictures)
-    return encode(encoder, pictures)
+@partial(jax.jit, static_argnames='augmentation')
+def _encode(
+    encoder: Encoder,
+    batch: UInt8[Array, 'b h w c'],
+    key: Key[Array, ''] | None,
+    indices: Int[Array, ' b'],
+    augmentation: FrozenConfigDict | None,
+) -> Encoded:
+    images = batch.astype(jnp.float32) / 255
+    if augmentation is not None:
+        keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(indices)
+        images = jax.vmap(lambda key, image: augment(key, image, augmentation))(keys, images)
+    return encode(encoder, images)
 
 
 @partial(jax.jit, static_argnames='augmentation')
@@ -99,46 +108,51 @@ def encode_views(
     images: UInt8[Array, 'b m h w c'],
     augmentation: FrozenConfigDict,
 ) -> tuple[Encoded, Float[Array, ' b']]:
-    """Encodes an augmentation of each image, and a mixture of two of them.
+    """Encodes an augmentation of each image, and for each anchor a mixture of two images.
 
     Args:
-      key: of the augmentations and mixtures.
-      encoder: the frozen one.
-      images: `[b, m, h, w, c]`, of each row the anchor, its positive, and the negatives.
-      augmentation: the section `augment` of a config.
+      key: random key of augmentations and mixtures.
+      encoder: frozen encoder.
+      images: `[b, m, h, w, c]`; each row holds an anchor, its positive and its negatives.
+      augmentation: section `augment` of a config.
 
     Returns:
-      `[b, m + 1, ...]`: the images in their order, and the positive mixed with the first negative
-      in pixels; and the share of the positive in that, `[b]`.
+      Encodings `[b, m + 1, ...]` of the images in their order, and of the positive mixed with the
+      first negative, pixel by pixel; and the share `[b]` of the positive in the mixture.
     """
     view_key, mix_key = jax.random.split(key)
-    pictures = images.astype(jnp.float32) / 255
-    b, m = pictures.shape[:2]
+    pixels = images.astype(jnp.float32) / 255
+    b, m = pixels.shape[:2]
     keys = jax.random.split(view_key, b * m)
-    flat = pictures.reshape(b * m, *pictures.shape[2:])
+    flat = pixels.reshape(b * m, *pixels.shape[2:])
     views = jax.vmap(lambda key, image: augment(key, image, augmentation))(keys, flat)
-    views = views.reshape(pictures.shape)
+    views = views.reshape(pixels.shape)
     mixing = jax.random.uniform(mix_key, (b,))
     share = mixing[:, None, None, None]
     mixed = share * views[:, 1] + (1 - share) * views[:, 2]
-    everyone = jnp.concatenate([views, mixed[:, None]], axis=1)
-    encoded = encode(encoder, everyone.reshape(-1, *everyone.shape[2:]))
+    inputs = jnp.concatenate([views, mixed[:, None]], axis=1)
+    encoded = encode(encoder, inputs.reshape(-1, *inputs.shape[2:]))
     return jax.tree.map(lambda x: x.reshape(b, m + 1, *x.shape[1:]), encoded), mixing
 
 
 def make_bank(
-    encoder: Encoder, images: np.ndarray | StoredImages, options, key, *, views: int
+    encoder: Encoder,
+    images: np.ndarray | StoredImages,
+    augmentation: ConfigDict,
+    key: Key[Array, ''],
+    *,
+    views: int,
 ) -> Bank:
-    """Encodes images as they are, and some augmentations of them.
+    """Encodes images without augmentation and in several augmentations.
 
     Args:
-      encoder: the frozen one.
+      encoder: frozen encoder.
       images: uint8 `[n, h, w, c]`.
-      options: the section `augment` of a config.
-      key: of the augmentations.
-      views: how many.
+      augmentation: section `augment` of a config.
+      key: random key of the augmentations.
+      views: number of augmentations.
     """
     keys = jax.random.split(key, views)
-    rows = progress.track(keys, 'encode', unit='view')
-    seen = tuple(encode_all(encoder, images, options, view) for view in rows)
-    return Bank(encode_all(encoder, images), seen)
+    tracked = progress.track(keys, 'encode', unit='view')
+    encoded = tuple(encode_all(encoder, images, augmentation, view_key) for view_key in tracked)
+    return Bank(encode_all(encoder, images), encoded)
