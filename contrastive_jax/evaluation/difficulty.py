@@ -343,6 +343,7 @@ class _Engine:
             if tile is None and trial is not None:
                 tile, trial = trial, None
             elif tile is None:
+                assert block is not None
                 tile = step(block, np.arange(start, start + len(block), dtype=np.int32))
             if start in missing:
                 self._rows.check_unchanged()

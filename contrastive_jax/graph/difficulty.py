@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from contrastive_jax.graph._inputs import Features
@@ -51,10 +52,10 @@ class SampleDifficulty(NamedTuple):
       gamma: `[m]` mean cosine to its difficult band.
     """
 
-    score: Float[Array, ' m']
-    alpha: Float[Array, ' m']
-    beta: Float[Array, ' m']
-    gamma: Float[Array, ' m']
+    score: Float[Array, ' m'] | Float[np.ndarray, ' m']
+    alpha: Float[Array, ' m'] | Float[np.ndarray, ' m']
+    beta: Float[Array, ' m'] | Float[np.ndarray, ' m']
+    gamma: Float[Array, ' m'] | Float[np.ndarray, ' m']
 
 
 # Rounding changes a mean cosine by less than this.

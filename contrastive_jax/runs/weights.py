@@ -196,5 +196,6 @@ def _skeleton(config: ConfigDict, moments: Moments) -> tuple[nnx.GraphDef, Any, 
             delattr(model, _LEFT_OUT)
         return model
 
-    graphdef, params, stats = nnx.split(nnx.eval_shape(build), nnx.Param, nnx.BatchStat)
+    graphdef, *parts = nnx.split(nnx.eval_shape(build), nnx.Param, nnx.BatchStat)
+    params, stats = parts
     return graphdef, params, stats
