@@ -44,8 +44,9 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def stopped(finished, tmp_path):
-    """The same, before its result was written."""
+    """The same, before its encoder and its result were written."""
     shutil.copytree(finished[0], tmp_path / 'run')
+    (tmp_path / 'run' / 'encoder.safetensors').unlink()
     (tmp_path / 'run' / 'result.json').unlink()
     return tmp_path / 'run', small_config(**finished[1])
 

@@ -95,7 +95,7 @@ def _encode(
     augmentation: FrozenConfigDict | None,
 ) -> Encoded:
     images = batch.astype(jnp.float32) / 255
-    if augmentation is not None:
+    if augmentation is not None and key is not None:
         keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(indices)
         images = jax.vmap(lambda key, image: augment(key, image, augmentation))(keys, images)
     return encode(encoder, images)

@@ -1,4 +1,4 @@
-"""The loss of a step of training a verifier, out of what the frozen encoder sees.
+"""The loss of a training step of a verifier, computed from encoded images.
 
 Axes: b anchors, m partners of each (the positive first), t tokens of p numbers.
 """
@@ -10,14 +10,15 @@ from jaxtyping import Array, Float, Key
 from contrastive_jax.ebt.thinking import think, thinking_loss
 from contrastive_jax.ebt.verifier.networks import Encoded, Verifier
 from contrastive_jax.ebt.verifier.objective import thinking_start, verification_loss
+from contrastive_jax.training.task import Metrics
 
 __all__ = ['pair_loss']
 
-# Of thinking in training, drawn for each step; S2 of the reference code.
+# Smallest and largest number of steps of thinking, which each training step draws. This is S2 of the
+# reference code.
 _STEPS = (2, 3)
+# Largest share of the target in the state that thinking starts from.
 _MOST_KEPT = 0.9
-
-Metrics = dict[str, Float[Array, '']]
 
 
 def pair_loss(
@@ -28,45 +29,53 @@ def pair_loss(
     *,
     thinking: bool,
 ) -> tuple[Float[Array, ''], Metrics]:
-    """`verification_loss` of the pairs of a step.
+    """Computes `verification_loss` for the pairs of a step.
 
-    All negatives weigh the same (q = 1): the energies are to rank the band, and by inclusion
-    probabilities one drawn from all images would count as ten of the band.
+    All negatives have the same weight (q = 1), because the energies are to rank the pairs of the
+    band. With weights by inclusion probability, a negative from all images would count as much as
+    ten negatives from the band.
 
     Args:
-      model: the verifier.
-      encoded: `[b, m + 2, ...]`, as `encoding.encode_views` returns them.
-      mixing: `[b]`, as `encoding.encode_views` returns it.
-      key: of thinking.
-      thinking: whether L_opt is part of it.
+      model: verifier.
+      encoded: encodings `[b, m + 2, ...]` that `encoding.encode_views` returns.
+      mixing: shares `[b]` that `encoding.encode_views` returns.
+      key: random key of thinking.
+      thinking: whether the loss includes L_opt.
 
     Returns:
-      The loss; its terms, the size of a step of thinking and whether it was `clipped`, and
-      `nonfinite_inner_step`, -1 for none.
+      The loss, and metrics: its terms, whether the step size of thinking was `clipped`, and
+      `nonfinite_inner_step`, the first step of thinking that is not finite, or -1.
     """
     b, m = encoded.unit.shape[0], encoded.unit.shape[1] - 2
     first = jax.tree.map(lambda x: jnp.repeat(x[:, 0], m + 1, axis=0), encoded)
     second = jax.tree.map(lambda x: x[:, 1:].reshape(-1, *x.shape[2:]), encoded)
     residuals = model.residual(first, second).reshape(b, m + 1)
     energies = model.cosine_energy(first, second).reshape(b, m + 1) + residuals
-    thought = {'thinking': jnp.float32(0)}
-    metrics = {'clipped': jnp.float32(0), 'nonfinite_inner_step': jnp.float32(-1)}
+    thinking_term = jnp.float32(0)
+    metrics: Metrics = {'clipped': jnp.float32(0), 'nonfinite_inner_step': jnp.float32(-1)}
     if thinking:
-        sides = [jax.tree.map(lambda x, place=place: x[:, place], encoded) for place in range(3)]
-        thought['thinking'], metrics = _think(model, *sides, key)
+        anchor, positive, negative = (
+            jax.tree.map(lambda x, column=column: x[:, column], encoded) for column in range(3)
+        )
+        thinking_term, metrics = _think(model, anchor, positive, negative, key)
     loss, terms = verification_loss(
         energies[:, :m],
         residuals[:, :m],
         energies[:, m],
         mixing=mixing,
         offset=model.offset[...],
-        **thought,
+        thinking=thinking_term,
     )
     return loss, metrics | terms
 
 
-def _think(model: Verifier, anchor: Encoded, positive: Encoded, negative: Encoded, key):
-    """L_opt: from tokens that are partly those of a negative, or noise, back to the positive's."""
+def _think(
+    model: Verifier, anchor: Encoded, positive: Encoded, negative: Encoded, key: Key[Array, '']
+) -> tuple[Float[Array, ''], Metrics]:
+    """Computes L_opt: thinking has to restore the tokens of the positive.
+
+    It starts from tokens that are partly those of a negative, or noise.
+    """
     b, t = positive.tokens.shape[:2]
     noise_key, kind_key, share_key, size_key, steps_key = jax.random.split(key, 5)
     noise = jax.random.normal(noise_key, positive.tokens.shape)
@@ -76,7 +85,7 @@ def _think(model: Verifier, anchor: Encoded, positive: Encoded, negative: Encode
         jnp.where(is_noise, noise, negative.tokens),
         jax.random.uniform(share_key, (b,), maxval=_MOST_KEPT),
     )
-    size, clipped = model.network.step_size(t)
+    size, clipped = model.step_size(t)
     last = jax.random.randint(steps_key, (), min(_STEPS), max(_STEPS) + 1)
     thought = think(
         lambda tokens: model.residual(anchor, positive._replace(tokens=tokens)),

@@ -1,7 +1,7 @@
-"""How well scores of pairs tell compatible pairs from others.
+"""Measures how well scores separate compatible pairs from other pairs.
 
-A score is high where a pair is compatible. Intervals are of the bootstrap over anchors, so that
-pairs of one anchor, which are not independent, stay together.
+A high score means compatible. Intervals come from a bootstrap over anchors, because the pairs of
+one anchor are not independent.
 
 Axes: m anchors, s partners of each.
 """
@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 _RESAMPLES = 100
+# Fractions of the pairs that are rescored, and bins of the calibration error.
 _FRACTIONS = (0.01, 0.05, 0.1, 0.25, 1.0)
 _BINS = 10
 
@@ -33,20 +34,21 @@ Truth = Bool[np.ndarray, 'm s']
 
 
 def table(
-    scores: Mapping[str, Scores], truth: Truth, *, beside: str = 'cosine', seed: int = 0
+    scores: Mapping[str, Scores], truth: Truth, *, reference: str = 'cosine', seed: int = 0
 ) -> dict[str, dict]:
-    """ROC-AUC and average precision of each score, and the gain in AUC beside one of them.
+    """Measures ROC-AUC and average precision of each score, and its gain in AUC over a reference.
 
     Args:
-      scores: `[m, s]` by name.
-      truth: `[m, s]` which pairs are compatible.
-      beside: the score that gains are differences to.
-      seed: of the resampling.
+      scores: scores `[m, s]` by name.
+      truth: `[m, s]` whether each pair is compatible.
+      reference: name of the score that gains are relative to.
+      seed: seed of the resampling.
 
     Returns:
-      By name `auc`, `ap`, and 95 % intervals `auc_interval` and `gain_interval`, None where all
-      resamples agree: they then say nothing about other anchors. The gain of `beside` is 0 by
-      definition. Nothing where all pairs are alike.
+      By name of the score: `auc`, `gain`, `ap`, and the 95 % intervals `auc_interval` and
+      `gain_interval`. An interval is None if all resamples agree, because they then say nothing
+      about other anchors. The gain of the reference is 0. The dict is empty if all pairs are
+      compatible or none is.
     """
     if truth.all() or not truth.any():
         return {}
@@ -64,11 +66,11 @@ def table(
             'auc': float(roc_auc_score(flat, score.ravel())),
             'auc_interval': _interval(resampled[name]),
             'gain': float(
-                roc_auc_score(flat, score.ravel()) - roc_auc_score(flat, scores[beside].ravel())
+                roc_auc_score(flat, score.ravel()) - roc_auc_score(flat, scores[reference].ravel())
             ),
             'gain_interval': [0.0, 0.0]
-            if name == beside
-            else _interval(resampled[name] - resampled[beside]),
+            if name == reference
+            else _interval(resampled[name] - resampled[reference]),
             'ap': float(average_precision_score(flat, score.ravel())),
         }
         for name, score in scores.items()
@@ -82,19 +84,19 @@ def _interval(values: np.ndarray) -> list[float] | None:
 
 
 def recall_at_1(scores: Mapping[str, Scores], truth: Truth) -> dict[str, float]:
-    """Share of anchors whose best partner by a score is compatible."""
+    """Share of the anchors whose partner with the highest score is compatible, by score."""
     rows = np.arange(len(truth))
     return {name: float(truth[rows, score.argmax(1)].mean()) for name, score in scores.items()}
 
 
 def calibrated(scores: Scores, truth: Truth) -> tuple[float, float]:
-    """Slope and intercept of `P = sigmoid(slope score + intercept)`, by logistic regression."""
+    """Fits slope and intercept of `P = sigmoid(slope score + intercept)` by logistic regression."""
     model = LogisticRegression(C=1e6).fit(scores.reshape(-1, 1), truth.ravel())
     return float(model.coef_[0, 0]), float(model.intercept_[0])
 
 
 def calibration_error(probability: Scores, truth: Truth) -> float:
-    """Expected calibration error over ten equal bins of probability.
+    """Expected calibration error over ten bins of equal width.
 
     Source: Naeini et al. 2015.
     """
@@ -107,14 +109,17 @@ def calibration_error(probability: Scores, truth: Truth) -> float:
 def gain_by_margin(
     scores: Scores, cosine: Scores, truth: Truth, threshold: float, bins: int = 4
 ) -> list[dict]:
-    """AUC of a score and of the cosine by how far the cosine is from undecided.
+    """Measures the AUC of a score and of the cosine by the distance of the cosine to a threshold.
 
     Args:
-      scores: of System 2.
-      cosine: of System 1.
-      truth: which pairs are compatible.
-      threshold: the cosine of an undecided pair.
-      bins: equal parts of the pairs, the nearest to the threshold first.
+      scores: scores of System 2.
+      cosine: cosines, the scores of System 1.
+      truth: whether each pair is compatible.
+      threshold: cosine of a pair that is as likely compatible as not.
+      bins: number of equal parts of the pairs, ordered by their distance to the threshold.
+
+    Returns:
+      One dict for each part: the smallest and largest distance as `margin`, and both AUCs.
     """
     margin = np.abs(cosine - threshold).ravel()
     parts = np.array_split(np.argsort(margin, kind='stable'), bins)
@@ -131,23 +136,26 @@ def gain_by_margin(
 def gain_by_fraction(
     second: Scores, first: Scores, cosine: Scores, truth: Truth, threshold: float
 ) -> list[dict]:
-    """AUC where only the pairs nearest to undecided are rescored.
+    """Measures the AUC if System 2 rescores only the pairs nearest to a threshold of the cosine.
 
     Args:
       second: calibrated probabilities of System 2.
-      first: those of System 1.
-      cosine: of System 1.
-      truth: which pairs are compatible.
-      threshold: the cosine of an undecided pair.
+      first: calibrated probabilities of System 1.
+      cosine: cosines, the scores of System 1.
+      truth: whether each pair is compatible.
+      threshold: cosine of a pair that is as likely compatible as not.
+
+    Returns:
+      One dict with `fraction` and `auc` for each fraction of the pairs.
     """
     order = np.argsort(np.abs(cosine - threshold), axis=None, kind='stable')
-    found = []
+    rows = []
     for fraction in (0.0, *_FRACTIONS):
         merged = first.ravel().copy()
         chosen = order[: round(fraction * len(order))]
         merged[chosen] = second.ravel()[chosen]
-        found.append({'fraction': fraction, 'auc': _auc(merged, truth.ravel())})
-    return found
+        rows.append({'fraction': fraction, 'auc': _auc(merged, truth.ravel())})
+    return rows
 
 
 def _auc(scores: np.ndarray, truth: np.ndarray) -> float | None:

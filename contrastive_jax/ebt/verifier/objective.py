@@ -1,7 +1,8 @@
-"""Losses of an energy of pairs, low where two images are compatible.
+"""Losses of an energy of pairs. The energy of a compatible pair is low.
 
 Axes: b anchors, m partners of each (its positive first, then negatives), t tokens of p numbers.
-Source: ours; noise-contrastive terms after Jozefowicz et al. 2016, thinking as in `think`.
+Source: own work; the noise-contrastive terms follow Jozefowicz et al. 2016, and thinking follows
+`ebt.thinking`.
 """
 
 import jax
@@ -14,7 +15,7 @@ from contrastive_jax.objectives._compare import Metrics
 
 __all__ = ['compatibility_loss', 'pair_nce', 'thinking_start', 'verification_loss']
 
-# Of the terms of `verification_loss`.
+# Weights of the terms of `verification_loss`.
 _BCE, _MIX, _PENALTY = 0.5, 0.5, 1e-3
 
 
@@ -24,7 +25,7 @@ def pair_nce(energies: Float[Array, 'b m']) -> Float[Array, '']:
         loss = mean_i -log( e^{l_i0} / sum_j e^{l_ij} ),  l_ij = -F_ij
 
     Args:
-      energies: `[b, m]`, F; column 0 is the positive.
+      energies: energies F, `[b, m]`; column 0 is the positive.
 
     Returns:
       The mean over anchors.
@@ -41,10 +42,10 @@ def compatibility_loss(
         loss = mean -(y log p + (1 - y) log(1 - p))
 
     Args:
-      energies: F, of any shape.
-      targets: y in [0, 1]: 1 for a positive, 0 for a negative, lambda for a partner that is mixed
-        of lambda of one and 1 - lambda of the other.
-      offset: c, the energy of a pair that may be either.
+      energies: energies F of any shape.
+      targets: targets y in [0, 1]: 1 for a positive, 0 for a negative, and lambda for a mixture of
+        lambda of a positive and 1 - lambda of a negative.
+      offset: energy of a pair that is as likely compatible as not.
     """
     return jnp.mean(optax.losses.sigmoid_binary_cross_entropy(offset - energies, targets))
 
@@ -52,14 +53,14 @@ def compatibility_loss(
 def thinking_start(
     target: Float[Array, 'b t p'], other: Float[Array, 'b t p'], share: Float[Array, ' b']
 ) -> Float[Array, 'b t p']:
-    """Where thinking starts: the target, partly replaced by something else.
+    """State that thinking starts from: the target, partly replaced by other tokens.
 
         y_0 = sqrt(r) y + sqrt(1 - r) u
 
     Args:
-      target: y, what thinking shall come back to; no gradient passes.
-      other: u, tokens of a negative, or normal noise.
-      share: r in [0, 1], of the target.
+      target: tokens y that thinking has to restore; they pass no gradient.
+      other: tokens u of a negative, or normal noise.
+      share: share r of the target, in [0, 1].
     """
     target, other = jax.lax.stop_gradient((target, other))
     share = share[:, None, None]
@@ -75,17 +76,17 @@ def verification_loss(
     offset: Scalar,
     thinking: Float[Array, ''] | Number = 0.0,
 ) -> tuple[Float[Array, ''], Metrics]:
-    """All that trains a verifier.
+    """The loss of a verifier.
 
         loss = L_nce + L_bce / 2 + L_opt + L_mix / 2 + 1e-3 mean E^2
 
     Args:
-      energies: `[b, m]`, F; column 0 is the positive.
-      residuals: `[b, m]`, E, what the network adds to the cosine in F.
-      mixed: `[b]`, F of each anchor with its positive mixed with a negative.
-      mixing: `[b]`, lambda, of the positive in that mixture.
-      offset: as `compatibility_loss`.
-      thinking: L_opt, of `thinking_loss`.
+      energies: energies F, `[b, m]`; column 0 is the positive.
+      residuals: outputs E of the network, `[b, m]`, the part of F that is not the cosine.
+      mixed: energies F `[b]` of each anchor and a mixture of its positive and a negative.
+      mixing: shares lambda `[b]` of the positives in the mixtures.
+      offset: energy of a pair that is as likely compatible as not.
+      thinking: term L_opt, which `thinking_loss` returns.
 
     Returns:
       The loss, and its terms by name.

@@ -1,4 +1,4 @@
-"""Pairs of the difficult band of a data set, chosen by cosine alone, never by labels.
+"""Selects pairs of the difficult band of a data set by cosine, without labels.
 
 Axes: n images, m of them anchors, k features, s partners of each.
 """
@@ -12,7 +12,7 @@ from contrastive_jax.numerics import check_percentiles, percentile_rank
 
 __all__ = ['Pairs', 'band_pairs', 'mutual_neighbours', 'nearest_pairs', 'thinned']
 
-# Anchors whose similarities are held at one time.
+# Anchors at a time.
 _BLOCK = 512
 
 
@@ -21,8 +21,8 @@ class Pairs(NamedTuple):
 
     Attributes:
       anchors: `[m]` index of each anchor.
-      partners: `[m, s]` indices of others.
-      cosine: `[m, s]`, descending along a row.
+      partners: `[m, s]` indices of its partners.
+      cosine: `[m, s]` cosine of each pair, descending along a row.
     """
 
     anchors: Int[np.ndarray, ' m']
@@ -38,20 +38,21 @@ def band_pairs(
     pos_low: float,
     count: int,
 ) -> Pairs:
-    """Partners evenly spread by rank over the difficult band of each anchor.
+    """Selects partners whose ranks are evenly spread over the difficult band of each anchor.
 
-    The band is that of `graph.sample_difficulty`, by rank: from the `ceil(pos_high (n-1))`-th
-    largest cosine on to the `ceil(pos_low (n-1))`-th.
+    The band is that of `graph.sample_difficulty`. It holds the cosines after the
+    `ceil(pos_high (n-1))`-th largest up to the `ceil(pos_low (n-1))`-th largest.
 
     Args:
-      unit: `[n, k]` directions.
-      anchors: `[m]` indices.
-      pos_high: where the band begins, as a percentile from the top: 0.1 is the most similar tenth.
-      pos_low: where it ends, from the top too.
-      count: partners wanted; all of a smaller band.
+      unit: unit rows `[n, k]`.
+      anchors: indices `[m]` of the anchors.
+      pos_high: percentile at which the band begins. Percentiles count from the top: 0.1 is the most
+        similar tenth.
+      pos_low: percentile at which the band ends, from the top too.
+      count: number of partners of each anchor; a smaller band gives all of its images.
 
     Raises:
-      ValueError: percentiles out of order, or no pair between them.
+      ValueError: the percentiles are out of order, or no pair lies between them.
     """
     check_percentiles(pos_high, pos_low)
     high, low = (percentile_rank(percentile, len(unit) - 1) for percentile in (pos_high, pos_low))
@@ -65,13 +66,13 @@ def band_pairs(
 
 
 def thinned(pairs: Pairs, count: int) -> Pairs:
-    """So many of the partners of each anchor, evenly spread over those there are."""
+    """Keeps `count` partners of each anchor, with evenly spread ranks."""
     kept = _middles(pairs.partners.shape[1], count)
     return pairs._replace(partners=pairs.partners[:, kept], cosine=pairs.cosine[:, kept])
 
 
 def _middles(size: int, count: int) -> Int[np.ndarray, ' s']:
-    """The middles of equal parts, `count` of them or as many as there are places."""
+    """Indices of the middles of `count` equal parts of `size` items; at most all items."""
     count = min(count, size)
     return np.floor((np.arange(count) + 0.5) * size / count).astype(np.int64)
 
@@ -79,12 +80,12 @@ def _middles(size: int, count: int) -> Int[np.ndarray, ' s']:
 def nearest_pairs(
     unit: Float[np.ndarray, 'n k'], anchors: Int[np.ndarray, ' m'], count: int
 ) -> Pairs:
-    """The partners of the largest cosine of each anchor.
+    """Selects the partners with the largest cosines of each anchor.
 
     Args:
-      unit: `[n, k]` directions.
-      anchors: `[m]` indices.
-      count: partners wanted; all others where there are fewer.
+      unit: unit rows `[n, k]`.
+      anchors: indices `[m]` of the anchors.
+      count: number of partners of each anchor, at most all other images.
     """
     return _ranked(unit, anchors, np.arange(min(count, len(unit) - 1)))
 
@@ -92,20 +93,25 @@ def nearest_pairs(
 def mutual_neighbours(
     unit: Float[np.ndarray, 'n k'], count: int
 ) -> tuple[Int[np.ndarray, 'n s'], Bool[np.ndarray, 'n s']]:
-    """The `count` nearest of each image, and which of them have it among theirs in turn."""
-    everyone = np.arange(len(unit))
-    nearest = nearest_pairs(unit, everyone, count).partners
-    return nearest, (nearest[nearest] == everyone[:, None, None]).any(axis=-1)
+    """Indices of the `count` nearest images of each image, and which of them are mutual.
+
+    A neighbour is mutual if the image is also among the nearest images of the neighbour.
+    """
+    indices = np.arange(len(unit))
+    nearest = nearest_pairs(unit, indices, count).partners
+    return nearest, (nearest[nearest] == indices[:, None, None]).any(axis=-1)
 
 
-def _ranked(unit, anchors, places) -> Pairs:
-    """Partners at some places of the descending order."""
+def _ranked(
+    unit: Float[np.ndarray, 'n k'], anchors: Int[np.ndarray, ' m'], ranks: Int[np.ndarray, ' s']
+) -> Pairs:
+    """Partners at the given ranks, from 0, of the descending order of cosines."""
     partners, cosines = [], []
     for start in range(0, len(anchors), _BLOCK):
         rows = anchors[start : start + _BLOCK]
         similarity = unit[rows] @ unit.T
         similarity[np.arange(len(rows)), rows] = -np.inf
-        found = np.argsort(-similarity, axis=1, kind='stable')[:, places]
-        partners.append(found)
-        cosines.append(np.take_along_axis(similarity, found, axis=1))
+        chosen = np.argsort(-similarity, axis=1, kind='stable')[:, ranks]
+        partners.append(chosen)
+        cosines.append(np.take_along_axis(similarity, chosen, axis=1))
     return Pairs(anchors, np.concatenate(partners), np.concatenate(cosines))

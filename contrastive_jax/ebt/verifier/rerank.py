@@ -1,4 +1,4 @@
-"""k-reciprocal re-ranking, a control: neighbours that know each other.
+"""k-reciprocal re-ranking, a control: it compares the mutual neighbours of two images.
 
 Axes: n images, k features, p pairs.
 Source: Zhong et al. 2017, "Re-ranking person re-identification with k-reciprocal encoding".
@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 
 __all__ = ['k_reciprocal']
 
+# Pairs at a time.
 _BLOCK = 4096
 
 
@@ -21,38 +22,38 @@ def k_reciprocal(
     k2: int = 6,
     weight: float = 0.3,
 ) -> Float[np.ndarray, ' p']:
-    """Similarity of pairs by the neighbours that they share, with a part of their cosine.
+    """Similarity of pairs by the neighbours that both images share, and by their cosine.
 
         d_ij = (1 - w) (1 - sum_l min(V_il, V_jl) / sum_l max(V_il, V_jl)) + w d_cos
 
-    `V_il = exp(-d_cos)` where i and l are among each other's `k1` nearest, or where the set of
-    those was widened by one of them; then averaged over the `k2` nearest.
+    `V_il = exp(-d_cos)` if i and l are among each other's `k1` nearest images, or if one of these
+    adds l to the set of i; otherwise 0. V is normalised, and averaged over the `k2` nearest images.
 
     Args:
-      unit: `[n, k]` directions.
-      i: first of each pair.
-      j: second of each pair.
-      k1: neighbours that must be mutual.
-      k2: neighbours that are averaged over.
-      weight: w, of the cosine.
+      unit: unit rows `[n, k]`.
+      i: index of the first image of each pair.
+      j: index of the second image of each pair.
+      k1: number of nearest images among which neighbours must be mutual.
+      k2: number of nearest images to average over.
+      weight: weight w of the cosine distance.
 
     Returns:
-      `-d`, high = alike.
+      `-d` of each pair; high values mean similar.
     """
     k1, k2 = min(k1, len(unit) - 1), min(k2, len(unit))
     distance = 1 - unit @ unit.T
     order = np.argsort(distance, axis=1, kind='stable')
-    whole, half = _mutual(order, k1), _mutual(order, max(1, round(k1 / 2)))
+    mutual, closer = _mutual(order, k1), _mutual(order, max(1, round(k1 / 2)))
     rows = np.zeros_like(distance)
-    for place in range(len(unit)):
-        own = whole[place]
-        wide = own.copy()
+    for index in range(len(unit)):
+        own = mutual[index]
+        extended = own.copy()
         for other in np.flatnonzero(own):
-            if np.sum(half[other] & own) > 2 / 3 * np.sum(half[other]):
-                wide |= half[other]
-        values = np.exp(-distance[place]) * wide
-        rows[place] = values / values.sum()
-    rows = np.mean([rows[order[:, place]] for place in range(k2)], axis=0)
+            if np.sum(closer[other] & own) > 2 / 3 * np.sum(closer[other]):
+                extended |= closer[other]
+        values = np.exp(-distance[index]) * extended
+        rows[index] = values / values.sum()
+    rows = np.mean([rows[order[:, rank]] for rank in range(k2)], axis=0)
     jaccard = np.concatenate(
         [
             1 - np.minimum(a, b).sum(1) / np.maximum(a, b).sum(1)
@@ -66,9 +67,9 @@ def k_reciprocal(
 
 
 def _mutual(order: Int[np.ndarray, 'n n'], k: int) -> np.ndarray:
-    """Who is among each other's `k` nearest, oneself included."""
+    """Marks the pairs of images that are among each other's `k` nearest, themselves included."""
     near = np.zeros(order.shape, bool)
     np.put_along_axis(near, order[:, : k + 1], True, axis=1)
-    # Of many copies an image need not be its own nearest.
+    # An image with many copies need not be among its own nearest images.
     np.fill_diagonal(near, True)
     return near & near.T

@@ -1,4 +1,4 @@
-"""How difficult each image is, by the energies of its band.
+"""Scores the difficulty of each image by the energies of its band.
 
 Axes: n images, s partners of each, k features.
 """
@@ -10,6 +10,7 @@ from contrastive_jax import graph
 
 __all__ = ['energy_scores']
 
+# Smallest difference of alpha and beta that counts; below it, the score is 0.
 _RESOLUTION = 2.0**-20
 
 
@@ -24,30 +25,33 @@ def energy_scores(
     pos_low: float,
     temperature: float,
 ) -> dict[str, np.ndarray]:
-    """Difficulty of each image, the cosines of its band corrected by their energies.
+    """Scores each image by the cosines of its band, corrected by the energies.
 
         score_i = (gamma_i - tau mean_j E_ij - beta_i) / (alpha_i - beta_i)
 
-    F = -cos / tau + E, so System 2 puts `cos - tau E` in the place of the cosine. With E = 0 this
-    is `graph.sample_difficulty`, before it is cut to [0, 1]; outside the band the cosines stay as
-    they are.
+    System 2 replaces the cosine by `cos - tau E`, since F = -cos / tau + E. With E = 0 the score is
+    that of `graph.sample_difficulty` before it is clipped to [0, 1]. The cosines outside the band
+    are not corrected.
 
     Args:
-      features: `[n, k]` of the encoder.
-      residual: `[n, s]`, E of partners spread over the band.
-      probability: `[n, s]`, `sigmoid(c - F)`.
-      gain: `[n, s]`, G_K.
-      motion: `[n, s]`, d_K.
-      pos_high: where the band begins, as a percentile from the top: 0.1 is the most similar tenth.
-      pos_low: where it ends, from the top too.
-      temperature: tau.
+      features: encoder features `[n, k]`.
+      residual: E of each image and partners spread over its band, `[n, s]`.
+      probability: probability P = `sigmoid(c - F)` of each of these pairs, `[n, s]`.
+      gain: G_K of each pair, `[n, s]`.
+      motion: d_K of each pair, `[n, s]`.
+      pos_high: percentile at which the band begins. Percentiles count from the top: 0.1 is the most
+        similar tenth.
+      pos_low: percentile at which the band ends, from the top too.
+      temperature: temperature tau.
 
     Returns:
-      `score`, high = difficult, and by themselves the means over the band: `compatibility` of P,
-      `energy_gain` of G_K, `motion` of d_K; each `[n]`.
+      Columns `[n]`: `score`, where high values mean difficult, and the means over the band
+      `compatibility` of P, `energy_gain` of G_K and `motion` of d_K.
     """
-    found = graph.sample_difficulty(features, pos_high=pos_high, pos_low=pos_low)
-    alpha, beta, gamma = (np.asarray(x, np.float64) for x in (found.alpha, found.beta, found.gamma))
+    cosines = graph.sample_difficulty(features, pos_high=pos_high, pos_low=pos_low)
+    alpha, beta, gamma = (
+        np.asarray(mean, np.float64) for mean in (cosines.alpha, cosines.beta, cosines.gamma)
+    )
     distance = alpha - beta
     corrected = gamma - temperature * residual.mean(axis=1, dtype=np.float64) - beta
     score = np.where(distance < _RESOLUTION, 0, corrected / np.maximum(distance, _RESOLUTION))
