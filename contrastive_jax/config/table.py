@@ -165,7 +165,7 @@ _FIRST: dict[str, Field] = {
     'model.name': Field(
         'resnet18',
         one_of(),  # Tasks add the names.
-        'An encoder is trained by contrast, and a denoiser is trained to remove noise.',
+        'This network is trained; an encoder by contrast, others for the task that brings them.',
     ),
     'model.width': Field(64, integer(1), 'The first stage of an encoder has so many channels.'),
     'model.stem': Field(
