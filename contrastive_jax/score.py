@@ -116,7 +116,7 @@ if __name__ == '__main__':
     flags.DEFINE_integer(
         'landmarks', None, 'Compare each sample with so many others, drawn once, instead of all.'
     )
-    flags.DEFINE_integer('seed', 0, 'Seed of the draw of landmarks.', lower_bound=0)
+    flags.DEFINE_integer('seed', 0, 'Seed of the draw of landmarks.', 0, 2**31 - 1)
     flags.DEFINE_list('columns', None, f'What to compute, in tiles: {", ".join(COLUMNS)}.')
     flags.DEFINE_string('labels', None, 'With --features: npy file of n integers.')
     flags.DEFINE_float(

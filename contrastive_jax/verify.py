@@ -61,7 +61,7 @@ if __name__ == '__main__':
         'Also use the images that the run left out, and mark those that it trained on.',
     )
     flags.DEFINE_integer('steps', 1000, 'Number of training steps of each verifier.', lower_bound=1)
-    flags.DEFINE_integer('seed', 0, 'Seed of all random draws.', lower_bound=0)
+    flags.DEFINE_integer('seed', 0, 'Seed of all random draws.', 0, 2**31 - 1)
     flags.DEFINE_integer(
         'neighbours',
         0,

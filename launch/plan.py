@@ -188,8 +188,9 @@ def _check_arm(
 def _load(config: str) -> ConfigDict:
     try:
         return load_config(config)
-    except (OSError, KeyError, ValueError) as error:
-        raise GridError(f'--config={config}: cannot be read ({error})') from error
+    except Exception as error:  # The file is a program, and may fail in every way.
+        reason = ' '.join(str(error).split()) or type(error).__name__
+        raise GridError(f'--config={config}: cannot be read ({reason})') from error
 
 
 def _values(base: ConfigDict, fields: Mapping[str, Any]) -> dict[str, Any]:

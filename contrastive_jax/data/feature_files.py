@@ -23,6 +23,8 @@ __all__ = [
 ]
 
 _SPLITS = ('train_features', 'train_labels', 'test_features', 'test_labels')
+# The square of a smaller number is zero, or loses its digits, in float32.
+_LEAST = 1e-18
 
 
 class Features(NamedTuple):
@@ -89,6 +91,12 @@ def read_splits(path: str) -> tuple[Features, Features]:
     rows = [
         checked_rows(arrays[name], f'{where}, {name}', dtype=np.float32) for name in _SPLITS[::2]
     ]
+    for name, own in zip(_SPLITS[::2], rows, strict=True):
+        if np.abs(own).max() < _LEAST:
+            raise UserError(
+                f'{where}, {name}: holds no value of at least {_LEAST:.0e}, so that its squares '
+                'vanish in float32; scale the features'
+            )
     if rows[0].shape[1] != rows[1].shape[1]:
         raise UserError(
             f'{where}: train_features are {list(rows[0].shape)}, test_features '
@@ -99,6 +107,10 @@ def read_splits(path: str) -> tuple[Features, Features]:
         for name, own in zip(_SPLITS[1::2], rows, strict=True)
     )
     classes, train, test = numbered(train, test)
+    if len(classes) == 1:
+        raise UserError(
+            f'{where}, train_labels: all labels are {classes[0]}; give at least two classes'
+        )
     return Features(rows[0], train, classes), Features(rows[1], test, classes)
 
 

@@ -91,9 +91,15 @@ def read_json(path: Path) -> dict:
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f'{path}: damaged ({error})') from error
     checksum = _sums(path.parent).get(path.name)
-    if checksum not in (None, hashlib.sha256(data).hexdigest()):
+    if checksum not in (None, *_digests(data)):
         raise UserError(f'{path}: damaged, or changed by hand: its checksum in {SUMS} is another')
     return content
+
+
+def _digests(data: bytes) -> set[str]:
+    """SHA-256 of a text as it is, and without what an editor adds: a mark, and carriage returns."""
+    plain_text = data.removeprefix(codecs.BOM_UTF8).replace(b'\r\n', b'\n')
+    return {hashlib.sha256(text).hexdigest() for text in (data, plain_text)}
 
 
 def read_arrays(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:

@@ -162,3 +162,19 @@ def test_a_probe_needs_training_rows_of_every_class(tmp_path):
     np.savez(tmp_path / 's.npz', **arrays, test_features=ROWS, test_labels=LABELS)
     with pytest.raises(UserError, match='test_labels: class 40507 has no row in train_labels'):
         probe.run(str(tmp_path / 's.npz'), None, 2)
+
+
+@pytest.mark.parametrize(
+    ('scale', 'labels', 'words'),
+    [
+        (0.0, [0, 1], 'train_features: holds no value of at least 1e-18'),
+        (1e-30, [0, 1], 'scale the features'),
+        (1.0, [7, 7], 'train_labels: all labels are 7; give at least two classes'),
+    ],
+)
+def test_a_probe_of_nothing_is_refused(scale, labels, words, tmp_path):
+    rows, labels = scale * ROWS, np.resize(labels, len(ROWS))
+    arrays = {'train_features': rows, 'test_features': rows}
+    np.savez(tmp_path / 's.npz', train_labels=labels, test_labels=labels, **arrays)
+    with pytest.raises(UserError, match=words):
+        read_splits(str(tmp_path / 's.npz'))

@@ -233,3 +233,11 @@ def test_a_run_is_scored_by_every_command_that_is_asked_for(tmp_path):
     assert second.needs == first.needs == folder
     assert f'--config.removal.scores={folder / "verify" / "scores.npz"}' in second.commands[0]
     assert f'--config.removal.scores={folder / "scores.npz"}' in first.commands[0]
+
+
+@pytest.mark.parametrize('text', ['# A page\n\nnot Python', 'import nowhere', 'get_config = 1 / 0'])
+def test_a_config_file_that_cannot_be_run_is_one_line(text, tmp_path):
+    (tmp_path / 'config.py').write_text(text)
+    with pytest.raises(GridError, match='cannot be read') as caught:
+        _plan('table1', tmp_path, config=str(tmp_path / 'config.py'))
+    assert '\n' not in str(caught.value)

@@ -14,7 +14,7 @@ from contrastive_jax.randomness import STREAMS
 from contrastive_jax.runs.loading import load_run
 from contrastive_jax.runs.training_set import check_images, claim_workdir
 from contrastive_jax.runs.workdir import RESULT, check_outside_data, locked
-from contrastive_jax.runtime.files import printable, read_text, write_sealed_json
+from contrastive_jax.runtime.files import printable, read_json, read_text, write_sealed_json
 from tests.helpers import small_config
 
 
@@ -164,3 +164,16 @@ def test_a_finished_run_may_be_where_nothing_can_be_written(tmp_path, monkeypatc
     with locked(tmp_path):
         pass
     assert [path.name for path in tmp_path.iterdir()] == [RESULT]
+
+
+@pytest.mark.parametrize(
+    'change', [lambda text: '\ufeff' + text, lambda text: text.replace('\n', '\r\n')]
+)
+def test_a_sealed_file_that_an_editor_saved_again_is_read(change, tmp_path):
+    path = tmp_path / 'config.json'
+    write_sealed_json(path, {'a': 1, 'b': [2]})
+    path.write_bytes(change(path.read_text()).encode())
+    assert read_json(path) == {'a': 1, 'b': [2]}
+    path.write_bytes(path.read_bytes().replace(b'2', b'3'))
+    with pytest.raises(UserError, match='damaged, or changed by hand'):
+        read_json(path)
