@@ -17,7 +17,7 @@ from contrastive_jax.models import Moments
 from contrastive_jax.randomness import KeyUse, Use, device_key, host_rng
 from contrastive_jax.runtime.compilation import step_options
 from contrastive_jax.tasks.objective import make_objective
-from contrastive_jax.training.augment import two_views
+from contrastive_jax.training.augmentation import two_views
 from contrastive_jax.training.optimizer import make_optimizer, make_schedule
 from contrastive_jax.training.setup import set_up
 

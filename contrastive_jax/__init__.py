@@ -12,7 +12,7 @@ __version__ = '0.1.0'
 # takes seconds and the config has no need of it.
 _HOMES = {
     'difficult_band': 'contrastive_jax.objectives',
-    'difficulty': 'contrastive_jax.evaluation.difficulty',
+    'difficulty': 'contrastive_jax.evaluation.scoring',
     'load_encoder': 'contrastive_jax.runs.encoder',
     'nt_xent': 'contrastive_jax.objectives',
 }

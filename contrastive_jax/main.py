@@ -20,7 +20,7 @@ from contrastive_jax.runs.weights import save_encoder
 from contrastive_jax.runs.workdir import RESULT, check_outside_data, check_workdir, finished, locked
 from contrastive_jax.runtime import cli, distributed, preemption
 from contrastive_jax.runtime.files import write_sealed_json
-from contrastive_jax.training.advice import advice
+from contrastive_jax.training.hints import advice
 from contrastive_jax.training.loop import pretrain
 from contrastive_jax.training.task import task_of
 

@@ -60,7 +60,7 @@ def run(
     choice = choose(cells) if select else None
     report = make_report(runs, cells, base, choice)
     # Imported here, because matplotlib takes a second, and the errors above do not need it.
-    from contrastive_jax.reporting.page import page
+    from contrastive_jax.reporting.html import page
 
     results = markdown.results(report)
     texts = {

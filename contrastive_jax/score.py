@@ -14,8 +14,8 @@ from contrastive_jax.data.feature_files import read_labels
 from contrastive_jax.data.feature_rows import array_rows, open_rows
 from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.errors import UserError
-from contrastive_jax.evaluation.difficulty import COLUMNS, Request
 from contrastive_jax.evaluation.samples import Options, Samples, from_files, from_run, score
+from contrastive_jax.evaluation.scoring import COLUMNS, Request
 from contrastive_jax.reporting.row_scores import needs_tiles, run_rows
 from contrastive_jax.reporting.score_summary import summarise, summary_text
 from contrastive_jax.runtime import cli, progress

@@ -17,7 +17,7 @@ from contrastive_jax.randomness import KeyUse, device_key
 from contrastive_jax.reporting.style import save
 from contrastive_jax.runtime import cli
 from contrastive_jax.runtime.outputs import check_out, picture_suffixes
-from contrastive_jax.training.augment import two_views
+from contrastive_jax.training.augmentation import two_views
 
 _IMAGES, _VIEWS = 8, 10
 

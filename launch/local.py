@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from .children import STOPPED, Children, on_stop
-from .plan import Run
+from .planning import Run
 
 __all__ = ['Outcome', 'execute', 'run_all']
 

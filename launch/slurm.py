@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from .children import Children, blocked, on_stop
 from .local import Outcome, execute
-from .plan import GridError, Run
+from .planning import GridError, Run
 
 __all__ = ['RunJob', 'run_all']
 

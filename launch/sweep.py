@@ -35,7 +35,7 @@ from contrastive_jax.runtime.shell import escape_missing_characters, expand_home
 from . import local
 from .children import STOPPED
 from .grids import Fields
-from .plan import GridError, Run, cells_of, override, plan
+from .planning import GridError, Run, cells_of, override, plan
 
 _LAST_LINES = 5
 # The only cell without a grid.

@@ -46,7 +46,7 @@ def scores(features, labels, band, seed) -> dict[str, np.ndarray]:
         'difficulty': difficulty,
         'isolation': isolation,
         'boundary': graph.scores.boundary(difficulty, isolation),
-        'sas, k-means': graph.scores.sas(features, latent),
+        'sas, k-means': graph.scores.sas_score(features, latent),
         'supervised margin (labels)': graph.scores.supervised_margin(features, labels),
     }
 

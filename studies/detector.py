@@ -31,7 +31,7 @@ from contrastive_jax.models import pixel_moments
 from contrastive_jax.numerics import unit_rows
 from contrastive_jax.randomness import KeyUse, device_key
 from contrastive_jax.training import devices
-from contrastive_jax.training.augment import two_views
+from contrastive_jax.training.augmentation import two_views
 from contrastive_jax.training.optimizer import count_steps
 from contrastive_jax.training.setup import set_up
 from contrastive_jax.training.steps import take_steps
@@ -144,8 +144,8 @@ def all_scores(graphdef, states, images, labels, augment, seed) -> dict[str, np.
     scores['disagreement of 8 views, embeddings'] = -np.linalg.norm(seen_embeddings, axis=1)
     latent = graph.scores.latent_classes(features, 10, seed)
     scores['margin to k-means classes'] = graph.scores.supervised_margin(features, latent)
-    scores['sas, k-means'] = graph.scores.sas(features, latent)
-    scores['sas, labels'] = graph.scores.sas(features, labels)
+    scores['sas, k-means'] = graph.scores.sas_score(features, latent)
+    scores['sas, labels'] = graph.scores.sas_score(features, labels)
     scores['supervised margin (labels)'] = graph.scores.supervised_margin(features, labels)
     return scores
 

@@ -53,7 +53,7 @@ def test_the_scores_are_those_of_the_images_trained_on(workdir, out):
     for name, values in expected._asdict().items():
         np.testing.assert_array_equal(found[name], values)
     latent = found['latent_class']
-    np.testing.assert_array_equal(found['sas'], graph.scores.sas(features, latent))
+    np.testing.assert_array_equal(found['sas'], graph.scores.sas_score(features, latent))
     assert len(np.unique(latent)) <= 5
     np.testing.assert_array_equal(found['isolation'], graph.isolation(features))
     both = graph.scores.boundary(found['score'], found['isolation'])
@@ -157,7 +157,7 @@ def test_the_scores_are_those_of_the_images_that_a_long_tail_left(tail, tmp_path
     rows = tail.construction.split.images.reshape(len(kept), -1).astype(np.float32) + 1
     expected = graph.sample_difficulty(rows, pos_high=0.1, pos_low=0.5)
     np.testing.assert_array_equal(found['score'], expected.score)
-    np.testing.assert_array_equal(found['sas'], graph.scores.sas(rows, found['latent_class']))
+    np.testing.assert_array_equal(found['sas'], graph.scores.sas_score(rows, found['latent_class']))
     assert str(found['checksum']) == array_checksum(tail.dataset.train.images)
 
 

@@ -9,8 +9,8 @@ from contrastive_jax.data.constructions import construct
 from contrastive_jax.data.score_files import read_scores
 from contrastive_jax.data.sources import Dataset, Split
 from contrastive_jax.data.stored import array_checksum
-from contrastive_jax.ebt.verifier import command, compare
-from contrastive_jax.ebt.verifier.fit import Fitted
+from contrastive_jax.ebt.verifier import command, comparison
+from contrastive_jax.ebt.verifier.fitting import Fitted
 from contrastive_jax.ebt.verifier.infer import Energies
 from contrastive_jax.errors import UserError
 from contrastive_jax.runs.loading import TrainedRun, load_run
@@ -91,7 +91,7 @@ def test_pairs_are_of_the_images_trained_on(tmp_path, monkeypatch):
 
     def fit(encoder, images, unit, pairs, augmentation, kinds, options):
         assert len(images) == len(unit)
-        return {compare.SYSTEM_2: Fitted(None, {'offset': np.zeros(())}, {}, 0)}
+        return {comparison.SYSTEM_2: Fitted(None, {'offset': np.zeros(())}, {}, 0)}
 
     def pair_energies(fitted, first, second, i, j, *, steps):
         return Energies(np.zeros(len(i)), np.zeros((3, len(i))), np.zeros((3, len(i))))

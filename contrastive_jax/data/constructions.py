@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from contrastive_jax.data.long_tail import long_tail
 from contrastive_jax.data.mixed import Mixed, mix
 from contrastive_jax.data.score_files import read_scores
 from contrastive_jax.data.splits import Split
 from contrastive_jax.data.stored import StoredImages, array_checksum, checksum, subset
+from contrastive_jax.data.tails import long_tail
 from contrastive_jax.errors import UserError
 from contrastive_jax.graph import subsets
 

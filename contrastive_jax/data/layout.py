@@ -21,7 +21,7 @@ import numpy as np
 from contrastive_jax.data import class_folders
 from contrastive_jax.data.class_folders import Files, Part, listed
 from contrastive_jax.data.file_tree import Level, level, walk
-from contrastive_jax.data.split_folders import (
+from contrastive_jax.data.split_names import (
     check_inner_splits,
     check_similar_names,
     split_folders,

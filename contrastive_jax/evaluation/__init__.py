@@ -1,7 +1,7 @@
 """What an encoder is worth: features, probes, nearest neighbours."""
 
 from contrastive_jax.evaluation.features import extract_features
-from contrastive_jax.evaluation.probe import Accuracies, by_group, check_labels_per_class, probe
+from contrastive_jax.evaluation.probing import Accuracies, by_group, check_labels_per_class, probe
 from contrastive_jax.evaluation.untrained import calibrated
 
 __all__ = [

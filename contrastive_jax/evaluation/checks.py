@@ -8,7 +8,7 @@ from contrastive_jax.data.sources import Dataset
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.data.streaming import check_workers
 from contrastive_jax.errors import UserError
-from contrastive_jax.evaluation.probe import check_labels_per_class
+from contrastive_jax.evaluation.probing import check_labels_per_class
 from contrastive_jax.runtime import distributed
 from contrastive_jax.training.task import Task
 

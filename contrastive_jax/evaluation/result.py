@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from contrastive_jax.data.constructions import Construction
 from contrastive_jax.data.sources import Dataset
 from contrastive_jax.evaluation.features import extract_features
-from contrastive_jax.evaluation.probe import Accuracies, by_group, probe
+from contrastive_jax.evaluation.probing import Accuracies, by_group, probe
 from contrastive_jax.evaluation.untrained import calibrated
 from contrastive_jax.models.frozen import encoder_function
 from contrastive_jax.runs.provenance import git_commit, platform_flags, versions

@@ -55,7 +55,7 @@ def score_columns(
     columns = {name: np.asarray(values) for name, values in difficulty._asdict().items()}
     columns['isolation'] = np.asarray(isolation(features))
     columns['boundary'] = scores.boundary(columns['score'], columns['isolation'])
-    columns |= {'latent_class': latent, 'sas': scores.sas(features, latent)}
+    columns |= {'latent_class': latent, 'sas': scores.sas_score(features, latent)}
     if labels is not None:
         columns['label'] = labels
         if len(np.unique(labels)) > 1:

@@ -21,7 +21,7 @@ from contrastive_jax.graph._inputs import (
 )
 from contrastive_jax.randomness import Use, host_rng, legacy_rng
 
-__all__ = ['boundary', 'latent_classes', 'random', 'sas', 'supervised_margin']
+__all__ = ['boundary', 'latent_classes', 'random', 'sas_score', 'supervised_margin']
 
 # Number of samples whose similarities to their class are in memory at a time.
 _BLOCK = 1024
@@ -54,7 +54,7 @@ def latent_classes(features: Features, num_classes: int, seed: int) -> Int[np.nd
     return means.fit_predict(unit_rows(features)).astype(np.int64)
 
 
-def sas(features: Features, partition: Classes) -> Float[np.ndarray, ' n']:
+def sas_score(features: Features, partition: Classes) -> Float[np.ndarray, ' n']:
     """Score of how little a sample contributes to its latent class.
 
         score_i = 1 - mean_j max(cos(z_i, z_j), 0)

@@ -9,7 +9,7 @@ import numpy as np
 
 from contrastive_jax.data.feature_rows import Rows
 from contrastive_jax.data.score_files import ScoreFile, write_scores
-from contrastive_jax.evaluation.difficulty import Request, check_request, score_rows
+from contrastive_jax.evaluation.scoring import Request, check_request, score_rows
 from contrastive_jax.evaluation.tile_store import TileStore
 from contrastive_jax.graph.columns import class_means, hardest_and_easiest, spread
 from contrastive_jax.graph.landmarks import rank_error

@@ -28,7 +28,12 @@ from contrastive_jax.reporting.style import (
     SHADE,
     TAUPE,
 )
-from contrastive_jax.theory.bounds import bounds, conditions, difficult_fraction, easy_fraction
+from contrastive_jax.theory.error_bounds import (
+    bounds,
+    conditions,
+    difficult_fraction,
+    easy_fraction,
+)
 from contrastive_jax.theory.model import SimilarityModel, Structure
 from contrastive_jax.theory.spectra import spectrum
 

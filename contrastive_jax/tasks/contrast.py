@@ -19,7 +19,7 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.models import ContrastiveModel
 from contrastive_jax.numerics import unit_rows
 from contrastive_jax.tasks.objective import Objective, make_objective
-from contrastive_jax.training.augment import two_views
+from contrastive_jax.training.augmentation import two_views
 from contrastive_jax.training.task import Metrics, Outcome, StepContext, Task
 
 __all__ = ['compare', 'contrast_loss', 'make_task', 'views_of']

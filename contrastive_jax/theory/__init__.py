@@ -3,7 +3,7 @@
 The figures are in `contrastive_jax.reporting.theory_figures`, which alone needs matplotlib.
 """
 
-from contrastive_jax.theory.bounds import (
+from contrastive_jax.theory.error_bounds import (
     Bound,
     Bounds,
     Condition,

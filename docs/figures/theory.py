@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from contrastive_jax import theory
 from contrastive_jax.reporting import theory_figures as figures
 from contrastive_jax.reporting.style import BLUE, GREEN, NAVY
-from contrastive_jax.theory.bounds import difficult_fraction, easy_fraction
+from contrastive_jax.theory.error_bounds import difficult_fraction, easy_fraction
 
 FOLDER = Path(__file__).parent
 STRUCTURES = ('block', 'matched')

@@ -101,14 +101,14 @@ def test_sas_covers_each_class_whatever_the_features(features, partition, fracti
     for name in np.unique(partition):
         of_class = np.sum(partition == name)
         assert abs(np.sum(partition[kept] == name) - fraction * of_class) <= 1
-    assert np.all(np.isfinite(scores.sas(features, partition)))
+    assert np.all(np.isfinite(scores.sas_score(features, partition)))
 
 
 @given(poison=spoiled(N, K), partition=partitions)
 def test_features_that_are_no_numbers_are_refused_everywhere(poison, partition):
     for function in (
         lambda: subsets.sas(poison, partition, 0.5),
-        lambda: scores.sas(poison, partition),
+        lambda: scores.sas_score(poison, partition),
         lambda: scores.supervised_margin(poison, partition),
         lambda: scores.latent_classes(poison, 3, 0),
     ):

@@ -15,7 +15,7 @@ def clusters(n, k=6, seed=0, classes=3, noise=0.3):
 class TestSas:
     def test_is_one_minus_the_mean_contribution(self):
         features, partition = clusters(30)
-        score = scores.sas(features, partition)
+        score = scores.sas_score(features, partition)
         for name in np.unique(partition):
             members = partition == name
             expected = 1 - references.contributions(features[members]).mean(axis=1)
@@ -25,21 +25,21 @@ class TestSas:
         features, _ = clusters(40)
         one_class = np.zeros(40, int)
         np.testing.assert_array_equal(
-            subsets.most_difficult_removed(scores.sas(features, one_class), 0.25),
+            subsets.most_difficult_removed(scores.sas_score(features, one_class), 0.25),
             subsets.sas(features, one_class, 0.75),
         )
 
     def test_alone_in_its_class_or_a_copy(self):
         features = np.repeat(clusters(50)[0], 2, axis=0)
         for partition in (np.arange(100), np.arange(100) // 2):
-            score = scores.sas(features, partition)
+            score = scores.sas_score(features, partition)
             np.testing.assert_allclose(score, 0, atol=1e-15)
             assert (score >= 0).all()
 
     @pytest.mark.usefixtures('unchecked_types')
     def test_partition_of_another_length(self):
         with pytest.raises(ValueError, match=r'partition of shape \(3,\).*need \(4,\)'):
-            scores.sas(np.eye(4), np.zeros(3, int))
+            scores.sas_score(np.eye(4), np.zeros(3, int))
 
 
 class TestSupervisedMargin:

@@ -12,7 +12,7 @@ import pytest
 
 from launch import sweep
 from launch.local import execute, run_all
-from launch.plan import Run
+from launch.planning import Run
 
 ROOT = Path(__file__).parents[2]
 
@@ -114,7 +114,7 @@ def test_two_launchers_do_not_share_a_workdir(tmp_path):
 
 def test_what_a_killed_launcher_left_running_keeps_its_lock(tmp_path):
     run = _run(tmp_path, 'a', "print('begun', flush=True); import time; time.sleep(3)")
-    imports = 'from launch.local import *; from launch.plan import *; from pathlib import *'
+    imports = 'from launch.local import *; from launch.planning import *; from pathlib import *'
     program = f'{imports}; execute({run!r})'
     launcher = subprocess.Popen([sys.executable, '-c', program], cwd=ROOT)
     while not (run.log.exists() and run.log.read_text()):

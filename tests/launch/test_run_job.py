@@ -9,7 +9,7 @@ import time
 import pytest
 
 from launch.children import STOPPED
-from launch.plan import GridError, Run
+from launch.planning import GridError, Run
 
 slurm = pytest.importorskip('launch.slurm')
 

@@ -14,7 +14,7 @@ import pytest
 from contrastive_jax.runtime import preemption
 from launch.children import STOPPED, Children, on_stop
 from launch.local import execute, run_all
-from launch.plan import Run
+from launch.planning import Run
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,7 +63,7 @@ def _launcher(runs, jobs):
         # Under nohup it would be ignored.
         'import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n'
         'import json; from pathlib import *\n'
-        'from launch.plan import *; from launch.local import *\n'
+        'from launch.planning import *; from launch.local import *\n'
         f'outcomes = run_all({runs!r}, {jobs})\n'
         'print(json.dumps([(o.run.cells[0], o.reason, o.stopped) for o in outcomes]))'
     )

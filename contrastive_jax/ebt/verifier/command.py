@@ -9,9 +9,9 @@ import numpy as np
 from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.data.sources import Split
 from contrastive_jax.data.stored import checksum
-from contrastive_jax.ebt.verifier import compare, infer
+from contrastive_jax.ebt.verifier import comparison, infer
 from contrastive_jax.ebt.verifier.encoding import Bank, Encoder, make_bank
-from contrastive_jax.ebt.verifier.fit import Fitted, Kind, Options, fit
+from contrastive_jax.ebt.verifier.fitting import Fitted, Kind, Options, fit
 from contrastive_jax.ebt.verifier.pairs import Pairs, band_pairs, thinned
 from contrastive_jax.ebt.verifier.scores import energy_scores
 from contrastive_jax.errors import UserError
@@ -33,7 +33,7 @@ _DRAWN, _WRITTEN = 64, 16
 # Anchors of the tables.
 _ANCHORS = 256
 # All verifiers are trained with the same steps, pairs and views. Their losses differ in L_opt only.
-_VERIFIER = {compare.SYSTEM_2: Kind('transformer', thinking=True)}
+_VERIFIER = {comparison.SYSTEM_2: Kind('transformer', thinking=True)}
 _CONTROLS = {
     'transformer without thinking': Kind('transformer', thinking=False),
     'bi-encoder': Kind('bi-encoder', thinking=False),
@@ -145,7 +145,8 @@ def run(
         Options(steps, seed, temperature, neighbours),
     )
     pairs = thinned(drawn, _WRITTEN)
-    columns, arrays = _energies(prepared, verifiers[compare.SYSTEM_2], pairs, temperature)
+    system_2 = verifiers[comparison.SYSTEM_2]
+    columns, arrays = _energies(prepared, system_2, pairs, temperature)
     tables = _tables(prepared, verifiers, seed) if controls else {}
     summary = {
         'images': len(prepared.indices),
@@ -154,9 +155,11 @@ def run(
         'neighbours': neighbours,
         **prepared.band,
         'temperature': temperature,
-        'step_sizes_clipped': verifiers[compare.SYSTEM_2].clipped,
+        'step_sizes_clipped': system_2.clipped,
         'losses': {name: fitted.losses for name, fitted in verifiers.items()},
-        'cost_of_a_pair': infer.cost(verifiers[compare.SYSTEM_2], prepared.bank.clean, _THINKING),
+        'cost_of_a_pair': infer.cost(
+            verifiers[comparison.SYSTEM_2], prepared.bank.clean, _THINKING
+        ),
         **tables,
     }
     if everything:
@@ -212,13 +215,13 @@ def _tables(prepared: Prepared, verifiers: dict[str, Fitted], seed: int) -> dict
     Weight and calibration of both come from the training images.
     """
     labels, test = prepared.split.labels, prepared.run.dataset.test
-    train = compare.make_split(prepared.bank, labels, _ANCHORS, prepared.band, _WRITTEN)
-    weight, instances = compare.choose_weight(train, verifiers[compare.SYSTEM_2])
-    tables = {'train': compare.compare(train, verifiers, weight, instances, None)}
+    train = comparison.make_split(prepared.bank, labels, _ANCHORS, prepared.band, _WRITTEN)
+    weight, instances = comparison.choose_weight(train, verifiers[comparison.SYSTEM_2])
+    tables = {'train': comparison.compare(train, verifiers, weight, instances, None)}
     key = device_key(KeyUse.VERIFIER_TEST_VIEWS, seed)
     augmentation = prepared.run.config.augment
     bank = make_bank(prepared.encoder, test.images, augmentation, key, views=_VIEWS)
-    held_out = compare.make_split(bank, test.labels, _ANCHORS, prepared.band, _WRITTEN)
+    held_out = comparison.make_split(bank, test.labels, _ANCHORS, prepared.band, _WRITTEN)
     calibration = tables['train']['calibration']
-    tables['test'] = compare.compare(held_out, verifiers, weight, None, calibration)
+    tables['test'] = comparison.compare(held_out, verifiers, weight, None, calibration)
     return tables

@@ -19,7 +19,7 @@ from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.ebt.verifier.networks import Encoded
 from contrastive_jax.numerics import unit_rows
 from contrastive_jax.runtime import progress
-from contrastive_jax.training.augment import augment
+from contrastive_jax.training.augmentation import augment
 
 __all__ = ['Bank', 'Encoder', 'encode', 'encode_all', 'encode_views', 'make_bank']
 

@@ -17,7 +17,7 @@ from jax.stages import Compiled
 from jaxtyping import Array, Float, Int
 
 from contrastive_jax.ebt.thinking import think
-from contrastive_jax.ebt.verifier.fit import Fitted
+from contrastive_jax.ebt.verifier.fitting import Fitted
 from contrastive_jax.ebt.verifier.networks import Encoded
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime import progress

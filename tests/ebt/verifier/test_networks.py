@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from contrastive_jax.ebt.verifier import fit, infer
-from contrastive_jax.ebt.verifier.draw import draw
+from contrastive_jax.ebt.verifier import fitting, infer
+from contrastive_jax.ebt.verifier.drawing import draw
 from contrastive_jax.ebt.verifier.networks import NETWORKS, Encoded, make_verifier
 from contrastive_jax.ebt.verifier.pairs import Pairs
 from contrastive_jax.errors import UserError
@@ -61,7 +61,7 @@ def test_thinking_lowers_the_energy_and_none_changes_nothing():
     # So flat that no step goes too far.
     head = params['network']['transformer']['head']
     head[...] = 0.0003 * head[...]
-    fitted = fit.Fitted(graphdef, params, {}, 0)
+    fitted = fitting.Fitted(graphdef, params, {}, 0)
     i, j = np.array([0, 1, 2]), np.array([2, 0, 1])
     found = infer.pair_energies(fitted, A, B, i, j, steps=2)
     assert np.all(found.gain[0] == 0)
@@ -109,7 +109,7 @@ def test_what_is_not_finite_is_named_with_its_step(change, message):
     good = {'loss': 1.0, 'gradient_norm': 1.0, 'nonfinite_inner_step': -1.0}
     fine = {'transformer': good, 'perceptron': good}
     seen = []
-    watch = Watch(lambda step, verifiers: seen.append(fit._checked(step, verifiers)))
+    watch = Watch(lambda step, verifiers: seen.append(fitting._checked(step, verifiers)))
     for step in (10, 11):
         watch.add(step, fine)
     watch.check_all()
@@ -136,10 +136,10 @@ def _batch(anchors=4, partners=4):
 )
 def test_training_finds_the_positives(name, thinking, steps):
     encoded, mixing = _batch()
-    optimizer, key = fit._optimizer(steps), jax.random.key(0)
+    optimizer, key = fitting._optimizer(steps), jax.random.key(0)
     build = partial(make_verifier, name, A, 0.5)
     graphdef, state = init_state(build, optimizer, model_key=key, run_key=key)
-    step = jax.jit(fit._make_step(graphdef, thinking, optimizer))
+    step = jax.jit(fitting._make_step(graphdef, thinking, optimizer))
     losses = []
     for _ in range(steps):
         state, metrics = step(state, (encoded, mixing))

@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from contrastive_jax.ebt.verifier import figures, measure
-from contrastive_jax.ebt.verifier.compare import make_split
+from contrastive_jax.ebt.verifier.comparison import make_split
 from contrastive_jax.ebt.verifier.encoding import Bank
 from contrastive_jax.ebt.verifier.networks import Encoded
 from contrastive_jax.ebt.verifier.pairs import band_pairs, mutual_neighbours, nearest_pairs, thinned

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from contrastive_jax.data.sampling import representative
 from contrastive_jax.ebt.verifier import measure
 from contrastive_jax.ebt.verifier.encoding import Bank
-from contrastive_jax.ebt.verifier.fit import Fitted
+from contrastive_jax.ebt.verifier.fitting import Fitted
 from contrastive_jax.ebt.verifier.infer import Energies, pair_energies
 from contrastive_jax.ebt.verifier.networks import Encoded
 from contrastive_jax.ebt.verifier.pairs import Pairs, band_pairs, nearest_pairs

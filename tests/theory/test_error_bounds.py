@@ -13,7 +13,7 @@ from contrastive_jax.theory import (
     normalised,
     spectrum,
 )
-from contrastive_jax.theory.bounds import difficult_fraction
+from contrastive_jax.theory.error_bounds import difficult_fraction
 from tests.theory.models import EXAMPLE, STRUCTURES, classes_ahead, random_model
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from contrastive_jax.data.sources import Dataset, Split
-from contrastive_jax.training.advice import advice
+from contrastive_jax.training.hints import advice
 from tests.helpers import small_config
 
 

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from contrastive_jax.data.stored import StoredImages
-from contrastive_jax.ebt.verifier.draw import Draw, draw
+from contrastive_jax.ebt.verifier.drawing import Draw, draw
 from contrastive_jax.ebt.verifier.encoding import Encoder, encode, encode_views
 from contrastive_jax.ebt.verifier.loss import pair_loss
 from contrastive_jax.ebt.verifier.networks import Encoded, Verifier, make_verifier

@@ -19,7 +19,7 @@ place = distributed.ProcessInfo(sys.argv[1], 2, int(sys.argv[2]))
 distributed.start(True, place)
 from contrastive_jax.data.feature_rows import open_rows
 from contrastive_jax.evaluation import tile_plan
-from contrastive_jax.evaluation.difficulty import Request, score_rows
+from contrastive_jax.evaluation.scoring import Request, score_rows
 tile_plan._TILE_FLOPS = 1
 folder = pathlib.Path(sys.argv[3])
 request = Request(columns=('score', 'isolation', 'boundary', 'partner'))

@@ -13,7 +13,7 @@ from contrastive_jax import graph
 from contrastive_jax.data.feature_rows import array_rows, open_rows
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import tile_plan
-from contrastive_jax.evaluation.difficulty import COLUMNS, Request, score_rows
+from contrastive_jax.evaluation.scoring import COLUMNS, Request, score_rows
 from contrastive_jax.evaluation.tile_plan import Layout, cost_text, lay_out
 
 N, K = 211, 6
@@ -227,7 +227,7 @@ def test_the_cost_is_said_before(capsys):
 _STOP = """
 import os, pathlib, sys
 import numpy as np
-from contrastive_jax.evaluation import difficulty, tile_plan, tile_store
+from contrastive_jax.evaluation import scoring, tile_plan, tile_store
 tile_plan._TILE_FLOPS = 2 * 211 * 6 * 4
 tile_plan.default_block = lambda n: 4
 write = tile_store.TileStore.write
@@ -237,7 +237,7 @@ def dying(self, *arguments):
 tile_store.TileStore.write = dying
 from contrastive_jax.data.feature_rows import open_rows
 keep = pathlib.Path(sys.argv[2])
-difficulty.score_rows(open_rows(sys.argv[1]), difficulty.Request(), keep=keep)
+scoring.score_rows(open_rows(sys.argv[1]), scoring.Request(), keep=keep)
 """
 
 
@@ -262,7 +262,7 @@ def test_a_killed_scoring_goes_on_where_it_was(small_tiles, tmp_path):
 
 _MEMORY = """
 import re, sys, numpy as np, jax
-from contrastive_jax.evaluation.difficulty import Request, score_rows
+from contrastive_jax.evaluation.scoring import Request, score_rows
 from contrastive_jax.data.feature_rows import array_rows, open_rows
 def resident():
     with open('/proc/self/status') as file:

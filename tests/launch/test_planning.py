@@ -8,7 +8,7 @@ import pytest
 
 from contrastive_jax import config as base
 from launch import grids
-from launch.plan import GridError, cells_of, override, plan
+from launch.planning import GridError, cells_of, override, plan
 
 ROOT = Path(__file__).parents[2]
 GRIDS = sorted(module.name for module in pkgutil.iter_modules(grids.__path__))

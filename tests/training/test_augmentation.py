@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from contrastive_jax import config as base
-from contrastive_jax.training.augment import augment, two_views
+from contrastive_jax.training.augmentation import augment, two_views
 from tests.helpers import random_batch
 
 NOTHING = {

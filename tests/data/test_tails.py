@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from contrastive_jax.data.long_tail import long_tail
+from contrastive_jax.data.tails import long_tail
 
 LABELS = np.arange(1000) % 10
 
