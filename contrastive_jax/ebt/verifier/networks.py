@@ -21,8 +21,8 @@ __all__ = ['NETWORKS', 'Encoded', 'Verifier', 'make_verifier']
 _SIZE = Size(2, 2, 32)
 # Width of the hidden layers of the perceptron.
 _HIDDEN = 64
-# Initial step size of thinking for each token. With the 47 of a denoiser, energies of hundredths move
-# tokens by their own length, but the contrastive terms need energies of the size of cos / tau.
+# Initial step size of thinking for each token. With the 47 of a denoiser, energies of hundredths
+# move tokens by their own length, but the contrastive terms need energies of the size of cos / tau.
 _STEP_SIZE = 3.0
 # Before training, a pair with this cosine has probability 1/2.
 _UNDECIDED = 0.5
