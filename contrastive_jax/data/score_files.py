@@ -99,7 +99,7 @@ def read_scores(path: str, *, n: int, checksum: str, where: str) -> ScoreFile:
             )
     if index is not None:
         _check_index(index, n, where)
-    if theirs not in (None, checksum):
+    if theirs is not None and theirs != checksum:
         raise UserError(
             f'{where}: belongs to other images (checksum {theirs[:12]}, here {checksum[:12]}); '
             f'{_REMEDY}, mixed as config.mixed says'

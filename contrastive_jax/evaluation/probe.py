@@ -58,7 +58,7 @@ def probe(
     """Measures one representation.
 
     The linear probe chooses the L2 strength that is most accurate on a held-out part of the
-    training split. It is then fitted on the whole training split. No choice depends on the test split.
+    training split, and is then fitted on all of it. No choice depends on the test split.
 
     Args:
       train: features `[n, k]` and labels `[n]` of the training split.
