@@ -1,4 +1,4 @@
-"""What an encoder is worth: features, probes, nearest neighbours."""
+"""Evaluates encoders by linear probes and nearest neighbours of their features."""
 
 from contrastive_jax.evaluation.features import extract_features
 from contrastive_jax.evaluation.probing import Accuracies, by_group, check_labels_per_class, probe

@@ -1,4 +1,4 @@
-"""What a config asks of its data and devices, checked once before anything is written."""
+"""Checks a config against its data and devices, before anything is written."""
 
 import jax
 from ml_collections import ConfigDict
@@ -18,22 +18,22 @@ __all__ = ['check_data']
 def check_data(
     config: ConfigDict, task: Task, dataset: Dataset, construction: Construction
 ) -> None:
-    """Checks a config against its data; all processes call it together.
+    """Checks a config against its data. All processes must call it.
 
     Args:
       config: the whole config, validated.
-      task: what is trained for.
-      dataset: as its source gives it.
-      construction: what is trained on.
+      task: task of the run.
+      dataset: data set that the config names.
+      construction: images that the run trains on.
 
     Raises:
-      UserError: names the field and what these data allow.
+      UserError: a field does not fit; the message says what these data allow.
     """
     _check_batch(config.batch_size, len(construction.split.images), jax.device_count())
     task.check(dataset)
     if dataset.train.labels is not None:
-        wanted = config.probe.labels_per_class
-        check_labels_per_class(dataset.train.labels, wanted, 'config.probe.labels_per_class')
+        count = config.probe.labels_per_class
+        check_labels_per_class(dataset.train.labels, count, 'config.probe.labels_per_class')
     distributed.by_all(lambda: _check_workers(config, construction))
     distributed.check_same(construction.summary(dataset.classes)['kept_checksum'], 'images')
 

@@ -1,14 +1,13 @@
-"""Features of a whole split from a frozen encoder.
+"""Computes the features of a whole split with a frozen encoder.
 
 Axes: n images, h w pixels, c channels, k features.
 """
-
-from collections.abc import Callable
 
 import numpy as np
 
 from contrastive_jax.data.batches import padded_batches
 from contrastive_jax.data.stored import StoredImages
+from contrastive_jax.models.frozen import Encode
 from contrastive_jax.runtime import distributed, progress
 
 __all__ = ['extract_features']
@@ -18,29 +17,29 @@ _LEAST_ROWS = 16
 
 
 def extract_features(
-    encode: Callable,
+    encode: Encode,
     images: np.ndarray | StoredImages,
     *,
     batch_size: int = 512,
     name: str = 'features',
 ) -> np.ndarray:
-    """Features of all images, in order; each process encodes its part of them.
+    """Computes the features of all images, in order. Each process encodes a part of them.
 
     Args:
-      encode: what `encoder_function` returns.
+      encode: function that `encoder_function` returns.
       images: `[n, h, w, c]` uint8, in memory or on disk.
-      batch_size: images at a time; the last batch is padded, so that one size is compiled.
-      name: shown by the progress bar.
+      batch_size: images at a time; the last batch is padded, so one size is compiled.
+      name: name that the progress bar shows.
 
     Returns:
       `[n, k]` float32.
     """
     n = len(images)
-    # With fewer images than processes, some encode one for its shape alone.
+    # With fewer images than processes, some processes encode an image only to know the shape.
     own = range(n)[distributed.own_rows(n)] or range(1)
     size = min(batch_size, max(len(own), _LEAST_ROWS))
     batches = progress.track(
         padded_batches(images, size, own), name, total=-(-len(own) // size), unit='batch'
     )
-    features = [np.asarray(encode(batch))[:real] for batch, real in batches]
+    features = [np.asarray(encode(batch))[:count] for batch, count in batches]
     return distributed.gather_rows(np.concatenate(features), n)

@@ -22,12 +22,12 @@ __all__ = ['Rule', 'knn_predict']
 
 
 class Rule(NamedTuple):
-    """Which neighbours vote, and with what weight.
+    """Number and weights of the neighbours that vote.
 
     Attributes:
-      neighbours: number of nearest training samples that vote, capped at n.
-      temperature: a neighbour with cosine `s` has weight `exp(s / temperature)`; None for equal
-        weights.
+      neighbours: number of nearest training samples that vote, at most n.
+      temperature: temperature of the weight `exp(s / temperature)` of a neighbour with cosine `s`;
+        None for equal weights.
     """
 
     neighbours: int
@@ -45,21 +45,21 @@ def knn_predict(
     rules: tuple[Rule, ...],
     block_size: int | None = None,
 ) -> tuple[Int[Array, ' t'], ...]:
-    """Class with the most votes among the nearest training samples, by each rule.
+    """Predicts the class with the most votes of the nearest training samples, for each rule.
 
-    The exact cosine of the last neighbour is found without a sort, and ties with it vote too. The
-    cosines are computed once for all rules.
+    The exact cosine of the last neighbour is found without sorting. Samples with the same cosine
+    vote too. The cosines are computed once for all rules.
 
     Args:
-      features: `[n, k]` of the training split.
-      labels: `[n]` in 0 .. num_classes - 1.
-      queries: `[t, k]` of the test split.
-      num_classes: c.
-      rules: which neighbours vote, for each prediction.
+      features: features `[n, k]` of the training split.
+      labels: labels `[n]` of the training split, in 0 .. num_classes - 1.
+      queries: features `[t, k]` of the test split.
+      num_classes: number c of classes.
+      rules: rules of voting.
       block_size: queries at a time; None for `numerics.default_block`.
 
     Returns:
-      `[t]` for each rule; of equal votes, the smallest class.
+      Predictions `[t]` for each rule. With equal votes, the smallest class wins.
 
     Source: Wu et al. 2018.
     """
@@ -69,10 +69,10 @@ def knn_predict(
 
     def predict(query):
         similarity = cosines(rows, query)
-        last = order_statistics(similarity, [min(rule.neighbours, n) for rule in rules])
+        thresholds = order_statistics(similarity, [min(rule.neighbours, n) for rule in rules])
         return tuple(
-            jnp.argmax(jnp.where(similarity >= cut, _votes(similarity, rule), 0.0) @ members)
-            for cut, rule in zip(last, rules, strict=True)
+            jnp.argmax(jnp.where(similarity >= threshold, _votes(similarity, rule), 0.0) @ members)
+            for threshold, rule in zip(thresholds, rules, strict=True)
         )
 
     return map_anchors(predict, unit_rows(queries), n, block_size)
@@ -81,5 +81,5 @@ def knn_predict(
 def _votes(similarity: Float[Array, ' n'], rule: Rule) -> Float[Array, ' n']:
     if rule.temperature is None:
         return jnp.ones_like(similarity)
-    # Relative to the largest possible cosine, 1, so that no temperature overflows.
+    # Relative to the largest cosine, which is 1, so that no temperature overflows.
     return jnp.exp((similarity - 1) / rule.temperature)

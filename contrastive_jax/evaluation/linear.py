@@ -1,4 +1,4 @@
-"""Linear probing: multinomial logistic regression on frozen features, by L-BFGS.
+"""Linear probing: multinomial logistic regression on frozen features, fitted by L-BFGS.
 
 Axes: n samples, v held out, k features, c classes, g regularisation strengths, r draws.
 """
@@ -27,25 +27,30 @@ __all__ = [
     'try_strengths',
 ]
 
-# L2 strengths to choose from, strongest first: a tie goes to the stronger one.
+# L2 strengths to choose from, strongest first, so that a tie goes to the stronger one.
 STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
-# L2 strength of the few-label probe: there are no labels to choose it by. For 100 samples it is
+# L2 strength of the few-label probe, which has no labels to choose one. For 100 samples it equals
 # scikit-learn's default, C = 1.
 _FEW_LABEL_L2 = 1e-2
 _MAX_STEPS = 200
-# Of the gradient in round coordinates: the loss is then within 1e-5 or so of its minimum.
+# Norm of the gradient at which a fit ends. The loss is then within about 1e-5 of its minimum.
 _TOLERANCE = 2e-4
 
 
 class Linear(NamedTuple):
-    """Class scores `x @ weight + bias`: `[k, c]` and `[c]`."""
+    """A linear classifier with scores `x @ weight + bias`.
+
+    Attributes:
+      weight: `[k, c]`.
+      bias: `[c]`.
+    """
 
     weight: Float[Array, '*g k c']
     bias: Float[Array, '*g c']
 
 
 def standardise(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Shifts and scales each feature to mean 0 and deviation 1 over the training split.
+    """Shifts and scales each feature to mean 0 and standard deviation 1 on the training split.
 
     A constant feature becomes zero.
     """
@@ -58,11 +63,12 @@ def standardise(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.nda
 def principal_axes(
     train: Float[Array, 'n k'], test: Float[Array, 'm k']
 ) -> tuple[Float[Array, 'n r'], Float[Array, 'm r']]:
-    """Turns both splits onto the principal axes of the training split, r = min(n, k).
+    """Rotates both splits to the principal axes of the training split, r = min(n, k).
 
-    A turn changes neither the logistic regression nor its penalty, and axes outside the span of
-    the training rows get no weight. In these coordinates a scale for each axis makes the problem
-    round, so that `fit` needs tens of steps where raw pixels would need many hundreds.
+    A rotation changes neither the logistic regression nor its penalty. Axes outside the span of the
+    training rows would get no weight, so they are left out. In these coordinates, a scale for each
+    axis makes the curvature nearly equal in all directions. Then `fit` needs tens of steps, where
+    raw pixels would need many hundreds.
     """
     n, k = train.shape
     dot = partial(jnp.matmul, precision='highest')
@@ -70,9 +76,9 @@ def principal_axes(
         axes = jnp.linalg.eigh(dot(train.T, train))[1]
     else:
         squares, rows = jnp.linalg.eigh(dot(train, train.T))
-        # An axis of no length is noise; it is left out by making it zero.
-        spread = squares > 1e-6 * squares[-1]
-        inverse = jnp.where(spread, lax.rsqrt(jnp.where(spread, squares, 1.0)), 0.0)
+        # An axis of nearly zero length is noise, so its coordinate is set to zero.
+        kept = squares > 1e-6 * squares[-1]
+        inverse = jnp.where(kept, lax.rsqrt(jnp.where(kept, squares, 1.0)), 0.0)
         axes = dot(train.T, rows) * inverse[None]
     return dot(train, axes), dot(test, axes)
 
@@ -88,14 +94,14 @@ def fit(
     """Minimises `mean_i CE(x_i W + b, y_i) + l2/2 |W|^2`.
 
     The bias is not penalised. With `l2 = 1 / (n C)` this is scikit-learn's `LogisticRegression(C)`.
-    L-BFGS works on weights divided by the scale that makes the curvature at the start,
-    `E[x_j^2] / c + l2` for axis j, one: the minimum is the same.
+    At the start, the curvature along axis j is `E[x_j^2] / c + l2`. L-BFGS works on scaled weights,
+    for which this curvature is one. The minimum is the same.
 
     Args:
-      features: `[n, k]`, best standardised and on their principal axes.
-      labels: `[n]` in 0 .. num_classes - 1.
-      l2: strength, at least 0.
-      num_classes: c.
+      features: features `[n, k]`. Standardised features on their principal axes converge fastest.
+      labels: labels `[n]` in 0 .. num_classes - 1.
+      l2: L2 strength, at least 0.
+      num_classes: number c of classes.
     """
 
     curvature = jnp.mean(jnp.square(features), axis=0) / num_classes + l2
@@ -130,7 +136,7 @@ def fit(
 
 @jax.jit
 def predict(params: Linear, features: Float[Array, 'n k']) -> Int[Array, ' n']:
-    """The class with the highest score of each sample."""
+    """Predicts the class with the highest score for each sample."""
     return jnp.argmax(features @ params.weight + params.bias[None], axis=-1)
 
 
@@ -138,7 +144,7 @@ def predict(params: Linear, features: Float[Array, 'n k']) -> Int[Array, ' n']:
 def correct(
     params: Linear, features: Float[Array, 'n k'], labels: Int[Array, ' n']
 ) -> Int[Array, '']:
-    """Counts the samples whose highest score is that of their class."""
+    """Counts the samples that are classified correctly."""
     return jnp.sum(predict(params, features) == labels)
 
 
@@ -148,16 +154,19 @@ def try_strengths(
     *,
     num_classes: int,
 ) -> Bool[np.ndarray, 'g v']:
-    """Whether probes of each of `STRENGTHS`, fitted on `train`, classify held-out samples right.
+    """Fits a probe with each of `STRENGTHS` and applies it to held-out samples.
 
     Args:
-      train: features `[n, k]` standardised, and labels `[n]`.
-      held_out: the same of v other samples.
-      num_classes: c.
+      train: standardised features `[n, k]`, and labels `[n]`.
+      held_out: features `[v, k]` and labels `[v]` of other samples.
+      num_classes: number c of classes.
+
+    Returns:
+      `[g, v]`: whether each probe classifies each held-out sample correctly.
     """
-    part, (features, labels) = (tuple(map(jnp.asarray, rows)) for rows in (train, held_out))
-    # One after the other: mapped, all would take as many steps as the slowest, at its step sizes.
-    fits = (fit(*part, jnp.float32(l2), num_classes=num_classes) for l2 in STRENGTHS)
+    fitted_on, (features, labels) = (tuple(map(jnp.asarray, rows)) for rows in (train, held_out))
+    # Not mapped, because then all probes would take as many steps as the slowest.
+    fits = (fit(*fitted_on, jnp.float32(l2), num_classes=num_classes) for l2 in STRENGTHS)
     return np.stack([np.asarray(predict(fitted, features) == labels) for fitted in fits])
 
 
@@ -169,28 +178,28 @@ def few_label_accuracies(
     labels_per_class: int,
     draws: int,
 ) -> np.ndarray:
-    """Test accuracies of probes that see few labels, one for each draw of the labels.
+    """Test accuracies of probes that are fitted on few labels, one for each random draw.
 
-    The draws are the same for every encoder and seed, so that runs compare pair by pair.
+    The draws are the same for every encoder and seed, so runs can be compared in pairs.
 
     Args:
-      train: features `[n, k]` standardised, and labels `[n]`.
-      test: the same of the test split.
-      num_classes: c.
-      labels_per_class: of each draw; at most the size of the smallest class.
-      draws: r.
+      train: standardised features `[n, k]`, and labels `[n]`.
+      test: features and labels of the test split.
+      num_classes: number c of classes.
+      labels_per_class: labels per class in each draw; at most the size of the smallest class.
+      draws: number r of random draws.
 
     Returns:
-      `[r]` in [0, 1].
+      Accuracies `[r]` in [0, 1].
     """
     features, labels = train
-    present = [np.flatnonzero(labels == label) for label in range(num_classes)]
+    by_class = [np.flatnonzero(labels == label) for label in range(num_classes)]
     chosen = np.stack(
         [
             np.concatenate(
                 [
                     rng.choice(members, labels_per_class, replace=False)
-                    for members in present
+                    for members in by_class
                     if len(members)
                 ]
             )

@@ -1,4 +1,7 @@
-"""The three measures of a representation: linear probe, few-label probe, nearest neighbours."""
+"""Measures a representation by linear probe, few-label probe and nearest neighbours.
+
+Axes: n samples, k features, c classes.
+"""
 
 from typing import NamedTuple
 
@@ -23,15 +26,15 @@ class Accuracies(NamedTuple):
     """Test accuracies in [0, 1].
 
     Attributes:
-      linear: of the linear probe on all labels.
-      few_label: mean over the draws of the few-label probe.
-      few_label_std: their standard deviation; None of a single draw.
-      knn: weighted, `config.probe.neighbours` and `config.probe.knn_temperature`.
-      knn20: of 20 neighbours with one vote each.
-      l2: strength that the linear probe chose.
-      by_class: of the linear probe, within each class; None for a class without test samples.
-      validation: accuracies on held-out training samples, to choose settings by; None where they
-        were not asked for, or where every class has one sample.
+      linear: accuracy of the linear probe on all labels.
+      few_label: mean accuracy of the few-label probe over its random draws.
+      few_label_std: standard deviation over these draws; None for a single draw.
+      knn: accuracy of weighted neighbours, with `neighbours` and `knn_temperature` of the options.
+      knn20: accuracy of 20 neighbours with one vote each.
+      l2: L2 strength that the linear probe chose.
+      by_class: accuracy of the linear probe in each class; None for a class without test samples.
+      validation: accuracies on held-out training samples, to choose settings by; None if they were
+        not requested, or if every class has one sample.
     """
 
     linear: float
@@ -54,13 +57,13 @@ def probe(
 ) -> Accuracies:
     """Measures one representation.
 
-    The L2 strength of the linear probe is the most accurate one on a part of the training split;
-    the probe is then fitted on all of it. Test samples are only ever classified.
+    The linear probe chooses the L2 strength that is most accurate on a held-out part of the
+    training split, and is then fitted on all of it. No choice depends on the test split.
 
     Args:
       train: features `[n, k]` and labels `[n]` of the training split.
-      test: the same of the test split.
-      num_classes: c.
+      test: features and labels of the test split.
+      num_classes: number c of classes.
       options: section `probe` of a config.
       validate: whether to measure accuracies on held-out training samples too.
     """
@@ -70,8 +73,8 @@ def probe(
     standard = linear.standardise(train_features, test_features)
     x_train, x_test = map(np.asarray, linear.principal_axes(*standard))
     kept, held_out = hold_out(train_labels, options.validation_share)
-    rest, checked = ((x_train[rows], train_labels[rows]) for rows in (kept, held_out))
-    tried = linear.try_strengths(rest, checked, num_classes=num_classes)
+    fitted_on, checked = ((x_train[rows], train_labels[rows]) for rows in (kept, held_out))
+    tried = linear.try_strengths(fitted_on, checked, num_classes=num_classes)
     l2 = linear.STRENGTHS[int(np.argmax(tried.sum(axis=1)))]
     fitted = linear.fit(x_train, train_labels, jnp.float32(l2), num_classes=num_classes)
     few = _few_label(
@@ -80,10 +83,10 @@ def probe(
     validation = None
     if validate and len(held_out):
         plain = ((train_features[rows], train_labels[rows]) for rows in (kept, held_out))
-        enough = np.unique(rest[1], return_counts=True)[1].min() >= options.labels_per_class
+        enough = np.unique(fitted_on[1], return_counts=True)[1].min() >= options.labels_per_class
         few_held_out = None
         if enough:
-            draws = _few_label(rest, checked, num_classes=num_classes, options=options)
+            draws = _few_label(fitted_on, checked, num_classes=num_classes, options=options)
             few_held_out = float(draws.mean())
         validation = Validation(
             cross_fitted(tried),
@@ -109,7 +112,7 @@ def probe(
 def _knn(
     train: Labelled, test: Labelled, *, num_classes: int, options: ConfigDict
 ) -> tuple[float, float]:
-    """Accuracies of the weighted and of the plain nearest neighbours."""
+    """Accuracies of weighted nearest neighbours, and of 20 neighbours with one vote each."""
     (features, labels), (queries, truth) = train, test
     predictions = knn_predict(
         *map(jnp.asarray, (features, labels, queries)),
@@ -133,34 +136,35 @@ def _few_label(
     )
 
 
-def check_labels_per_class(labels: np.ndarray, wanted: int, where: str) -> None:
+def check_labels_per_class(labels: np.ndarray, count: int, where: str) -> None:
     """Raises UserError unless every class has as many samples as the few-label probe draws.
 
     Args:
-      labels: `[n]` of the training split.
-      wanted: samples of each class in a draw.
-      where: the field or flag that says so.
+      labels: labels `[n]` of the training split.
+      count: labels per class in each draw.
+      where: name of the field or flag, for the message.
     """
     _, counts = np.unique(labels, return_counts=True)
-    if wanted > counts.min():
+    if count > counts.min():
         raise UserError(
-            f'{where}={wanted}: the smallest class has {counts.min()} training images; choose at '
+            f'{where}={count}: the smallest class has {counts.min()} training images; choose at '
             'most as many'
         )
 
 
 def by_group(by_class: tuple[float | None, ...], trained: np.ndarray) -> dict[str, float | None]:
-    """Accuracies of the classes with many, medium and few images, and over all classes alike.
+    """Mean accuracies of the classes with many, medium and few images, and of all classes.
 
-    A third of the classes each, by their images in pre-training; of equal numbers the first class
-    counts as larger.
+    The classes are ordered by their number of images in pre-training and divided into thirds. Of
+    two classes with equally many images, the first counts as larger.
 
     Args:
-      by_class: `[c]` accuracy within each class; None is left out.
-      trained: `[c]` images of each class that were pre-trained on.
+      by_class: `[c]` accuracy in each class; classes with None are left out.
+      trained: `[c]` number of pre-training images in each class.
 
     Returns:
-      `many`, `medium`, `few`, `balanced`: unweighted means over classes, None over no class.
+      `many`, `medium`, `few` and `balanced` (all classes): means over classes with equal weights;
+      None for a group without classes.
     """
     order = np.argsort(-trained, kind='stable')
     thirds = zip(('many', 'medium', 'few'), np.array_split(order, 3), strict=True)

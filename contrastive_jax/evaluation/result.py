@@ -1,4 +1,4 @@
-"""The numbers of a finished run: what its probes say, by name, and as a table."""
+"""Probes a finished run, and makes its `result.json` and its table."""
 
 import time
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from contrastive_jax.training.task import Task
 
 __all__ = ['make_result', 'print_table', 'probe_all']
 
-# What is probed, by the start of its names in the result.
+# Titles of the probed representations, by the prefix of their names in the result.
 _TITLES = {'': 'trained encoder', 'random_encoder': 'untrained encoder', 'raw_pixel': 'raw pixels'}
 
 
@@ -38,7 +38,7 @@ def probe_all(
     def pixels(images):
         return images.reshape(len(images), -1).astype(np.float32) / 255
 
-    # The pixels of a set that does not fit into memory do not fit either.
+    # If the images do not fit into memory, neither do their pixels as floats.
     representations: dict[str, Callable[[Any], np.ndarray]] = {}
     if isinstance(train.images, np.ndarray):
         representations['raw_pixel'] = pixels
@@ -67,18 +67,18 @@ def make_result(
     construction: Construction,
     pretrained: Pretrained,
     accuracies: dict[str, Accuracies],
-    began: float,
+    start_time: float,
 ) -> dict:
-    """What `result.json` holds.
+    """Returns the content of `result.json`.
 
     Args:
       config: the whole config.
-      task: what was trained for.
-      dataset: images of the probes, and names of the classes.
-      construction: what was trained on.
-      pretrained: what training has left.
-      accuracies: what `probe_all` returns.
-      began: `time.perf_counter()` when the run began.
+      task: task of the run.
+      dataset: images that the probes use, and names of the classes.
+      construction: images that the run trained on.
+      pretrained: outcome of the training.
+      accuracies: accuracies that `probe_all` returns.
+      start_time: value of `time.perf_counter()` at the start of the run.
     """
     split, final = construction.split, pretrained.final
     return {
@@ -92,7 +92,7 @@ def make_result(
         'skipped_images': dataset.skipped,
         'skipped_updates': int(final.skipped),
         'pairs_per_second': pretrained.pairs_per_second,
-        'seconds': time.perf_counter() - began,
+        'seconds': time.perf_counter() - start_time,
         'seed': config.seed,
         'versions': versions(),
         'platform': platform_flags(),
@@ -101,9 +101,9 @@ def make_result(
 
 
 def _flat(accuracies: dict[str, Accuracies]) -> dict[str, float | None]:
-    """Names every number; without labels the promised ones are null.
+    """All accuracies by their names in the result. Without labels, the promised ones are None.
 
-    The linear accuracies of the baselines carry no measure in their name: `raw_pixel_accuracy`.
+    The names of the baselines' linear accuracies do not say `linear`, as in `raw_pixel_accuracy`.
     """
     flat = dict.fromkeys(
         (
@@ -118,9 +118,9 @@ def _flat(accuracies: dict[str, Accuracies]) -> dict[str, float | None]:
             'validation_knn20_accuracy',
         )
     )
-    for who, values in accuracies.items():
-        prefix = f'{who}_' if who else ''
-        flat[f'{prefix}accuracy' if who else 'linear_accuracy'] = values.linear
+    for name, values in accuracies.items():
+        prefix = f'{name}_' if name else ''
+        flat[f'{prefix}accuracy' if name else 'linear_accuracy'] = values.linear
         flat[f'{prefix}few_label_accuracy'] = values.few_label
         flat[f'{prefix}few_label_std'] = values.few_label_std
         flat[f'{prefix}knn_accuracy'] = values.knn
@@ -137,7 +137,7 @@ def _flat(accuracies: dict[str, Accuracies]) -> dict[str, float | None]:
 def _by_class(
     accuracies: dict[str, Accuracies], trained: np.ndarray | None, classes: tuple[str, ...]
 ) -> dict:
-    """Linear accuracy of the trained encoder within classes, and by their pre-training images."""
+    """Linear accuracies of the trained encoder, by class and by the size of the class."""
     if not accuracies or trained is None:
         return {}
     by_class = accuracies[''].by_class
@@ -149,18 +149,18 @@ def _by_class(
 def print_table(
     accuracies: dict[str, Accuracies], result: dict, lines: list[str], path: Path
 ) -> None:
-    """Prints the accuracies, then what a task adds.
+    """Prints the accuracies, the lines of the task and the pace.
 
     Args:
-      accuracies: what `probe_all` returns.
-      result: of the run.
-      lines: of the task.
-      path: of the result.
+      accuracies: accuracies that `probe_all` returns.
+      result: content of `result.json`.
+      lines: lines that the task adds.
+      path: path of `result.json`.
     """
     if accuracies:
         print(f'\n{"test accuracy, %":18} {"linear":>7} {"few labels":>13} {"kNN":>7} {"20-NN":>7}')
-    for who, values in reversed(accuracies.items()):
-        title = _TITLES[who]
+    for name, values in reversed(accuracies.items()):
+        title = _TITLES[name]
         few = f'{100 * values.few_label:.2f}'
         if values.few_label_std is not None:
             few += f' ± {100 * values.few_label_std:.2f}'

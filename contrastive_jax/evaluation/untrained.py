@@ -3,7 +3,7 @@
 A ResNet is initialised so that every residual block is the identity: the last batch norm of a block
 has scale 0. That is good to train from, but without training the convolutions of the blocks do
 nothing. The baseline therefore has all scales at 1, and batch statistics as training would measure
-them; its weights are those that training starts from.
+them. Its weights are those that training starts from.
 
 Axes: n images, h w pixels, c channels.
 """
@@ -21,8 +21,8 @@ from contrastive_jax.randomness import Use, host_rng
 
 __all__ = ['calibrated']
 
-_MOST_IMAGES = 2000
-_BATCH = 250
+# Images of the sample, and images at a time.
+_MOST_IMAGES, _BATCH = 2000, 250
 
 
 def calibrated(
@@ -55,7 +55,7 @@ def calibrated(
     def measure(params, stats, images):
         model = nnx.merge(graphdef, params, stats, copy=True)
         for norm in _batch_norms(model):
-            # Every process sees the whole sample on one device, and keeps nothing of `stats`.
+            # Every process measures the whole sample on one device; momentum 0 drops `stats`.
             norm.axis_name, norm.momentum = None, 0.0
         model.encode(images.astype(jnp.float32) / 255, train=True)
         return nnx.state(model, nnx.BatchStat)

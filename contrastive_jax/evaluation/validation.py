@@ -1,4 +1,4 @@
-"""Accuracies on a part of the training split, to choose settings by without the test split.
+"""Accuracies on a part of the training split, to choose settings without the test split.
 
 Axes: n training samples, v of them held out, k features, g regularisation strengths.
 """
@@ -14,17 +14,17 @@ __all__ = ['Validation', 'cross_fitted', 'hold_out']
 
 
 class Validation(NamedTuple):
-    """Accuracies in [0, 1] on the training samples that were held out, fitted on the others.
+    """Accuracies in [0, 1] on held-out training samples, of probes fitted on the others.
 
     The encoder may have been pre-trained on the held-out images, and by the supervised loss on
     their labels. Compare runs by these numbers; do not take them for test accuracies.
 
     Attributes:
-      linear: of the linear probe.
-      few_label: mean over the draws of the few-label probe; None where a class has too few samples
-        left for a draw.
-      knn: of the weighted nearest neighbours.
-      knn20: of 20 neighbours with one vote each.
+      linear: accuracy of the linear probe.
+      few_label: mean accuracy of the few-label probe over its random draws; None if a class has too
+        few samples left for a draw.
+      knn: accuracy of the weighted nearest neighbours.
+      knn20: accuracy of 20 neighbours with one vote each.
     """
 
     linear: float
@@ -36,23 +36,24 @@ class Validation(NamedTuple):
 def hold_out(
     labels: Int[np.ndarray, ' n'], share: float
 ) -> tuple[Int[np.ndarray, ' m'], Int[np.ndarray, ' v']]:
-    """Splits samples into those to fit on and those held out, in each class alike.
+    """Splits samples into those to fit on and those held out, in proportion within each class.
 
-    The split depends on the labels alone, so it is the same for every encoder and seed. A class of
-    one sample keeps it.
+    The split depends on the labels only, so it is the same for every encoder and seed. The sample
+    of a class with one sample is never held out.
 
     Args:
       labels: class of each sample.
-      share: part to hold out, in (0, 0.5]; at least one sample, unless every class has only one.
+      share: share to hold out, in (0, 0.5]; at least one sample is held out, unless every class has
+        only one.
 
     Returns:
-      The rows to fit on, ascending, and the rows held out, class after class.
+      The indices to fit on, ascending, and the held-out indices, class after class.
     """
     rng = host_rng(Use.VALIDATION, 0)
     classes, counts = np.unique(labels, return_counts=True)
     rows = np.concatenate([rng.permutation(np.flatnonzero(labels == label)) for label in classes])
     single = np.repeat(counts == 1, counts)
-    # One row in 1 / share, counted through the classes, so that small ones get their part too.
+    # Every 1 / share-th row, counted across classes, so that small classes get their share too.
     ticks = np.floor(share * np.arange(len(rows) + 1) + rng.random())
     chosen = (np.diff(ticks) > 0) & ~single
     if not chosen.any():
@@ -63,18 +64,17 @@ def hold_out(
 def cross_fitted(hits: Bool[np.ndarray, 'g v']) -> float:
     """Accuracy on held-out samples with the strength chosen on the other half of them.
 
-    The best of several strengths, measured on the samples that it was chosen by, would be a little
-    too good. Here each sample is classified with the strength that is most accurate on the samples
-    of the other half, so no sample has a say in how it is classified, all of them count, and
-    nothing is fitted again.
+    The accuracy of the best strength on the samples that chose it would be a little too high. Here
+    each sample is classified with the strength that is most accurate on the other half. No sample
+    influences its own classification, all samples count, and nothing is fitted again.
 
     Args:
-      hits: whether each strength, strongest first, classifies each held-out sample right; samples
-        of one class stand together, so that every other one is a stratified half.
+      hits: whether each strength, strongest first, classifies each held-out sample correctly. The
+        samples of a class are consecutive, so every other sample is a stratified half.
     """
     halves = hits[:, ::2], hits[:, 1::2]
     chosen = [int(np.argmax(half.sum(axis=1))) for half in halves]
-    right = sum(
+    correct = sum(
         int(half[strength].sum()) for half, strength in zip(halves, reversed(chosen), strict=True)
     )
-    return right / hits.shape[1]
+    return correct / hits.shape[1]

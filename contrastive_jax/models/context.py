@@ -1,4 +1,4 @@
-"""What the layers of a model share, and what a model has to know of its data."""
+"""The settings that all layers of a model share, and the pixel moments of its data."""
 
 from typing import Any, NamedTuple
 
@@ -11,12 +11,13 @@ __all__ = ['Context', 'Moments', 'compute_dtype', 'pixel_moments']
 
 
 class Context(NamedTuple):
-    """What every layer of a model shares.
+    """The settings that all layers of a model share.
 
     Attributes:
       rngs: source of the initial parameters.
-      dtype: of the computation; parameters and batch statistics are float32.
-      axis_name: mapped axis over which batch norm averages, None for each device by itself.
+      dtype: type of the computation. Parameters and batch statistics are float32.
+      axis_name: name of the mapped axis over which batch norm averages; None to average over one
+        device.
     """
 
     rngs: nnx.Rngs
@@ -32,9 +33,9 @@ class Moments(NamedTuple):
 
 
 def pixel_moments(images: np.ndarray) -> Moments:
-    """Measures the moments of uint8 images `[n, h, w, c]`, exactly, from counts of the 256 values.
+    """Measures the moments of uint8 images `[n, h, w, c]` exactly, from counts of the 256 values.
 
-    Measured, not looked up: constants of another data set are a quiet mistake.
+    Constants of another data set would be a silent mistake.
     """
     values = np.arange(256) / 255
     moments = []
@@ -47,7 +48,7 @@ def pixel_moments(images: np.ndarray) -> Moments:
 
 
 def compute_dtype(precision: str) -> Any:
-    """The type that `config.precision` asks for on this machine."""
+    """The type of the computation that `config.precision` means on this machine."""
     if precision == 'auto':
         precision = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
     return jnp.dtype(precision)

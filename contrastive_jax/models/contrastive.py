@@ -1,4 +1,4 @@
-"""The model that pre-training fits: an encoder, and a projector whose output the loss sees.
+"""The model of contrastive pre-training: an encoder, and a projector for the loss.
 
 Axes: b images, h w pixels, c channels, k features, t tokens of p numbers, d embedding.
 """
@@ -21,7 +21,14 @@ class Projector(nnx.Module):
     """
 
     def __init__(self, num_features: int, *, width: int, dim: int, ctx: Context):
-        """Builds the layers: `num_features` in, `width` hidden, `dim` out."""
+        """Builds the layers.
+
+        Args:
+          num_features: number k of input features.
+          width: width of the hidden layer.
+          dim: dimension d of the embedding.
+          ctx: what all layers share.
+        """
         self.hidden = nnx.Linear(num_features, width, dtype=ctx.dtype, rngs=ctx.rngs)
         self.out = nnx.Linear(width, dim, dtype=ctx.dtype, rngs=ctx.rngs)
 
@@ -31,7 +38,7 @@ class Projector(nnx.Module):
 
 
 class ContrastiveModel(nnx.Module):
-    """Encoder and projector, with the normalisation of the pixels that they expect."""
+    """An encoder and a projector, which normalise the pixels first."""
 
     def __init__(self, options: ConfigDict, moments: Moments, ctx: Context):
         """Builds the encoder and the projector that a config names.
@@ -59,11 +66,11 @@ class ContrastiveModel(nnx.Module):
         )
 
     def encode(self, images: Float[Array, 'b h w c'], *, train: bool) -> Float[Array, 'b k']:
-        """Features before the projector.
+        """Returns the features of images, the input of the projector.
 
         Args:
           images: `[b, h, w, c]` in [0, 1].
-          train: use, and update, the statistics of this batch.
+          train: whether batch norm uses the statistics of this batch and updates the running ones.
 
         Returns:
           `[b, k]` float32.
@@ -73,7 +80,7 @@ class ContrastiveModel(nnx.Module):
     def features_and_tokens(
         self, images: Float[Array, 'b h w c']
     ) -> tuple[Float[Array, 'b k'], Float[Array, 'b t p']]:
-        """Features as `encode` in evaluation, and tokens of the grid before its last stage.
+        """Returns features in evaluation, and tokens of the grid before the last stage.
 
         Args:
           images: `[b, h, w, c]` in [0, 1].
@@ -83,13 +90,13 @@ class ContrastiveModel(nnx.Module):
         """
         return self.encoder.features_and_tokens(self._normalized(images))
 
-    def _normalized(self, images):
+    def _normalized(self, images: Float[Array, 'b h w c']) -> Float[Array, 'b h w c']:
         mean, std = (jnp.asarray(moment, jnp.float32) for moment in self.moments)
         return (images - mean[None, None, None]) / std[None, None, None]
 
     def __call__(
         self, images: Float[Array, 'b h w c'], *, train: bool
     ) -> tuple[Float[Array, 'b k'], Float[Array, 'b d']]:
-        """Returns features (before the projector) and embeddings (after it), both float32."""
+        """Returns features (inputs of the projector) and embeddings (its outputs), both float32."""
         features = self.encode(images, train=train)
         return features, self.projector(features)

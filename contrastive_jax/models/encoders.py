@@ -1,4 +1,4 @@
-"""Encoders: images in, feature vectors out.
+"""The encoders, which map images to features.
 
 Axes: b images, h w pixels, c channels, k features, t tokens of p numbers.
 """
@@ -11,17 +11,23 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from contrastive_jax.models.context import Context
+
 __all__ = ['DEPTHS', 'ConvNet', 'ResNet']
 
-# He et al. 2016: blocks a stage, and whether a block is a bottleneck.
+Initializer = jax.nn.initializers.Initializer
+
+# Number of blocks in each stage, and whether they are bottlenecks, by depth (He et al. 2016).
 DEPTHS = {18: ((2, 2, 2, 2), False), 34: ((3, 4, 6, 3), False), 50: ((3, 4, 6, 3), True)}
+# Largest side of a grid of tokens.
 _TOKEN_SIDE = 4
 
 
 def _he_normal(key, shape, dtype=jnp.float32):
-    """Normal weights of variance `2 / fan_out`, as He et al. 2015 draw them for `[h, w, in, out]`.
+    """Normal weights `[h, w, in, out]` of variance `2 / fan_out`, as in He et al. 2015.
 
-    Drawn flat: for random numbers of four axes XLA's CPU compiler takes seconds (JAX 0.10).
+    They are drawn as a vector, because XLA's CPU compiler takes seconds for random numbers with
+    four axes (JAX 0.10).
     """
     fan_out = shape[0] * shape[1] * shape[3]
     weights = jax.random.normal(key, (math.prod(shape),), dtype)
@@ -29,10 +35,17 @@ def _he_normal(key, shape, dtype=jnp.float32):
 
 
 class _ConvNorm(nnx.Module):
-    """Convolution without bias, then batch norm."""
+    """A convolution without bias, followed by batch norm."""
 
     def __init__(
-        self, channels_in, channels_out, size, *, stride=1, scale=nnx.initializers.ones, ctx
+        self,
+        channels_in: int,
+        channels_out: int,
+        size: int,
+        *,
+        stride: int = 1,
+        scale: Initializer = nnx.initializers.ones,
+        ctx: Context,
     ):
         self.conv = nnx.Conv(
             channels_in,
@@ -47,17 +60,20 @@ class _ConvNorm(nnx.Module):
         )
         self.norm = batch_norm(channels_out, ctx=ctx, scale_init=scale)
 
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         return self.norm(self.conv(x), use_running_average=not train)
 
 
 class _Block(nnx.Module):
-    """Residual block: two 3x3 convolutions, or a 1x1, 3x3, 1x1 bottleneck of four times the width.
+    """A residual block: two 3x3 convolutions, or a bottleneck of 1x1, 3x3 and 1x1 convolutions.
 
-    The last normalisation starts at zero, so that a block starts as the identity.
+    A bottleneck has four times as many output channels. The scale of the last batch norm starts at
+    zero, so the block starts as the identity.
     """
 
-    def __init__(self, channels_in, width, stride, *, bottleneck, ctx):
+    def __init__(
+        self, channels_in: int, width: int, stride: int, *, bottleneck: bool, ctx: Context
+    ):
         zeros = nnx.initializers.zeros
         channels_out = 4 * width if bottleneck else width
         if bottleneck:
@@ -79,7 +95,7 @@ class _Block(nnx.Module):
             else None
         )
 
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         y = x
         for layer in self.layers[:-1]:
             y = nnx.relu(layer(y, train))
@@ -88,20 +104,20 @@ class _Block(nnx.Module):
 
 
 class ResNet(nnx.Module):
-    """ResNet-18, -34 or -50 without its classifier.
+    """A ResNet-18, -34 or -50 without its classifier.
 
-    Source: He et al. 2016; the `cifar` stem (3x3, stride 1, no pooling): Chen et al. 2020, B.9.
+    Source: He et al. 2016; Chen et al. 2020, B.9, for the `cifar` stem (3x3, stride 1, no pooling).
     """
 
-    def __init__(self, channels: int, *, depth: int, width: int, stem: str, ctx):
+    def __init__(self, channels: int, *, depth: int, width: int, stem: str, ctx: Context):
         """Builds the layers.
 
         Args:
-          channels: c of the images.
-          depth: 18, 34 or 50.
-          width: channels of the first stage.
-          stem: 'cifar' or 'imagenet'.
-          ctx: what all layers share, see `models.Context`.
+          channels: number c of image channels.
+          depth: number of layers: 18, 34 or 50.
+          width: number of channels in the first stage.
+          stem: form of the first layer, 'cifar' or 'imagenet'.
+          ctx: what all layers share.
         """
         blocks, bottleneck = DEPTHS[depth]
         self.pool = stem == 'imagenet'
@@ -130,13 +146,13 @@ class ResNet(nnx.Module):
     def features_and_tokens(
         self, images: Float[Array, 'b h w c']
     ) -> tuple[Float[Array, 'b k'], Float[Array, 'b t p']]:
-        """Features, and the grid before the last stage as at most 16 tokens; nothing is learnt."""
+        """Returns features in evaluation, and the grid before the last stage as tokens."""
         x = grid = self._penultimate(images, train=False)
         for block in self.blocks[-self.last_stage :]:
             x = block(x, train=False)
         return self._pooled(x), _tokens(grid)
 
-    def _penultimate(self, images, train: bool):
+    def _penultimate(self, images: Float[Array, 'b h w c'], train: bool) -> Array:
         x = nnx.relu(self.stem(images, train))
         if self.pool:
             x = nnx.max_pool(x, (3, 3), (2, 2), padding=[(1, 1), (1, 1)])
@@ -144,7 +160,7 @@ class ResNet(nnx.Module):
             x = block(x, train)
         return x
 
-    def _pooled(self, x):
+    def _pooled(self, x: Array) -> Float[Array, 'b k']:
         return jnp.mean(x.astype(jnp.float32), axis=(1, 2))
 
     def __call__(self, images: Float[Array, 'b h w c'], train: bool) -> Float[Array, 'b k']:
@@ -153,18 +169,19 @@ class ResNet(nnx.Module):
 
 
 class ConvNet(nnx.Module):
-    """Three 3x3 convolutions, for images of 8 to 32 pixels.
+    """Three 3x3 convolutions, for images with a side of 8 to 32 pixels.
 
-    The features are the last feature maps, averaged over a 2 x 2 grid by `average_pool`.
+    `average_pool` averages the last feature maps over a 2 x 2 grid, which gives the features.
     """
 
-    def __init__(self, channels: int, *, width: int, ctx):
+    def __init__(self, channels: int, *, width: int, ctx: Context):
         """Builds the layers.
 
         Args:
-          channels: c of the images.
-          width: channels of the first convolution; the others have two and four times as many.
-          ctx: what all layers share, see `models.Context`.
+          channels: number c of image channels.
+          width: number of channels of the first convolution; the next ones have two and four times
+            as many.
+          ctx: what all layers share.
         """
         widths = [channels, width, 2 * width, 4 * width]
         self.layers = nnx.List(
@@ -180,30 +197,30 @@ class ConvNet(nnx.Module):
     def features_and_tokens(
         self, images: Float[Array, 'b h w c']
     ) -> tuple[Float[Array, 'b k'], Float[Array, 'b t p']]:
-        """Features, and the grid before the last layer as at most 16 tokens; nothing is learnt."""
+        """Returns features in evaluation, and the grid before the last layer as tokens."""
         grid = self._penultimate(images, train=False)
         return self._pooled(self._last(grid, train=False)), _tokens(grid)
 
-    def _penultimate(self, images, train: bool):
+    def _penultimate(self, images: Float[Array, 'b h w c'], train: bool) -> Array:
         x = images
         for layer in self.layers[:-1]:
             x = nnx.relu(layer(x, train))
         return x
 
-    def _last(self, grid, train: bool):
+    def _last(self, grid: Array, train: bool) -> Array:
         return nnx.relu(self.layers[-1](grid, train))
 
-    def _pooled(self, x):
+    def _pooled(self, x: Array) -> Float[Array, 'b k']:
         grid = average_pool(x, 2)
         return grid.reshape(len(grid), -1)
 
 
 def average_pool(grid: Float[Array, 'b h w p'], side: int) -> Float[Array, 'b side side p']:
-    """Means of feature maps over `side x side` windows, in float32.
+    """Averages feature maps over `side x side` windows, in float32.
 
-    Window i of a side of length n holds the entries from `floor(i n / side)` up to, without,
-    `ceil((i + 1) n / side)`. So windows are equal blocks where `side` divides n, and otherwise
-    share an entry with their neighbours, as in PyTorch's `AdaptiveAvgPool2d`.
+    On a side of length n, window i begins at entry `floor(i n / side)` and ends before entry
+    `ceil((i + 1) n / side)`. So the windows are equal blocks if `side` divides n. Otherwise
+    neighbouring windows share an entry, as in PyTorch's `AdaptiveAvgPool2d`.
     """
     rows, columns = (_window_weights(length, side) for length in grid.shape[1:3])
     means = jnp.einsum('ih,bhwp->biwp', rows, grid.astype(jnp.float32), precision='highest')
@@ -211,24 +228,26 @@ def average_pool(grid: Float[Array, 'b h w p'], side: int) -> Float[Array, 'b si
 
 
 def _window_weights(length: int, side: int) -> np.ndarray:
-    """What each entry counts in the mean of each window, `[side, length]`."""
+    """Weight of each entry in the mean of each window, `[side, length]`."""
     window, entry = np.arange(side)[:, None], np.arange(length)[None]
     first, end = window * length // side, -(-(window + 1) * length // side)
     inside = (first <= entry) & (entry < end)
     return (inside / inside.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def _tokens(grid):
-    """Feature maps `[b, h, w, p]` as tokens `[b, t, p]` of a square grid, at most 4 x 4.
+def _tokens(grid: Float[Array, 'b h w p']) -> Float[Array, 'b t p']:
+    """Returns feature maps `[b, h, w, p]` as tokens `[b, t, p]` of a square grid, at most 4 x 4.
 
-    The grid is made smaller by `average_pool`.
+    `average_pool` reduces larger grids.
     """
     tokens = average_pool(grid, min(*grid.shape[1:3], _TOKEN_SIDE))
     return tokens.reshape(len(tokens), -1, tokens.shape[-1])
 
 
-def batch_norm(features: int, *, ctx, scale_init=nnx.initializers.ones) -> nnx.BatchNorm:
-    """Batch norm over this device, or over the mapped axis of `ctx`; statistics in float32."""
+def batch_norm(
+    features: int, *, ctx: Context, scale_init: Initializer = nnx.initializers.ones
+) -> nnx.BatchNorm:
+    """Batch norm over one device, or over the mapped axis of `ctx`; statistics in float32."""
     return nnx.BatchNorm(
         features,
         momentum=0.9,

@@ -1,4 +1,4 @@
-"""Trained weights as functions of images.
+"""Functions of images with trained weights.
 
 Axes: b images, h w pixels, c channels, k features, t tokens of p numbers.
 """
@@ -9,14 +9,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array
 
-__all__ = ['encoder_function', 'token_function']
+__all__ = ['Encode', 'encoder_function', 'token_function']
+
+# A function from uint8 images `[b, h, w, c]` to features `[b, k]`.
+Encode = Callable[[Any], Array]
 
 
-def encoder_function(graphdef: nnx.GraphDef, params: Any, stats: Any) -> Callable:
-    """A jitted function from uint8 images `[b, h, w, c]` to features `[b, k]`, nothing learnt.
+def encoder_function(graphdef: nnx.GraphDef, params: Any, stats: Any) -> Encode:
+    """Returns a jitted function from uint8 images `[b, h, w, c]` to features `[b, k]`.
 
-    Batch norm uses its running statistics, and there is no augmentation.
+    Batch norm uses its running statistics, and images are not augmented.
+
+    Args:
+      graphdef: static description of the model.
+      params: its parameters.
+      stats: its batch statistics.
     """
 
     @jax.jit
@@ -28,14 +37,20 @@ def encoder_function(graphdef: nnx.GraphDef, params: Any, stats: Any) -> Callabl
 
 
 def token_function(graphdef: nnx.GraphDef, params: Any, stats: Any) -> Callable:
-    """From images `[b, h, w, c]` in [0, 1] to features `[b, k]` and tokens `[b, t, p]`.
+    """Returns a function from images `[b, h, w, c]` in [0, 1] to features and tokens.
 
-    A pytree with the frozen weights as leaves: a jitted function takes it as an argument, so that
-    they are not compiled in.
+    The features are `[b, k]`, and the tokens `[b, t, p]`. The function is a pytree with the weights
+    as leaves. A jitted function takes it as an argument, so the weights do not become constants of
+    the program.
+
+    Args:
+      graphdef: static description of the model.
+      params: its parameters.
+      stats: its batch statistics.
     """
 
-    def both(params, stats, images):
+    def features_and_tokens(params, stats, images):
         model = nnx.merge(graphdef, params, stats, copy=True)
         return model.features_and_tokens(images)
 
-    return jax.tree_util.Partial(both, params, stats)
+    return jax.tree_util.Partial(features_and_tokens, params, stats)

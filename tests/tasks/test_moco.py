@@ -180,7 +180,7 @@ def test_shuffling_changes_the_statistics_of_a_device():
 
 def test_each_device_gets_its_own_rows_back():
     def own(rows):
-        return moco._own(moco._everywhere(rows, AXIS), AXIS)
+        return moco._own(moco._of_all_devices(rows, AXIS), AXIS)
 
     rows = np.arange(24.0, dtype=np.float32).reshape(4, 3, 2)
     np.testing.assert_array_equal(jax.pmap(own, axis_name=AXIS)(rows), rows)

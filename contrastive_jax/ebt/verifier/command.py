@@ -171,8 +171,8 @@ def run(
     for name in FILES:
         # A figure of an earlier call would show other energies.
         (out / name).unlink(missing_ok=True)
-    # A sweep waits for `scores.npz`, so it is written first. If a sweep was interrupted before
-    # that, it calls this command again, which must not find the other files.
+    # A sweep waits for `scores.npz`, so it is written first. An interrupted sweep
+    # calls this command again, and that call must not find the other files.
     write_scores(out / 'scores.npz', scores)
     write_arrays(out / 'energies.npz', arrays)
     if controls and 'class' in tables['train']:

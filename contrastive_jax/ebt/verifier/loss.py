@@ -14,8 +14,8 @@ from contrastive_jax.training.task import Metrics
 
 __all__ = ['pair_loss']
 
-# Smallest and largest number of steps of thinking, which each training step draws. This is S2 of
-# the reference code.
+# Smallest and largest number of steps of thinking, which each training step draws (S2 of the
+# reference code).
 _STEPS = (2, 3)
 # Largest share of the target in the state that thinking starts from.
 _MOST_KEPT = 0.9
