@@ -1,7 +1,7 @@
 """Which files of a folder are for training and which for tests. One rule covers all layouts:
 
 - Folders with the name of a split are splits, in upper or lower case: train, training; val, valid,
-  validation, dev, eval; test, testing. Tests come from the test split, or from the validation
+  validation, dev, eval; test, testing, holdout. Tests come from the test split, or from the validation
   split if only that one has the classes of the training split.
 - Otherwise each folder is a class, and a tenth of each class is held out for tests.
 - With fewer than two class folders there are no classes.
@@ -77,6 +77,8 @@ def find(root: Path, where: str) -> Layout:
 
 def _from_splits(top: Level, splits: dict[str, Path], where: str) -> Layout:
     """The layout of a folder that holds at least one split."""
+    if len(splits) == 1:
+        check_similar_names((folder.name for folder in top.folders), where)
     if 'train' not in splits:
         folder = next(iter(splits.values()))
         raise UserError(

@@ -14,10 +14,16 @@ __all__ = ['check_inner_splits', 'check_similar_names', 'split_folders']
 _ROLES = {
     **dict.fromkeys(('train', 'training'), 'train'),
     **dict.fromkeys(('val', 'valid', 'validation', 'dev', 'eval'), 'val'),
-    **dict.fromkeys(('test', 'testing'), 'test'),
+    **dict.fromkeys(('test', 'testing', 'holdout', 'hold_out', 'hold-out'), 'test'),
 }
-# The name of a split inside another name, such as train2017.
-_SPLIT_WORD = re.compile(f'(?<![a-z])({"|".join(sorted(_ROLES, reverse=True))})(?![a-z])')
+_WORDS = '|'.join(sorted(_ROLES, key=len, reverse=True))
+# The name of a split inside another name, such as train2017, TrainData or mytest. Within letters it
+# stands at the beginning or at the end, and a trainer is no split.
+_SPLIT_WORD = re.compile(
+    f'(?<![a-z])({_WORDS})(?![a-z])|^({_WORDS})(?!(?:er|ee|ed)s?$)|({_WORDS})$'
+)
+# What people add to the name of a split.
+_ADDED = {'s', 'set', 'sets', 'data', 'dataset', 'image', 'images', 'img', 'imgs', 'split', 'full'}
 
 
 def split_folders(folders: Iterable[Path], where: str) -> dict[str, Path]:
@@ -46,28 +52,50 @@ def split_folders(folders: Iterable[Path], where: str) -> dict[str, Path]:
 def check_inner_splits(part: Part, where: str) -> None:
     """Refuses a folder above the real data folder: its test images would be trained on."""
     inner = [level.path for level in part.levels if _holds_splits(level)]
-    if inner:
+    if len(inner) == 1:
         folder = printable(inner[0])
-        more = f' and {len(inner) - 1} more folders have' if len(inner) > 1 else ' has'
         raise UserError(
-            f'{where}: has no train/, but {folder}{more}; give {folder}, or rename the folders in '
-            'it if they are no splits'
+            f'{where}: has no train/, but {folder} has; give {folder}, or rename the folders in it '
+            'if they are no splits'
         )
+    if inner:
+        raise UserError(
+            f'{where}: has no train/, but {listed((path.name for path in inner), "/")} in it have; '
+            'if these are classes, move the images to train/<class>/ and test/<class>/; otherwise '
+            'give one of these folders'
+        )
+    for level in part.levels:
+        names = [folder.name for folder in level.folders]
+        check_similar_names(names, f'{where}, {printable(level.path)}')
 
 
 def check_similar_names(names: Iterable[str], where: str) -> None:
-    """Refuses class folders such as train2017 and val2017: test images would be trained on."""
-    similar: dict[tuple[str, str], dict[str, str]] = {}
+    """Refuses folders such as train2017 and val2017: test images would be trained on.
+
+    Two names are similar if they differ in the names of splits in them, and otherwise at most in
+    what people add to these, such as numbers or `_images`.
+    """
+    similar: dict[str, dict[str, list[str]]] = {}
     for name in names:
         if word := _SPLIT_WORD.search(name.casefold()):
-            rest = name[: word.start()], name[word.end() :]
-            similar.setdefault(rest, {})[_ROLES[word[0]]] = name
-    for name_of_role in similar.values():
-        if 'train' in name_of_role and len(name_of_role) > 1:
-            raise UserError(
-                f'{where}: {listed(name_of_role.values(), "/")} look like splits; rename them to '
-                f'{listed(name_of_role)}, or give one of them'
-            )
+            rest = ''.join(filter(str.isalpha, name[: word.start()] + name[word.end() :]))
+            rest = '' if rest.casefold() in _ADDED else rest
+            similar.setdefault(rest, {}).setdefault(_ROLES[word[0]], []).append(name)
+    splits = {
+        rest: roles for rest, roles in similar.items() if 'train' in roles and len(roles) > 1
+    }
+    moves = {
+        name: f'{role}/{rest}' if len(splits) > 1 and rest else role
+        for rest, roles in splits.items()
+        for role, same in roles.items()
+        for name in same
+    }
+    if moves:
+        changes = (f'{name}/ to {new}/' for name, new in moves.items() if name.casefold() != new)
+        raise UserError(
+            f'{where}: {listed(sorted(moves), "/")} look like splits; rename {listed(changes)}, or '
+            'give one of them'
+        )
 
 
 def _role(folder: Path) -> str | None:

@@ -36,7 +36,7 @@ def _names(files: Files, root):
 
 @pytest.mark.parametrize('train', ['train', 'Training', 'TRAIN'])
 @pytest.mark.parametrize(
-    'test', ['test', 'Testing', 'TEST', 'val', 'valid', 'validation', 'dev', 'Eval']
+    'test', ['test', 'Testing', 'TEST', 'holdout', 'val', 'valid', 'validation', 'dev', 'Eval']
 )
 def test_splits_are_known_by_their_usual_names(tmp_path, train, test):
     _fill_all(tmp_path, f'{train}/a', f'{train}/b', f'{test}/a', f'{test}/b')
@@ -117,10 +117,28 @@ def test_without_classes_the_images_of_test_are_tested_on(tmp_path):
         ),
         (('x/y/Training/a', 'x/y/Testing/a', 'z'), r'but \S+/x/y has; give \S+/x/y,'),
         (('data/train/a', 'data/train/b'), r'but \S+/data has; give'),
-        (('one/train/a', 'one/test/a', 'two/train/a', 'two/test/a'), 'and 1 more folders have'),
+        (
+            ('one/train/a', 'one/test/a', 'two/train/a', 'two/test/a'),
+            r'but one/, two/ in it have; .* move the images to train/<class>/ and test/<class>/',
+        ),
+        (
+            ('cat/train', 'cat/test', 'dog/train', 'dog/test'),
+            r'but cat/, dog/ in it have; .* move the images to train/<class>/ and test/<class>/',
+        ),
         # Names that are none of the usual ones.
         (('train2017', 'val2017'), r'train2017/, val2017/ look like splits; rename'),
         (('my_train_set', 'my_test_set', 'more'), r'my_test_set/, my_train_set/ look like splits'),
+        (('TrainData', 'TestData'), r'rename TestData/ to test/, TrainData/ to train/, or give'),
+        (('trainset', 'testset'), r'rename testset/ to test/, trainset/ to train/'),
+        (('traindata', 'validset'), r'rename traindata/ to train/, validset/ to val/'),
+        (('train_images', 'holdout'), r'look like splits; rename holdout/ to test/, train_images/'),
+        (('1_train', '2_val'), r'rename 1_train/ to train/, 2_val/ to val/'),
+        (('trainA', 'trainB', 'testA', 'testB'), r'testA/ to test/A/, .*trainB/ to train/B/'),
+        (('mytrain', 'mytest'), r'rename mytest/ to test/, mytrain/ to train/'),
+        (('train/a', 'train/b', 'tests/a', 'tests/b'), r'rename tests/ to test/, or give'),
+        (('train', 'test_images'), r'rename test_images/ to test/, or give'),
+        (('val', 'train_images'), r'rename train_images/ to train/, or give'),
+        (('data/trainset', 'data/testset'), r'/data: testset/, trainset/ look like splits'),
         # Nothing to test on.
         (('train/a', 'train/b', 'test'), r'test has no classes, and train has a, b'),
         (('train/a', 'train/b', 'val/c'), r"val has the class 'c', and train has a, b"),
@@ -133,7 +151,17 @@ def test_what_can_be_read_in_two_ways_is_refused(tmp_path, folders, words):
     assert 'delete' not in str(refusal.value)
 
 
-@pytest.mark.parametrize('names', [('testament', 'trainer'), ('pretest', 'train station')])
+@pytest.mark.parametrize(
+    'names',
+    [
+        ('testament', 'trainer'),
+        ('pretest', 'train station'),
+        ('constrain', 'contest'),
+        ('contest', 'trainer', 'valley'),
+        ('tester', 'trainer'),
+        ('device', 'train station', 'vale'),
+    ],
+)
 def test_a_class_may_have_such_a_word_in_its_name(tmp_path, names):
     _fill_all(tmp_path, *names)
     assert _find(tmp_path).classes == names
