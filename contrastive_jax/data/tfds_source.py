@@ -12,7 +12,7 @@ from PIL import Image
 
 from contrastive_jax.data.reading import CHUNK, read_all
 from contrastive_jax.data.splits import Dataset, Split
-from contrastive_jax.data.stored import StoredImages
+from contrastive_jax.data.stored import StoredImages, subset
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime import progress
 
@@ -41,9 +41,8 @@ def load_tfds(config) -> Dataset:
     builder = _builder(config, where, prepare)
     if not builder.is_prepared():
         _prepare(builder, config, where, prepare)
-    test = _test_split(builder, config)
     try:
-        return _read(builder, test, config)
+        return _read(builder, _test_split(builder, config), config)
     except UserError:
         raise
     except Exception as error:
@@ -112,17 +111,41 @@ def _test_split(builder, config) -> str:
             f'config.data.name={config.name!r}: has the features {", ".join(features)} and the '
             f'splits {", ".join(splits)}; need image, label, train, and test or validation'
         )
-    return tests[0]
+    # The test labels of some data sets are kept secret, and are -1.
+    return next((name for name in tests if _has_labels(builder, name)), tests[0])
+
+
+def _has_labels(builder, name: str) -> bool:
+    labels = _undecoded(builder, name)
+    return any(labels[index]['label'] >= 0 for index in range(len(labels)))
+
+
+def _undecoded(builder, name: str):
+    """A split whose labels are quickly read, because no image is decoded."""
+    import tensorflow_datasets as tfds
+
+    return builder.as_data_source(name, decoders={'image': tfds.decode.SkipDecoding()})
+
+
+def _labelled(split: Split) -> Split:
+    """The images of a split that have a label; all of them, without labels, if none has."""
+    known = np.flatnonzero(split.labels >= 0)
+    if len(known) == len(split.labels):
+        return split
+    if not len(known):
+        return split._replace(labels=None)
+    return Split(subset(split.images, known), split.labels[known])
 
 
 def _read(builder, test_name: str, config) -> Dataset:
     train, test = (_split(builder, name, config) for name in ('train', test_name))
-    pretrain = train
+    whole, train, test = train, _labelled(train), _labelled(test)
+    pretrain = train if train is whole else whole._replace(labels=None)
     if 'unlabelled' in builder.info.splits:
         unlabelled = _split(builder, 'unlabelled', config)
         pretrain = unlabelled._replace(labels=None)
         if not config.stream:
-            pretrain = Split(np.concatenate([train.images, unlabelled.images]), None)
+            pretrain = Split(np.concatenate([whole.images, unlabelled.images]), None)
     return Dataset(train, test, tuple(builder.info.features['label'].names), pretrain)
 
 
@@ -130,10 +153,7 @@ def _split(builder, name: str, config) -> Split:
     """A split with its own pixels, or scaled and cropped to squares, in memory or on disk."""
     if not config.image_size:
         return _unscaled(builder, name)
-    import tensorflow_datasets as tfds
-
-    # Labels alone first: this is quick, because no image is decoded.
-    undecoded = builder.as_data_source(name, decoders={'image': tfds.decode.SkipDecoding()})
+    undecoded = _undecoded(builder, name)
     labels = np.array([undecoded[index]['label'] for index in range(len(undecoded))], np.int32)
     stored = StoredImages(
         partial(_image, builder.as_data_source(name)),

@@ -166,6 +166,28 @@ def test_a_set_without_tests_is_tested_on_its_validation(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize('size', [0, 4])
+def test_secret_labels_are_no_class(monkeypatch, tmp_path, size):
+    secret, labelled = _examples(5, label=-1), _examples(4)
+    splits = {'train': _examples(6), 'validation': labelled, 'test': secret}
+    found = _tiny(monkeypatch, tmp_path, splits, image_size=size)
+    assert found.test.labels.tolist() == [0, 1, 0, 1]
+    del splits['validation']
+    found = _tiny(monkeypatch, tmp_path, splits, image_size=size)
+    assert (len(found.test.images), found.test.labels) == (5, None)
+
+
+@pytest.mark.parametrize('size', [0, 4])
+def test_images_without_a_label_are_probed_nowhere(monkeypatch, tmp_path, size):
+    examples = _examples(4) + _examples(3, label=-1) + _examples(2)
+    splits = {'train': examples, 'test': examples}
+    found = _tiny(monkeypatch, tmp_path, splits, image_size=size)
+    for split in (found.train, found.test):
+        assert split.labels.tolist() == [0, 1, 0, 1, 0, 1]
+        assert len(split.images) == 6
+    assert (len(found.pretrain.images), found.pretrain.labels) == (9, None)
+
+
+@pytest.mark.parametrize('size', [0, 4])
 def test_unlabelled_images_are_pre_trained_on(monkeypatch, tmp_path, size):
     splits = {
         'train': _examples(6),
