@@ -16,6 +16,7 @@ from contrastive_jax.evaluation.similarities import Similarities, measure_files,
 from contrastive_jax.reporting.style import save
 from contrastive_jax.reporting.theory_text import bounds_text as report
 from contrastive_jax.reporting.theory_text import similarities_text
+from contrastive_jax.runs.workdir import check_outside_data_of
 from contrastive_jax.runtime import cli
 from contrastive_jax.runtime.outputs import check_out, picture_suffixes
 from contrastive_jax.theory import SimilarityModel
@@ -65,6 +66,7 @@ def main(values: flags.FlagValues) -> None:
     model = _model_of_flags(values) if workdir is None and features is None else None
     if values.out is not None:
         check_out(Path(values.out), suffixes=picture_suffixes(), overwrite=values.overwrite)
+        check_outside_data_of([] if workdir is None else [Path(workdir)], Path(values.out))
     if model is None:
         if workdir is not None:
             model, text = estimate_run(Path(workdir), values.images, everything=everything)

@@ -17,6 +17,7 @@ from contrastive_jax.reporting.collect import find_runs, read_run
 from contrastive_jax.reporting.details import csv_text
 from contrastive_jax.reporting.statistics import find_baseline, group, name_by_changes
 from contrastive_jax.reporting.tables import make_report
+from contrastive_jax.runs.workdir import check_outside_data_of
 from contrastive_jax.runtime import cli
 from contrastive_jax.runtime.outputs import check_out, make_folder
 
@@ -47,7 +48,9 @@ def run(
         accuracy to select by, a folder that cannot be written to or holds an earlier report.
     """
     check_out(out, names=_FILES, overwrite=overwrite)
-    runs = [read_run(folder) for folder in find_runs(folders)]
+    found = find_runs(folders)
+    check_outside_data_of(map(Path, found), out)
+    runs = [read_run(folder) for folder in found]
     cells = group(runs)
     base = 0
     if cells:

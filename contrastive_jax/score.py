@@ -18,6 +18,7 @@ from contrastive_jax.evaluation.samples import Options, Samples, from_files, fro
 from contrastive_jax.evaluation.scoring import COLUMNS, Request
 from contrastive_jax.reporting.row_scores import needs_tiles, run_rows
 from contrastive_jax.reporting.score_summary import summarise, summary_text
+from contrastive_jax.runs.workdir import check_outside_data_of
 from contrastive_jax.runtime import cli, progress
 from contrastive_jax.runtime.files import write_json
 from contrastive_jax.runtime.outputs import check_out, make_folder
@@ -80,6 +81,7 @@ def main(values: flags.FlagValues) -> None:
             return
         samples, options = from_files(values.features, values.labels)
     else:
+        check_outside_data_of([Path(values.workdir)], out)
         samples, options = from_run(Path(values.workdir), everything=bool(values['all'].value))
     options = options._replace(**changed)
     if values.landmarks is None and not values.columns:

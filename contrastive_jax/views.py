@@ -15,6 +15,7 @@ from contrastive_jax.data import sources
 from contrastive_jax.data.sampling import representative
 from contrastive_jax.randomness import KeyUse, device_key
 from contrastive_jax.reporting.style import save
+from contrastive_jax.runs.workdir import check_outside_data
 from contrastive_jax.runtime import cli
 from contrastive_jax.runtime.outputs import check_out, picture_suffixes
 from contrastive_jax.training.augmentation import two_views
@@ -37,6 +38,7 @@ def draw(config: ConfigDict, path: Path, *, overwrite: bool = False) -> None:
     """
     check_out(path, suffixes=picture_suffixes(), overwrite=overwrite)
     validate(config)
+    check_outside_data(path, '--out', config.data)
     train = sources.load(config.data).train
     images = train.images[representative(len(train.images), _IMAGES, train.labels, config.seed)]
     view = jax.jit(lambda key: two_views(key, images, config.augment)[: len(images)])

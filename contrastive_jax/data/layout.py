@@ -1,8 +1,8 @@
 """Which files of a folder are for training and which for tests. One rule covers all layouts:
 
 - Folders with the name of a split are splits, in upper or lower case: train, training; val, valid,
-  validation, dev, eval; test, testing, holdout. Tests come from the test split, or from the validation
-  split if only that one has the classes of the training split.
+  validation, dev, eval; test, testing, holdout. Tests come from the test split, or from the
+  validation split if only that one has the classes of the training split.
 - Otherwise each folder is a class, and a tenth of each class is held out for tests.
 - With fewer than two class folders there are no classes.
 

@@ -81,9 +81,7 @@ def check_similar_names(names: Iterable[str], where: str) -> None:
             rest = ''.join(filter(str.isalpha, name[: word.start()] + name[word.end() :]))
             rest = '' if rest.casefold() in _ADDED else rest
             similar.setdefault(rest, {}).setdefault(_ROLES[word[0]], []).append(name)
-    splits = {
-        rest: roles for rest, roles in similar.items() if 'train' in roles and len(roles) > 1
-    }
+    splits = {rest: roles for rest, roles in similar.items() if 'train' in roles and len(roles) > 1}
     moves = {
         name: f'{role}/{rest}' if len(splits) > 1 and rest else role
         for rest, roles in splits.items()

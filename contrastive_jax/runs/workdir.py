@@ -5,14 +5,14 @@ import errno
 import fcntl
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
 from absl import logging
 from ml_collections import ConfigDict
 
-from contrastive_jax.config import completed, differences
+from contrastive_jax.config import completed, differences, restored
 from contrastive_jax.errors import UserError
 from contrastive_jax.runs.names import CONFIG, METRICS, RESULT
 from contrastive_jax.runtime.files import read_json
@@ -22,6 +22,7 @@ __all__ = [
     'RESULT',
     'TRAINING_SET',
     'check_outside_data',
+    'check_outside_data_of',
     'check_workdir',
     'finished',
     'locked',
@@ -54,6 +55,21 @@ def check_outside_data(path: Path, flag: str, data: ConfigDict) -> None:
             f'it would become a part of the data; choose a folder outside it'
             f'{moved if (path / CONFIG).exists() else ""}'
         )
+
+
+def check_outside_data_of(workdirs: Iterable[Path], out: Path) -> None:
+    """Raises UserError if `--out` lies in the image folder of one of some runs.
+
+    Args:
+      workdirs: folders of runs; those whose config cannot be read are left to the caller.
+      out: what a command will write, a file or a folder.
+    """
+    for workdir in workdirs:
+        config = None
+        with contextlib.suppress(OSError, UserError):
+            config = restored(read_json(workdir / CONFIG))
+        if config is not None:
+            check_outside_data(out, '--out', config.data)
 
 
 def check_workdir(workdir: Path, config: ConfigDict) -> None:

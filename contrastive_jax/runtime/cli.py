@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 from absl import app, flags, logging
@@ -26,6 +26,8 @@ _COMMON: dict[str, tuple[Callable[..., object], bool | None]] = {
     'overwrite': (flags.DEFINE_bool, False),
     'all': (flags.DEFINE_bool, False),
 }
+# Flags of commands that hold a path.
+_PATHS = ('workdir', 'out', 'features', 'labels', 'images')
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -141,6 +143,7 @@ def _parse_flags(arguments: list[str], positional: bool) -> list[str]:
             if argument.startswith('--config.'):
                 check_field(argument.removeprefix('--config.').partition('=')[0])
         rest = flags.FLAGS(arguments)
+        _check_not_empty(rest[1:])
         if len(rest) > 1 and not positional:
             raise UserError(f'unexpected argument {rest[1]!r}; flags are written --name=value')
         # Reading the flag raises the errors of a config file that cannot be loaded.
@@ -158,6 +161,16 @@ def _parse_flags(arguments: list[str], positional: bool) -> list[str]:
     ) as error:
         sys.exit(f'error: {_one_line(error)}')
     return rest
+
+
+def _check_not_empty(positional: Sequence[str]) -> None:
+    """Refuses empty paths, which Python takes for the current folder."""
+    empty = [
+        f'--{name}' for name in _PATHS if name in flags.FLAGS and flags.FLAGS[name].value == ''
+    ]
+    if empty or '' in positional:
+        named = ', '.join(empty) or 'an argument'
+        raise UserError(f'{named}: is empty; give a path, or leave it out')
 
 
 def _expand_paths(config: ConfigDict) -> None:

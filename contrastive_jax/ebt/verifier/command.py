@@ -19,6 +19,7 @@ from contrastive_jax.evaluation.features import extract_features
 from contrastive_jax.models.frozen import token_function
 from contrastive_jax.randomness import KeyUse, device_key
 from contrastive_jax.runs.loading import TrainedRun, load_run
+from contrastive_jax.runs.workdir import check_outside_data_of
 from contrastive_jax.runtime.files import write_arrays, write_json
 from contrastive_jax.runtime.outputs import check_out
 from contrastive_jax.training.task import task_of
@@ -126,6 +127,7 @@ def run(
         trained encoder, the band is empty, or a number of the training is not finite.
     """
     check_out(out, names=FILES, overwrite=overwrite)
+    check_outside_data_of([workdir], out)
     prepared = prepare(workdir, seed, everything=everything)
     built, images = prepared.run.construction, prepared.split.images
     unit = np.asarray(prepared.bank.clean.unit)
