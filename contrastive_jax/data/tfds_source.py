@@ -129,6 +129,8 @@ def _undecoded(builder, name: str):
 
 def _labelled(split: Split) -> Split:
     """The images of a split that have a label; all of them, without labels, if none has."""
+    if split.labels is None:
+        return split
     known = np.flatnonzero(split.labels >= 0)
     if len(known) == len(split.labels):
         return split
