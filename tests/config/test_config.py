@@ -123,7 +123,7 @@ BAD = [
     ({'mixed.weight': -0.1}, 'mixed.weight', r'in \[0, 1\]'),
     ({'mixed.ratio': 1.0, 'mixed.drop': True}, 'mixed.drop', 'no image is left'),
     ({'mixed.drop': True}, 'mixed.drop', r'does nothing while config\.mixed\.ratio=0'),
-    ({'mixed.match_contrast': True}, 'mixed.match_contrast', 'has no effect'),
+    ({'mixed.match_contrast': True}, 'mixed.match_contrast', 'does nothing'),
     ({'removal.ratio': 1.0}, 'removal.ratio', r'in \[0, 1\)'),
     ({'removal.ratio': -0.1}, 'removal.ratio', r'in \[0, 1\)'),
     ({'removal.ratio': 0.2}, 'removal.scores', 'needs scores; train a run'),
