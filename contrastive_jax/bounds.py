@@ -21,20 +21,20 @@ from contrastive_jax.runtime import cli
 from contrastive_jax.runtime.outputs import check_out, picture_suffixes
 from contrastive_jax.theory import SimilarityModel
 
+Estimate = tuple[SimilarityModel, str]
 
-def estimate_run(
-    workdir: Path, images: int, *, everything: bool = False
-) -> tuple[SimilarityModel, str]:
+
+def estimate_run(workdir: Path, images: int, *, everything: bool = False) -> Estimate:
     """The model that fits a run as `measure_run` measures it, and the estimates as text."""
     return _fitted(measure_run(workdir, images, everything=everything))
 
 
-def estimate_files(features: str, labels: str | None, rows: int) -> tuple[SimilarityModel, str]:
+def estimate_files(features: str, labels: str | None, rows: int) -> Estimate:
     """The model that fits features as `measure_files` measures them, and the estimates as text."""
     return _fitted(measure_files(features, labels, rows))
 
 
-def _fitted(measured: Similarities) -> tuple[SimilarityModel, str]:
+def _fitted(measured: Similarities) -> Estimate:
     text = similarities_text(measured)
     try:
         return measured.fitted_model(), text
@@ -43,13 +43,11 @@ def _fitted(measured: Similarities) -> tuple[SimilarityModel, str]:
 
 
 def _model_of_flags(values: flags.FlagValues) -> SimilarityModel:
-    numbers: dict[str, Any] = {
-        name: values[name].value for name in SimilarityModel.__dataclass_fields__
-    }
+    names = SimilarityModel.__dataclass_fields__
+    numbers: dict[str, Any] = {name: values[name].value for name in names}
     if missing := [f'--{name}' for name, value in numbers.items() if value is None]:
-        raise UserError(
-            f'{", ".join(missing)}: missing; give all numbers, a --workdir, or --features'
-        )
+        named = ', '.join(missing)
+        raise UserError(f'{named}: missing; give all numbers, a --workdir, or --features')
     try:
         return SimilarityModel(**numbers)
     except ValueError as error:
@@ -79,7 +77,7 @@ def main(values: flags.FlagValues) -> None:
     except ValueError as error:
         raise UserError(f'--{error}') from error
     if values.out is not None:
-        from contrastive_jax.reporting.theory_figures import figure
+        from contrastive_jax.reporting.theory_figures import figure  # matplotlib takes a second
 
         save(figure(model, *choices), Path(values.out))
         print(f'\ndrawn in {values.out}')

@@ -6,17 +6,16 @@ python -m contrastive_jax.score --features=shards --landmarks=16384 --out=scores
 """
 
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from absl import flags
 
-from contrastive_jax.data.feature_files import read_labels
-from contrastive_jax.data.feature_rows import array_rows, open_rows
+from contrastive_jax.data.feature_rows import open_rows
 from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.samples import Options, Samples, from_files, from_run, score
 from contrastive_jax.evaluation.scoring import COLUMNS, Request
-from contrastive_jax.reporting.row_scores import needs_tiles, run_rows
+from contrastive_jax.reporting.row_scores import needs_tiles, run_files, run_samples
 from contrastive_jax.reporting.score_summary import summarise, summary_text
 from contrastive_jax.runs.workdir import check_outside_data_of
 from contrastive_jax.runtime import cli, progress
@@ -25,9 +24,8 @@ from contrastive_jax.runtime.outputs import check_out, make_folder
 
 __all__ = ['Options', 'Samples', 'from_files', 'from_run', 'run']
 
-_FILES = (
-    *('scores.npz', 'scores.csv', 'scores.parquet', 'scores.json'),
-    *('scores_histogram.png', 'scores_gallery.png', 'scores_classes.png'),
+_FILES = tuple(f'scores.{kind}' for kind in ('npz', 'csv', 'parquet', 'json')) + tuple(
+    f'scores_{picture}.png' for picture in ('histogram', 'gallery', 'classes')
 )
 
 
@@ -42,7 +40,6 @@ def run(samples: Samples, options: Options, out: Path, *, overwrite: bool = Fals
     progress.say(f'scores: {len(samples.features)} {samples.source}')
     columns = score(samples, options)
     summary = summarise(samples, options, columns)
-    # An earlier picture that is not drawn again would show other scores.
     make_folder(out, _FILES)
     checksum = None if samples.images is None else summary['checksum']
     write_scores(out / 'scores.npz', ScoreFile(columns, checksum, samples.index, samples.files))
@@ -67,35 +64,23 @@ def main(values: flags.FlagValues) -> None:
     out = Path(values.out or values.workdir)
     # `run` checks this again, but reading a run takes long.
     check_out(out, names=_FILES, overwrite=values.overwrite)
-    given = {name: values[name].value for name in Options._fields}
+    given: dict[str, Any] = {name: values[name].value for name in Options._fields}
     changed = {name: value for name, value in given.items() if value is not None}
+    tiles = values.landmarks is not None or bool(values.columns)
     if values.features is not None:
-        rows = open_rows(values.features)
-        if values.landmarks is not None or values.columns or needs_tiles(rows):
-            labels: np.ndarray | None = None
-            classes: tuple[str, ...] = ()
-            if values.labels is not None:
-                labels, classes = read_labels(values.labels, len(rows))
+        if tiles or needs_tiles(open_rows(values.features)):
             request = _request(values, Options(0.1, 0.5)._replace(**changed))
-            run_rows(rows, request, out, labels=labels, classes=classes, overwrite=values.overwrite)
+            run_files(values.features, values.labels, request, out, overwrite=values.overwrite)
             return
         samples, options = from_files(values.features, values.labels)
     else:
         check_outside_data_of([Path(values.workdir)], out)
         samples, options = from_run(Path(values.workdir), everything=bool(values['all'].value))
     options = options._replace(**changed)
-    if values.landmarks is None and not values.columns:
+    if tiles:
+        run_samples(samples, _request(values, options), out, overwrite=values.overwrite)
+    else:
         run(samples, options, out, overwrite=values.overwrite)
-        return
-    run_rows(
-        array_rows(samples.features, samples.source),
-        _request(values, options),
-        out,
-        labels=samples.labels,
-        classes=samples.classes,
-        images=ScoreFile({}, samples.image_checksum(), samples.index, samples.files),
-        overwrite=values.overwrite,
-    )
 
 
 def _request(values: flags.FlagValues, options: Options) -> Request:
@@ -110,27 +95,12 @@ if __name__ == '__main__':
         out='Folder to write to; the workdir by default.',
         overwrite='Replace the files of an earlier scoring.',
     )
-    flags.DEFINE_string(
-        'features',
-        None,
-        'Or features [n, k] of any encoder: npy, npz, parquet, safetensors, or a folder of shards.',
-    )
-    flags.DEFINE_integer(
-        'landmarks', None, 'Compare each sample with so many others, drawn once, instead of all.'
-    )
+    flags.DEFINE_string('features', None, 'Or features [n, k] of any encoder: a file or shards.')
+    flags.DEFINE_string('labels', None, 'With --features: npy file of n integers.')
+    flags.DEFINE_integer('landmarks', None, 'Compare with so many samples, drawn once, not all.')
     flags.DEFINE_integer('seed', 0, 'Seed of the draw of landmarks.', 0, 2**31 - 1)
     flags.DEFINE_list('columns', None, f'What to compute, in tiles: {", ".join(COLUMNS)}.')
-    flags.DEFINE_string('labels', None, 'With --features: npy file of n integers.')
-    flags.DEFINE_float(
-        'pos_high',
-        None,
-        'Where the difficult band begins, as a percentile from the top: 0.1 is the most similar '
-        'tenth. By default as the run has it, or 0.1.',
-    )
-    flags.DEFINE_float(
-        'pos_low',
-        None,
-        'Where the difficult band ends, from the top too. By default as the run has it, or 0.5.',
-    )
+    for _name, _verb in (('pos_high', 'begins'), ('pos_low', 'ends')):
+        flags.DEFINE_float(_name, None, f'Percentile from the top where the band {_verb}.')
     flags.DEFINE_enum('latent_classes', None, ['k-means', 'labels'], 'Classes of the score sas.')
     cli.run(lambda: main(flags.FLAGS))

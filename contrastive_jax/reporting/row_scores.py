@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from contrastive_jax.data.feature_rows import Rows
+from contrastive_jax.data.feature_files import read_labels
+from contrastive_jax.data.feature_rows import Rows, array_rows, open_rows
 from contrastive_jax.data.score_files import ScoreFile, write_scores
+from contrastive_jax.evaluation.samples import Samples
 from contrastive_jax.evaluation.scoring import Request, check_request, score_rows
 from contrastive_jax.evaluation.tile_store import TileStore
 from contrastive_jax.graph.columns import class_means, hardest_and_easiest, spread
@@ -18,7 +20,7 @@ from contrastive_jax.reporting.style import SCORE, one_line
 from contrastive_jax.runtime import distributed, memory, progress
 from contrastive_jax.runtime.files import write_json
 
-__all__ = ['TILES', 'needs_tiles', 'run_rows']
+__all__ = ['TILES', 'needs_tiles', 'run_files', 'run_rows', 'run_samples']
 
 TILES = 'scores.tiles'
 _LEAST_IN_BAND = 50
@@ -30,6 +32,30 @@ def needs_tiles(rows: Rows) -> bool:
     """Whether rows are scored in tiles because they are of many files or take much memory."""
     # Scores of all columns at once take the features in float64, and again.
     return not rows.whole or 40 * len(rows) * rows.width > memory.on_each_device()
+
+
+def run_files(
+    features: str, labels: str | None, request: Request, out: Path, *, overwrite: bool
+) -> dict:
+    """`run_rows` of a file or a folder of features, and of a file of labels."""
+    rows = open_rows(features)
+    named: dict = {}
+    if labels is not None:
+        named['labels'], named['classes'] = read_labels(labels, len(rows))
+    return run_rows(rows, request, out, **named, overwrite=overwrite)
+
+
+def run_samples(samples: Samples, request: Request, out: Path, *, overwrite: bool) -> dict:
+    """`run_rows` of samples whose features are in memory."""
+    return run_rows(
+        array_rows(samples.features, samples.source),
+        request,
+        out,
+        labels=samples.labels,
+        classes=samples.classes,
+        images=ScoreFile({}, samples.image_checksum(), samples.index, samples.files),
+        overwrite=overwrite,
+    )
 
 
 def run_rows(

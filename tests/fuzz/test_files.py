@@ -194,7 +194,7 @@ def test_a_table_of_annotations_names_each_image_once_or_is_refused(folder, data
         (root / name).touch()
     (root / 'val/val_annotations.txt').write_bytes(data)
     try:
-        _, test, classes, _ = layout.find(root, 'config.data.data_dir')
+        _, test, classes, *_ = layout.find(root, 'config.data.data_dir')
     except UserError as error:
         assert 'val_annotations' in str(error)  # noqa: PT017, as above
     else:

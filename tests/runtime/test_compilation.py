@@ -75,7 +75,7 @@ def test_a_cache_folder_of_somebody_else_is_left_alone():
     program = (
         'import os, sys\n'
         'import jax\n'
-        'from contrastive_jax import compilation\n'
+        'from contrastive_jax.runtime import compilation\n'
         'os.setuid(int(sys.argv[1]))\n'
         'compilation.keep_programs()\n'
         'print(jax.config.jax_compilation_cache_dir)\n'

@@ -57,7 +57,7 @@ def test_commands_expand_paths_and_escape_characters(tmp_path):
     program.write_text(
         'from absl import flags\n'
         'from ml_collections import config_flags\n'
-        'from contrastive_jax import cli\n'
+        'from contrastive_jax.runtime import cli\n'
         "config = config_flags.DEFINE_config_file('config')\n"
         "out = flags.DEFINE_string('out', None, '')\n"
         'def command(*rest):\n'
