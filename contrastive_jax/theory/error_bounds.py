@@ -1,7 +1,7 @@
-"""Every bound and condition of the paper, as printed and with the exact eigenvalue beside it.
+"""Every bound and condition of the paper, as printed and with the exact eigenvalue.
 
-All bounds on the error of linear probing are `4 delta / (1 - lambda) + 8 delta`, delta the
-labelling error. The paper prints a fraction for `lambda_{k+1}`; the graph has an eigenvalue.
+All bounds on the error of linear probing have the form `4 delta / (1 - lambda) + 8 delta`, where
+delta is the labelling error. The paper prints a fraction in place of the eigenvalue `lambda_{k+1}`.
 
 Letters: r + 1 classes, n samples a class, n_d of them difficult, n_e easy, k features.
 """
@@ -21,7 +21,7 @@ __all__ = ['Bound', 'Bounds', 'Condition', 'Conditions', 'bounds', 'conditions',
 
 
 class Bound(NamedTuple):
-    """One bound on the error, three times; at least 0, `inf` where it says nothing.
+    """One bound on the error in three forms, each at least 0, or `inf` if it says nothing.
 
     Attributes:
       printed: the paper's closed form.
@@ -42,8 +42,8 @@ class Bounds(NamedTuple):
       with_difficult: Theorem 3.4, `E_wd`; stated for `r+1 <= k < n_d+r+1`.
       removed: Corollary 4.1, `E_R`.
       margin: Theorem 4.3, `E_M`, printed as equal to `E_wo`.
-      temperature: Theorem 4.5, `E_T`. Its printed weight is the price of a weighted loss and is not
-        in the exact values, which compare the eigenvalue alone.
+      temperature: Theorem 4.5, `E_T`. The printed form has a weight, because the loss is weighted.
+        The exact forms compare eigenvalues alone and leave the weight out.
     """
 
     without_difficult: Bound
@@ -80,29 +80,29 @@ class Conditions(NamedTuple):
 
 
 def error_bound(labelling_error: float, eigenvalue: float, weight: float = 1.0) -> float:
-    """`4 weight delta / (1 - lambda) + 8 delta`.
+    """Computes a bound, `4 weight delta / (1 - lambda) + 8 delta`.
 
     Args:
-      labelling_error: `delta` in [0, 1].
+      labelling_error: share `delta` of wrong labels, in [0, 1].
       eigenvalue: `lambda_{k+1}`, at most 1.
-      weight: at least 1.
+      weight: factor of the first term, at least 1.
 
     Returns:
-      A bound, at least 0. `inf` for eigenvalue 1 or an infinite weight, also at `delta = 0`: the
-      theorem divides by zero there and says nothing. Else 0 for `delta = 0`.
+      A bound, at least 0. It is `inf` for eigenvalue 1 or an infinite weight, even for `delta = 0`,
+      because the theorem then divides by zero and says nothing.
 
     Source: HaoChen et al. 2021, as the paper uses it.
     """
     if not 0 <= labelling_error <= 1:
         raise ValueError(f'labelling_error={labelling_error}: must lie in [0, 1]')
-    # An eigenvalue of exactly 1 comes out of the square root within rounding.
+    # A square root gives an eigenvalue of 1 only up to rounding.
     if 1 - eigenvalue < 1e-14 or math.isinf(weight):
         return math.inf
     return 4 * weight * labelling_error / (1 - eigenvalue) + 8 * labelling_error
 
 
 def bounds(model: SimilarityModel, labelling_error: float, feature_dim: int) -> Bounds:
-    """All bounds, printed and exact.
+    """Computes all bounds, printed and exact.
 
     With `a = 1 - alpha`, c1 and c2 the degrees of 'block', the printed fractions are
       without: `a/c2`; with: `(a + r (gamma-beta))/c1`; removed: `a/(a + n_e (alpha + r beta))`;
@@ -111,13 +111,13 @@ def bounds(model: SimilarityModel, labelling_error: float, feature_dim: int) -> 
 
     Args:
       model: sizes and similarities.
-      labelling_error: `delta` in [0, 1].
-      feature_dim: `k`, 1 to (r + 1) n - 1.
+      labelling_error: share `delta` of wrong labels, in [0, 1].
+      feature_dim: number `k` of features, 1 to (r + 1) n - 1.
 
     Returns:
-      The five bounds. `inf` where one says nothing: an eigenvalue 1 (fewer features than components
-      of the graph), nothing left after removal (`n_d = n`), or `beta = 0` under the temperature. A
-      graph that removal leaves with at most k samples counts with eigenvalue 0.
+      The five bounds. A bound is `inf` if it says nothing: for an eigenvalue of 1 (fewer features
+      than components of the graph), if removal leaves no sample (`n_d = n`), and for the
+      temperature with `beta = 0`. If removal leaves at most k samples, the eigenvalue is 0.
 
     Raises:
       ValueError: a labelling error or feature dimension outside its range.
@@ -160,21 +160,21 @@ def bounds(model: SimilarityModel, labelling_error: float, feature_dim: int) -> 
 
 
 def conditions(model: SimilarityModel, feature_dim: int) -> Conditions:
-    """When a remedy beats keeping the difficult samples, by the printed bounds.
+    """Compares each remedy with keeping the difficult samples, by the printed bounds.
 
     Removal: `gamma - beta > n_d a (alpha + r gamma) / (r (a + n_e (alpha + r beta)))`.
-    Temperature, derived here since the printed constant is not known to us, with `l = alpha + r
-    beta` and `x = r (gamma - beta)`:
+    Temperature, with `l = alpha + r beta` and `x = r (gamma - beta)`; derived here, because the
+    printed constant is not known to us:
       `(n_d/n)^2 ((gamma/beta)^2 - 1) < x (n l - (n_d-1) a) / (c2 (n l + (n_d-1) x))`.
-    Each is equivalent to the comparison of the two printed bounds, and false for `n_d = 0`, where
-    there is nothing to treat.
+    Each is equivalent to the comparison of the two printed bounds. Both are false for `n_d = 0`,
+    because there is nothing to treat.
 
     Args:
       model: sizes and similarities.
-      feature_dim: `k`.
+      feature_dim: number `k` of features.
 
     Returns:
-      The conditions with both sides; the value of the temperature is `inf` for `beta = 0`.
+      The conditions with both sides. The value of the temperature is `inf` for `beta = 0`.
 
     Source: Section 4; the second is derived in `docs/theory.md`.
     """
@@ -193,12 +193,12 @@ def conditions(model: SimilarityModel, feature_dim: int) -> Conditions:
 
 
 def easy_fraction(model: SimilarityModel) -> float:
-    """`a/c2`, which Theorem 3.3 prints for `lambda_{k+1}`."""
+    """The fraction `a/c2` that Theorem 3.3 prints for `lambda_{k+1}`."""
     return (1 - model.alpha) / model.easy_degree
 
 
 def difficult_fraction(model: SimilarityModel) -> float:
-    """`(a + r (gamma - beta))/c1` of Theorem 3.4; `a/c2` for `n_d = 0`."""
+    """The fraction `(a + r (gamma - beta))/c1` of Theorem 3.4; `a/c2` for `n_d = 0`."""
     if not model.difficult_per_class:
         return easy_fraction(model)
     extra = model.other_classes * (model.gamma - model.beta)
@@ -206,7 +206,7 @@ def difficult_fraction(model: SimilarityModel) -> float:
 
 
 def _extra_weight(model: SimilarityModel) -> float:
-    """`(n_d/n)^2 ((gamma/beta)^2 - 1)`, what the weight of Theorem 4.5 exceeds 1 by."""
+    """The weight of Theorem 4.5 less 1, `(n_d/n)^2 ((gamma/beta)^2 - 1)`."""
     if not model.difficult_per_class:
         return 0.0
     if model.beta == 0:

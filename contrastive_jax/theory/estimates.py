@@ -17,7 +17,7 @@ from contrastive_jax.theory.model import SimilarityModel
 
 __all__ = ['Estimate', 'Interval', 'estimate', 'fitted_model']
 
-# Standard deviations that 95 % of a normal distribution lie within.
+# 95 % of a normal distribution lie within so many standard deviations.
 _NORMAL = statistics.NormalDist().inv_cdf(0.975)
 
 
@@ -30,15 +30,15 @@ class Interval(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """What `estimate` measures.
+    """The values that `estimate` measures.
 
     Attributes:
       alpha: mean cosine of pairs of one class, in [-1, 1].
       beta: mean cosine of easy pairs of different classes.
       gamma: mean cosine of difficult pairs of different classes.
-      difficult_share: difficult pairs among those of different classes, in [0, 1].
+      difficult_share: share of difficult pairs among pairs of different classes, in [0, 1].
       ordered: whether `beta < gamma < alpha`.
-      message: empty where the theory's `0 <= beta < gamma < alpha < 1` holds, else what fails.
+      message: which part of `0 <= beta < gamma < alpha < 1` fails; empty if all of it holds.
     """
 
     alpha: Interval
@@ -60,7 +60,7 @@ def estimate(
     block_size: int = 128,
     progress: Callable[[Sequence[int]], Iterable[int]] = iter,
 ) -> Estimate:
-    """Fits the three values to cosines of features.
+    """Estimates the three values from cosines of features.
 
     For each image the cosines with the others are put in descending order; `Sim_q` is the
     `ceil(q M)`-th of these M. Without labels a pair, seen from image i, is
@@ -68,28 +68,29 @@ def estimate(
       of one class where `s_ij >= Sim_posHigh`, difficult where `Sim_posHigh > s_ij >= Sim_posLow`,
       else easy.
 
-    With labels they say which pairs are of one class, and the upper cut, which only guesses that,
-    is not used. Without them the order `beta < gamma < alpha` holds by construction, but for ties,
-    and the share is `(pos_low - pos_high) / (1 - pos_high)` up to rounding: only the values inform.
+    With labels, the labels say which pairs are of one class, and the upper cut is not used. Without
+    labels, `beta < gamma < alpha` holds by construction except for ties, and the share is
+    `(pos_low - pos_high) / (1 - pos_high)` up to rounding, so only the values are informative.
 
-    An interval is `value - z s` to `value + z s`, with `z = 1.96` and `s` the standard deviation
-    over resamples of the images, with the cuts taken anew in each; no end lies outside what cosines
-    and shares can be. Pairs of an image with its own copies are left out: the cuts of a resample
-    therefore differ a little from those of the images, so that percentiles of the resamples could
-    leave out the value itself. A resample without one of the three kinds of pairs is not counted.
+    An interval is `value - z s` to `value + z s`, with `z = 1.96`, and `s` the standard deviation
+    over resamples of the images. Each resample has its own cuts. Intervals are cut to the range of
+    cosines and shares. Pairs of an image with its own copies are left out, so the cuts of a
+    resample differ a little from those of the images. Therefore percentiles of the resamples are
+    not used: they could leave out the value itself. A resample that lacks a kind of pairs is not
+    counted.
 
     Args:
-      features: `[n, k]`, not normalised; encoder features, before the projector. Centring them
-        first changes the values: it makes the easy cosines negative.
+      features: `[n, k]` features of the encoder, before the projector, not normalised. Centred
+        features give other values, because their easy cosines are negative.
       labels: `[n]` class of each image, or None.
-      pos_high: where the band begins, as a percentile from the top: 0.1 is the most similar tenth.
-        In [0, pos_low]; guide: one over the number of classes.
-      pos_low: where it ends, from the top too, in [pos_high, 1].
-      num_bootstrap: resamples, at least 2. Each costs about `10 n^2`; the estimate itself
-        `n^2 (k + log n)`: a few thousand images are enough.
-      seed: of the resampling.
-      block_size: images at a time; memory is about `10 block_size n` numbers.
-      progress: wraps the sequence of blocks, for a progress bar.
+      pos_high: percentile at which the band begins, in [0, pos_low]. Percentiles count from the
+        top: 0.1 is the most similar tenth. A guide is one over the number of classes.
+      pos_low: percentile at which the band ends, in [pos_high, 1].
+      num_bootstrap: number of resamples, at least 2. Each costs about `10 n^2`, and the estimate
+        itself `n^2 (k + log n)`, so take a few thousand images.
+      seed: seed of the resamples.
+      block_size: number of images at a time; memory is about `10 block_size n` numbers.
+      progress: function that wraps the sequence of blocks, for a progress bar.
 
     Returns:
       The estimates. No value is clipped: a negative beta stays negative, and `message` says so.
@@ -110,7 +111,7 @@ def estimate(
     unit = _unit_rows(np.asarray(features, np.float64))
     labels = None if labels is None else np.asarray(labels)
     n = len(unit)
-    # How often each image occurs: once, then in each resample.
+    # How often each image occurs: once in the images themselves, then in each resample.
     draws = host_rng(Use.BOOTSTRAP, seed).integers(n, size=(num_bootstrap, n))
     times = np.stack([np.ones(n), *(np.bincount(draw, minlength=n) for draw in draws)])
     times = times.astype(np.int32)
@@ -170,7 +171,7 @@ def _unit_rows(rows: Float[np.ndarray, 'n k']) -> Float[np.ndarray, 'n k']:
 def _interval(value: float, spread: float, least: float) -> Interval:
     """The value and its normal interval, cut to [least, 1]."""
     low, high = max(value - _NORMAL * spread, least), min(value + _NORMAL * spread, 1.0)
-    # Rounding takes a mean of cosines past 1.
+    # By rounding, a mean of cosines may be above 1.
     return Interval(value, min(low, value), max(high, value))
 
 
@@ -192,7 +193,7 @@ def _band_totals(unit, labels, times, percentiles, block_size, progress):
       Sums and numbers, each `[r, 3]`.
     """
     n = len(unit)
-    # The rank of each cut by how often the image itself occurs, for its copies are left out.
+    # The copies of the image itself are left out, so the rank of a cut depends on their number.
     ranks = [
         np.array([percentile_rank(q, n - copies) for copies in range(int(times.max()) + 1)])
         for q in percentiles
@@ -200,18 +201,18 @@ def _band_totals(unit, labels, times, percentiles, block_size, progress):
     total, count = np.zeros((2, len(times), 3))
     for first in progress(range(0, n, block_size)):
         rows = np.arange(first, min(first + block_size, n))
-        itself = np.arange(len(rows)), rows
+        own = np.arange(len(rows)), rows
         cosine = unit[rows] @ unit.T
-        # Pairs that the cuts tell apart; those of one class by label are known already.
+        # The cuts tell these pairs apart. Pairs of one class by label are known already.
         free = np.ones(cosine.shape, bool)
         if labels is not None:
             free = labels[rows, None] != labels
             same = ~free
-            same[itself] = False
+            same[own] = False
             for target, values in ((count, same.astype(float)), (total, same * cosine)):
                 target[:, 0] += np.sum(times[:, rows] * (times @ values.T), axis=1)
-        free[itself] = False
-        cosine[itself] = -np.inf  # an image comes last in its own order
+        free[own] = False
+        cosine[own] = -np.inf  # an image comes last in its own order
         order = np.argsort(-cosine, axis=1)
         cosine, free = (np.take_along_axis(x, order, axis=1) for x in (cosine, free))
         ends = _tie_ends(cosine)
@@ -230,7 +231,7 @@ def _band_totals(unit, labels, times, percentiles, block_size, progress):
 
 
 def _tie_ends(ordered: Float[np.ndarray, 'b n']) -> Int[np.ndarray, 'b n']:
-    """How many entries of a descending row are at least as large as each one."""
+    """For each entry of a descending row, how many entries are at least as large."""
     n = ordered.shape[1]
     ends = np.full(ordered.shape, n)
     ends[:, :-1] = np.where(ordered[:, :-1] != ordered[:, 1:], np.arange(1, n), n)
@@ -244,10 +245,10 @@ def _stop(reached, ends, rank) -> Int[np.ndarray, ' b']:
 
 
 def _segment_sums(values: np.ndarray, bounds: Int[np.ndarray, 'b s']) -> np.ndarray:
-    """Sums of each row between its bounds, which count from the first row: `[b, s]`."""
+    """Sums `[b, s]` of each row between its bounds, which are indices into all rows end to end."""
     starts = bounds.ravel()
     sums = np.add.reduceat(values.ravel(), starts)
-    # Of nothing, `reduceat` returns the next value.
+    # For an empty segment `reduceat` returns the next value.
     return np.where(np.diff(starts, append=values.size) == 0, 0, sums).reshape(bounds.shape)
 
 

@@ -1,7 +1,7 @@
 """The paper's similarity graph of three values: its parameters and its matrix.
 
 This room works on the host, in NumPy float64: the eigenvalues are of order 1/n and their
-differences of order 1/n^2, which the float32 that JAX runs in by default does not resolve.
+differences of order 1/n^2. Float32, the default of JAX, does not resolve such differences.
 
 Axes: s = (r + 1) n samples, class after class, the n_d difficult ones of each class first.
 Letters: r + 1 classes, n samples a class, n_d of them difficult, n_e = n - n_d easy.
@@ -16,8 +16,9 @@ from jaxtyping import Array, Bool, Float, Key
 
 __all__ = ['SimilarityModel', 'Structure', 'adjacency', 'difficult_mask', 'normalised']
 
-# Which difficult samples of different classes are difficult with each other: all, or the i-th of a
-# class only with the i-th of the others. The paper's text fits now the one and now the other.
+# Which difficult samples of different classes have similarity gamma. In 'block' all of them do. In
+# 'matched' the i-th of a class has it with the i-th of each other class alone. The text of the
+# paper fits 'block' in some places and 'matched' in others.
 Structure = Literal['block', 'matched']
 
 
@@ -50,10 +51,10 @@ class SimilarityModel:
     gamma: float
 
     def __post_init__(self):
-        """Refuses what the theory does not cover."""
+        """Refuses values that the theory does not cover."""
         n = self.samples_per_class
-        whole = {'num_classes': (2, np.inf), 'samples_per_class': (1, np.inf)}
-        for name, (low, high) in (whole | {'difficult_per_class': (0, n)}).items():
+        integers = {'num_classes': (2, np.inf), 'samples_per_class': (1, np.inf)}
+        for name, (low, high) in (integers | {'difficult_per_class': (0, n)}).items():
             value = getattr(self, name)
             if value % 1 or not low <= value <= high:
                 raise ValueError(f'{name}={value}: must be a whole number from {low} to {high}')
@@ -66,37 +67,37 @@ class SimilarityModel:
 
     @property
     def other_classes(self) -> int:
-        """`r`."""
+        """Number `r` of other classes."""
         return self.num_classes - 1
 
     @property
     def easy_per_class(self) -> int:
-        """`n_e = n - n_d`."""
+        """Number `n_e = n - n_d` of easy samples in a class."""
         return self.samples_per_class - self.difficult_per_class
 
     @property
     def easy_degree(self) -> float:
-        """`c2 = (1 - alpha) + n (alpha + r beta)`, the sum of an easy sample's row."""
+        """Row sum of an easy sample, `c2 = (1 - alpha) + n (alpha + r beta)`."""
         reach = self.alpha + self.other_classes * self.beta
         return 1 - self.alpha + self.samples_per_class * reach
 
     def partners(self, structure: Structure) -> int:
-        """`h`, the difficult partners of a difficult sample in one other class."""
+        """Number `h` of difficult partners of a difficult sample in one other class."""
         if structure not in ('block', 'matched'):
             raise ValueError(f"structure={structure!r}: must be 'block' or 'matched'")
         return self.difficult_per_class if structure == 'block' else 1
 
     def difficult_degree(self, structure: Structure) -> float:
-        """`c2 + h r (gamma - beta)`, the sum of a difficult sample's row; `c1` for 'block'."""
+        """Row sum of a difficult sample, `c2 + h r (gamma - beta)`; this is `c1` for 'block'."""
         extra = self.partners(structure) * self.other_classes * (self.gamma - self.beta)
         return self.easy_degree + extra
 
     def without_difficult(self) -> 'SimilarityModel':
-        """The same samples, all of them easy."""
+        """The model with the same samples, all of them easy."""
         return dataclasses.replace(self, difficult_per_class=0)
 
     def removed(self, count: int) -> 'SimilarityModel':
-        """The model with `count` samples fewer in each class, difficult ones first, 0 to n - 1."""
+        """The model without `count` samples of each class, 0 to n - 1; difficult ones go first."""
         return dataclasses.replace(
             self,
             samples_per_class=self.samples_per_class - count,
@@ -107,12 +108,12 @@ class SimilarityModel:
 def difficult_mask(model: SimilarityModel, structure: Structure) -> Bool[np.ndarray, 's s']:
     """Marks the pairs of similarity gamma."""
     model.partners(structure)  # refuses an unknown structure
-    label, place = np.divmod(
+    label, number = np.divmod(
         np.arange(model.num_classes * model.samples_per_class), model.samples_per_class
     )
-    difficult = place < model.difficult_per_class
+    difficult = number < model.difficult_per_class
     mask = (label[:, None] != label) & difficult[:, None] & difficult
-    return mask if structure == 'block' else mask & (place[:, None] == place)
+    return mask if structure == 'block' else mask & (number[:, None] == number)
 
 
 def adjacency(
@@ -124,13 +125,13 @@ def adjacency(
 ) -> Float[np.ndarray, 's s']:
     """Similarity matrix `A`, or its noisy relaxation `A + eps E`.
 
-    `E` is symmetric, its entries on and above the diagonal independent and standard normal.
+    `E` is symmetric. Its entries on and above the diagonal are independent and standard normal.
 
     Args:
       model: sizes and similarities.
       structure: 'block' or 'matched'.
-      noise: `eps >= 0`.
-      key: where the noise comes from; needed with `noise` alone.
+      noise: standard deviation `eps >= 0` of the noise.
+      key: random key of the noise; None without noise.
 
     Returns:
       `[s, s]` float64, symmetric.
@@ -146,7 +147,7 @@ def adjacency(
     similarity = np.where(label[:, None] == label, model.alpha, model.beta)
     similarity[difficult_mask(model, structure)] = model.gamma
     np.fill_diagonal(similarity, 1.0)
-    # Only noise needs a key, and noise without one has been refused above.
+    # Noise without a key has been refused above.
     if not noise or key is None:
         return similarity
     upper = np.triu(np.asarray(jax.random.normal(key, similarity.shape), np.float64))
@@ -154,7 +155,7 @@ def adjacency(
 
 
 def normalised(similarity: Float[np.ndarray, 's s']) -> Float[np.ndarray, 's s']:
-    """`D^{-1/2} A D^{-1/2}`, D the row sums, which must be positive (a large noise spoils that)."""
+    """Normalises a matrix to `D^{-1/2} A D^{-1/2}`, where D holds the row sums, all above 0."""
     degree = similarity.sum(axis=1)
     if not np.all(degree > 0):
         raise ValueError(f'smallest row sum {degree.min()}: all must be above 0; take less noise')

@@ -1,8 +1,8 @@
 """Exact eigenvalues of the normalised graph, plain and treated.
 
-Permuting the classes, or the easy or the difficult samples within all classes at once, leaves the
-graph as it is. Along those symmetries it falls apart into blocks of size one and two, so every
-eigenvalue has a closed form and a model of any size costs the same; `docs/theory.md` derives them.
+The graph does not change if its classes are permuted, or the easy or the difficult samples within
+all classes at once. These symmetries split it into blocks of size one and two. So every eigenvalue
+has a closed form, and a model of any size costs the same; `docs/theory.md` derives the forms.
 
 Axes: g groups of equal eigenvalues, s samples.
 Letters: r + 1 classes, n samples a class, n_d of them difficult, n_e easy, h partners (`model.py`).
@@ -33,25 +33,25 @@ __all__ = [
 
 
 class Spectrum(NamedTuple):
-    """Eigenvalues in descending order, equal ones together.
+    """Distinct eigenvalues in descending order, and how often each occurs.
 
     Attributes:
       values: `[g]` float64, strictly descending.
-      multiplicities: `[g]`, they sum to the number of samples.
+      multiplicities: `[g]` counts, whose sum is the number of samples.
     """
 
     values: Float[np.ndarray, ' g']
     multiplicities: Int[np.ndarray, ' g']
 
     def eigenvalue(self, index: int) -> float:
-        """`lambda_index`, the largest at index 1, as in the paper; 0 past the last one."""
+        """The eigenvalue at an index from 1, in descending order; 0 past the last one."""
         if index < 1:
             raise ValueError(f'index={index}: must be at least 1')
         group = np.searchsorted(np.cumsum(self.multiplicities), index)
         return float(self.values[group]) if group < len(self.values) else 0.0
 
     def expanded(self) -> Float[np.ndarray, ' s']:
-        """Every eigenvalue as often as it occurs, descending."""
+        """All eigenvalues in descending order, each as often as it occurs."""
         return np.repeat(self.values, self.multiplicities)
 
 
@@ -64,19 +64,19 @@ def spectrum(
 ) -> Spectrum:
     """Eigenvalues of `D^{-1/2} A D^{-1/2}`.
 
-    Closed forms without noise, `eigvalsh` of the matrix with it.
+    They have closed forms without noise. With noise `eigvalsh` computes them from the matrix.
 
     Args:
       model: sizes and similarities.
       structure: 'block' or 'matched'.
       noise: `eps >= 0` of the relaxation `A + eps E`.
-      key: where the noise comes from; needed with `noise` alone.
+      key: random key of the noise; None without noise.
 
     Returns:
       The eigenvalues with their multiplicities; the first is 1.
 
     Raises:
-      ValueError: an unknown structure, noise without a key, or so much that a row sums to below 0.
+      ValueError: an unknown structure, noise without a key, or noise that makes a row sum negative.
 
     Source: Section 3.2 and Appendix B.3.
     """
@@ -95,42 +95,42 @@ def treated_spectrum(
 ) -> Spectrum:
     """Eigenvalues of `T * Abar - Mbar`, the matrix that the treated spectral loss factorises.
 
-    On the pairs of similarity gamma `T = temperature` and `Mbar_ij = margin sqrt(d_i d_j)`, d the
-    row sums of A; elsewhere T = 1 and Mbar = 0.
+    Pairs of similarity gamma have `T = temperature` and `Mbar_ij = margin sqrt(d_i d_j)`, where d
+    are the row sums of A. All other pairs have T = 1 and Mbar = 0.
 
     Args:
       model: sizes and similarities.
       structure: 'block' or 'matched'.
-      margin: `m >= 0`, as it is added to the inner product of two outputs in the loss.
-      temperature: `tau > 0`, times the temperature of the pair.
+      margin: number `m >= 0` that the loss adds to the inner product of two outputs.
+      temperature: factor `tau > 0` of the temperature of a pair.
 
     Returns:
-      The eigenvalues with their multiplicities. Those of the removal are
-      `spectrum(model.removed(model.difficult_per_class), structure)`.
+      The eigenvalues with their multiplicities. `spectrum` of
+      `model.removed(model.difficult_per_class)` gives those after removal.
 
     Source: Theorems 4.2 and 4.4.
     """
     r, n_e, n_d = model.other_classes, model.easy_per_class, model.difficult_per_class
     easy_degree, degree = model.easy_degree, model.difficult_degree(structure)
     rest = 1 - model.alpha
-    # By how much a treated pair's entry exceeds that of an easy pair of the same two degrees.
+    # The entry of a treated pair, less that of an easy pair with the same two degrees.
     excess = (temperature * model.gamma - model.beta) / degree - margin * degree
     values, multiplicities = [], []
-    # Vectors that are equal in all classes, and those that sum to zero over the classes.
+    # First vectors that are equal in all classes, then those that sum to zero over the classes.
     for mode, count in ((r, 1), (-1, r)):
         level = model.alpha + mode * model.beta
         easy = (rest + n_e * level) / easy_degree
         difficult = (rest + n_d * level) / degree
         difficult += mode * model.partners(structure) * excess
         mixed = level * math.sqrt(n_e * n_d / (easy_degree * degree))
-        # Constant on the easy and constant on the difficult samples; one of them may be missing.
+        # Vectors that are constant on the easy and on the difficult samples, if there are both.
         if n_e and n_d:
             middle, spread = (easy + difficult) / 2, math.hypot((easy - difficult) / 2, mixed)
             values += [middle + spread, middle - spread]
         else:
             values += [difficult if n_d else easy] * 2
         multiplicities += [count, count if n_e and n_d else 0]
-        # Sums of zero over the easy samples of a class, and over the difficult ones.
+        # Vectors that sum to zero over the easy samples of a class, and over its difficult samples.
         values += [rest / easy_degree]
         values += [rest / degree + (mode * excess if structure == 'matched' else 0.0)]
         multiplicities += [count * max(n_e - 1, 0), count * max(n_d - 1, 0)]
@@ -139,9 +139,9 @@ def treated_spectrum(
 
 def _grouped(values, multiplicities) -> Spectrum:
     """Sorts descending and joins equal values."""
-    there = multiplicities > 0
-    distinct, group = np.unique(values[there], return_inverse=True)
-    total = np.bincount(group, weights=multiplicities[there]).astype(np.int64)
+    present = multiplicities > 0
+    distinct, group = np.unique(values[present], return_inverse=True)
+    total = np.bincount(group, weights=multiplicities[present]).astype(np.int64)
     return Spectrum(distinct[::-1], total[::-1])
 
 
@@ -152,7 +152,7 @@ def treated_adjacency(
     margin: float = 0.0,
     temperature: float = 1.0,
 ) -> Float[np.ndarray, 's s']:
-    """The matrix of `treated_spectrum`, entry by entry, `[s, s]`; the same arguments."""
+    """The matrix `[s, s]` whose eigenvalues `treated_spectrum` gives, with the same arguments."""
     similarity = adjacency(model, structure)
     pairs = difficult_mask(model, structure)
     degree = similarity.sum(axis=1)
@@ -161,7 +161,7 @@ def treated_adjacency(
 
 
 def optimal_margin(model: SimilarityModel, structure: Structure = 'block') -> float:
-    """Margin that brings a difficult pair's entry to that of an easy pair in an easy graph.
+    """Margin that gives a difficult pair the entry of an easy pair in a graph of easy samples.
 
     `m = c0 (gamma - beta) / (c1^2 c2)`, with c1 the degree of a difficult sample and
     `c0 = c2 - h r beta`; for 'block' these are the paper's. Then `gamma/c1 - m c1 = beta/c2`.
@@ -171,8 +171,7 @@ def optimal_margin(model: SimilarityModel, structure: Structure = 'block') -> fl
       structure: 'block', as printed, or 'matched'.
 
     Returns:
-      `m > 0`, in the units of the loss: for weights that are the row sums of A, not divided by
-      their total.
+      `m > 0`, in the units of a loss whose weights are the row sums of A, not divided by their sum.
 
     Source: Theorem 4.3.
     """
@@ -182,7 +181,7 @@ def optimal_margin(model: SimilarityModel, structure: Structure = 'block') -> fl
 
 
 def optimal_temperature(model: SimilarityModel, structure: Structure = 'block') -> float:
-    """Temperature that brings a difficult pair's entry to that of an easy pair in an easy graph.
+    """Temperature that gives a difficult pair the entry of an easy pair in a graph of easy samples.
 
     `tau = (c1 / c2) (beta / gamma)`, with c1 the degree of a difficult sample, for 'block' the
     paper's. Then `tau gamma/c1 = beta/c2`.
@@ -192,7 +191,7 @@ def optimal_temperature(model: SimilarityModel, structure: Structure = 'block') 
       structure: 'block', as printed, or 'matched'.
 
     Returns:
-      `tau > 0`; 0 for beta = 0, a limit that no temperature reaches.
+      `tau > 0`; or 0 for beta = 0, a limit that no temperature reaches.
 
     Source: Theorem 4.5.
     """
