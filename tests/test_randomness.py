@@ -89,7 +89,7 @@ def test_first_guesses_differ_between_batches():
 
 
 # The test split of the digits: it is part of the data set, as other sets come with theirs.
-FIXED = ('contrastive_jax/data/sources.py', 'train_test_split')
+FIXED = ('contrastive_jax/data/array_sources.py', 'train_test_split')
 
 
 def _draws(path):
