@@ -28,11 +28,16 @@ config_flags.DEFINE_config_file('config', None, 'Config file; add :NAME for a va
 _WORKDIR = flags.DEFINE_string(
     'workdir', None, 'Folder that the run writes to and resumes from.', required=True
 )
+_SHARED = flags.DEFINE_string(
+    'shared',
+    None,
+    'Folder in which runs share the probes of raw pixels and untrained encoders; grids give it.',
+)
 cli.define_processes()
 flags.mark_flag_as_required('config')
 
 
-def run(config: ConfigDict, workdir: Path) -> dict:
+def run(config: ConfigDict, workdir: Path, shared: Path | None = None) -> dict:
     """Trains and probes, writes the workdir, and returns the content of `result.json`.
 
     It leaves a finished workdir as it is, and resumes an unfinished one of the same config.
@@ -40,6 +45,7 @@ def run(config: ConfigDict, workdir: Path) -> dict:
     Args:
       config: the whole config.
       workdir: folder that the run writes to.
+      shared: folder in which runs share the probes of the baselines, or None.
 
     Raises:
       UserError: the config, the data or the workdir is wrong, which is found before anything is
@@ -55,10 +61,10 @@ def run(config: ConfigDict, workdir: Path) -> dict:
         distributed.by_writer(lambda: stack.enter_context(locked(workdir)))
         distributed.by_writer(lambda: check_workdir(workdir, config))
         result = finished(workdir)
-        return _train_and_probe(config, workdir) if result is None else result
+        return _train_and_probe(config, workdir, shared) if result is None else result
 
 
-def _train_and_probe(config: ConfigDict, workdir: Path) -> dict:
+def _train_and_probe(config: ConfigDict, workdir: Path, shared: Path | None) -> dict:
     start_time = time.perf_counter()
     task, dataset = task_of(config), sources.load(config.data)
     construction = construct(config, dataset.pretrain)
@@ -72,7 +78,7 @@ def _train_and_probe(config: ConfigDict, workdir: Path) -> dict:
         print(line)
     with preemption.noting() as should_stop:
         pretrained = pretrain(config, construction.split, workdir, should_stop)
-    accuracies = probe_all(config, dataset, pretrained)
+    accuracies = probe_all(config, dataset, pretrained, shared)
     result = make_result(config, task, dataset, construction, pretrained, accuracies, start_time)
     final = pretrained.final
     distributed.by_writer(
@@ -88,7 +94,7 @@ def _main() -> None:
         config, notes = cli.config_of_flags()
         for line in notes:
             print(line)
-        run(config, Path(_WORKDIR.value))
+        run(config, Path(_WORKDIR.value), Path(_SHARED.value) if _SHARED.value else None)
 
 
 if __name__ == '__main__':

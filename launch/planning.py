@@ -246,7 +246,14 @@ def _run(cell, seed, workdir, config, fields, scored_by: Sequence[str]) -> Run:
     """One run of a cell. All fields are given as flags, also those equal to the config's own."""
     flags = [f'--config.{path}={value}' for path, value in fields.items()]
     start = (sys.executable, '-m')
-    train = (*start, 'contrastive_jax.main', f'--config={config}', f'--workdir={workdir}', *flags)
+    train = (
+        *start,
+        'contrastive_jax.main',
+        f'--config={config}',
+        f'--workdir={workdir}',
+        f'--shared={workdir.parent / "shared"}',
+        *flags,
+    )
     scoring = ((*start, f'contrastive_jax.{by}', f'--workdir={workdir}') for by in scored_by)
     scores = (_scores_folder(workdir, by) / 'scores.npz' for by in scored_by)
     makes = (workdir / 'result.json', *scores)

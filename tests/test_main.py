@@ -84,9 +84,9 @@ def test_a_run_writes_what_is_promised(config, tmp_path, capsys):
 
 
 def test_the_same_run_twice_writes_the_same_bytes_but_for_times(config, tmp_path):
-    texts = []
-    for name in ('first', 'second'):
-        main.run(config, tmp_path / name)
+    texts, shared = [], tmp_path / 'shared'
+    for name, folder in (('first', None), ('second', shared)):
+        main.run(config, tmp_path / name, folder)
         lines = (tmp_path / name / 'result.json').read_text().splitlines()
         texts.append(
             [line for line in lines if '"seconds"' not in line and '_per_second' not in line]
@@ -94,6 +94,8 @@ def test_the_same_run_twice_writes_the_same_bytes_but_for_times(config, tmp_path
     assert texts[0] == texts[1]
     assert _metrics(tmp_path / 'first') == _metrics(tmp_path / 'second')
     assert any('"processor"' in line for line in texts[0])
+    # Raw pixels, and the untrained encoder.
+    assert len(list(shared.iterdir())) == 2
 
 
 def test_a_patch_that_does_not_divide_the_image_is_refused(config, tmp_path):

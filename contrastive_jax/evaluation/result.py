@@ -6,13 +6,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from contrastive_jax.data.constructions import Construction
 from contrastive_jax.data.sources import Dataset
+from contrastive_jax.data.stored import checksum
 from contrastive_jax.evaluation.features import extract_features
 from contrastive_jax.evaluation.probing import Accuracies, by_group, probe
+from contrastive_jax.evaluation.shared import shared_probe
 from contrastive_jax.evaluation.untrained import calibrated
 from contrastive_jax.models.frozen import encoder_function
 from contrastive_jax.runs.provenance import git_commit, platform_flags, versions
@@ -27,9 +30,16 @@ _TITLES = {'': 'trained encoder', 'random_encoder': 'untrained encoder', 'raw_pi
 
 
 def probe_all(
-    config: ConfigDict, dataset: Dataset, pretrained: Pretrained
+    config: ConfigDict, dataset: Dataset, pretrained: Pretrained, shared: Path | None = None
 ) -> dict[str, Accuracies]:
-    """Probes the trained encoder, an untrained one (`untrained.calibrated`), and the raw pixels."""
+    """Probes the trained encoder, an untrained one (`untrained.calibrated`), and the raw pixels.
+
+    Args:
+      config: the whole config.
+      dataset: images to probe with.
+      pretrained: outcome of the training.
+      shared: folder in which the runs of a grid share the probes of the two baselines, or None.
+    """
     train, test = dataset.train, dataset.test
     if train.labels is None or test.labels is None:
         print('No labels: nothing to probe. Scores need none.')
@@ -47,16 +57,27 @@ def probe_all(
     for name, weights in (('random_encoder', untrained), ('', (final.params, final.stats))):
         encode = encoder_function(graphdef, *weights)
         representations[name] = partial(extract_features, encode)
-    accuracies = {}
-    for name, represent in representations.items():
-        progress.say(f'probe: {_TITLES[name]}')
-        accuracies[name] = probe(
+
+    def measure(name: str) -> Accuracies:
+        represent = representations[name]
+        return probe(
             (represent(train.images), train.labels),
             (represent(test.images), test.labels),
             num_classes=len(dataset.classes),
             options=config.probe,
             validate=not name,
         )
+
+    data = [*map(checksum, (train.images, test.images)), train.labels, test.labels]
+    inputs = {
+        'raw_pixel': [],
+        'random_encoder': [*jax.tree.leaves(untrained), config.model.to_dict(), config.precision],
+    }
+    accuracies = {}
+    for name in representations:
+        progress.say(f'probe: {_TITLES[name]}')
+        depends = [name, dataset.classes, config.probe.to_dict(), *data, *inputs.get(name, ())]
+        accuracies[name] = shared_probe(shared if name else None, depends, partial(measure, name))
     return accuracies
 
 
