@@ -41,7 +41,8 @@ def probe_all(
       shared: folder in which the runs of a grid share the probes of the two baselines, or None.
     """
     train, test = dataset.train, dataset.test
-    if train.labels is None or test.labels is None:
+    labels, test_labels = train.labels, test.labels
+    if labels is None or test_labels is None:
         print('No labels: nothing to probe. Scores need none.')
         return {}
 
@@ -61,14 +62,14 @@ def probe_all(
     def measure(name: str) -> Accuracies:
         represent = representations[name]
         return probe(
-            (represent(train.images), train.labels),
-            (represent(test.images), test.labels),
+            (represent(train.images), labels),
+            (represent(test.images), test_labels),
             num_classes=len(dataset.classes),
             options=config.probe,
             validate=not name,
         )
 
-    data = [*map(checksum, (train.images, test.images)), train.labels, test.labels]
+    data = [*map(checksum, (train.images, test.images)), labels, test_labels]
     inputs = {
         'raw_pixel': [],
         'random_encoder': [*jax.tree.leaves(untrained), config.model.to_dict(), config.precision],
