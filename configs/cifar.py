@@ -3,6 +3,7 @@
 Command: python -m contrastive_jax.main --config=configs/cifar.py --workdir=runs/cifar10 \
   --config.data.data_dir=DIR    (leave it out to let TFDS download)
 Variants: cifar10 (the default), cifar100, small (CIFAR-10 on a CPU in minutes), cifar100_small;
+  cpu (CIFAR-10 on two cores, for docs/results/plan.md), eight epochs;
   solo_learn and simclr, plain SimCLR on CIFAR-10 by the recipes of those projects, see
   docs/optimizers.md.
 Expected: 45.28 % with the linear probe for small (seed 0 of the first edition,
@@ -24,6 +25,10 @@ _SHARED = MARGIN | {
 _CIFAR10 = {'data.name': 'cifar10', 'pairs.pos_high': 0.1}
 _CIFAR100 = {'data.name': 'cifar100', 'pairs.pos_high': 0.01}
 _SMALL = SMALL_RESNET | {'epochs': 8, 'loss.temperature': 0.2}
+# Chosen by validation accuracy, plain NT-Xent, four epochs, seed 100: 42.50 % with these crops,
+# 40.84 % with those of at least 0.08 of the area; 41.72 % in batches of 128; 42.44 % with twice the
+# learning rate.
+_CPU = _SMALL | {'augment.crop_scale': 0.2}
 # scripts/pretrain/cifar/simclr.yaml of vturrisi/solo-learn, where it differs.
 _SOLO_LEARN = {
     'arm': 'simclr',
@@ -48,6 +53,7 @@ _VARIANTS = {
     'cifar10': _CIFAR10,
     'cifar100': _CIFAR100,
     'small': _CIFAR10 | _SMALL,
+    'cpu': _CIFAR10 | _CPU,
     'cifar100_small': _CIFAR100 | _SMALL,
     'solo_learn': _CIFAR10 | _SOLO_LEARN,
     'simclr': _CIFAR10 | _SIMCLR,

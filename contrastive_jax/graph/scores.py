@@ -7,8 +7,6 @@ Axes: n samples, k features, c classes.
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.stats import rankdata
-from sklearn.cluster import MiniBatchKMeans
 
 from contrastive_jax.graph._inputs import (
     Classes,
@@ -48,6 +46,9 @@ def latent_classes(features: Features, num_classes: int, seed: int) -> Int[np.nd
         raise ValueError(
             f'num_classes={num_classes}: need 1 to {len(features)}, the number of samples'
         )
+    # Imported here, because it takes a second and few commands need it.
+    from sklearn.cluster import MiniBatchKMeans
+
     means = MiniBatchKMeans(
         num_classes, random_state=legacy_rng(Use.LATENT_CLASSES, seed), n_init=3
     )
@@ -108,6 +109,9 @@ def boundary(
 
     Source: ours. It found more of the mixed images than either score alone (docs/results).
     """
+    # Imported here, because it takes half a second.
+    from scipy.stats import rankdata
+
     return (rankdata(difficulty) + rankdata(isolation)) / (2 * len(difficulty))
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from contrastive_jax.config import FIELDS
 from contrastive_jax.errors import UserError
@@ -276,7 +276,7 @@ def paired(
     if summary.std is None or summary.n < LEAST_PAIRS or np.ptp(differences) <= rounding:
         return Difference(summary.mean, None, summary.n)
     error = math.sqrt((summary.std**2 + resolution**2 / 6) / summary.n)
-    reach = float(t.ppf((1 + _LEVEL) / 2, summary.n - 1)) * error
+    reach = float(stdtrit(summary.n - 1, (1 + _LEVEL) / 2)) * error
     return Difference(summary.mean, (summary.mean - reach, summary.mean + reach), summary.n)
 
 
