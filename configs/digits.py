@@ -4,7 +4,7 @@ Command: python -m contrastive_jax.main --config=configs/digits.py --workdir=run
 Variants: --config=configs/digits.py:small, two epochs, for tests.
 Time: 64 to 68 s on two shared CPU cores.
 Expected: 99.11 % with the linear probe, 95.54 % with few labels, 97.48 % with kNN (three seeds
-  of the first edition, docs/results/README.md).
+  of the first edition, docs/results/digits/README.md).
 """
 
 from contrastive_jax.config.files import MARGIN, config_of

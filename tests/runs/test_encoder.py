@@ -18,7 +18,8 @@ from contrastive_jax.runs.weights import ENCODER
 from tests.helpers import portable_run, small_config, write_npz
 
 # Orbax and its event loop leave warnings of their own.
-pytestmark = pytest.mark.filterwarnings('ignore')
+# One worker, so that the run is trained once.
+pytestmark = [pytest.mark.filterwarnings('ignore'), pytest.mark.xdist_group('encoder')]
 KERNEL = 'encoder.stem.conv.kernel'
 
 
