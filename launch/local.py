@@ -5,12 +5,12 @@ import os
 import subprocess
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import NamedTuple
 
-from tqdm import tqdm
-
 from .children import STOPPED, Children, on_stop
+from .display import Display
 from .planning import Run
 
 __all__ = ['Outcome', 'execute', 'run_all']
@@ -77,7 +77,7 @@ def run_all(runs: Sequence[Run], jobs: int) -> list[Outcome]:
       jobs: number of runs at a time.
     """
     children = Children()
-    running: set[str] = set()
+    running: dict[Path, Run] = {}
     change = threading.Lock()
     futures: dict = {}
 
@@ -89,12 +89,12 @@ def run_all(runs: Sequence[Run], jobs: int) -> list[Outcome]:
                 return Outcome(run, 'was not started', stopped=True)
             return Outcome(run, f'needs {needed.run.title}, which failed')
         with change:
-            running.add(run.title)
+            running[run.folder] = run
         try:
             return execute(run, children)
         finally:
             with change:
-                running.discard(run.title)
+                running.pop(run.folder, None)
 
     # A run is submitted after the run that it needs, so there is no deadlock. Runs that need none
     # come first, because a waiting run occupies a worker.
@@ -103,16 +103,16 @@ def run_all(runs: Sequence[Run], jobs: int) -> list[Outcome]:
         try:
             for run in sorted(runs, key=lambda run: run.needs is not None):
                 futures[run.folder] = pool.submit(work, run)
-            outcomes = []
-            ended = as_completed(futures.values())
-            progress = tqdm(ended, total=len(runs), unit='run', disable=None)
-            for future in progress:
-                outcomes.append(future.result())
-                failed = sum(bool(outcome.reason) and not outcome.stopped for outcome in outcomes)
-                with change:
-                    progress.set_postfix_str(f'{failed} failed; now {"; ".join(sorted(running))}')
-                if progress.disable:
-                    print(_line(outcomes, len(runs)), flush=True)
+            outcomes: list[Outcome] = []
+            pending = set(futures.values())
+            with Display(jobs, len(runs)) as display:
+                while pending:
+                    ended, pending = wait(pending, display.seconds, FIRST_COMPLETED)
+                    for future in ended:
+                        outcomes.append(future.result())
+                        display.ended(_line(outcomes, len(runs)))
+                    with change:
+                        display.show(list(running.values()))
             return outcomes
         finally:
             pool.shutdown(cancel_futures=True)

@@ -20,6 +20,7 @@ temperature scale sets only the cells whose arm has one:
     python -m launch.sweep --grid=table4 --config=configs/digits.py --runs=runs/digits -- \
         --config.pairs.margin=0.2
 
+How far the runs are, at any time and from elsewhere: python -m launch.sweep --status --runs=RUNS
 The report of one grid or of all: python -m contrastive_jax.report $(cat RUNS/table4.txt)
 """
 
@@ -32,7 +33,7 @@ from pathlib import Path
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.shell import escape_missing_characters, expand_home
 
-from . import local
+from . import local, status
 from .children import STOPPED
 from .grids import Fields
 from .planning import GridError, Run, cells_of, override, plan
@@ -51,9 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         '--grid', help='a file of launch/grids, without .py (default: the config alone)'
     )
-    parser.add_argument(
-        '--config', type=_home, required=True, help='config file, with :variant if wanted'
-    )
+    parser.add_argument('--config', type=_home, help='config file, with :variant if wanted')
     parser.add_argument(
         '--seeds', type=_positive, default=5, help='number of seeds, from 0 (default: 5)'
     )
@@ -74,9 +73,15 @@ def main(arguments: list[str] | None = None) -> int:
         help='submit to Slurm, with options of sbatch such as partition=gpu,gpus_per_node=1',
     )
     parser.add_argument('--dry_run', action='store_true', help='only print the commands')
+    parser.add_argument('--status', action='store_true', help='only say how far the runs are')
     parser.add_argument('extra', nargs='*', help='after --: --config.FIELD=VALUE for every cell')
     options = parser.parse_args(arguments)
+    if not (options.config or options.status):
+        parser.error('the following arguments are required: --config')
     try:
+        if options.status:
+            print('\n'.join(status.overview(options.runs)))
+            return 0
         extra = dict(override(text) for text in options.extra)
         cells = cells_of(options.grid) if options.grid else _CONFIG_ALONE
         runs = plan(cells, options.config, range(options.seeds), options.runs, extra)
@@ -112,6 +117,7 @@ def _list(runs: list[Run], path: Path) -> None:
         known = path.read_text().splitlines() if path.exists() else []
         folders = dict.fromkeys([*known, *(str(run.folder) for run in runs)])
         path.write_text(''.join(f'{folder}\n' for folder in folders))
+        status.write_titles(path.parent, runs)
     except OSError as error:
         raise GridError(f'--runs={path.parent}: cannot be written ({error.strerror})') from error
 

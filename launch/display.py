@@ -1,0 +1,68 @@
+"""Shows the runs of a sweep while they run."""
+
+import sys
+from collections.abc import Sequence
+from typing import Self
+
+from tqdm import tqdm
+
+from .planning import Run
+from .status import last_line
+
+__all__ = ['Display']
+
+_SECONDS = 2.0
+
+
+class Display:
+    """On a terminal a bar for the sweep and a line for each running run; else a line an ended run.
+
+    Attributes:
+      seconds: time after which the lines should be shown again; None without a terminal.
+    """
+
+    def __init__(self, jobs: int, total: int):
+        """Opens the bar.
+
+        Args:
+          jobs: number of runs at a time.
+          total: number of runs.
+        """
+        self._terminal = sys.stderr.isatty()
+        self.seconds = _SECONDS if self._terminal else None
+        self._bar = tqdm(total=total, unit='run', disable=not self._terminal)
+        self._lines = [
+            tqdm(
+                bar_format='  {desc}',
+                position=1 + job,
+                leave=False,
+                dynamic_ncols=True,
+                disable=not self._terminal,
+            )
+            for job in range(min(jobs, total))
+        ]
+
+    def ended(self, line: str) -> None:
+        """Counts a run that has ended, and prints its line."""
+        self._bar.update()
+        if self._terminal:
+            tqdm.write(line, file=sys.stderr)
+        else:
+            print(line, flush=True)
+
+    def show(self, running: Sequence[Run]) -> None:
+        """Shows the last line of the log of every running run."""
+        if not self._terminal:
+            return
+        texts = [f'{run.title}: {last_line(run.log)}' for run in running]
+        for line, text in zip(self._lines, [*texts, *[''] * len(self._lines)], strict=False):
+            line.set_description_str(text)
+
+    def __enter__(self) -> Self:
+        """The display itself."""
+        return self
+
+    def __exit__(self, *_) -> None:
+        """Closes the lines."""
+        for line in [*reversed(self._lines), self._bar]:
+            line.close()

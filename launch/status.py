@@ -1,0 +1,119 @@
+"""How far the runs of a folder are, read from the files that they write."""
+
+import json
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from statistics import mean
+from typing import NamedTuple
+
+from .planning import GridError, Run
+
+__all__ = ['State', 'describe', 'last_line', 'overview', 'state_of', 'write_titles']
+
+# A run prints a line a minute.
+_SILENCE = 180.0
+_TAIL_BYTES = 4096
+_TITLES = 'titles.json'
+
+
+class State(NamedTuple):
+    """How far a run is.
+
+    Attributes:
+      title: its cells and its seed.
+      name: 'done', 'running', 'stopped' or 'waiting'. A run that has printed nothing for three
+        minutes counts as stopped.
+      line: the last line of its log.
+      seconds: how long it took, if it is done and its result says so.
+    """
+
+    title: str
+    name: str
+    line: str
+    seconds: float | None = None
+
+    @property
+    def share(self) -> float:
+        """The share of its training that is done, by its line; 0 where the line has none."""
+        percent = re.search(r'(\d+) %', self.line)
+        return int(percent[1]) / 100 if percent and self.name == 'running' else 0.0
+
+
+def write_titles(folder: Path, runs: Iterable[Run]) -> None:
+    """Adds the titles of runs to those that `overview` shows."""
+    path = folder / _TITLES
+    known = json.loads(path.read_text()) if path.exists() else {}
+    titles = known | {run.folder.name: run.title for run in runs}
+    path.write_text(json.dumps(titles, indent=2) + '\n')
+
+
+def overview(folder: Path) -> list[str]:
+    """Lines that say how far the runs are that `launch.sweep` has planned in a folder.
+
+    Raises:
+      GridError: `launch.sweep` has planned nothing there.
+    """
+    try:
+        titles = json.loads((folder / _TITLES).read_text())
+    except (OSError, ValueError) as error:
+        raise GridError(
+            f'--runs={folder}: has no {_TITLES}, which launch.sweep writes when it begins'
+        ) from error
+    return describe([state_of(folder / name, title) for name, title in titles.items()])
+
+
+def describe(states: Sequence[State]) -> list[str]:
+    """A line for every run that runs or has stopped, and a last line for all of them."""
+    shown = {'running': '', 'stopped': 'stopped; its last line: '}
+    lines = [f'{s.title}: {shown[s.name]}{s.line}' for s in states if s.name in shown]
+    counts = [
+        f'{number} {name}'
+        for name in ('done', 'running', 'stopped', 'waiting')
+        if (number := sum(s.name == name for s in states))
+    ]
+    return [*lines, f'{len(states)} runs: {", ".join(counts)}{_time_left(states)}']
+
+
+def _time_left(states: Sequence[State]) -> str:
+    """The time that is left, if as many runs go on as now and each takes the mean time."""
+    taken = [s.seconds for s in states if s.seconds is not None]
+    running = [s for s in states if s.name == 'running']
+    if not (taken and running):
+        return ''
+    left = sum(1 - s.share for s in states if s.name != 'done')
+    seconds = timedelta(seconds=round(mean(taken) * left / len(running)))
+    return f'; about {seconds} left, by the {len(taken)} done'
+
+
+def state_of(workdir: Path, title: str) -> State:
+    """How far one run is."""
+    log, result = workdir.with_suffix('.log'), _json(workdir / 'result.json')
+    if result is not None:
+        return State(title, 'done', '', result.get('seconds'))
+    if not log.exists():
+        return State(title, 'waiting', '')
+    silent = time.time() - log.stat().st_mtime > _SILENCE
+    return State(title, 'stopped' if silent else 'running', last_line(log))
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that is not empty."""
+    try:
+        with log.open('rb') as file:
+            file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+            text = file.read().decode(errors='replace')
+    except OSError:
+        return ''
+    lines = [line.strip() for line in re.split(r'[\r\n]', text) if line.strip()]
+    return lines[-1] if lines else ''
+
+
+def _json(path: Path) -> Mapping | None:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else {}
