@@ -17,6 +17,7 @@ __all__ = [
     'COSINE_SLACK',
     'Number',
     'Scalar',
+    'blocks_of',
     'check_percentiles',
     'cosines',
     'count_true',
@@ -196,13 +197,52 @@ def map_anchors(
     Returns:
       The results of `function`, stacked to `[m, ...]`.
     """
-    m = len(jax.tree.leaves(anchors)[0])
-    if block_size is None:
-        block_size = default_block(n)
-    if block_size < 1:
-        raise ValueError(f'block_size={block_size}: must be at least 1, or None for the default')
-    if block_size >= m:
+    block_size = _checked_block(block_size, n)
+    if block_size >= len(jax.tree.leaves(anchors)[0]):
         return jax.vmap(function)(anchors)
     # XLA cannot merge operations across iterations of a scan, so barriers against that only cost.
     function = jax.checkpoint(function, prevent_cse=False)
     return lax.map(function, anchors, batch_size=block_size)
+
+
+def blocks_of(
+    step: Callable[[Any, Any], tuple[Any, Any]],
+    carry: Any,
+    anchors: Any,
+    n: int,
+    block_size: int | None = None,
+) -> tuple[Any, Any]:
+    """Steps through blocks of anchors, as `lax.scan`, but with a last block that may be shorter.
+
+    Args:
+      step: takes the carry and a block of anchors `[b, ...]`; returns the next carry and results
+        `[b, ...]`.
+      carry: the first carry.
+      anchors: tree of arrays `[m, ...]`.
+      n: number of rows that an anchor is compared with.
+      block_size: anchors at a time; m or more for all at once, None for `default_block(n)`.
+
+    Returns:
+      The last carry, and the results stacked to `[m, ...]`.
+    """
+    block_size = _checked_block(block_size, n)
+    m = len(jax.tree.leaves(anchors)[0])
+    if block_size >= m:
+        return step(carry, anchors)
+    whole = m - m % block_size
+    blocks = jax.tree.map(lambda x: x[:whole].reshape(-1, block_size, *x.shape[1:]), anchors)
+    carry, results = lax.scan(step, carry, blocks)
+    results = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), results)
+    if whole == m:
+        return carry, results
+    carry, rest = step(carry, jax.tree.map(lambda x: x[whole:], anchors))
+    return carry, jax.tree.map(lambda *parts: jnp.concatenate(parts), results, rest)
+
+
+def _checked_block(block_size: int | None, n: int) -> int:
+    """The block size, or the default one."""
+    if block_size is None:
+        return default_block(n)
+    if block_size < 1:
+        raise ValueError(f'block_size={block_size}: must be at least 1, or None for the default')
+    return block_size

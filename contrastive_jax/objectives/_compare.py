@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from contrastive_jax.numerics import Scalar, cosines, gather, map_anchors
+from contrastive_jax.numerics import Scalar, cosines, gather
+from contrastive_jax.objectives._one_pass import mean_with_gradient
 
 Metrics = dict[str, Float[Array, '']]
 
@@ -109,18 +110,27 @@ def positive_similarities(local: Float[Array, 'm d']) -> Float[Array, ' m']:
 def mean_over_anchors(
     anchor_loss: Callable[..., tuple[Float[Array, ''], Metrics]],
     comparison: Comparison,
+    numbers: tuple[Scalar, ...],
     per_anchor: Any = (),
+    shared: Any = (),
     *,
     axis_name: str | None,
     block_size: int | None,
 ) -> tuple[Float[Array, ''], Metrics]:
     """Mean of a loss and its metrics over the anchors of all devices.
 
+    Under differentiation, the gradient of a block of anchors is computed while its similarities are
+    there, and nothing is computed twice. No gradient flows through `per_anchor`, `shared` and the
+    metrics of `anchor_loss`, which must not close over anything that needs a gradient.
+
     Args:
-      anchor_loss: returns the loss and the metrics of one anchor. Its arguments are the anchor, its
-        similarities with all rows `[n]`, that with its positive, and its entry of `per_anchor`.
+      anchor_loss: returns the loss and the metrics of one anchor. Its arguments are `numbers`, the
+        anchor, its similarities with all rows `[n]`, that with its positive, its entry of
+        `per_anchor`, and `shared`.
       comparison: the anchors and the rows, already scaled.
+      numbers: the numbers of the loss, which may be traced or learnt.
       per_anchor: tree of arrays `[m, ...]`.
+      shared: tree of arrays that all anchors use.
       axis_name: mapped axis over which the mean is taken; None on one device.
       block_size: anchors at a time; None for `numerics.default_block`.
 
@@ -129,15 +139,21 @@ def mean_over_anchors(
     """
     anchors, rows, positives = comparison
 
-    def of_anchor(inputs):
-        anchor, positive, own = inputs
-        return anchor_loss(anchor, anchor.similarities(rows), positive, own)
+    def of_anchor(common, inputs, own, shared):
+        (rows, numbers), (anchor, positive) = common, inputs
+        return anchor_loss(numbers, anchor, anchor.similarities(rows), positive, own, shared)
 
-    losses, metrics = map_anchors(
-        of_anchor, (anchors, positives, per_anchor), len(rows), block_size
+    loss, metrics = mean_with_gradient(
+        of_anchor,
+        (rows, numbers),
+        (anchors, positives),
+        per_anchor,
+        shared,
+        len(rows),
+        block_size,
     )
     metrics = {'positive_similarity': positives, **metrics}
-    means = jnp.mean(losses), {name: jnp.mean(metric) for name, metric in metrics.items()}
+    means = loss, {name: jnp.mean(metric) for name, metric in metrics.items()}
     return means if axis_name is None else lax.pmean(means, axis_name)
 
 

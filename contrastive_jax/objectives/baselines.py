@@ -65,7 +65,8 @@ def hard_negative(
     if not beta >= 0:
         raise ValueError(f'beta={beta}: must be at least 0')
 
-    def anchor_loss(anchor, similarity, positive, _):
+    def anchor_loss(numbers, anchor, similarity, positive, *_):
+        temperature, tau_plus, beta = numbers
         n = len(similarity)
         negative = anchor.negatives(n)
         logits, positive = similarity / temperature, positive / temperature
@@ -77,7 +78,10 @@ def hard_negative(
         return jax.nn.softplus(jnp.log(n - 2.0) + log_g - positive), {}
 
     comparison = within_batch(unit_rows(embeddings), axis_name)
-    return mean_over_anchors(anchor_loss, comparison, axis_name=axis_name, block_size=block_size)
+    numbers = (temperature, tau_plus, beta)
+    return mean_over_anchors(
+        anchor_loss, comparison, numbers, axis_name=axis_name, block_size=block_size
+    )
 
 
 def _log_difference(a: Float[Array, ''], b: Float[Array, '']) -> Float[Array, '']:
@@ -159,7 +163,8 @@ def decoupled(
         )
         weights = 2 - own / jnp.mean(everyone)
 
-    def anchor_loss(anchor, similarity, positive, weight):
+    def anchor_loss(numbers, anchor, similarity, positive, weight, _):
+        (temperature,) = numbers
         n = len(similarity)
         total = masked_logsumexp(similarity / temperature, anchor.negatives(n)) if n > 2 else 0.0
         return total - weight * positive / temperature, {}
@@ -167,6 +172,7 @@ def decoupled(
     return mean_over_anchors(
         anchor_loss,
         within_batch(unit, axis_name),
+        (temperature,),
         weights,
         axis_name=axis_name,
         block_size=block_size,
@@ -207,7 +213,8 @@ def supervised(
     check_positive(temperature=temperature)
     classes = gather(labels, axis_name)
 
-    def anchor_loss(anchor, similarity, _, label):
+    def anchor_loss(numbers, anchor, similarity, _, label, classes):
+        (temperature,) = numbers
         logits = similarity / temperature
         others = jnp.arange(len(logits)) != anchor.index
         attraction = jnp.mean(logits, where=others & (classes == label))
@@ -215,5 +222,11 @@ def supervised(
 
     comparison = within_batch(unit_rows(embeddings), axis_name)
     return mean_over_anchors(
-        anchor_loss, comparison, labels, axis_name=axis_name, block_size=block_size
+        anchor_loss,
+        comparison,
+        (temperature,),
+        labels,
+        classes,
+        axis_name=axis_name,
+        block_size=block_size,
     )

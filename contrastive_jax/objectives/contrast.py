@@ -4,8 +4,6 @@ Axes: b images of this device, m local anchors (m = 2b within a batch), n rows o
 the queue, d embedding.
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -83,8 +81,8 @@ def nt_xent(
     return _cross_entropy(
         within_batch(unit_rows(embeddings), axis_name),
         pairs,
-        _Treatment(remove, margin, temperature_scale),
-        temperature,
+        (temperature, margin, temperature_scale),
+        remove,
         axis_name,
         block_size,
     )
@@ -139,48 +137,43 @@ def info_nce(
     return _cross_entropy(
         Comparison(QueueAnchors(anchors), rows, positives),
         pairs,
-        _Treatment(remove, margin, temperature_scale),
-        temperature,
+        (temperature, margin, temperature_scale),
+        remove,
         axis_name,
         block_size,
     )
 
 
-class _Treatment(NamedTuple):
-    """What happens to the selected pairs; the fields are arguments of `nt_xent`."""
-
-    remove: bool
-    margin: Scalar
-    temperature_scale: Scalar
-
-    def kept(self, negative: Bool[Array, ' n'], chosen: Bool[Array, ' n']) -> Bool[Array, ' n']:
-        """Mask of the negatives that stay in the sum."""
-        return negative & ~chosen if self.remove else negative
-
-
 def _cross_entropy(
     comparison: Comparison,
     pairs: Pairs | QueuePairs,
-    treatment: _Treatment,
-    temperature: Scalar,
+    numbers: tuple[Scalar, Scalar, Scalar],
+    remove: bool,
     axis_name: str | None,
     block_size: int | None,
 ) -> tuple[Float[Array, ''], Metrics]:
     """Softmax cross-entropy of the positive against the negatives, in a batch or with a queue."""
-    entries, select = selection(pairs, axis_name)
+    entries, shared, select = selection(pairs, axis_name)
 
-    def anchor_loss(anchor, similarity, positive, entry):
+    def anchor_loss(numbers, anchor, similarity, positive, entry, shared):
+        temperature, margin, scale = numbers
         negative = anchor.negatives(len(similarity))
-        chosen = select(entry, negative)
-        treated = (similarity + treatment.margin) / (temperature * treatment.temperature_scale)
+        chosen = select(entry, shared, negative)
+        treated = (similarity + margin) / (temperature * scale)
         logits = jnp.where(chosen, treated, similarity / temperature)
-        total = masked_logsumexp(logits, treatment.kept(negative, chosen))
+        total = masked_logsumexp(logits, _kept(negative, chosen, remove))
         # -positive + log(e^positive + sum of negatives) without the difference of large numbers.
         loss = jax.nn.softplus(total - positive / temperature)
         return loss, {'selected_share': _share(chosen, negative)}
 
     return mean_over_anchors(
-        anchor_loss, comparison, entries, axis_name=axis_name, block_size=block_size
+        anchor_loss,
+        comparison,
+        numbers,
+        entries,
+        shared,
+        axis_name=axis_name,
+        block_size=block_size,
     )
 
 
@@ -239,24 +232,27 @@ def spectral(
     """
     check_positive(mu=mu, temperature_scale=temperature_scale)
     m = len(embeddings)
-    treatment = _Treatment(remove, margin, temperature_scale)
-    entries, select = selection(pairs, axis_name)
+    entries, shared, select = selection(pairs, axis_name)
 
-    def anchor_loss(anchor, similarity, positive, entry):
+    def anchor_loss(numbers, anchor, similarity, positive, entry, shared):
+        mu, margin, temperature_scale = numbers
         n = len(similarity)
         second_view = jnp.arange(n) % m >= m // 2
-        compared = anchor.negatives(n) & (second_view == second_view[anchor.positive])
-        chosen = select(entry, compared)
+        negative = anchor.negatives(n)
+        compared = negative & (second_view == second_view[anchor.positive])
+        chosen = select(entry, shared, negative) & compared
         treated = jnp.square(similarity + margin) / temperature_scale
         squares = jnp.where(chosen, treated, jnp.square(similarity))
         # Removed pairs still count in the mean, so that the weight of the others stays as it is.
-        repulsion = jnp.sum(squares, where=treatment.kept(compared, chosen)) / max(n // 2 - 1, 1)
+        repulsion = jnp.sum(squares, where=_kept(compared, chosen, remove)) / max(n // 2 - 1, 1)
         return (repulsion - 2 * positive) / mu, {'selected_share': _share(chosen, compared)}
 
     return mean_over_anchors(
         anchor_loss,
         within_batch(_clipped_rows(embeddings, mu), axis_name),
+        (mu, margin, temperature_scale),
         entries,
+        shared,
         axis_name=axis_name,
         block_size=block_size,
     )
@@ -267,6 +263,13 @@ def _clipped_rows(rows: Float[Array, 'm d'], mu: Scalar) -> Float[Array, 'm d']:
     rows = rows.astype(jnp.float32)
     long = jnp.sum(jnp.square(rows), axis=-1, keepdims=True) > mu
     return jnp.where(long, unit_rows(rows) * mu**0.5, rows)
+
+
+def _kept(
+    negative: Bool[Array, ' n'], chosen: Bool[Array, ' n'], remove: bool
+) -> Bool[Array, ' n']:
+    """Mask of the negatives that stay in the sum."""
+    return negative & ~chosen if remove else negative
 
 
 def _share(chosen: Bool[Array, ' n'], of: Bool[Array, ' n']) -> Float[Array, '']:

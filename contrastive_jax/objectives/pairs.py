@@ -8,7 +8,7 @@ Axes: m local anchors, n rows of all devices or of the queue, k features.
 Source: Section 5.1, Eq. 12.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -44,6 +44,9 @@ __all__ = [
 ]
 
 
+Ranks = Sequence[int | Int[Array, '']]
+
+
 class DifficultBand(NamedTuple):
     """The selection `low <= s_ij < high` in `O(m)` memory.
 
@@ -51,11 +54,15 @@ class DifficultBand(NamedTuple):
       features: `[m, k]` the features whose cosines are compared, not normalised, no gradient.
       high: `[m]` upper threshold `Sim_posHigh` of each anchor, `+inf` for percentile 0.
       low: `[m]` lower threshold `Sim_posLow` of each anchor.
+      ranks: ranks of both thresholds among the similarities of an anchor. A loss then takes the
+        thresholds from similarities that it needs anyway, and a compiled program that does not use
+        `high` and `low` does not compute them. None selects by `high` and `low`.
     """
 
     features: Float[Array, 'm k']
     high: Float[Array, ' m']
     low: Float[Array, ' m']
+    ranks: Ranks | None = None
 
 
 class QueueBand(NamedTuple):
@@ -66,12 +73,16 @@ class QueueBand(NamedTuple):
       queue: `[n, k]` the features of the keys in the queue, not normalised, no gradient.
       high: `[m]` upper threshold `Sim_posHigh` of each anchor, `+inf` for percentile 0.
       low: `[m]` lower threshold `Sim_posLow` of each anchor.
+      ranks: ranks of both thresholds among the similarities of an anchor. A loss then takes the
+        thresholds from similarities that it needs anyway, and a compiled program that does not use
+        `high` and `low` does not compute them. None selects by `high` and `low`.
     """
 
     features: Float[Array, 'm k']
     queue: Float[Array, 'n k']
     high: Float[Array, ' m']
     low: Float[Array, ' m']
+    ranks: Ranks | None = None
 
 
 # What a loss accepts as `pairs`: nothing, a band, a matrix, or every negative.
@@ -120,10 +131,10 @@ def difficult_band(
     Source: Section 5.1, Eq. 12.
     """
     features = lax.stop_gradient(features).astype(jnp.float32)
-    _, high, low = _map_bands(
+    _, high, low, ranks = _map_bands(
         lambda *_: (), features, None, pos_high, pos_low, axis_name, block_size
     )
-    return DifficultBand(features, high, low)
+    return DifficultBand(features, high, low, ranks)
 
 
 def queue_band(
@@ -156,8 +167,10 @@ def queue_band(
     Source: Section 5.1, Eq. 12, with the queue in place of the batch.
     """
     features, queue = (lax.stop_gradient(x).astype(jnp.float32) for x in (features, queue))
-    _, high, low = _map_bands(lambda *_: (), features, queue, pos_high, pos_low, None, block_size)
-    return QueueBand(features, queue, high, low)
+    _, high, low, ranks = _map_bands(
+        lambda *_: (), features, queue, pos_high, pos_low, None, block_size
+    )
+    return QueueBand(features, queue, high, low, ranks)
 
 
 def difficult_pairs(
@@ -178,7 +191,7 @@ def difficult_pairs(
 
     Source: Section 5.1, Eq. 12.
     """
-    selected, _, _ = _map_bands(
+    selected, *_ = _map_bands(
         lambda candidates, high, low: (low <= candidates) & (candidates < high),
         lax.stop_gradient(features),
         None,
@@ -200,14 +213,14 @@ def _map_bands(function, features, queue, pos_high, pos_low, axis_name, block_si
     anchors, rows = _unit_anchors_and_rows(features, axis_name, queue)
     n = len(rows)
     negatives = n if queue is not None else n - 2
-    ranks = [percentile_rank(percentile, negatives) for percentile in (pos_high, pos_low)]
+    ranks = tuple(percentile_rank(percentile, negatives) for percentile in (pos_high, pos_low))
 
     def band(anchor: Anchors):
         candidates = jnp.where(anchor.negatives(n), anchor.similarities(rows), -jnp.inf)
         high, low = order_statistics(candidates, ranks)
         return function(candidates, high, low), high, low
 
-    return map_anchors(band, anchors, n, block_size)
+    return *map_anchors(band, anchors, n, block_size), ranks
 
 
 def _unit_anchors_and_rows(features, axis_name, queue):
@@ -219,31 +232,40 @@ def _unit_anchors_and_rows(features, axis_name, queue):
 
 def selection(
     pairs: Pairs | QueuePairs, axis_name: str | None
-) -> tuple[Any, Callable[[Any, Bool[Array, ' n']], Bool[Array, ' n']]]:
-    """Brings every form of `pairs` to one: a tree with an entry for each anchor, and a function.
+) -> tuple[Any, Any, Callable[[Any, Any, Bool[Array, ' n']], Bool[Array, ' n']]]:
+    """Brings every form of `pairs` to one: arrays of each anchor, arrays of all, and a function.
 
     Returns:
-      A tree of arrays `[m, ...]`, and a function that takes one anchor's entry of it and the mask
-      of its negatives `[n]`, and returns the mask of the selected negatives `[n]`.
+      A tree of arrays `[m, ...]`, a tree of arrays that all anchors use, and a function of one
+      anchor's entry of the first, of the second, and of the mask of its negatives `[n]`, which
+      returns the mask of the selected negatives `[n]`.
     """
     if pairs is None:
-        return (), lambda _, negative: jnp.zeros_like(negative)
+        return (), (), lambda _, __, negative: jnp.zeros_like(negative)
     if isinstance(pairs, str):
         if pairs != 'all':
             raise ValueError(f"pairs={pairs!r}: need a band, a matrix, 'all' or None")
-        return (), lambda _, negative: negative
+        return (), (), lambda _, __, negative: negative
     if not isinstance(pairs, DifficultBand | QueueBand):
-        return pairs, lambda row, negative: row & negative
+        return pairs, (), lambda row, _, negative: row & negative
 
     queue = pairs.queue if isinstance(pairs, QueueBand) else None
     anchors, rows = _unit_anchors_and_rows(pairs.features, axis_name, queue)
 
-    def select(entry, negative):
+    def by_thresholds(entry, shared, negative):
         anchor, high, low = entry
-        similarity = anchor.similarities(rows) + COSINE_SLACK
+        similarity = anchor.similarities(shared) + COSINE_SLACK
         return (low <= similarity) & (similarity < high) & negative
 
-    return (anchors, pairs.high, pairs.low), select
+    def by_ranks(anchor, shared, negative):
+        rows, ranks = shared
+        candidates = jnp.where(negative, anchor.similarities(rows), -jnp.inf)
+        high, low = order_statistics(candidates, ranks)
+        return (low <= candidates) & (candidates < high)
+
+    if pairs.ranks is None:
+        return (anchors, pairs.high, pairs.low), rows, by_thresholds
+    return anchors, (rows, tuple(map(jnp.int32, pairs.ranks))), by_ranks
 
 
 @compiler_sharded
@@ -304,11 +326,11 @@ def queue_different_class_share(
 def _different_share(pairs, anchors, labels, classes, axis_name, block_size):
     """Share of the selected pairs of known classes that differ in class."""
     n = len(classes)
-    entries, select = selection(pairs, axis_name)
+    entries, shared, select = selection(pairs, axis_name)
 
     def counts(inputs):
         anchor, label, entry = inputs
-        known = select(entry, anchor.negatives(n)) & (classes >= 0) & (label >= 0)
+        known = select(entry, shared, anchor.negatives(n)) & (classes >= 0) & (label >= 0)
         return jnp.sum(known & (classes != label)), jnp.sum(known)
 
     different, known = (

@@ -28,8 +28,10 @@ def band_as_matrix(features, *, axis_name=None, **options):
     """What a loss makes of the band, `[m, n]`."""
     band = difficult_band(features, axis_name=axis_name, **options)
     anchors, rows = anchors_and_rows(features, axis_name)
-    cuts, select = selection(band, axis_name)
-    return jax.vmap(lambda cut, anchor: select(cut, anchor.negatives(len(rows))))(cuts, anchors)
+    entries, shared, select = selection(band, axis_name)
+    return jax.vmap(lambda entry, anchor: select(entry, shared, anchor.negatives(len(rows))))(
+        entries, anchors
+    )
 
 
 @functools.partial(quick_jit, static_argnames=('pos_high', 'pos_low', 'block_size'))

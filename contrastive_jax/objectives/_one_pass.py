@@ -1,0 +1,114 @@
+"""Mean of a function over anchors, whose forward pass computes the gradient as well.
+
+Reverse mode would keep the similarities of all anchors, or compute each block of them again. Here a
+block of anchors computes its part of the gradient while its similarities are there.
+
+Axes: m anchors, n rows that they are compared with.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from contrastive_jax.numerics import blocks_of, map_anchors
+
+__all__ = ['mean_with_gradient']
+
+
+def mean_with_gradient(
+    function: Callable[[Any, Any, Any, Any], tuple[Float[Array, ''], Any]],
+    common: Any,
+    anchors: Any,
+    per_anchor: Any,
+    shared: Any,
+    n: int,
+    block_size: int | None,
+) -> tuple[Float[Array, ''], Any]:
+    """Mean of the first result of a function over the anchors, and its other results.
+
+    The gradient flows to the floating-point arrays in `common` and `anchors`. `function` must not
+    close over anything that needs a gradient.
+
+    Args:
+      function: takes `common`, one anchor, its entry of `per_anchor`, and `shared`. Returns a
+        scalar and a tree of statistics, which have no gradient.
+      common: tree of arrays and numbers that all anchors use.
+      anchors: tree of arrays `[m, ...]`.
+      per_anchor: tree of arrays `[m, ...]` without gradient.
+      shared: tree of arrays that all anchors use, without gradient.
+      n: number of rows that an anchor is compared with.
+      block_size: anchors at a time; None for `numerics.default_block`.
+
+    Returns:
+      The mean, and the statistics stacked to `[m, ...]`.
+    """
+    m = len(jax.tree.leaves(anchors)[0])
+    common, numbers, join_common = _part(common)
+    moved, still, join_anchor = _part(anchors)
+    one = _one_like(moved[0])
+    common = [leaf * one.astype(leaf.dtype) for leaf in common]
+
+    def of_anchor(common, moved, fixed, shared):
+        still, own = fixed
+        return function(join_common(common, numbers), join_anchor(moved, still), own, shared)
+
+    @jax.custom_vjp
+    def mean(common, moved, fixed, shared):
+        values, statistics = map_anchors(
+            lambda inputs: of_anchor(common, *inputs, shared), (moved, fixed), n, block_size
+        )
+        return jnp.mean(values), statistics
+
+    def forward(common, moved, fixed, shared):
+        def block(common, moved, fixed):
+            in_axes = (None, 0, 0, None)
+            values, statistics = jax.vmap(of_anchor, in_axes)(common, moved, fixed, shared)
+            return jnp.sum(values), (values, statistics)
+
+        gradient = jax.value_and_grad(block, argnums=(0, 1), has_aux=True)
+
+        def step(total, inputs):
+            (_, results), (of_common, of_anchors) = gradient(common, *inputs)
+            return jax.tree.map(jnp.add, total, of_common), (results, of_anchors)
+
+        one = _one_like(moved[0])
+        zeros = [jnp.zeros_like(leaf) * one.astype(leaf.dtype) for leaf in common]
+        of_common, ((values, statistics), of_anchors) = blocks_of(
+            step, zeros, (moved, fixed), n, block_size
+        )
+        return (jnp.mean(values), statistics), (of_common, of_anchors)
+
+    def backward(gradients, cotangents):
+        scale = cotangents[0] / m
+        of_common, of_anchors = jax.tree.map(lambda gradient: scale * gradient, gradients)
+        return of_common, of_anchors, None, None
+
+    mean.defvjp(forward, backward)
+    return mean(common, moved, (still, per_anchor), shared)
+
+
+def _part(tree: Any) -> tuple[list, list, Callable[[list, list], Any]]:
+    """Leaves that can have a gradient, the other leaves, and a function that joins both again."""
+    leaves, structure = jax.tree.flatten(tree)
+    moves = [isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.inexact) for x in leaves]
+
+    def join(moved, still):
+        parts = {True: iter(moved), False: iter(still)}
+        return structure.unflatten([next(parts[move]) for move in moves])
+
+    moved, still = (
+        [x for x, move in zip(leaves, moves, strict=True) if move == kind] for kind in (True, False)
+    )
+    return moved, still, join
+
+
+def _one_like(array: Float[Array, 'm *rest']) -> Float[Array, '']:
+    """A one that `shard_map` takes to differ between devices, if the array does.
+
+    A product with it is of that kind as well. Its gradient inside is then that of one device, and
+    `shard_map` sums it over the devices outside. The compiler removes the product.
+    """
+    return jnp.where(array.ravel()[0] > 0, 1.0, 1.0)
