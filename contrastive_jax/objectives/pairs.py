@@ -54,15 +54,11 @@ class DifficultBand(NamedTuple):
       features: `[m, k]` the features whose cosines are compared, not normalised, no gradient.
       high: `[m]` upper threshold `Sim_posHigh` of each anchor, `+inf` for percentile 0.
       low: `[m]` lower threshold `Sim_posLow` of each anchor.
-      ranks: ranks of both thresholds among the similarities of an anchor. A loss then takes the
-        thresholds from similarities that it needs anyway, and a compiled program that does not use
-        `high` and `low` does not compute them. None selects by `high` and `low`.
     """
 
     features: Float[Array, 'm k']
     high: Float[Array, ' m']
     low: Float[Array, ' m']
-    ranks: Ranks | None = None
 
 
 class QueueBand(NamedTuple):
@@ -73,16 +69,39 @@ class QueueBand(NamedTuple):
       queue: `[n, k]` the features of the keys in the queue, not normalised, no gradient.
       high: `[m]` upper threshold `Sim_posHigh` of each anchor, `+inf` for percentile 0.
       low: `[m]` lower threshold `Sim_posLow` of each anchor.
-      ranks: ranks of both thresholds among the similarities of an anchor. A loss then takes the
-        thresholds from similarities that it needs anyway, and a compiled program that does not use
-        `high` and `low` does not compute them. None selects by `high` and `low`.
     """
 
     features: Float[Array, 'm k']
     queue: Float[Array, 'n k']
     high: Float[Array, ' m']
     low: Float[Array, ' m']
+
+
+class _Ranked:
+    """What a band remembers of how its thresholds were made.
+
+    A loss then takes the thresholds from similarities that it needs anyway, and a compiled program
+    that does not use `high` and `low` does not compute them. A band that is rebuilt, by `_replace`
+    or at the border of a compiled function, has lost its ranks: a loss then uses `high` and `low`.
+
+    Attributes:
+      ranks: ranks of both thresholds among the similarities of an anchor; None if not known.
+    """
+
     ranks: Ranks | None = None
+
+    def at(self, ranks: Ranks):
+        """The band itself, which now remembers its ranks."""
+        self.ranks = ranks
+        return self
+
+
+class _RankedBand(_Ranked, DifficultBand):
+    pass
+
+
+class _RankedQueueBand(_Ranked, QueueBand):
+    pass
 
 
 # What a loss accepts as `pairs`: nothing, a band, a matrix, or every negative.
@@ -134,7 +153,7 @@ def difficult_band(
     _, high, low, ranks = _map_bands(
         lambda *_: (), features, None, pos_high, pos_low, axis_name, block_size
     )
-    return DifficultBand(features, high, low, ranks)
+    return _RankedBand(features, high, low).at(ranks)
 
 
 def queue_band(
@@ -170,7 +189,7 @@ def queue_band(
     _, high, low, ranks = _map_bands(
         lambda *_: (), features, queue, pos_high, pos_low, None, block_size
     )
-    return QueueBand(features, queue, high, low, ranks)
+    return _RankedQueueBand(features, queue, high, low).at(ranks)
 
 
 def difficult_pairs(
@@ -263,9 +282,10 @@ def selection(
         high, low = order_statistics(candidates, ranks)
         return (low <= candidates) & (candidates < high)
 
-    if pairs.ranks is None:
+    ranks = getattr(pairs, 'ranks', None)
+    if ranks is None:
         return (anchors, pairs.high, pairs.low), rows, by_thresholds
-    return anchors, (rows, tuple(map(jnp.int32, pairs.ranks))), by_ranks
+    return anchors, (rows, tuple(map(jnp.int32, ranks))), by_ranks
 
 
 @compiler_sharded
