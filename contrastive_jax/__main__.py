@@ -11,7 +11,9 @@ from contrastive_jax.runtime.preemption import end_when_told
 
 __all__ = ['main']
 
-_COMMANDS = ('main', 'score', 'bounds', 'report', 'probe', 'views', 'verify', 'export')
+_COMMANDS = (
+    'main', 'score', 'bounds', 'report', 'probe', 'views', 'verify', 'export', 'atlas',
+)  # fmt: skip
 
 
 def main() -> None:

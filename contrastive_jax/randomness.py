@@ -48,6 +48,8 @@ class Use(enum.IntEnum):
     SCALING_BOOTSTRAP = 21
     LANDMARKS = 30
     LANDMARK_STUDY = 31
+    ATLAS_SAMPLE = 60
+    VERDICT_STUDY = 61
 
 
 class KeyUse(enum.IntEnum):

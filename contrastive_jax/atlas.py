@@ -1,0 +1,60 @@
+"""One HTML page to look through the samples by difficulty, verdict, neighbour and place.
+
+python -m contrastive_jax.atlas --workdir=runs/digits          # after contrastive_jax.score
+python -m contrastive_jax.atlas --features=features.npy --images=images.npz --out=DIR
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from contrastive_jax.errors import UserError
+from contrastive_jax.runtime import cli, progress
+from contrastive_jax.runtime.files import write_whole
+from contrastive_jax.runtime.outputs import check_out, make_folder
+
+_FILE = 'atlas.html'
+
+
+def main(values: flags.FlagValues) -> None:
+    """Runs with the flags of the command line."""
+    if (values.workdir is None) == (values.features is None):
+        raise UserError('--workdir, --features: give one of them')
+    if values.features is not None and values.out is None:
+        raise UserError('--out: missing; with --features there is no workdir to write to')
+    out = Path(values.out or values.workdir)
+    check_out(out, names=(_FILE,), overwrite=values.overwrite)
+    # Imported here, because Bokeh and JAX take seconds, and the errors above need neither.
+    from contrastive_jax.reporting.atlas import build
+    from contrastive_jax.reporting.atlas.page import page
+
+    if values.workdir is not None:
+        content = build.of_run(Path(values.workdir), out, values.map, values.most)
+    else:
+        files = build.Files(values.features, values.labels, values.images, values.scores)
+        content = build.of_files(files, values.map, values.most)
+    progress.say('page')
+    text = page(content)
+    make_folder(out, (_FILE,))
+    write_whole(out / _FILE, lambda file: file.write(text.encode(errors='surrogateescape')))
+    size = (out / _FILE).stat().st_size / 1e6
+    print(f'{out / _FILE}: {len(content.index)} samples, {size:.1f} MB; open it in a browser')
+    for note in content.notes:
+        print(f'  {note}')
+
+
+if __name__ == '__main__':
+    cli.define_common(
+        workdir='Trained and scored run.',
+        out='Folder to write to; the workdir by default.',
+        overwrite='Replace an earlier atlas.',
+    )
+    flags.DEFINE_string('features', None, 'Or features [n, k] of any encoder: a file or shards.')
+    flags.DEFINE_string('labels', None, 'With --features: npy file of n integers.')
+    flags.DEFINE_string(
+        'images', None, 'With --features: npz or npy file of n images, or a folder.'
+    )
+    flags.DEFINE_string('scores', None, 'With --features: scores of contrastive_jax.score.')
+    flags.DEFINE_enum('map', 'auto', ['auto', 'pca', 'umap'], 'auto: UMAP if it is installed.')
+    flags.DEFINE_integer('most', 50_000, 'Most samples on the page.', 1)
+    cli.run(lambda: main(flags.FLAGS))

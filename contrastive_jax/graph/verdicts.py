@@ -1,0 +1,129 @@
+"""Why a sample is difficult: a verdict for each sample, with its evidence.
+
+Axes: n samples, c neighbours, l classes.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+__all__ = ['VERDICTS', 'Verdicts', 'label_margin', 'robust_z', 'verdicts']
+
+# The first that applies, from the last to the first, is the verdict of a sample.
+VERDICTS = ('easy', 'between classes', 'outlier', 'label suspect', 'near-duplicate')
+# Above this robust score a value is an outlier (Iglewicz and Hoaglin 1993).
+_FAR = 3.5
+# Share of the samples that count as difficult.
+_HARDEST = 0.2
+
+
+class Verdicts(NamedTuple):
+    """A verdict for each sample, and the evidence.
+
+    Attributes:
+      verdict: `[n]` index into `VERDICTS`.
+      duplicate_z: `[n]` robust score of the similarity to the nearest sample, high = duplicate.
+      outlier_z: `[n]` robust score of the isolation, high = outlier.
+      label_margin: `[n]` as `label_margin` returns it; NaN without labels.
+    """
+
+    verdict: Int[np.ndarray, ' n']
+    duplicate_z: Float[np.ndarray, ' n']
+    outlier_z: Float[np.ndarray, ' n']
+    label_margin: Float[np.ndarray, ' n']
+
+
+def verdicts(
+    score: Float[np.ndarray, ' n'],
+    isolation: Float[np.ndarray, ' n'],
+    similarity: Float[np.ndarray, ' n'],
+    nearest: Int[np.ndarray, 'n c'],
+    labels: Int[np.ndarray, ' n'] | None = None,
+) -> Verdicts:
+    """Names for each sample the most specific reason why it is difficult.
+
+    - near-duplicate: `robust_z(artanh(similarity)) > 3.5`;
+    - label suspect: `label_margin > 0`;
+    - outlier: `robust_z(isolation) > 3.5`;
+    - between classes: none of these, and the score is among the highest fifth;
+    - easy: everything else.
+
+    All thresholds come from the distribution over the samples, so there is nothing to set.
+
+    Args:
+      score: `[n]` difficulty, high = difficult.
+      isolation: `[n]` isolation, high = far from all clusters.
+      similarity: `[n]` cosine of the nearest sample.
+      nearest: `[n, c]` indices of the nearest samples, see `graph.nearest`.
+      labels: `[n]` class of each sample, -1 where it is not known; None without labels.
+    """
+    duplicate = robust_z(np.arctanh(np.clip(similarity.astype(np.float64), -1, 1 - 1e-7)))
+    outlier = robust_z(isolation)
+    margin = np.full(len(score), np.nan) if labels is None else label_margin(nearest, labels)
+    verdict = np.zeros(len(score), np.int64)
+    order = np.argsort(-score, kind='stable')
+    verdict[order[: round(_HARDEST * len(score))]] = VERDICTS.index('between classes')
+    verdict[outlier > _FAR] = VERDICTS.index('outlier')
+    verdict[margin > 0] = VERDICTS.index('label suspect')
+    verdict[duplicate > _FAR] = VERDICTS.index('near-duplicate')
+    return Verdicts(verdict, duplicate, outlier, margin)
+
+
+def robust_z(values: Float[np.ndarray, ' n']) -> Float[np.ndarray, ' n']:
+    """Distance of each value from the median, in robust standard deviations.
+
+        z_i = 0.6745 (x_i - median) / median_j |x_j - median|
+
+    A value that differs has an infinite z if at least half of the values are equal to the median.
+
+    Source: Iglewicz and Hoaglin, "How to detect and handle outliers", 1993.
+    """
+    away = values - np.median(values)
+    scale = np.median(np.abs(away)) / 0.6745
+    with np.errstate(divide='ignore', invalid='ignore'):
+        return np.where(away == 0, 0.0, away / scale)
+
+
+def label_margin(
+    nearest: Int[np.ndarray, 'n c'], labels: Int[np.ndarray, ' n']
+) -> Float[np.ndarray, ' n']:
+    """How clearly the neighbours of each sample speak for another class than its label.
+
+    With `p_il` the share of class l among the neighbours of sample i, `t_l` the mean of `p_il` over
+    the samples of class l, and y_i the label of sample i:
+
+        margin_i = max over l != y_i with p_il >= t_l of  p_il - p_iy, else min(p_il - p_iy, 0)
+
+    So a margin above 0 needs a class that is as common among the neighbours as it is among those of
+    its own samples: the rule of confident learning, with neighbours in place of a classifier.
+
+    Args:
+      nearest: `[n, c]` indices of the nearest samples.
+      labels: `[n]` class of each sample; -1 where it is not known.
+
+    Returns:
+      `[n]` in [-1, 1]; NaN for a sample without a label.
+
+    Source: Northcutt, Jiang and Chuang, "Confident learning", 2021.
+    """
+    known, codes = np.unique(labels[labels >= 0], return_inverse=True)
+    own = np.full(len(labels), -1)
+    own[labels >= 0] = codes
+    margin = np.full(len(labels), np.nan)
+    # Class by class, so that ten thousand classes need no array [n, l].
+    shares = np.zeros(len(labels))
+    rows = np.flatnonzero(own >= 0)
+    shares[rows] = (own[nearest[rows]] == own[rows, None]).mean(axis=1)
+    usual = np.array([shares[own == code].mean() for code in range(len(known))])
+    for row in rows:
+        seen, counts = np.unique(own[nearest[row]], return_counts=True)
+        other = (seen >= 0) & (seen != own[row])
+        if not other.any():
+            margin[row] = -shares[row]
+            continue
+        share = counts[other] / nearest.shape[1]
+        ahead = share - shares[row]
+        enough = share >= usual[seen[other]]
+        margin[row] = ahead[enough].max() if enough.any() else min(float(ahead.max()), 0.0)
+    return margin

@@ -1,0 +1,1 @@
+"""The difficulty atlas: one page to look through the samples of a data set."""

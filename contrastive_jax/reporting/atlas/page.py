@@ -1,0 +1,117 @@
+"""The atlas as one HTML page that needs no other file.
+
+Bokeh draws the map, the histogram and the table; `atlas.js` joins them to each other and to the
+panel of one sample.
+"""
+
+import base64
+import hashlib
+import json
+from html import escape
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from bokeh.embed import components
+from bokeh.resources import INLINE
+
+from contrastive_jax.graph.verdicts import VERDICTS
+from contrastive_jax.reporting.atlas.content import Content
+from contrastive_jax.reporting.atlas.models import Colours, colours_of, models
+from contrastive_jax.reporting.atlas.sprites import Sheet, sprite_sheet
+
+__all__ = ['page']
+
+
+def page(content: Content) -> str:
+    """The whole page, which shows everything that comes from a file as text."""
+    sheet = None if content.images is None else sprite_sheet(content.images)
+    colours = colours_of(content)
+    embedded, places = components(models(content, sheet, colours))
+    own = resources.files(__package__)
+    scripts = [*INLINE.js_raw, _without_tags(embedded), own.joinpath('atlas.js').read_text()]
+    style = own.joinpath('atlas.css').read_text()
+    data = json.dumps(_data(content, sheet, colours), allow_nan=False).replace('<', '\\u003c')
+    notes = ''.join(f'<p class="note">{escape(note)}</p>' for note in content.notes)
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy" content="{_policy(scripts)}">
+<title>Difficulty atlas</title>
+<style>{style}</style>
+</head>
+<body>
+<header><h1>Difficulty atlas</h1>
+<p>{escape(content.title)}; {len(content.index)} samples, map by {escape(content.map_name)}.</p>
+{notes}</header>
+<main>
+<section class="controls" aria-label="Filters">{places['controls']}
+<p id="count" role="status"></p>
+<button id="clear" type="button">Clear selection and filters</button>
+<button id="export" type="button">Save the rows of the table as CSV</button>
+<ul id="legend" aria-label="Colours"></ul></section>
+<section class="map" aria-label="Map of the samples">{places['map']}{places['histogram']}</section>
+<section id="detail" aria-label="One sample" aria-live="polite"></section>
+<section class="table" aria-label="Table of the shown samples">{places['table']}</section>
+</main>
+<script type="application/json" id="data">{data}</script>
+<script type="text/plain" id="sprites">{sheet.url if sheet else ''}</script>
+{''.join(f'<script>{script}</script>' for script in scripts)}
+</body>
+</html>
+"""
+
+
+def _data(content: Content, sheet: Sheet | None, colours: Colours) -> dict[str, Any]:
+    """What the panel of one sample shows, and the names behind the filters."""
+    shares = {name: _shares(values) for name, values in content.bands.items()}
+    numbers = {'score': content.score, **content.bands, 'isolation': content.isolation}
+    dynamics = content.dynamics
+    return {
+        'index': content.index.tolist(),
+        'labels': content.labels,
+        'files': content.files,
+        'verdict': content.verdict,
+        'verdicts': VERDICTS,
+        'numbers': {name: _rounded(x) for name, x in (numbers | content.evidence).items()},
+        'shares': shares,
+        'nearest': content.nearest.tolist(),
+        'partners': content.partners.tolist(),
+        'columns': sheet.columns if sheet else 0,
+        'rows': sheet.rows if sheet else 0,
+        'legends': colours.legends,
+        'dynamics': dynamics
+        and {
+            'epochs': _rounded(dynamics.epochs),
+            'scores': [_rounded(row) for row in dynamics.scores],
+        },
+    }
+
+
+def _shares(values: np.ndarray) -> list[int]:
+    """The share of all samples below each value, in %."""
+    return (
+        (100 * np.searchsorted(np.sort(values), values) / len(values)).round().astype(int).tolist()
+    )
+
+
+def _rounded(values: np.ndarray) -> list[float | None]:
+    """Four digits; what is not finite becomes null."""
+    return [round(float(x), 4) if np.isfinite(x) else None for x in values]
+
+
+def _without_tags(script: str) -> str:
+    return script.partition('>')[2].rpartition('</script>')[0]
+
+
+def _policy(scripts: list[str]) -> str:
+    """No other script runs, in case markup is left in a text, and nothing is fetched."""
+    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()) for text in scripts)
+    allowed = ' '.join(f"'sha256-{digest.decode()}'" for digest in digests)
+    # 'unsafe-eval' lets the browser compile the templates of Bokeh's table.
+    return (
+        "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; font-src data:; "
+        f"script-src 'unsafe-eval' {allowed}"
+    )

@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+
+from contrastive_jax.graph.verdicts import VERDICTS, label_margin, robust_z, verdicts
+
+
+def test_the_robust_score_of_a_normal_sample_is_its_deviation():
+    values = np.random.default_rng(0).normal(3, 2, size=200_001)
+    z = robust_z(values)
+    np.testing.assert_allclose(z, (values - 3) / 2, atol=0.05)
+
+
+def test_a_value_among_equal_ones_is_far():
+    assert robust_z(np.array([1.0, 1, 1, 1, 2, 0])).tolist() == [0, 0, 0, 0, np.inf, -np.inf]
+
+
+def test_the_margin_of_a_label():
+    labels = np.array([0, 0, 0, 1, 1, 1, -1])
+    nearest = np.array([[1, 2], [0, 2], [3, 4], [4, 5], [3, 5], [3, 4], [0, 1]])
+    # Among the neighbours of class 0 two thirds are of it, of class 1 all.
+    margin = label_margin(nearest, labels)
+    np.testing.assert_allclose(margin[:6], [-1, -1, 1, -1, -1, -1])
+    assert np.isnan(margin[6])
+
+
+def test_another_class_has_to_be_as_common_as_among_its_own():
+    # The neighbours of 0 are half of class 1, whose own have only their own.
+    labels = np.array([0, 0, 1, 1, 1])
+    nearest = np.array([[1, 2], [0, 0], [3, 4], [2, 4], [2, 3]])
+    assert label_margin(nearest, labels)[0] == 0
+
+
+def test_the_most_specific_reason_counts():
+    n = 100
+    rng = np.random.default_rng(0)
+    score = np.linspace(0, 1, n)
+    isolation = rng.normal(size=n)
+    similarity = 0.5 + 0.05 * rng.random(n)
+    nearest = (np.arange(n)[:, None] // 2 * 2 + 1 - np.arange(n)[:, None] % 2).repeat(3, axis=1)
+    labels = np.arange(n) // 2
+    labels[[10, 11, 98, 99]] = [5, 6, 49, 49]
+    isolation[97] = 100
+    similarity[[98, 99]] = 1
+    labels[98] = 7
+    found = verdicts(score, isolation, similarity, nearest, labels)
+    names = [VERDICTS[code] for code in found.verdict]
+    assert names[98:] == ['near-duplicate', 'near-duplicate']
+    assert names[97] == 'outlier'
+    assert set(names[80:97]) == {'between classes'}
+    assert names[:10] == ['easy'] * 10
+    assert found.label_margin[98] > 0
+    without = verdicts(score, isolation, similarity, nearest)
+    assert np.isnan(without.label_margin).all()
+    assert 'label suspect' not in {VERDICTS[code] for code in without.verdict}
+
+
+@pytest.mark.parametrize('n', [1, 2, 5])
+def test_few_or_equal_samples_are_easy(n):
+    same = np.full(n, 0.5)
+    found = verdicts(same, same, same, np.zeros((n, 1), int), np.zeros(n, int))
+    hardest = round(0.2 * n)
+    assert (found.verdict == 0).sum() == n - hardest

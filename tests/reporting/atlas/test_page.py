@@ -1,0 +1,228 @@
+"""The page, read as text and used in a real browser."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+
+from contrastive_jax.graph.verdicts import VERDICTS
+from contrastive_jax.reporting.atlas.content import Content, Dynamics
+from contrastive_jax.reporting.atlas.page import page
+
+CHROMIUM = shutil.which('chromium')
+# One worker, so that one browser is enough.
+pytestmark = pytest.mark.xdist_group('atlas')
+N = 40
+MARKUP = '<img src=x onerror="document.title=1"></script><script>document.title=2</script>'
+
+
+def _content(**changes) -> Content:
+    rng = np.random.default_rng(0)
+    score = (np.arange(N) + 0.5) / N
+    rows = (np.arange(N)[:, None] + np.arange(1, 5)) % N
+    content = Content(
+        title='forty samples',
+        index=np.arange(N) + 100,
+        place=rng.normal(size=(N, 2)),
+        map_name='PCA',
+        score=score,
+        isolation=-score,
+        bands={name: rng.normal(size=N) for name in ('alpha', 'beta', 'gamma')},
+        verdict=tuple(VERDICTS[row % len(VERDICTS)] for row in range(N)),
+        evidence={'outlier z': np.where(np.arange(N) == 3, np.inf, 1.0)},
+        nearest=rows,
+        partners=np.where(rows % 3 == 0, -1, rows),
+        labels=tuple(f'class {MARKUP}' if row % 2 else 'cat' for row in range(N)),
+        files=tuple(f'{row}{MARKUP}.png' for row in range(N)),
+        images=rng.integers(0, 255, (N, 8, 8, 3), dtype=np.uint8),
+        dynamics=Dynamics(np.array([1.0, 2.0]), rng.random((N, 2))),
+        notes=(f'A note {MARKUP}.',),
+    )
+    return content._replace(**changes)
+
+
+@pytest.fixture(scope='module')
+def browser():
+    if CHROMIUM is None:
+        pytest.skip('needs chromium, to use the page as a reader does')
+    sync_api = pytest.importorskip('playwright.sync_api', reason='needs playwright')
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox'])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """Opens a page; it must not report an error, nor ask for anything on the network."""
+    problems, tabs = [], []
+
+    def open_page(content, **options):
+        path = tmp_path / 'atlas.html'
+        path.write_text(page(content))
+        tab = browser.new_page(viewport={'width': 1500, 'height': 1200}, **options)
+        tabs.append(tab)
+        tab.on('console', lambda line: line.type == 'error' and problems.append(line.text))
+        tab.on('pageerror', lambda error: problems.append(str(error)))
+        own = ('file:', 'data:', 'blob:')
+        tab.on('request', lambda r: r.url.startswith(own) or problems.append(r.url))
+        tab.goto(f'file://{path}')
+        tab.wait_for_selector('html[data-ready=yes]', timeout=60_000)
+        return tab
+
+    yield open_page
+    for tab in tabs:
+        tab.close()
+    assert problems == []
+
+
+def _rows(tab):
+    """Indices in the first rows of the table."""
+    return [text.split()[0] for text in tab.locator('.slick-row').all_inner_texts()]
+
+
+def _set(tab, name, field, value):
+    tab.evaluate(
+        '([name, field, value]) => {Bokeh.documents[0].get_model_by_name(name)[field] = value}',
+        [name, field, value],
+    )
+
+
+def test_markup_is_text_and_no_other_script_runs(opened):
+    tab = opened(_content())
+    assert tab.title() == 'Difficulty atlas'
+    assert MARKUP in tab.inner_text('#detail h2')
+    assert MARKUP in tab.inner_text('.note')
+    assert MARKUP in tab.inner_text('#legend')
+    tab.mouse.move(600, 300)
+    assert tab.title() == 'Difficulty atlas'
+
+
+def test_filters_choose_the_rows_of_the_table(opened):
+    tab = opened(_content())
+    assert _rows(tab)[:3] == ['139', '138', '137']
+    _set(tab, 'range', 'value', [0.0, 0.1])
+    assert tab.inner_text('#count') == '4 of 40 samples shown, 0 selected'
+    assert _rows(tab) == ['103', '102', '101', '100']
+    _set(tab, 'verdicts', 'value', ['outlier'])
+    assert _rows(tab) == ['102']
+    # As many rows as before, but others.
+    _set(tab, 'verdicts', 'value', ['easy'])
+    assert _rows(tab) == ['100']
+    tab.click('#clear')
+    assert tab.inner_text('#count') == '40 of 40 samples shown, 0 selected'
+    _set(tab, 'classes', 'value', ['cat'])
+    assert tab.inner_text('#count') == '20 of 40 samples shown, 0 selected'
+    _set(tab, 'text', 'value', '38<IMG')
+    assert _rows(tab) == ['138']
+
+
+def test_a_brush_over_the_histogram_sets_the_range(opened):
+    tab = opened(_content())
+    box = tab.locator('.map .bk-Figure').nth(1).bounding_box()
+    middle = box['y'] + box['height'] / 2
+    tab.mouse.move(box['x'] + 0.6 * box['width'], middle)
+    tab.mouse.down()
+    tab.mouse.move(box['x'] + 0.8 * box['width'], middle, steps=4)
+    tab.mouse.up()
+    low, high = tab.evaluate("Bokeh.documents[0].get_model_by_name('range').value")
+    assert 0.5 < low < 0.65
+    assert 0.75 < high < 0.9
+
+
+def test_a_sample_is_shown_with_its_neighbours_and_one_leads_to_the_next(opened):
+    tab = opened(_content())
+    assert 'index 139' in tab.inner_text('#detail h2')
+    tab.click('text=Easier')
+    assert 'index 138' in tab.inner_text('#detail h2')
+    tab.click('text=Harder')
+    assert 'index 139' in tab.inner_text('#detail h2')
+    assert tab.locator('#detail meter').count() == 3
+    assert tab.locator('#detail polyline').count() == 1
+    # The nearest of the last row are the first four rows.
+    tab.locator('#detail .strip button').first.click()
+    assert 'index 100' in tab.inner_text('#detail h2')
+    tab.locator('.slick-row').nth(1).click()
+    assert 'index 138' in tab.inner_text('#detail h2')
+
+
+def test_a_lasso_selects_and_the_table_is_saved(opened, tmp_path):
+    tab = opened(_content())
+    box = tab.locator('.map .bk-Figure').first.bounding_box()
+    left, top = box['x'] + 20, box['y'] + 60
+    right, bottom = box['x'] + box['width'] - 20, box['y'] + box['height'] - 20
+    tab.mouse.move(left, top)
+    tab.mouse.down()
+    for x, y in ((right, top), (right, bottom), (left, bottom), (left, top)):
+        tab.mouse.move(x, y, steps=3)
+    tab.mouse.up()
+    assert ' 0 selected' not in tab.inner_text('#count')
+    with tab.expect_download() as download:
+        tab.click('#export')
+    download.value.save_as(tmp_path / 'samples.csv')
+    with (tmp_path / 'samples.csv').open(newline='') as file:
+        rows = list(csv.DictReader(file))
+    listed = int(tab.evaluate("Bokeh.documents[0].get_model_by_name('rows').data.index.length"))
+    assert len(rows) == listed > 5
+    row = int(rows[0]['index']) - 100
+    assert rows[0]['file'] == f'{row}{MARKUP}.png'
+
+
+def test_hovering_shows_the_thumbnail(opened):
+    # All samples in one place, which is the middle of the frame.
+    tab = opened(_content(place=np.zeros((N, 2))))
+    box = tab.locator('.map .bk-Figure').first.bounding_box()
+    tip = tab.locator('.bk-tooltip-content').first
+    for step in range(400):
+        right, down = 4 * (step % 20) - 40, 4 * (step // 20) - 30
+        tab.mouse.move(box['x'] + box['width'] / 2 + right, box['y'] + box['height'] / 2 + down)
+        if tip.count():
+            break
+    assert MARKUP in tip.inner_text()
+    picture = tip.locator('div[style*="--sprites"]')
+    assert picture.evaluate('e => getComputedStyle(e).backgroundImage').startswith('url("blob:')
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'labels': None, 'files': None, 'images': None, 'dynamics': None},
+        {'score': np.full(N, 0.5)},
+        {'images': [np.full((3 + row, 2, 1), row, np.uint8) for row in range(N)]},
+        {'labels': tuple(str(row) for row in range(N))},
+    ],
+    ids=['bare', 'equal scores', 'many sizes', 'many classes'],
+)
+def test_whatever_is_missing_or_odd_the_page_opens(changes, opened):
+    tab = opened(_content(**changes), color_scheme='dark')
+    assert tab.inner_text('#count') == '40 of 40 samples shown, 0 selected'
+
+
+def test_one_sample_is_a_page_too(opened):
+    whole = _content()
+    one = {
+        name: getattr(whole, name)[:1]
+        for name in ('index', 'place', 'score', 'isolation', 'verdict', 'labels', 'files', 'images')
+    }
+    nobody = np.full((1, 1), -1)
+    tab = opened(
+        whole._replace(
+            **one,
+            bands={name: values[:1] for name, values in whole.bands.items()},
+            evidence={},
+            nearest=nobody,
+            partners=nobody,
+            dynamics=None,
+        )
+    )
+    assert tab.locator('#detail .strip').count() == 0
+
+
+def test_nothing_is_fetched_and_only_own_scripts_may_run():
+    text = page(_content())
+    policy = text.partition('http-equiv="Content-Security-Policy" content="')[2].partition('"')[0]
+    assert policy.startswith("default-src 'none'")
+    assert "script-src 'unsafe-eval' 'sha256-" in policy
+    assert "'unsafe-inline' 'sha" not in policy
+    assert MARKUP not in text

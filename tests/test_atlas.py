@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from contrastive_jax import main as training
+from contrastive_jax import score
+from contrastive_jax.data.score_files import ScoreFile, write_scores
+from contrastive_jax.errors import UserError
+from contrastive_jax.reporting.atlas import build
+from contrastive_jax.reporting.atlas.build import Files
+from contrastive_jax.reporting.atlas.content import chosen_rows, project
+from tests.helpers import small_config, write_npz
+
+pytestmark = pytest.mark.filterwarnings('ignore')
+N = 30
+
+
+@pytest.fixture
+def files(tmp_path):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / 'features.npy', rng.normal(size=(N, 5)))
+    np.save(tmp_path / 'labels.npy', np.arange(N) % 3)
+    np.savez(tmp_path / 'images.npz', x=rng.integers(0, 255, (N, 6, 6, 3), dtype=np.uint8))
+    return tmp_path
+
+
+def _of(folder, **changes):
+    given = {'labels': None, 'images': None, 'scores': None}
+    given |= {name: str(folder / file) for name, file in changes.items()}
+    return build.of_files(Files(str(folder / 'features.npy'), **given), 'pca', 100)
+
+
+def test_features_alone_are_enough(files):
+    content = _of(files)
+    assert content.labels is content.images is content.files is None
+    assert len(content.notes) == 2
+    assert content.place.shape == (N, 2)
+    np.testing.assert_array_equal(content.index, np.arange(N))
+    assert content.nearest.shape == (N, 8)
+
+
+def test_labels_and_images_are_joined(files):
+    content = _of(files, labels='labels.npy', images='images.npz')
+    assert content.labels[:4] == ('0', '1', '2', '0')
+    assert content.images.shape == (N, 6, 6, 3)
+    assert content.notes == ()
+
+
+def test_a_folder_of_images_is_in_the_order_of_its_names(files, capsys):
+    folder = files / 'pictures'
+    folder.mkdir()
+    for row in range(N):
+        Image.new('RGB', (3 + row, 5), (row, 0, 0)).save(folder / f'{row:02d}.png')
+    (folder / '07.png').write_bytes(b'no image')
+    content = _of(files, images='pictures')
+    assert content.files[:2] == ('00.png', '01.png')
+    assert content.images[9][16, 16].tolist() == [9, 0, 0]
+    assert not content.images[7].any()
+    assert '1 of 30 images cannot be read' in capsys.readouterr().err
+    (folder / '00.png').unlink()
+    with pytest.raises(UserError, match='holds 29 images, and there are 30 rows'):
+        _of(files, images='pictures')
+
+
+def test_scores_of_some_samples_choose_them(files):
+    rows = np.array([4, 2, 9])
+    columns = {'score': np.array([0.1, 0.2, 0.3])}
+    write_scores(files / 'scores.npz', ScoreFile(columns, None, rows))
+    content = _of(files, scores='scores.npz', labels='labels.npy', images='images.npz')
+    assert content.index.tolist() == [4, 2, 9]
+    assert content.score.tolist() == [0.1, 0.2, 0.3]
+    assert content.labels == ('1', '2', '0')
+    images = np.load(files / 'images.npz')['x']
+    np.testing.assert_array_equal(content.images, images[rows])
+
+
+def test_scores_of_other_samples_are_refused(files):
+    columns = {'score': np.zeros(N)}
+    write_scores(files / 'scores.npz', ScoreFile(columns, 'f' * 64))
+    with pytest.raises(UserError, match='belongs to other images'):
+        _of(files, scores='scores.npz')
+
+
+@pytest.mark.parametrize('shape', [(N - 1, 6, 6, 3), (N, 6, 6)])
+def test_images_that_do_not_fit_are_refused(shape, files):
+    np.savez(files / 'images.npz', x=np.zeros(shape, np.uint8))
+    with pytest.raises(UserError, match=r'holds no array \[30, h, w, c\] of uint8'):
+        _of(files, images='images.npz')
+
+
+def test_of_many_samples_the_page_has_the_ends_and_a_random_part():
+    values = np.random.default_rng(0).permutation(1000) / 1000
+    rows = chosen_rows(values, 100, np.random.default_rng(0))
+    assert len(set(rows.tolist())) == 100
+    chosen = np.sort(values[rows])
+    np.testing.assert_allclose(chosen[:20], np.arange(20) / 1000)
+    np.testing.assert_allclose(chosen[-40:], np.arange(960, 1000) / 1000)
+    assert chosen_rows(values, 1000, np.random.default_rng(0)).tolist() == list(range(1000))
+
+
+def test_the_map_is_the_plane_of_most_variance():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(200, 6)) * [0.1, 0.1, 5, 0.1, 3, 0.1] + [0, 30, 0, 0, 0, 0]
+    place, name = project(rows, 'pca', 0)
+    assert name == 'PCA'
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    assert place.var(axis=0).sum() > 0.99 * unit.var(axis=0).sum()
+    assert project(np.ones((3, 1)), 'auto', 0)[0].shape == (3, 2)
+
+
+def test_a_scored_run_has_an_atlas(tmp_path):
+    config = small_config(
+        data__name='npz', data__data_dir=str(write_npz(tmp_path / 'data.npz')), epochs=1
+    )
+    workdir = tmp_path / 'run'
+    training.run(config, workdir)
+    with pytest.raises(UserError, match=r'first run python -m contrastive_jax\.score'):
+        build.of_run(workdir, workdir, 'pca', 100)
+    score.run(*score.from_run(workdir), workdir)
+    content = build.of_run(workdir, workdir, 'pca', 100)
+    assert len(content.labels) == len(content.images) == len(content.score)
+    # A run that has kept the scores of some images while it trained.
+    np.savez(
+        workdir / 'dynamics.npz',
+        scores=np.array([[0.1, 0.2], [0.3, 0.4]]),
+        epochs=np.array([1, 2]),
+        indices=np.array([3, 0]),
+    )
+    dynamics = build.of_run(workdir, workdir, 'pca', 100).dynamics
+    assert dynamics.scores[[0, 3]].tolist() == [[0.2, 0.4], [0.1, 0.3]]
+    assert np.isnan(dynamics.scores[1]).all()
