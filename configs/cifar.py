@@ -19,11 +19,12 @@ _SHARED = MARGIN | {
     'optimizer.learning_rate': 0.4,
     'loss.temperature': 0.5,
     'pairs.pos_low': 0.5,
+    'monitor.every_epochs': 10,
 }
 # pos_high is one over the number of classes, as the paper's guide has it.
 _CIFAR10 = {'data.name': 'cifar10', 'pairs.pos_high': 0.1}
 _CIFAR100 = {'data.name': 'cifar100', 'pairs.pos_high': 0.01}
-_SMALL = SMALL_RESNET | {'epochs': 8, 'loss.temperature': 0.2}
+_SMALL = SMALL_RESNET | {'epochs': 8, 'loss.temperature': 0.2, 'monitor.every_epochs': 1}
 # scripts/pretrain/cifar/simclr.yaml of vturrisi/solo-learn, where it differs.
 _SOLO_LEARN = {
     'arm': 'simclr',
