@@ -78,7 +78,7 @@ def _train_and_probe(config: ConfigDict, workdir: Path, shared: Path | None) -> 
     for line in task.announcement:
         print(line)
     with preemption.noting() as should_stop:
-        monitor = make_monitor(config, dataset, construction)
+        monitor = make_monitor(config, dataset, construction, workdir)
         pretrained = pretrain(config, construction.split, workdir, should_stop, monitor)
     accuracies = probe_all(config, dataset, pretrained, shared)
     result = make_result(config, task, dataset, construction, pretrained, accuracies, start_time)

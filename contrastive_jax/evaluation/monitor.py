@@ -9,6 +9,7 @@ N images of a look in all, k features.
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -29,6 +30,7 @@ from contrastive_jax.graph.class_cosines import class_cosines
 from contrastive_jax.graph.difficulty import sample_difficulty
 from contrastive_jax.numerics import gather
 from contrastive_jax.randomness import KeyUse, device_key
+from contrastive_jax.runs.dynamics import ScoreLog
 from contrastive_jax.training import devices
 from contrastive_jax.training.augmentation import two_views
 from contrastive_jax.training.looks import Looks, Monitor, no_looks
@@ -97,28 +99,35 @@ def check_monitor(config: ConfigDict, dataset: Dataset, construction: Constructi
         )
 
 
-def make_monitor(config: ConfigDict, dataset: Dataset, construction: Construction) -> Monitor:
+def make_monitor(
+    config: ConfigDict, dataset: Dataset, construction: Construction, workdir: Path
+) -> Monitor:
     """The monitor that a config asks for.
 
     Args:
       config: the whole config, checked with `check_monitor`.
       dataset: images that the probes use.
       construction: images that the run trains on.
+      workdir: folder of the run, which holds its config.
     """
     if not config.monitor.every_epochs:
         return no_looks
-    return partial(_begin, config, dataset, construction)
+    return partial(_begin, config, dataset, construction, workdir)
 
 
 def _begin(
     config: ConfigDict,
     dataset: Dataset,
     construction: Construction,
+    workdir: Path,
     graphdef: nnx.GraphDef,
     state: TrainState,
 ) -> Looks:
     sample = monitored(config, dataset, construction)
     steps_per_epoch = len(construction.split.images) // config.batch_size
+    scores = ScoreLog(
+        workdir, construction.kept[sample.trained], int(state.step) // steps_per_epoch
+    )
     between = config.monitor.every_epochs * steps_per_epoch
     images = devices.split(_spread(list(sample.images.values()), 2 * config.batch_size))
     look = devices.map_over_devices(
@@ -128,12 +137,13 @@ def _begin(
     def metrics(step: int, state: TrainState) -> Metrics:
         if step % between:
             return {}
-        measured, _ = look((state.params, state.stats), images)
+        measured, score = look((state.params, state.stats), images)
+        scores.add(step // steps_per_epoch, score)
         return measured
 
     # Compiled now, so that the pace of the steps does not contain it.
     jax.block_until_ready(look((state.params, state.stats), images))
-    return Looks(metrics)
+    return Looks(metrics, scores.save)
 
 
 def monitored(config: ConfigDict, dataset: Dataset, construction: Construction) -> Sample:

@@ -18,7 +18,7 @@ class Looks(NamedTuple):
       metrics: function of the number of finished steps and the state, called after each step. It
         returns the metrics of a look, still on the device, or none if no look is due. All processes
         must call it.
-      save: called before each checkpoint, when all metrics are on disk.
+      save: called before each checkpoint; it writes what the looks have found besides metrics.
     """
 
     metrics: Callable[[int, TrainState], Metrics] = lambda step, state: {}

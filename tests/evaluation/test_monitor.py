@@ -10,6 +10,7 @@ from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.monitor import check_monitor, make_monitor, measures, monitored
+from contrastive_jax.runs.dynamics import read_dynamics
 from contrastive_jax.training import loop
 from contrastive_jax.training.looks import no_looks
 from tests.helpers import small_config, write_npz
@@ -111,7 +112,7 @@ def test_what_can_be_measured_is(labels, tmp_path):
 
 def test_a_run_without_monitor_has_no_looks(tmp_path):
     config = _config(tmp_path, monitor__every_epochs=0)
-    assert make_monitor(config, *_loaded(config)) is no_looks
+    assert make_monitor(config, *_loaded(config), tmp_path) is no_looks
 
 
 def test_a_resumed_run_looks_at_the_same_epochs_and_sees_the_same(tmp_path, monkeypatch, compiled):
@@ -120,11 +121,15 @@ def test_a_resumed_run_looks_at_the_same_epochs_and_sees_the_same(tmp_path, monk
     split = construction.split
     for name in ('plain', 'whole', 'broken'):
         (tmp_path / name).mkdir()
+        (tmp_path / name / 'config.json').write_text('{}')
     plain = loop.pretrain(config, split, tmp_path / 'plain')
     jax.clear_caches()
     compiled.clear()
-    monitor = make_monitor(config, dataset, construction)
-    whole = loop.pretrain(config, split, tmp_path / 'whole', monitor=monitor)
+    monitors = {
+        name: make_monitor(config, dataset, construction, tmp_path / name)
+        for name in ('whole', 'broken')
+    }
+    whole = loop.pretrain(config, split, tmp_path / 'whole', monitor=monitors['whole'])
     # The step is the same as without a monitor, and all looks are one more mapped program.
     assert compiled['train_step'] + compiled['_look'] + compiled['_fun'] == 2
     jax.tree.map(np.testing.assert_array_equal, plain.final.params, whole.final.params)
@@ -132,8 +137,8 @@ def test_a_resumed_run_looks_at_the_same_epochs_and_sees_the_same(tmp_path, monk
     with monkeypatch.context() as patch:
         patch.setattr(loop, 'make_batch', _failing_after(5, loop.make_batch))
         with pytest.raises(RuntimeError, match='taken away'):
-            loop.pretrain(config, split, tmp_path / 'broken', monitor=monitor)
-    loop.pretrain(config, split, tmp_path / 'broken', monitor=monitor)
+            loop.pretrain(config, split, tmp_path / 'broken', monitor=monitors['broken'])
+    loop.pretrain(config, split, tmp_path / 'broken', monitor=monitors['broken'])
     lines = _lines(tmp_path / 'whole')
     assert _lines(tmp_path / 'broken') == lines
     # Two steps an epoch.
@@ -141,6 +146,10 @@ def test_a_resumed_run_looks_at_the_same_epochs_and_sees_the_same(tmp_path, monk
     assert lines[3].keys() - lines[2].keys() == KEYS
     without = [{k: v for k, v in line.items() if k not in KEYS} for line in lines]
     assert without == _lines(tmp_path / 'plain')
+    over_time = [read_dynamics(tmp_path / name) for name in ('whole', 'broken')]
+    assert over_time[0].epochs.tolist() == [2, 4]
+    assert over_time[0].score.shape == (2, 10)
+    jax.tree.map(np.testing.assert_array_equal, *over_time)
 
 
 def _failing_after(count, make_batch):
