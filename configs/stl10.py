@@ -17,8 +17,9 @@ _SHARED = MARGIN | {
     'loss.temperature': 0.5,
     'pairs.pos_high': 0.1,
     'pairs.pos_low': 0.5,
+    'monitor.every_epochs': 10,
 }
-_VARIANTS = {'': {}, 'small': SMALL_RESNET}
+_VARIANTS = {'': {}, 'small': SMALL_RESNET | {'monitor.every_epochs': 1}}
 
 
 def get_config(variant: str = ''):

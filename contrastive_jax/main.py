@@ -14,6 +14,7 @@ from contrastive_jax.config import resolve, validate
 from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.evaluation.checks import check_data
+from contrastive_jax.evaluation.monitor import make_monitor
 from contrastive_jax.evaluation.result import make_result, print_table, probe_all
 from contrastive_jax.runs.training_set import claim_workdir
 from contrastive_jax.runs.weights import save_encoder
@@ -77,7 +78,8 @@ def _train_and_probe(config: ConfigDict, workdir: Path, shared: Path | None) -> 
     for line in task.announcement:
         print(line)
     with preemption.noting() as should_stop:
-        pretrained = pretrain(config, construction.split, workdir, should_stop)
+        monitor = make_monitor(config, dataset, construction, workdir)
+        pretrained = pretrain(config, construction.split, workdir, should_stop, monitor)
     accuracies = probe_all(config, dataset, pretrained, shared)
     result = make_result(config, task, dataset, construction, pretrained, accuracies, start_time)
     final = pretrained.final

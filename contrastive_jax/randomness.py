@@ -67,6 +67,7 @@ class KeyUse(enum.IntEnum):
     DETECTOR_VIEWS = 9
     BENCHMARK_DATA = 10
     BENCHMARK_VIEWS = 11
+    MONITOR_VIEWS = 12
 
 
 class KeyTag(enum.IntEnum):

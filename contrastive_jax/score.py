@@ -1,19 +1,28 @@
 """Scores how difficult every image is that a run trained on: files, a summary and pictures.
 
-python -m contrastive_jax.score --workdir=runs/digits [--all]
+python -m contrastive_jax.score --workdir=runs/digits [--all] [--dynamics]
 python -m contrastive_jax.score --features=features.npy --labels=labels.npy --out=scores
 python -m contrastive_jax.score --features=shards --landmarks=16384 --out=scores
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import flags
 
 from contrastive_jax.data.feature_rows import open_rows
 from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.errors import UserError
-from contrastive_jax.evaluation.samples import Options, Samples, from_files, from_run, score
+from contrastive_jax.evaluation.samples import (
+    Options,
+    Samples,
+    dynamics_columns,
+    from_files,
+    from_run,
+    score,
+)
 from contrastive_jax.evaluation.scoring import COLUMNS, Request
 from contrastive_jax.reporting.row_scores import needs_tiles, run_files, run_samples
 from contrastive_jax.reporting.score_summary import summarise, summary_text
@@ -29,8 +38,22 @@ _FILES = tuple(f'scores.{kind}' for kind in ('npz', 'csv', 'parquet', 'json')) +
 )
 
 
-def run(samples: Samples, options: Options, out: Path, *, overwrite: bool = False) -> dict:
+def run(
+    samples: Samples,
+    options: Options,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    more: Mapping[str, np.ndarray] | None = None,
+) -> dict:
     """Scores the samples, writes and draws everything, and returns the summary.
+
+    Args:
+      samples: the samples.
+      options: how they are scored.
+      out: folder to write to.
+      overwrite: whether to replace the files of an earlier scoring.
+      more: further columns to write, each `[m]`.
 
     Raises:
       UserError: a folder that cannot be written to or holds an earlier scoring, features without a
@@ -38,7 +61,7 @@ def run(samples: Samples, options: Options, out: Path, *, overwrite: bool = Fals
     """
     check_out(out, names=_FILES, overwrite=overwrite)
     progress.say(f'scores: {len(samples.features)} {samples.source}')
-    columns = score(samples, options)
+    columns = {**score(samples, options), **(more or {})}
     summary = summarise(samples, options, columns)
     make_folder(out, _FILES)
     checksum = None if samples.images is None else summary['checksum']
@@ -59,6 +82,8 @@ def main(values: flags.FlagValues) -> None:
         raise UserError('--workdir, --features: give one of them')
     if values.features is not None and values.out is None:
         raise UserError('--out: missing; with --features there is no workdir to write to')
+    if values.dynamics and (values.workdir is None or values.landmarks or values.columns):
+        raise UserError('--dynamics: goes with --workdir, without --landmarks and --columns')
     if values['all'].value and (values.features is not None or values.landmarks is not None):
         raise UserError('--all: goes with --workdir; with --features all rows are scored')
     out = Path(values.out or values.workdir)
@@ -80,7 +105,8 @@ def main(values: flags.FlagValues) -> None:
     if tiles:
         run_samples(samples, _request(values, options), out, overwrite=values.overwrite)
     else:
-        run(samples, options, out, overwrite=values.overwrite)
+        more = dynamics_columns(Path(values.workdir), samples) if values.dynamics else None
+        run(samples, options, out, overwrite=values.overwrite, more=more)
 
 
 def _request(values: flags.FlagValues, options: Options) -> Request:
@@ -97,6 +123,7 @@ if __name__ == '__main__':
     )
     flags.DEFINE_string('features', None, 'Or features [n, k] of any encoder: a file or shards.')
     flags.DEFINE_string('labels', None, 'With --features: npy file of n integers.')
+    flags.DEFINE_bool('dynamics', False, 'Add how the scores of dynamics.npz moved over time.')
     flags.DEFINE_integer('landmarks', None, 'Compare with so many samples, drawn once, not all.')
     flags.DEFINE_integer('seed', 0, 'Seed of the draw of landmarks.', 0, 2**31 - 1)
     flags.DEFINE_list('columns', None, f'What to compute, in tiles: {", ".join(COLUMNS)}.')

@@ -11,12 +11,14 @@ from matplotlib.image import imread
 
 from contrastive_jax import graph, main, score
 from contrastive_jax.data.constructions import construct
+from contrastive_jax.data.score_files import read_scores
 from contrastive_jax.data.sources import Dataset, Split
 from contrastive_jax.data.stored import array_checksum
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import extract_features
 from contrastive_jax.evaluation import samples as sample_module
 from contrastive_jax.reporting import galleries as figures
+from contrastive_jax.runs.dynamics import read_dynamics
 from contrastive_jax.runs.loading import TrainedRun, load_run
 from tests.helpers import small_config, write_npz
 
@@ -29,7 +31,11 @@ pytestmark = [pytest.mark.filterwarnings('ignore'), pytest.mark.xdist_group('sco
 def workdir(tmp_path_factory):
     folder = tmp_path_factory.mktemp('score')
     config = small_config(
-        data__name='npz', data__data_dir=str(write_npz(folder / 'data.npz')), mixed__ratio=0.2
+        data__name='npz',
+        data__data_dir=str(write_npz(folder / 'data.npz')),
+        mixed__ratio=0.2,
+        monitor__every_epochs=1,
+        monitor__images=10,
     )
     main.run(config, folder / 'run')
     return folder / 'run'
@@ -82,6 +88,26 @@ def test_the_summary_counts_and_ranks(out):
     assert summary['score']['median'] == pytest.approx(float(np.median(found['score'])))
     means = {c: found['score'][found['label'] == int(c)].mean() for c in ('0', '1')}
     assert summary['by_class'] == pytest.approx(means, rel=1e-5)
+
+
+def test_difficulty_over_time_is_added_where_the_monitor_looked(workdir, tmp_path):
+    samples, options = score.from_run(workdir)
+    more = sample_module.dynamics_columns(workdir, samples)
+    score.run(samples, options, tmp_path, more=more)
+    found, looked = np.load(tmp_path / 'scores.npz'), read_dynamics(workdir)
+    assert looked.epochs.tolist() == [1, 2]
+    mean = found['dynamics_mean']
+    assert np.flatnonzero(~np.isnan(mean)).tolist() == looked.indices.tolist()
+    np.testing.assert_allclose(mean[looked.indices], looked.score.mean(axis=0), rtol=1e-6)
+    # The encoder of the last look is that of the run, but it saw fewer images.
+    one = graph.sample_difficulty(samples.features[looked.indices], **options.band()).score
+    np.testing.assert_allclose(looked.score[-1], one, atol=1e-4)
+    # A removal by these scores does not trip over what is empty.
+    read = read_scores(
+        str(tmp_path / 'scores.npz'), n=40, checksum=samples.image_checksum(), where='scores'
+    )
+    assert 'dynamics_mean' not in read.columns
+    assert 'boundary' in read.columns
 
 
 @pytest.mark.parametrize('name', ['histogram', 'gallery', 'classes'])
@@ -329,6 +355,7 @@ def test_no_score_file_holds_nan(tmp_path, rows):
     [
         ([], '--workdir, --features: give one of them'),
         (['--features=nowhere.npy', '--out=x', '--all'], '--all: goes with --workdir'),
+        (['--workdir=x', '--landmarks=9', '--dynamics'], '--dynamics: goes with --workdir'),
         (['--features=nowhere.npy'], '--out: missing'),
         (['--features=nowhere.npy', '--out=x'], '--features=nowhere.npy: cannot be read'),
     ],

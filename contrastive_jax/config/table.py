@@ -207,6 +207,16 @@ _LAST: dict[str, Field] = {
         POSITIVE,
         'The factor rho multiplies tau for a selected pair; an arm replaces 1 by 0.7.',
     ),
+    'monitor.every_epochs': Field(
+        0,
+        integer(0),
+        'After every so many epochs the monitor measures the encoder; 0 switches the monitor off.',
+    ),
+    'monitor.images': Field(
+        1000,
+        integer(2),
+        'The monitor looks at so many training images, and at no more test images than that.',
+    ),
     'optimizer.name': Field(
         'lars',
         one_of('lars', 'lars_clipped', 'sgd', 'adamw'),
@@ -256,7 +266,15 @@ FIELDS: dict[str, Field] = _FIRST | _LAST
 # Fields that hold a path.
 PATHS = tuple(path for path, field in FIELDS.items() if field.rule is PATH)
 # A run goes on with other values of these: they change how it is run, and no number.
-WITHOUT_EFFECT = frozenset({'checkpoint_every', 'checkpoint_minutes', 'data.workers'})
+WITHOUT_EFFECT = frozenset(
+    {
+        'checkpoint_every',
+        'checkpoint_minutes',
+        'data.workers',
+        'monitor.every_epochs',
+        'monitor.images',
+    }
+)
 
 
 def register(section: Section) -> None:

@@ -107,8 +107,13 @@ def read_scores(path: str, *, n: int, checksum: str, where: str) -> ScoreFile:
     landmarks = None
     if 'landmarks' in arrays and arrays['landmarks'].ndim == 0:
         landmarks = int(arrays.pop('landmarks'))
-    # Text columns, such as file names, are not needed.
-    arrays = {name: x for name, x in arrays.items() if name == 'score' or _is_number(x)}
+    # Text columns, such as file names, are not needed. Columns of the dynamics are empty for images
+    # that the monitor did not look at.
+    arrays = {
+        name: x
+        for name, x in arrays.items()
+        if name == 'score' or (_is_number(x) and not name.startswith('dynamics_'))
+    }
     if 'score' not in arrays:
         raise UserError(
             f'{where}: holds no array "score", only {", ".join(sorted(arrays)) or "none"}'

@@ -8,6 +8,7 @@ from contrastive_jax.data.sources import Dataset
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.data.streaming import check_workers
 from contrastive_jax.errors import UserError
+from contrastive_jax.evaluation.monitor import check_monitor
 from contrastive_jax.evaluation.probing import check_labels_per_class
 from contrastive_jax.runtime import distributed
 from contrastive_jax.training.task import Task
@@ -34,6 +35,7 @@ def check_data(
     if dataset.train.labels is not None:
         count = config.probe.labels_per_class
         check_labels_per_class(dataset.train.labels, count, 'config.probe.labels_per_class')
+    check_monitor(config, dataset, construction)
     distributed.by_all(lambda: _check_workers(config, construction))
     distributed.check_same(construction.summary(dataset.classes)['kept_checksum'], 'images')
 

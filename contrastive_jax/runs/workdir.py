@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from contrastive_jax.config import completed, differences, restored
 from contrastive_jax.errors import UserError
-from contrastive_jax.runs.names import CONFIG, METRICS, RESULT
+from contrastive_jax.runs.names import CONFIG, DYNAMICS, METRICS, RESULT
 from contrastive_jax.runtime.files import read_json
 
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
 TRAINING_SET = 'training_set.npz'
 _LOCK = 'lock'
 # Files of a run. None of these may exist without the config.
-_OWN = (RESULT, METRICS, 'checkpoints', TRAINING_SET)
+_OWN = (RESULT, METRICS, 'checkpoints', TRAINING_SET, DYNAMICS)
 
 
 def check_outside_data(path: Path, flag: str, data: ConfigDict) -> None:

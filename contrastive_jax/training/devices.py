@@ -20,15 +20,23 @@ __all__ = ['AXIS', 'map_over_devices', 'map_over_local', 'replicate', 'split']
 AXIS = 'devices'
 
 
-def map_over_devices(step: Callable) -> Callable:
-    """Maps `step(state, batch)` over all devices and donates the memory of the old state."""
+def map_over_devices(step: Callable, *, donate: bool = True) -> Callable:
+    """Maps `step(state, batch)` over all devices.
+
+    Args:
+      step: function that also takes `axis_name`; its results are the same on every device.
+      donate: whether the memory of the old state goes to the new one, and the compiler options of a
+        training step apply. False for functions that only read the state.
+    """
     mapped = jax.pmap(
         partial(step, axis_name=AXIS),
         axis_name=AXIS,
         in_axes=(None, 0),
         out_axes=None,
-        donate_argnums=0,
+        donate_argnums=0 if donate else (),
     )
+    if not donate:
+        return mapped
     # `pmap` accepts no compiler options. `jit` accepts them, but with several processes it does
     # not accept the arrays of one process.
     options = step_options() if jax.process_count() == 1 else {}

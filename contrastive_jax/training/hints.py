@@ -39,6 +39,26 @@ def advice(config: ConfigDict, dataset: Dataset, trained: Split) -> list[str]:
         if single:
             names = ', '.join(single[:_NAMED]) + (', ...' if len(single) > _NAMED else '')
             lines.append(f'{len(single)} classes have one {kind} image: {names}')
+    if config.monitor.every_epochs:
+        lines += _advice_on_monitor(config.monitor, dataset, trained)
+    return lines
+
+
+def _advice_on_monitor(monitor: ConfigDict, dataset: Dataset, trained: Split) -> list[str]:
+    """What a monitor cannot measure on these data, and what it has fewer images for."""
+    lines = []
+    if len(trained.images) < monitor.images:
+        lines.append(
+            f'config.monitor.images={monitor.images}: the run trains on {len(trained.images)} '
+            'images, and the monitor looks at all of them'
+        )
+    if dataset.train.labels is None or dataset.test.labels is None:
+        lines.append('config.monitor: without labels it measures no monitor/knn')
+    if trained.labels is None:
+        lines.append(
+            'config.monitor: without labels of the pre-training images, monitor/alpha, beta and '
+            'gamma are those of the bands; monitor/ordered and band_purity are not measured'
+        )
     return lines
 
 

@@ -23,6 +23,7 @@ from contrastive_jax.runtime import distributed, progress
 from contrastive_jax.runtime.preemption import Preempted
 from contrastive_jax.training import devices
 from contrastive_jax.training.due import CheckpointClock, steps_between
+from contrastive_jax.training.looks import Looks, Monitor, no_looks
 from contrastive_jax.training.optimizer import count_steps
 from contrastive_jax.training.recorder import Recorder
 from contrastive_jax.training.setup import set_up
@@ -55,6 +56,7 @@ def pretrain(
     split: Split,
     workdir: Path,
     should_stop: Callable[[int], bool] = lambda step: False,
+    monitor: Monitor = no_looks,
 ) -> Pretrained:
     """Trains to the last step, starting from the newest checkpoint in `workdir` if there is one.
 
@@ -64,6 +66,7 @@ def pretrain(
       workdir: folder that metrics and checkpoints are written to.
       should_stop: function of the number of finished steps, called after each step; it returns
         True to save and stop.
+      monitor: function that makes the looks at the encoder.
 
     Raises:
       Preempted: `should_stop` returned True, and a checkpoint has been saved.
@@ -88,14 +91,16 @@ def pretrain(
         watch = Watch(Check(config, n, workdir), WATCHED)
         clock = CheckpointClock(config.checkpoint_every, config.checkpoint_minutes)
         recorder = Recorder(log, config.batch_size, steps_per_epoch, schedule)
+        looks = monitor(graphdef, state) if start < total else Looks()
 
         def after(step, state, metrics, bar):
-            recorder.add(step, metrics, bar)
+            recorder.add(step, metrics | looks.metrics(step, state), bar)
             watch.add(step, metrics)
             stopping = should_stop(step)
             if stopping or clock.due(step) or step == total:
                 recorder.write_all()
                 watch.check_all()
+                looks.save()
                 checkpoints.save(state, log.checksum() if log else '')
             if stopping:
                 raise Preempted(f'{workdir}: told to stop; saved at step {step} of {total}')

@@ -12,6 +12,8 @@ __all__ = ['Recorder']
 
 # Seconds after which metrics are fetched from the device and written again.
 _LOG_SECONDS = 1.0
+# The metric of the monitor that the progress bar shows.
+_KNN = 'monitor/knn'
 
 
 class Recorder:
@@ -43,6 +45,7 @@ class Recorder:
         # The first step compiles, so the clock starts when it has finished.
         self._first: tuple[int, float] | None = None
         self._last = (0, 0.0)
+        self._knn: float | None = None
 
     def add(self, step: int, metrics: dict, bar: tqdm) -> None:
         """Takes the metrics of a step. About once a second, writes those of the steps before it."""
@@ -54,7 +57,8 @@ class Recorder:
             loss = self._write(self._pending[:-1])
             epoch = (step - 1) // self._steps_per_epoch + 1
             pace = f'{self.pairs_per_second or 0:.0f} pairs/s'
-            bar.set_postfix_str(f'epoch {epoch}, loss {loss:.3f}, {pace}')
+            knn = '' if self._knn is None else f', knn {100 * self._knn:.1f}'
+            bar.set_postfix_str(f'epoch {epoch}, loss {loss:.3f}{knn}, {pace}')
 
     def write_all(self) -> None:
         """Waits for all steps to finish, and writes their metrics."""
@@ -85,6 +89,7 @@ class Recorder:
                 name: float(value) for name, value in metrics.items()
             }
             loss = float(metrics['loss'])
+            self._knn = numbers.get(_KNN, self._knn)
             numbers['learning_rate'] = float(self._schedule(step - 1))
             numbers['pairs_per_second'] = self.pairs_per_second
             if self._log:

@@ -84,6 +84,8 @@ BAD = [
     ({'seed': 0.5}, 'seed', 'an integer'),
     ({'seed': 2**31}, 'seed', r'below 2\*\*31'),
     ({'arm': 'combind'}, 'arm', 'did you mean combined'),
+    ({'monitor.every_epochs': -1}, 'monitor.every_epochs', 'at least 0'),
+    ({'monitor.images': 1}, 'monitor.images', 'at least 2'),
     ({'arm': 'margin', 'loss.name': 'debiased'}, 'pairs.select', 'choose config.arm=simclr'),
     ({'steps': -1}, 'steps', 'at least 0'),
     ({'epochs': 0}, 'epochs', 'at least 1'),

@@ -45,7 +45,8 @@ def read(monkeypatch):
 def _run(tmp_path):
     """Everything from data to result."""
     data = str(write_npz(tmp_path / 'data.npz'))
-    main.run(small_config(data__name='npz', data__data_dir=data), tmp_path / 'run')
+    monitor = {'monitor__every_epochs': 2, 'monitor__images': 8}
+    main.run(small_config(data__name='npz', data__data_dir=data, **monitor), tmp_path / 'run')
 
 
 def _trace(config):

@@ -34,7 +34,7 @@ def _changes(tmp_path, **changes):
 
 
 def test_processes_and_devices_change_no_parameter(tmp_path):
-    changes = _changes(tmp_path)
+    changes = _changes(tmp_path, monitor__every_epochs=2, monitor__images=10)
     ways = {'two_by_two': (2, 2), 'one_by_four': (1, 4), 'one_by_one': (1, 1)}
     found = {}
     for name, (processes, devices) in ways.items():
@@ -53,6 +53,21 @@ def test_processes_and_devices_change_no_parameter(tmp_path):
     assert 'linear' not in (tmp_path / 'two_by_two.1.log').read_text()
     lines = (tmp_path / 'two_by_two' / 'metrics.jsonl').read_text().splitlines()
     assert [json.loads(line)['step'] for line in lines] == list(range(1, 9))
+    looks = [_looks(tmp_path / name) for name in ways]
+    assert [sorted(each) for each in looks] == [[4, 8]] * 3
+    # From the same parameters but for their last bits.
+    for each in looks[:2]:
+        for step, values in each.items():
+            np.testing.assert_allclose(values, looks[2][step], atol=1e-3)
+
+
+def _looks(workdir):
+    """Rank, alignment and uniformity by step, as the monitor has seen them."""
+    lines = map(json.loads, (workdir / 'metrics.jsonl').read_text().splitlines())
+    names = [f'monitor/{name}' for name in ('rank', 'alignment', 'uniformity', 'alpha')]
+    return {
+        line['step']: [line[name] for name in names] for line in lines if 'monitor/rank' in line
+    }
 
 
 @pytest.mark.parametrize('lost', [pytest.param(0, marks=pytest.mark.slow), 1])

@@ -38,6 +38,19 @@ def test_sizes_that_are_rarely_meant_are_named(labels, changes, words):
         assert text in line
 
 
+def test_what_a_monitor_cannot_measure_is_said():
+    train = _split(BALANCED)
+    unlabelled = train._replace(labels=None)
+    config = small_config(monitor__every_epochs=1, monitor__images=50, probe__neighbours=10)
+    lines = advice(config, Dataset(train, train, ('a', 'b'), unlabelled), unlabelled)
+    assert len(lines) == 2
+    assert 'config.monitor.images=50: the run trains on 40 images' in lines[0]
+    assert 'band_purity are not measured' in lines[1]
+    config.monitor.images = 40
+    lines = advice(config, Dataset(unlabelled, train, (), train), train)
+    assert lines == ['config.monitor: without labels it measures no monitor/knn']
+
+
 def test_usual_sizes_need_no_advice():
     assert _advice(_split(BALANCED), batch_size=20, probe__neighbours=10) == []
     images = Split(np.zeros((40, 8, 8, 1), np.uint8), None)

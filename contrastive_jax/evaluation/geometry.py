@@ -1,0 +1,81 @@
+"""How features spread over the sphere: measures without labels.
+
+Axes: n samples, k features.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from contrastive_jax.numerics import cosines, map_anchors, unit_rows
+
+__all__ = ['alignment', 'effective_rank', 'uniformity']
+
+# The sharpness t of `uniformity`, as in its source.
+_SHARPNESS = 2.0
+
+
+def effective_rank(features: Float[Array, 'n k']) -> Float[Array, '']:
+    """Number of directions that the features use (RankMe).
+
+        exp(-sum_i p_i log p_i),  p_i = sigma_i / sum_j sigma_j
+
+    with the singular values `sigma` of the features. The features are not centred.
+
+    Args:
+      features: `[n, k]`, any scale.
+
+    Returns:
+      Scalar from 1, where all features have one direction, to `min(n, k)`; NaN if all are zero.
+
+    Source: Garrido et al., "RankMe", 2023.
+    """
+    features = features.astype(jnp.float32)
+    n, k = features.shape
+    # The eigenvalues of the smaller Gram matrix cost a fraction of a decomposition of the features.
+    # By its rounding, a rank of 1 comes out as 1.2; larger ranks lose 1 in 1000.
+    rows = features if n <= k else features.T
+    gram = jnp.matmul(rows, rows.T, precision=lax.Precision.HIGHEST)
+    values = jnp.sqrt(jnp.maximum(jnp.linalg.eigvalsh(gram), 0.0))
+    return jnp.exp(jnp.sum(jax.scipy.special.entr(values / jnp.sum(values))))
+
+
+def alignment(first: Float[Array, 'n k'], second: Float[Array, 'n k']) -> Float[Array, '']:
+    """Mean squared distance of the directions of two views: `mean_i |u_i - v_i|^2`.
+
+    Args:
+      first: `[n, k]` features of the first views, any scale.
+      second: `[n, k]` features of the second views.
+
+    Returns:
+      Scalar in [0, 4]; 0 if the features do not change with the view.
+
+    Source: Wang and Isola, "Understanding contrastive representation learning", 2020.
+    """
+    difference = unit_rows(first) - unit_rows(second)
+    return jnp.mean(jnp.sum(jnp.square(difference), axis=1))
+
+
+def uniformity(features: Float[Array, 'n k']) -> Float[Array, '']:
+    """How evenly directions cover the sphere: `log mean_{i != j} exp(-2 |u_i - u_j|^2)`.
+
+    Args:
+      features: `[n, k]` of at least two samples, any scale.
+
+    Returns:
+      Scalar in [-8, 0]; low = even, 0 if all features have one direction.
+
+    Source: Wang and Isola, "Understanding contrastive representation learning", 2020.
+    """
+    rows = unit_rows(features)
+    n = len(rows)
+
+    def others(anchor):
+        index, row = anchor
+        # |u - v|^2 = 2 - 2 cos(u, v).
+        exponents = -2 * _SHARPNESS * (1 - cosines(rows, row))
+        return jax.nn.logsumexp(jnp.where(jnp.arange(n) == index, -jnp.inf, exponents))
+
+    total = jax.nn.logsumexp(map_anchors(others, (jnp.arange(n), rows), n))
+    return total - jnp.log(float(n * (n - 1)))

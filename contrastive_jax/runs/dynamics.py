@@ -1,0 +1,118 @@
+"""The file `dynamics.npz` of a workdir: difficulty of the monitored images at every look.
+
+Axes: l looks, n monitored images.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from contrastive_jax.errors import UserError
+from contrastive_jax.runs.names import CONFIG, DYNAMICS
+from contrastive_jax.runtime import distributed
+from contrastive_jax.runtime.files import read_arrays, write_arrays
+
+__all__ = ['DYNAMICS', 'Dynamics', 'ScoreLog', 'read_dynamics']
+
+
+class Dynamics(NamedTuple):
+    """Difficulty of some images over time.
+
+    Attributes:
+      score: `[l, n]` float32, high = difficult.
+      epochs: `[l]` finished epochs at each look, ascending.
+      indices: `[n]` index of each image in the training split, ascending.
+    """
+
+    score: np.ndarray
+    epochs: np.ndarray
+    indices: np.ndarray
+
+
+def read_dynamics(workdir: Path) -> Dynamics:
+    """Reads the file of a run.
+
+    Raises:
+      UserError: there is none, it is damaged, or it belongs to another run.
+    """
+    path = workdir / DYNAMICS
+    if not path.exists():
+        raise UserError(
+            f'{path}: missing; a run writes it with config.monitor.every_epochs above 0, at its '
+            'checkpoints'
+        )
+    found = read_arrays(path)
+    shapes = {name: array.shape for name, array in found.items()} if isinstance(found, dict) else {}
+    looks, images = (shapes.get(name, (0,)) for name in ('epochs', 'indices'))
+    if shapes.get('score') != looks + images or 'run' not in shapes:
+        raise UserError(f'{path}: is no file of a monitor; restore it from a copy, or move it away')
+    if str(found['run']) != _run_of(workdir):
+        raise UserError(
+            f'{path}: belongs to another run, whose {CONFIG} differs; move it away, and the '
+            'monitor begins a new one'
+        )
+    return Dynamics(*(found[name] for name in Dynamics._fields))
+
+
+class ScoreLog:
+    """Collects the scores of the looks, and writes them as a whole. Process 0 alone writes."""
+
+    def __init__(self, workdir: Path, indices: np.ndarray, epoch: int):
+        """Goes on from the file of the run, if there is one.
+
+        Args:
+          workdir: folder of the run.
+          indices: `[n]` index of each monitored image in the training split.
+          epoch: finished epochs of the state that training starts from. Later looks are dropped,
+            because the run looks again.
+
+        Raises:
+          UserError: in every process, if the file is of another run or of other images.
+        """
+        self._workdir = workdir
+        self._dynamics = Dynamics(
+            np.zeros((0, len(indices)), np.float32), np.zeros(0, np.int64), indices
+        )
+        # Scores stay on the device until they are written, so that no step waits.
+        self._new: list[tuple[int, jax.Array]] = []
+        distributed.by_writer(lambda: self._resume(epoch))
+
+    def add(self, epoch: int, score: jax.Array) -> None:
+        """Takes the scores `[n]` of a look."""
+        self._new.append((epoch, score))
+
+    def save(self) -> None:
+        """Writes all looks, if there is a new one."""
+        if not self._new or not distributed.is_writer():
+            return
+        epochs, scores = zip(*self._new, strict=True)
+        score, known, indices = self._dynamics
+        self._dynamics = Dynamics(
+            np.concatenate([score, np.stack(jax.device_get(scores))]),
+            np.concatenate([known, epochs]),
+            indices,
+        )
+        self._new.clear()
+        run = np.array(_run_of(self._workdir))
+        write_arrays(self._workdir / DYNAMICS, {**self._dynamics._asdict(), 'run': run})
+
+    def _resume(self, epoch: int) -> None:
+        if not (self._workdir / DYNAMICS).exists():
+            return
+        before, indices = read_dynamics(self._workdir), self._dynamics.indices
+        if not np.array_equal(before.indices, indices):
+            raise UserError(
+                f'{self._workdir / DYNAMICS}: holds the scores of {len(before.indices)} images, '
+                f'and config.monitor.images={len(indices)} chooses others; go on with '
+                f'config.monitor.images={len(before.indices)}, or move the file away'
+            )
+        kept = before.epochs <= epoch
+        self._dynamics = Dynamics(before.score[kept], before.epochs[kept], indices)
+
+
+def _run_of(workdir: Path) -> str:
+    """A text that differs between runs: `config.json` is written once, when a run begins."""
+    return hashlib.sha256((workdir / CONFIG).read_bytes()).hexdigest()

@@ -1,0 +1,44 @@
+"""Axes: n samples, k features."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from contrastive_jax.evaluation.geometry import alignment, effective_rank, uniformity
+
+
+@pytest.mark.parametrize('shape', [(12, 4), (4, 12), (5, 5)])
+def test_orthogonal_directions_of_one_length_all_count(shape):
+    features = 3 * jnp.eye(*shape)
+    assert float(effective_rank(features)) == pytest.approx(min(shape), rel=1e-4)
+
+
+def test_the_rank_weighs_directions_by_their_singular_values():
+    shares = np.array([0.6, 0.3, 0.1], np.float32)
+    expected = np.exp(-np.sum(shares * np.log(shares)))
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.normal(size=(n, 3)))[0] for n in (20, 7))
+    features = (left * shares @ right.T).astype(np.float32)
+    assert float(effective_rank(jnp.asarray(features))) == pytest.approx(expected, rel=1e-2)
+
+
+def test_one_direction_has_rank_one():
+    features = jnp.outer(jnp.arange(1.0, 40.0), jnp.arange(1.0, 9.0))
+    assert float(effective_rank(features)) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize(('degrees', 'expected'), [(0, 0.0), (60, 1.0), (90, 2.0), (180, 4.0)])
+def test_views_are_as_far_apart_as_their_angle_says(degrees, expected):
+    angle = np.deg2rad(degrees)
+    first = jnp.tile(jnp.array([[2.0, 0.0]]), (3, 1))
+    second = jnp.tile(jnp.array([[np.cos(angle), np.sin(angle)]], jnp.float32), (3, 1))
+    assert float(alignment(first, second)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_uniformity_of_few_points_in_closed_form():
+    same = jnp.ones((5, 3))
+    assert float(uniformity(same)) == pytest.approx(0, abs=1e-5)
+    # Two points of each axis, at squared distances 2 (four of five others) and 4.
+    cross = jnp.concatenate([jnp.eye(3), -jnp.eye(3)])
+    expected = np.log((4 * np.exp(-4) + np.exp(-8)) / 5)
+    assert float(uniformity(cross)) == pytest.approx(expected, abs=1e-5)

@@ -1,0 +1,164 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from contrastive_jax import main
+from contrastive_jax.data import sources
+from contrastive_jax.data.constructions import construct
+from contrastive_jax.errors import UserError
+from contrastive_jax.evaluation.monitor import check_monitor, make_monitor, measures, monitored
+from contrastive_jax.runs.dynamics import read_dynamics
+from contrastive_jax.training import loop
+from contrastive_jax.training.looks import no_looks
+from tests.helpers import small_config, write_npz
+
+# Orbax and its event loop leave warnings of their own.
+pytestmark = pytest.mark.filterwarnings('ignore')
+KEYS = {
+    f'monitor/{name}'
+    for name in (
+        *('knn', 'rank', 'alignment', 'uniformity', 'alpha', 'beta', 'gamma', 'ordered'),
+        'band_purity',
+    )
+}
+
+
+def _config(tmp_path, labels=True, **changes):
+    path = tmp_path / 'data.npz'
+    if not path.exists():
+        write_npz(path, labels=labels)
+    changes = {'monitor__every_epochs': 2, 'monitor__images': 10} | changes
+    return small_config(
+        data__name='npz', data__data_dir=str(path), epochs=4, checkpoint_every=3, **changes
+    )
+
+
+def _loaded(config):
+    dataset = sources.load(config.data)
+    return dataset, construct(config, dataset.pretrain)
+
+
+def _lines(workdir):
+    lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != 'pairs_per_second'} for line in lines]
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'monitor__every_epochs': 5}, r'every_epochs=5: never comes in a run of 4 epochs; choose'),
+        ({'monitor__every_epochs': 3, 'steps': 4}, r'every_epochs=3: never comes in a run of 2'),
+        ({'monitor__images': 41}, r'images=41: there are 40 training images; choose at most 40'),
+    ],
+)
+def test_a_monitor_that_does_not_fit_is_refused_before_the_work(changes, message, tmp_path):
+    with pytest.raises(UserError, match=rf'config\.monitor\.{message}'):
+        main.run(_config(tmp_path, **changes), tmp_path / 'run')
+    assert not (tmp_path / 'run').exists()
+
+
+def test_each_class_needs_an_image(tmp_path):
+    config = _config(tmp_path, monitor__images=2)
+    dataset, construction = _loaded(config)
+    check_monitor(config, dataset, construction)
+    three = np.arange(40, dtype=np.int32) % 3
+    train = dataset.train._replace(labels=three)
+    with pytest.raises(UserError, match=r'images=2: fewer than the 3 classes'):
+        check_monitor(config, dataset._replace(train=train, pretrain=train), construction)
+
+
+def test_the_images_are_fixed_and_hold_each_class_in_proportion(tmp_path):
+    config = _config(tmp_path, seed=3)
+    loaded = _loaded(config)
+    sample = monitored(config, *loaded)
+    assert np.bincount(sample.labels['trained']).tolist() == [5, 5]
+    assert sorted(sample.images) == ['first', 'queries', 'second', 'trained']
+    np.testing.assert_array_equal(sample.images['trained'], loaded[0].train.images[sample.trained])
+    config.seed = 4
+    again = monitored(config, *loaded)
+    jax.tree.map(np.testing.assert_array_equal, sample.images, again.images)
+
+
+def test_mixed_images_are_looked_at_and_others_vote(tmp_path):
+    config = _config(tmp_path, mixed__ratio=0.5)
+    dataset, construction = _loaded(config)
+    sample = monitored(config, dataset, construction)
+    mixed = construction.split.images[sample.trained]
+    np.testing.assert_array_equal(sample.images['trained'], mixed)
+    assert 'voters' in sample.images
+    assert not np.array_equal(sample.images['voters'], mixed)
+
+
+@pytest.mark.parametrize('labels', [True, False])
+def test_what_can_be_measured_is(labels, tmp_path):
+    config = _config(tmp_path, labels=labels)
+    sample = monitored(config, *_loaded(config))
+    rng = np.random.default_rng(0)
+    features = {
+        name: jnp.asarray(rng.normal(size=(len(images), 6)), jnp.float32)
+        for name, images in sample.images.items()
+    }
+    found, score = measures(features, sample.labels, pos_high=0.2, pos_low=0.5)
+    known = {'monitor/knn', 'monitor/ordered', 'monitor/band_purity'}
+    assert found.keys() == (KEYS if labels else KEYS - known)
+    assert np.isfinite([float(value) for value in found.values()]).all()
+    assert score.shape == (10,)
+    if not labels:
+        assert found['monitor/beta'] < found['monitor/gamma'] < found['monitor/alpha']
+
+
+def test_a_run_without_monitor_has_no_looks(tmp_path):
+    config = _config(tmp_path, monitor__every_epochs=0)
+    assert make_monitor(config, *_loaded(config), tmp_path) is no_looks
+
+
+def test_a_resumed_run_looks_at_the_same_epochs_and_sees_the_same(tmp_path, monkeypatch, compiled):
+    config = _config(tmp_path)
+    dataset, construction = _loaded(config)
+    split = construction.split
+    for name in ('plain', 'whole', 'broken'):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'config.json').write_text('{}')
+    plain = loop.pretrain(config, split, tmp_path / 'plain')
+    jax.clear_caches()
+    compiled.clear()
+    monitors = {
+        name: make_monitor(config, dataset, construction, tmp_path / name)
+        for name in ('whole', 'broken')
+    }
+    whole = loop.pretrain(config, split, tmp_path / 'whole', monitor=monitors['whole'])
+    # The step is the same as without a monitor, and all looks are one more mapped program.
+    assert compiled['train_step'] + compiled['_look'] + compiled['_fun'] == 2
+    jax.tree.map(np.testing.assert_array_equal, plain.final.params, whole.final.params)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, 'make_batch', _failing_after(5, loop.make_batch))
+        with pytest.raises(RuntimeError, match='taken away'):
+            loop.pretrain(config, split, tmp_path / 'broken', monitor=monitors['broken'])
+    loop.pretrain(config, split, tmp_path / 'broken', monitor=monitors['broken'])
+    lines = _lines(tmp_path / 'whole')
+    assert _lines(tmp_path / 'broken') == lines
+    # Two steps an epoch.
+    assert [line['step'] for line in lines if 'monitor/knn' in line] == [4, 8]
+    assert lines[3].keys() - lines[2].keys() == KEYS
+    without = [{k: v for k, v in line.items() if k not in KEYS} for line in lines]
+    assert without == _lines(tmp_path / 'plain')
+    over_time = [read_dynamics(tmp_path / name) for name in ('whole', 'broken')]
+    assert over_time[0].epochs.tolist() == [2, 4]
+    assert over_time[0].score.shape == (2, 10)
+    jax.tree.map(np.testing.assert_array_equal, *over_time)
+
+
+def _failing_after(count, make_batch):
+    made = []
+
+    def failing(*arguments):
+        made.append(1)
+        if len(made) > count:
+            raise RuntimeError('the machine was taken away')
+        return make_batch(*arguments)
+
+    return failing
