@@ -16,6 +16,7 @@ from contrastive_jax.data.constructions import construct
 from contrastive_jax.evaluation.checks import check_data
 from contrastive_jax.evaluation.monitor import make_monitor
 from contrastive_jax.evaluation.result import make_result, print_table, probe_all
+from contrastive_jax.runs.start import check_apart, keep_start, kept_start, read_start
 from contrastive_jax.runs.training_set import claim_workdir
 from contrastive_jax.runs.weights import save_encoder
 from contrastive_jax.runs.workdir import RESULT, check_outside_data, check_workdir, finished, locked
@@ -28,6 +29,9 @@ from contrastive_jax.training.task import task_of
 config_flags.DEFINE_config_file('config', None, 'Config file; add :NAME for a variant.')
 _WORKDIR = flags.DEFINE_string(
     'workdir', None, 'Folder that the run writes to and resumes from.', required=True
+)
+_INIT = flags.DEFINE_string(
+    'init', None, 'Workdir or encoder.safetensors whose weights the encoder begins with.'
 )
 _SHARED = flags.DEFINE_string(
     'shared',
@@ -58,6 +62,7 @@ def run(config: ConfigDict, workdir: Path, shared: Path | None = None) -> dict:
         print(line)
     distributed.check_same(config.to_json(sort_keys=True), 'config')
     distributed.by_writer(lambda: check_outside_data(workdir, '--workdir', config.data))
+    check_apart(workdir, config)
     with ExitStack() as stack:
         distributed.by_writer(lambda: stack.enter_context(locked(workdir)))
         distributed.by_writer(lambda: check_workdir(workdir, config))
@@ -70,18 +75,25 @@ def _train_and_probe(config: ConfigDict, workdir: Path, shared: Path | None) -> 
     task, dataset = task_of(config), sources.load(config.data)
     construction = construct(config, dataset.pretrain)
     check_data(config, task, dataset, construction)
+    start = read_start(config, workdir, construction, held_out=dataset.held_out)
     distributed.by_writer(
         lambda: claim_workdir(workdir, config, construction, held_out=dataset.held_out)
     )
+    if start is not None:
+        distributed.by_writer(lambda: keep_start(workdir, start))
+        print(start.line)
     for line in advice(config, dataset, construction.split) if distributed.is_writer() else ():
         logging.warning('%s', line)
     for line in task.announcement:
         print(line)
     with preemption.noting() as should_stop:
         monitor = make_monitor(config, dataset, construction, workdir)
-        pretrained = pretrain(config, construction.split, workdir, should_stop, monitor)
+        pretrained = pretrain(
+            config, construction.split, workdir, should_stop, monitor, start and start.begin
+        )
     accuracies = probe_all(config, dataset, pretrained, shared)
     result = make_result(config, task, dataset, construction, pretrained, accuracies, start_time)
+    result |= kept_start(workdir)
     final = pretrained.final
     distributed.by_writer(
         lambda: save_encoder(workdir, config, final.params, final.stats, int(final.step))
@@ -96,6 +108,8 @@ def _main() -> None:
         config, notes = cli.config_of_flags()
         for line in notes:
             print(line)
+        if _INIT.value:
+            config.init = _INIT.value
         run(config, Path(_WORKDIR.value), Path(_SHARED.value) if _SHARED.value else None)
 
 

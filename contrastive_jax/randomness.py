@@ -49,6 +49,7 @@ class Use(enum.IntEnum):
     LANDMARKS = 30
     LANDMARK_STUDY = 31
     ATLAS_SAMPLE = 60
+    ATLAS_MAP = 62
     VERDICT_STUDY = 61
 
 

@@ -34,6 +34,11 @@ def check_together(config: ConfigDict, values: Mapping[str, Any]) -> None:
             'scores; train a run, score it with python -m contrastive_jax.score --workdir=RUN, '
             'and give RUN/scores.npz'
         )
+    if config.init and config.extend:
+        raise UserError(
+            f'config.init={config.init!r}: has no effect with config.extend={config.extend!r}, '
+            'which brings all weights; give one of them'
+        )
     check_needs(values, _NEEDS)
     if config.mixed.drop and config.mixed.ratio == 1:
         raise UserError(

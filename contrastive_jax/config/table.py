@@ -74,6 +74,23 @@ _FIRST: dict[str, Field] = {
     'checkpoint_minutes': Field(
         10.0, number(0), 'At most so many minutes pass between two checkpoints; 0 means no limit.'
     ),
+    'checkpoint_keep': Field(
+        0,
+        integer(0),
+        'A checkpoint is also saved after every so many steps and stays beside the newest; 0 keeps '
+        'the newest alone.',
+    ),
+    'init': Field(
+        None,
+        PATH,
+        'The encoder begins with the weights of this workdir or encoder.safetensors instead of '
+        'random ones.',
+    ),
+    'extend': Field(
+        None,
+        PATH,
+        'The run goes on from the last step of this finished workdir, to more epochs or steps.',
+    ),
     'on_nonfinite': Field(
         'stop',
         one_of('stop', 'skip'),
@@ -270,6 +287,7 @@ WITHOUT_EFFECT = frozenset(
     {
         'checkpoint_every',
         'checkpoint_minutes',
+        'checkpoint_keep',
         'data.workers',
         'monitor.every_epochs',
         'monitor.images',
@@ -370,12 +388,18 @@ def check_field(path: str) -> None:
         raise UserError(f'config.{path}: no such field; the nearest is config.{near}')
 
 
-def differences(old: Mapping, new: Mapping) -> list[str]:
-    """Names the fields in which two configs differ, with both values; not those without effect."""
+def differences(old: Mapping, new: Mapping, besides: Collection[str] = ()) -> list[str]:
+    """Names the fields in which two configs differ, with both values; not those without effect.
+
+    Args:
+      old: the config there.
+      new: the config here.
+      besides: paths of fields that may differ as well.
+    """
     old, new = flatten(old), flatten(new)
     return [
         f'{path}: {_shown(old, path)} there, {_shown(new, path)} here'
-        for path in sorted((old.keys() | new.keys()) - WITHOUT_EFFECT)
+        for path in sorted((old.keys() | new.keys()) - WITHOUT_EFFECT.union(besides))
         if path not in old or path not in new or old[path] != new[path]
     ]
 

@@ -137,11 +137,18 @@ def difficulty(
       NumPy arrays.
 
     Raises:
-      ValueError: percentiles out of order, landmarks out of range, a row that is zero or not
-        finite, or more rows than fit into memory.
+      UserError: percentiles out of order, landmarks out of range, features that are no floats
+        `[n, k]` of at least two rows, a row that is zero or not finite, or more rows than fit into
+        memory.
 
     Source: Section 5.1, Eq. 12, over a data set; landmarks: `contrastive_jax.graph.landmarks`.
     """
+    shape = getattr(features, 'shape', None)
+    if shape is None:
+        kind = type(features).__name__
+        raise UserError(f'features: {kind}; give a NumPy or JAX array of floats [n, k]')
+    if shape[:1] == (1,):
+        raise UserError('features: one row, and a score compares it with others; give at least two')
     request = Request(pos_high, pos_low, landmarks, seed, ('score', 'isolation'))
     with contextlib.nullcontext() if progress else _muted():
         found = score_rows(array_rows(features), request).columns

@@ -21,6 +21,7 @@ from contrastive_jax.runtime.files import write_whole
 
 __all__ = [
     'FORMAT_VERSION',
+    'arrays_checksum',
     'filled',
     'named_arrays',
     'read_portable',
@@ -81,7 +82,7 @@ def write_portable(path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[
     own = {
         'format': _FORMAT,
         'format_version': str(FORMAT_VERSION),
-        'arrays_sha256': _checksum(arrays),
+        'arrays_sha256': arrays_checksum(arrays),
     }
     content = safetensors_bytes(arrays, {**facts, **own})
     write_whole(path, lambda file: file.write(content))
@@ -106,7 +107,7 @@ def read_portable(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise UserError(
             f'{path}: is no safetensors file, or only a part of one ({error}); copy it again'
         ) from error
-    if _checksum(arrays) != facts.get('arrays_sha256'):
+    if arrays_checksum(arrays) != facts.get('arrays_sha256'):
         raise UserError(f'{path}: damaged: the checksum of its arrays is another; copy it again')
     return arrays, facts
 
@@ -123,6 +124,16 @@ def safetensors_bytes(arrays: Mapping[str, np.ndarray], facts: Mapping[str, str]
     # The data begin at a multiple of 8.
     text += b' ' * (-len(text) % 8)
     return struct.pack('<Q', len(text)) + text + content[8 + length :]
+
+
+def arrays_checksum(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over names, types, shapes and values, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f'{name} {array.dtype.str} {array.shape} '.encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def _check_format(path: Path, facts: Mapping[str, str]) -> None:
@@ -142,13 +153,3 @@ def _check_format(path: Path, facts: Mapping[str, str]) -> None:
 def _name(path: tuple) -> str:
     """A place in a state; NNX ends it with the attribute of its variable."""
     return jax.tree_util.keystr(path, simple=True, separator='.').removesuffix('.value')
-
-
-def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over names, types, shapes and values, 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f'{name} {array.dtype.str} {array.shape} '.encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()

@@ -42,12 +42,21 @@ class Checkpoints:
     the seed. Each state is saved with its checksum and with that of the log up to its step.
     """
 
-    def __init__(self, workdir: Path, *, read_only: bool = False):
-        """Opens the folder; unless `read_only`, creates it and deletes incomplete checkpoints."""
+    def __init__(self, workdir: Path, *, keep: int = 0, read_only: bool = False):
+        """Opens the folder; unless `read_only`, creates it and deletes incomplete checkpoints.
+
+        Args:
+          workdir: folder of the run.
+          keep: checkpoints of steps that are multiples of this number stay; 0 for none.
+          read_only: whether nothing is written.
+        """
         self._workdir, self._read_only = workdir, read_only
         self._folder = (workdir / 'checkpoints').absolute()
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=_KEPT, create=not read_only, cleanup_tmp_directories=not read_only
+            max_to_keep=_KEPT,
+            keep_period=keep or None,
+            create=not read_only,
+            cleanup_tmp_directories=not read_only,
         )
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 
@@ -110,6 +119,18 @@ class Checkpoints:
                     _EXTRA: 'extra',
                 },
             )
+
+    def begin(self, state: TrainState, log_checksum: str) -> None:
+        """Saves the state that a run begins with, and waits until it is on disk.
+
+        From then on the run resumes without what that state was made of.
+
+        Args:
+          state: as for `save`.
+          log_checksum: as for `save`.
+        """
+        self.save(state, log_checksum)
+        self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits until everything is on disk."""

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from contrastive_jax.data.constructions import Construction
+from contrastive_jax.data.splits import Split
 from contrastive_jax.data.stored import checksum, in_memory
 from contrastive_jax.errors import UserError
 from contrastive_jax.models import Moments, pixel_moments
@@ -16,6 +17,7 @@ __all__ = [
     'image_facts',
     'keep_image_facts',
     'kept_image_facts',
+    'moments_of',
 ]
 
 IMAGES = 'images.json'
@@ -68,6 +70,12 @@ def kept_image_facts(workdir: Path) -> ImageFacts | None:
         return facts_of(read_json(path))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f'{path}: damaged; delete it, and it is measured again') from error
+
+
+def moments_of(workdir: Path, split: Split) -> Moments:
+    """Moments of the images that a run trains on: those that its folder holds, or measured."""
+    kept = kept_image_facts(workdir)
+    return kept.moments if kept else pixel_moments(in_memory(split.images))
 
 
 def facts_of(content: dict) -> ImageFacts:

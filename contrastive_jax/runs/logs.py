@@ -13,7 +13,14 @@ from tensorboardX.proto.summary_pb2 import Summary
 from contrastive_jax.runs.names import METRICS
 from contrastive_jax.runtime.files import plain, write_whole
 
-__all__ = ['METRICS', 'MetricsLog', 'checksum_of_steps', 'logged_pace', 'logged_steps']
+__all__ = [
+    'METRICS',
+    'MetricsLog',
+    'checksum_of_steps',
+    'first_lines',
+    'logged_pace',
+    'logged_steps',
+]
 
 
 def logged_steps(workdir: Path) -> int:
@@ -31,7 +38,12 @@ def logged_pace(workdir: Path) -> float | None:
 
 def checksum_of_steps(workdir: Path, steps: int) -> str:
     """SHA-256 of the first `steps` lines of the log, or of all lines if there are fewer."""
-    return hashlib.sha256(b''.join(_lines(workdir)[:steps])).hexdigest()
+    return hashlib.sha256(first_lines(workdir, steps)).hexdigest()
+
+
+def first_lines(workdir: Path, steps: int) -> bytes:
+    """The lines of the first `steps` steps of the log, or all lines if there are fewer."""
+    return b''.join(_lines(workdir)[:steps])
 
 
 def _lines(workdir: Path) -> list[bytes]:
@@ -51,7 +63,7 @@ class MetricsLog:
 
         Lines of later steps are dropped, because the resumed run takes these steps again.
         """
-        kept = b''.join(_lines(workdir)[:start])
+        kept = first_lines(workdir, start)
         write_whole(workdir / METRICS, lambda file: file.write(kept))
         self._file = (workdir / METRICS).open('ab')
         self._digest = hashlib.sha256(kept)

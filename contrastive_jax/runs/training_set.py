@@ -8,10 +8,11 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from contrastive_jax.data.constructions import Construction
+from contrastive_jax.data.stored import checksum
 from contrastive_jax.errors import UserError
 from contrastive_jax.randomness import STREAMS
-from contrastive_jax.runs.images import keep_image_facts
-from contrastive_jax.runs.workdir import CONFIG, TRAINING_SET
+from contrastive_jax.runs.images import keep_image_facts, kept_image_facts
+from contrastive_jax.runs.workdir import CONFIG, TRAINING_SET, has_checkpoint
 from contrastive_jax.runtime.files import read_arrays, write_sealed_json, write_whole
 
 __all__ = ['check_images', 'claim_workdir']
@@ -76,11 +77,17 @@ def check_images(workdir: Path, construction: Construction, *, held_out: bool = 
       The edition of the random streams of the run: `_UNKNOWN` if no file has it.
 
     Raises:
-      UserError: other images are left out or mixed than before; images that the run may have
-        trained on are held out for tests.
+      UserError: the images are others, or others are left out or mixed than before; images that
+        the run may have trained on are held out for tests.
     """
     before = _training_set(workdir)
     streams = _edition(workdir, before)
+    kept = kept_image_facts(workdir)
+    if kept is not None and kept.checksum != checksum(construction.whole.images):
+        raise UserError(
+            f'--workdir={workdir}: was begun with other images (their checksum is another); give '
+            'the same images, or choose another folder'
+        )
     if held_out and streams != STREAMS:
         raise UserError(
             f'--workdir={workdir}: was begun by {_version(streams)}, which may have held out other '
@@ -129,8 +136,7 @@ def _edition(workdir: Path, before: Mapping[str, np.ndarray] | None) -> int:
     if before is not None:
         return int(before.get('streams', 1))
     # A run that was stopped before it wrote the file has no checkpoint either.
-    steps = (path for path in (workdir / 'checkpoints').glob('*') if path.name.isdigit())
-    return _UNKNOWN if any(steps) else STREAMS
+    return _UNKNOWN if has_checkpoint(workdir) else STREAMS
 
 
 def _version(streams: int) -> str:

@@ -29,10 +29,11 @@ __all__ = [
     'read_config',
     'read_weights',
     'save_encoder',
+    'skeleton',
 ]
 
 ENCODER = 'encoder.safetensors'
-# Only the loss looks at what it returns.
+# The loss alone uses what it returns.
 _LEFT_OUT = 'projector'
 _WRITTEN_BY = ('versions', 'git_commit')
 
@@ -121,7 +122,7 @@ def read_weights(path: Path) -> Weights:
                 'checksum': facts['training_images_checksum'],
             }
         )
-        graphdef, params, stats = _skeleton(config, images.moments)
+        graphdef, params, stats = skeleton(config, images.moments)
         params, stats = filled(params, arrays), filled(stats, arrays)
         written_by = {name: facts[name] for name in _WRITTEN_BY}
         return Weights(config, images, graphdef, params, stats, int(facts['step']), written_by)
@@ -175,27 +176,37 @@ def read_config(workdir: Path) -> ConfigDict:
     return config
 
 
-def _weights(config: ConfigDict, images: ImageFacts, params: Any, stats: Any, step: int) -> Weights:
-    """Leaves the projector out of the state of a model."""
-    graphdef, *own = _skeleton(config, images.moments)
-    arrays = named_arrays(params) | named_arrays(stats)
-    params, stats = (filled(part, arrays) for part in own)
-    written_by = dict(zip(_WRITTEN_BY, (json.dumps(versions()), git_commit() or ''), strict=True))
-    return Weights(config, images, graphdef, params, stats, step, written_by)
+def skeleton(
+    config: ConfigDict, moments: Moments, *, whole: bool = False
+) -> tuple[nnx.GraphDef, Any, Any]:
+    """The model of a config, as shapes without numbers.
 
+    Args:
+      config: the whole config.
+      moments: pixel moments of the training images.
+      whole: whether to include the projector, which only the loss uses.
 
-def _skeleton(config: ConfigDict, moments: Moments) -> tuple[nnx.GraphDef, Any, Any]:
-    """Description, parameters and statistics of a model without projector; shapes, no numbers."""
-
+    Returns:
+      Static description, parameters and batch statistics.
+    """
     task = task_of(config)
 
     def build():
         ctx = Context(nnx.Rngs(0), compute_dtype(config.precision))
         model = task.build(moments, ctx)
-        if hasattr(model, _LEFT_OUT):
+        if not whole and hasattr(model, _LEFT_OUT):
             delattr(model, _LEFT_OUT)
         return model
 
     graphdef, *parts = nnx.split(nnx.eval_shape(build), nnx.Param, nnx.BatchStat)
     params, stats = parts
     return graphdef, params, stats
+
+
+def _weights(config: ConfigDict, images: ImageFacts, params: Any, stats: Any, step: int) -> Weights:
+    """Leaves the projector out of the state of a model."""
+    graphdef, *own = skeleton(config, images.moments)
+    arrays = named_arrays(params) | named_arrays(stats)
+    params, stats = (filled(part, arrays) for part in own)
+    written_by = dict(zip(_WRITTEN_BY, (json.dumps(versions()), git_commit() or ''), strict=True))
+    return Weights(config, images, graphdef, params, stats, step, written_by)

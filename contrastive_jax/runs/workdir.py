@@ -25,6 +25,7 @@ __all__ = [
     'check_outside_data_of',
     'check_workdir',
     'finished',
+    'has_checkpoint',
     'locked',
 ]
 
@@ -103,6 +104,11 @@ def finished(workdir: Path) -> dict | None:
         raise UserError(f'{error}; delete it, and the same command probes again') from error
     print(f'{workdir} is finished: nothing to do. To train again, choose another --workdir.')
     return result
+
+
+def has_checkpoint(workdir: Path) -> bool:
+    """Whether the folder of a run holds a checkpoint, be it intact or not."""
+    return any(path.name.isdigit() for path in (workdir / 'checkpoints').glob('*'))
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ _COMMON: dict[str, tuple[Callable[..., object], bool | None]] = {
     'all': (flags.DEFINE_bool, False),
 }
 # Flags of commands that hold a path.
-_PATHS = ('workdir', 'out', 'features', 'labels', 'images', 'shared')
+_PATHS = ('workdir', 'out', 'features', 'labels', 'images', 'shared', 'init')
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 

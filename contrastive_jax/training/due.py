@@ -18,7 +18,11 @@ class CheckpointClock:
     """Says after each step whether a checkpoint is due."""
 
     def __init__(
-        self, every: int, minutes: int | float, clock: Callable[[], float] = time.monotonic
+        self,
+        every: int,
+        minutes: int | float,
+        clock: Callable[[], float] = time.monotonic,
+        keep: int = 0,
     ):
         """Stores the intervals. The clock starts at the first call of `due`, after compilation.
 
@@ -26,8 +30,9 @@ class CheckpointClock:
           every: steps between checkpoints.
           minutes: largest time between checkpoints, in minutes; 0 for no limit.
           clock: function that returns the time in seconds.
+          keep: steps between checkpoints that stay; 0 for none.
         """
-        self._every = every
+        self._every = (every, keep) if keep else (every,)
         self._seconds = 60 * minutes
         self._clock = clock
         self._saved: float | None = None
@@ -38,7 +43,8 @@ class CheckpointClock:
         if self._saved is None:
             self._saved = now
         overdue = now - self._saved >= self._seconds
-        if (self._seconds > 0 and _agreed(step, overdue)) or step % self._every == 0:
+        by_step = any(step % every == 0 for every in self._every)
+        if (self._seconds > 0 and _agreed(step, overdue)) or by_step:
             self._saved = now
             return True
         return False

@@ -13,11 +13,10 @@ from ml_collections import ConfigDict
 
 from contrastive_jax.data.batches import Batch, make_batch, spread, step_indices
 from contrastive_jax.data.sources import Split
-from contrastive_jax.data.stored import in_memory
 from contrastive_jax.data.streaming import stream_views
 from contrastive_jax.errors import UserError
-from contrastive_jax.models import pixel_moments
 from contrastive_jax.runs.checkpoints import Checkpoints
+from contrastive_jax.runs.images import moments_of
 from contrastive_jax.runs.logs import MetricsLog, checksum_of_steps, logged_pace, logged_steps
 from contrastive_jax.runtime import distributed, progress
 from contrastive_jax.runtime.preemption import Preempted
@@ -39,7 +38,7 @@ class Pretrained(NamedTuple):
 
     Attributes:
       graphdef: static description of the model.
-      initial: the state before the first step.
+      initial: the state that the seed draws, with untrained weights.
       final: the state after the last step.
       pairs_per_second: images per second, without the time of compilation; None if fewer than two
         steps were left to train.
@@ -57,6 +56,7 @@ def pretrain(
     workdir: Path,
     should_stop: Callable[[int], bool] = lambda step: False,
     monitor: Monitor = no_looks,
+    begin: Callable[[nnx.GraphDef, TrainState], TrainState] | None = None,
 ) -> Pretrained:
     """Trains to the last step, starting from the newest checkpoint in `workdir` if there is one.
 
@@ -67,6 +67,8 @@ def pretrain(
       should_stop: function of the number of finished steps, called after each step; it returns
         True to save and stop.
       monitor: function that makes the looks at the encoder.
+      begin: function from the description of the model and the state that the seed draws to the
+        state that the run begins with; None to begin with the state that the seed draws.
 
     Raises:
       Preempted: `should_stop` returned True, and a checkpoint has been saved.
@@ -76,10 +78,13 @@ def pretrain(
     steps_per_epoch = n // config.batch_size
     total = count_steps(config, steps_per_epoch)
     graphdef, initial, step_function, schedule = set_up(
-        config, pixel_moments(in_memory(split.images)), steps_per_epoch, devices.AXIS
+        config, moments_of(workdir, split), steps_per_epoch, devices.AXIS
     )
     mapped_step = devices.map_over_devices(step_function)
-    with closing(Checkpoints(workdir)) as checkpoints:
+    with closing(Checkpoints(workdir, keep=config.checkpoint_keep)) as checkpoints:
+        if begin is not None:
+            first = devices.replicate(begin(graphdef, initial))
+            checkpoints.begin(first, checksum_of_steps(workdir, int(first.step)))
         state = checkpoints.restore(
             devices.replicate(initial), lambda step: checksum_of_steps(workdir, step)
         )
@@ -89,7 +94,9 @@ def pretrain(
         batches = _batches(config, split, range(start, total))
         log = MetricsLog(workdir, start) if distributed.is_writer() else None
         watch = Watch(Check(config, n, workdir), WATCHED)
-        clock = CheckpointClock(config.checkpoint_every, config.checkpoint_minutes)
+        clock = CheckpointClock(
+            config.checkpoint_every, config.checkpoint_minutes, keep=config.checkpoint_keep
+        )
         recorder = Recorder(log, config.batch_size, steps_per_epoch, schedule)
         looks = monitor(graphdef, state) if start < total else Looks()
 

@@ -99,6 +99,10 @@ BAD = [
     ({'checkpoint_minutes': -1.0}, 'checkpoint_minutes', 'a number >= 0'),
     ({'on_nonfinite': 'skp'}, 'on_nonfinite', 'did you mean skip'),
     ({'data.name': None}, 'data.name', 'a text'),
+    ({'checkpoint_keep': -1}, 'checkpoint_keep', 'at least 0'),
+    ({'init': 3}, 'init', 'a path'),
+    ({'extend': 3}, 'extend', 'a path'),
+    ({'init': 'a', 'extend': 'b'}, 'init', 'give one of them'),
     ({'data.data_dir': 3}, 'data.data_dir', 'a path'),
     ({'data.image_size': -1}, 'data.image_size', 'at least 0'),
     ({'data.skip_broken': 1}, 'data.skip_broken', 'True or False'),
@@ -233,7 +237,13 @@ def test_a_missing_field_is_named():
 
 
 @pytest.mark.parametrize(
-    'fields', [{'data.workers': 0}, {'checkpoint_every': 7}, {'checkpoint_minutes': 1.0}]
+    'fields',
+    [
+        {'data.workers': 0},
+        {'checkpoint_every': 7},
+        {'checkpoint_minutes': 1.0},
+        {'checkpoint_keep': 3},
+    ],
 )
 def test_a_run_may_go_on_with_other_fields_that_change_no_number(fields):
     """A run that workers break, or that is killed before it saves, has to go on with others."""

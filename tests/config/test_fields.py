@@ -13,6 +13,7 @@ from contrastive_jax import main
 from contrastive_jax.config.table import Field
 from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import construct
+from contrastive_jax.runs.start import read_start
 from contrastive_jax.training import devices
 from tests.helpers import random_batch, small_config, split_over, state_and_step, write_npz
 
@@ -46,7 +47,10 @@ def _run(tmp_path):
     """Everything from data to result."""
     data = str(write_npz(tmp_path / 'data.npz'))
     monitor = {'monitor__every_epochs': 2, 'monitor__images': 8}
-    main.run(small_config(data__name='npz', data__data_dir=data, **monitor), tmp_path / 'run')
+    config = small_config(data__name='npz', data__data_dir=data, **monitor)
+    main.run(config, tmp_path / 'run')
+    config.update(arm='simclr', epochs=3, extend=str(tmp_path / 'run'))
+    read_start(config, tmp_path / 'longer', construct(config, sources.load(config.data).pretrain))
 
 
 def _trace(config):

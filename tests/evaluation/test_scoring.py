@@ -166,6 +166,37 @@ def test_requests_that_cannot_be_are_one_line(request_, words):
     assert '\n' not in str(caught.value)
 
 
+_ROWS = np.random.default_rng(0).normal(size=(9, 3))
+
+
+def _with(row, value):
+    rows = _ROWS.copy()
+    rows[row] = value
+    return rows
+
+
+@pytest.mark.parametrize(
+    ('features', 'words'),
+    [
+        (_with(2, np.nan), r'^features: row 2 holds NaN \(1 of 9 rows\); leave'),
+        (_with(5, np.inf), 'row 5 holds infinity'),
+        (_with(4, 0), 'row 4 holds only zeros'),
+        (_ROWS[:1], '^features: one row, .*; give at least two'),
+        (_ROWS[:0], 'is empty'),
+        (np.ones((9, 3), int), r'^features: holds int64 \[9, 3\]; need floats \[n, k\]'),
+        (_ROWS.astype(object), r'holds object \[9, 3\]; need floats'),
+        (_ROWS[:, 0], r'holds float64 \[9\]; need floats \[n, k\]'),
+        (_ROWS.tolist(), '^features: list; give a NumPy or JAX array'),
+    ],
+)
+def test_features_that_cannot_be_scored_are_refused_in_one_line(features, words):
+    # Without the check of the annotations that tests add.
+    difficulty = contrastive_jax.difficulty.__wrapped__
+    with pytest.raises(UserError, match=words) as caught:
+        difficulty(features, progress=False)
+    assert '\n' not in str(caught.value)
+
+
 def test_a_file_that_changes_between_tiles_is_noticed(small_tiles, tmp_path, monkeypatch):
     path = tmp_path / 'x.npy'
     np.save(path, FEATURES)

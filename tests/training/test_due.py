@@ -13,10 +13,10 @@ from tests.processes import finish
 pytestmark = pytest.mark.filterwarnings('ignore')
 
 
-def _due(every, minutes, seconds_of_step, steps):
+def _due(every, minutes, seconds_of_step, steps, keep=0):
     """Steps after which a checkpoint is due, of a run whose steps take so long."""
     now = [0.0]
-    clock = CheckpointClock(every, minutes, lambda: now[0])
+    clock = CheckpointClock(every, minutes, lambda: now[0], keep)
     due = []
     for step in range(1, steps + 1):
         now[0] += seconds_of_step
@@ -32,6 +32,7 @@ def test_a_checkpoint_is_due_after_steps_or_minutes():
     assert _due(1000, 10, 3, 500) == [201, 401]
     # A checkpoint by steps starts the minutes anew.
     assert _due(250, 10, 3, 700) == [201, 250, 450, 500, 700]
+    assert _due(4, 0, 3600, 12, keep=6) == [4, 6, 8, 12]
 
 
 def test_the_gap_between_checkpoints_follows_from_the_pace():
@@ -55,6 +56,13 @@ def test_a_run_of_slow_steps_has_checkpoints(tmp_path):
     config = small_config(**_changes(tmp_path, epochs=4, checkpoint_minutes=1e-9))
     loop.pretrain(config, sources.load(config.data).train, tmp_path)
     assert _saved(tmp_path) == [7, 8]
+
+
+def test_checkpoints_are_kept_beside_the_newest(tmp_path):
+    config = small_config(**_changes(tmp_path, epochs=5, checkpoint_every=4, checkpoint_keep=3))
+    loop.pretrain(config, sources.load(config.data).train, tmp_path)
+    # Of 4, 8 and 10, the newest two stay.
+    assert _saved(tmp_path) == [3, 6, 9, 10]
 
 
 @pytest.mark.parametrize(('pace', 'lost'), [(0.016, True), (16.0, False)])

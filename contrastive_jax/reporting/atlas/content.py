@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from contrastive_jax.errors import UserError
+from contrastive_jax.randomness import Use, legacy_rng
 
 __all__ = ['MAPS', 'Content', 'Dynamics', 'chosen_rows', 'project']
 
@@ -107,7 +108,9 @@ def project(features: np.ndarray, name: str, seed: int) -> tuple[np.ndarray, str
                     '--map=pca'
                 ) from error
         else:
-            return umap.UMAP(metric='cosine', random_state=seed).fit_transform(rows), 'UMAP'
+            return umap.UMAP(
+                metric='cosine', random_state=legacy_rng(Use.ATLAS_MAP, seed)
+            ).fit_transform(rows), 'UMAP'
     rows = rows - rows.mean(axis=0)
     _, axes = np.linalg.eigh(rows.T @ rows)
     places = rows @ axes[:, ::-1][:, :2]
