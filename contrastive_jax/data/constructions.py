@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from contrastive_jax.data.mixed import Mixed, mix
-from contrastive_jax.data.score_files import read_scores
+from contrastive_jax.data.score_files import read_indices, read_scores
 from contrastive_jax.data.splits import Split
 from contrastive_jax.data.stored import StoredImages, array_checksum, checksum, subset
 from contrastive_jax.data.tails import long_tail
@@ -134,6 +134,10 @@ def _remove(config, split: Split, kept: np.ndarray) -> tuple[np.ndarray, str | N
     if method == 'random':
         return kept[subsets.random_subset(len(kept), ratio, config.seed)], None
     where = 'config.removal.scores'
+    if method == 'file' and path.endswith('.csv'):
+        return _without_listed(
+            kept, read_indices(path, len(split.images), where), ratio, path
+        ), None
     scores = read_scores(path, n=len(split.images), checksum=checksum(split.images), where=where)
     needed = {
         'difficulty': ('score',),
@@ -163,3 +167,15 @@ def _remove(config, split: Split, kept: np.ndarray) -> tuple[np.ndarray, str | N
     members = [np.flatnonzero(classes[0] == name) for name in np.unique(classes[0])]
     chosen = [rows[subsets.most_difficult_removed(score[rows], ratio)] for rows in members]
     return kept[np.sort(np.concatenate(chosen))], scores.kind()
+
+
+def _without_listed(kept: np.ndarray, listed: np.ndarray, ratio: float, path: str) -> np.ndarray:
+    """The indices that a list does not name; it must name the share that the ratio says."""
+    named = np.isin(kept, listed)
+    left = subsets.most_difficult_removed(named.astype(np.float64), ratio)
+    if len(kept) - len(left) != named.sum():
+        raise UserError(
+            f'config.removal.ratio={ratio}: {path} names {named.sum()} of the {len(kept)} images '
+            f'that are trained on; give --config.removal.ratio={named.sum() / len(kept):.8g}'
+        )
+    return kept[left]

@@ -14,7 +14,7 @@ from contrastive_jax.data.score_table import read_table, write_table
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.files import read_arrays, write_arrays, write_whole
 
-__all__ = ['MOST_ROWS', 'ScoreFile', 'read_scores', 'write_scores']
+__all__ = ['MOST_ROWS', 'ScoreFile', 'read_indices', 'read_scores', 'write_scores']
 
 # More rows than people look at in a table of text.
 MOST_ROWS = 1_000_000
@@ -137,6 +137,29 @@ def read_scores(path: str, *, n: int, checksum: str, where: str) -> ScoreFile:
     index = columns.pop('index', np.arange(n))
     columns['score'] = columns['score'].astype(np.float64)
     return ScoreFile(columns, theirs, index, landmarks=landmarks)
+
+
+def read_indices(path: str, n: int, where: str) -> np.ndarray:
+    """Reads a list of images: the column `index` of a CSV file, as the atlas saves it.
+
+    Args:
+      path: the file.
+      n: number of images of the split.
+      where: the field that named the file, for messages.
+
+    Raises:
+      UserError: a file that cannot be read, lacks the column, or names images that do not exist.
+    """
+    where = f'{where}={path!r}'
+    try:
+        with open(path, newline='', encoding='utf-8-sig') as file:
+            index = np.array([int(row['index']) for row in csv.DictReader(file)], np.int64)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f'{where}: cannot be read ({error}); give another file') from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f'{where}: needs a column "index" of whole numbers') from error
+    _check_index(index, n, where)
+    return index
 
 
 def _read(path: str, where: str) -> dict[str, np.ndarray]:

@@ -15,6 +15,8 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.features import extract_features
 from contrastive_jax.graph.columns import score_columns, score_trained_apart
 from contrastive_jax.graph.dynamics import sample_dynamics
+from contrastive_jax.graph.nearest import neighbours
+from contrastive_jax.graph.verdicts import NEIGHBOURS, VERDICTS, verdicts
 from contrastive_jax.runs.dynamics import DYNAMICS, read_dynamics
 from contrastive_jax.runs.loading import load_run
 from contrastive_jax.runtime import progress
@@ -144,7 +146,27 @@ def score(samples: Samples, options: Options) -> dict[str, np.ndarray]:
             columns = score_trained_apart(features, labels, trained, **given)
     except ValueError as error:
         raise UserError(f'{samples.source}: {error}') from error
+    columns |= _verdict_columns(samples, options, columns)
     return columns if trained is None else {'trained': trained, **columns}
+
+
+def _verdict_columns(
+    samples: Samples, options: Options, columns: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Why each sample is difficult, and the evidence; nothing for a single sample."""
+    if len(samples.features) < 2:
+        return {}
+    near = neighbours(
+        samples.features, pos_high=options.pos_high, pos_low=options.pos_low, count=NEIGHBOURS
+    )
+    found = verdicts(
+        columns['score'], columns['isolation'], near.similarity, near.nearest, samples.labels
+    )
+    evidence = {'duplicate_z': found.duplicate_z, 'outlier_z': found.outlier_z}
+    if samples.labels is not None:
+        evidence['label_margin'] = found.label_margin
+    finite = {name: np.clip(values, -1e9, 1e9) for name, values in evidence.items()}
+    return {'verdict': np.array(VERDICTS)[found.verdict], **finite}
 
 
 def dynamics_columns(workdir: Path, samples: Samples) -> dict[str, np.ndarray]:

@@ -8,10 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-__all__ = ['VERDICTS', 'Verdicts', 'label_margin', 'robust_z', 'verdicts']
+__all__ = ['NEIGHBOURS', 'VERDICTS', 'Verdicts', 'label_margin', 'robust_z', 'verdicts']
 
 # The first that applies, from the last to the first, is the verdict of a sample.
 VERDICTS = ('easy', 'between classes', 'outlier', 'label suspect', 'near-duplicate')
+# Nearest samples whose labels are compared.
+NEIGHBOURS = 20
 # Above this robust score a value is an outlier (Iglewicz and Hoaglin 1993).
 _FAR = 3.5
 # Share of the samples that count as difficult.

@@ -193,3 +193,31 @@ def test_a_long_tail_is_cut_before_mixing_and_removal(train):
 def test_a_long_tail_needs_labels(train):
     with pytest.raises(UserError, match=r'config\.long_tail\.factor=5\.0: needs labels'):
         construct(small_config(long_tail__factor=5.0), train._replace(labels=None))
+
+
+def _listed(tmp_path, text, ratio):
+    path = tmp_path / 'samples.csv'
+    path.write_text(text)
+    return small_config(removal__method='file', removal__ratio=ratio, removal__scores=str(path))
+
+
+def test_images_that_a_list_names_are_left_out(train, tmp_path):
+    config = _listed(tmp_path, 'index,score,file\n3,0.5,"a, b"\n11,0.4,c\n', 0.1)
+    built = construct(config, train)
+    np.testing.assert_array_equal(built.kept, np.setdiff1d(np.arange(N), [3, 11]))
+
+
+@pytest.mark.parametrize(
+    ('text', 'ratio', 'message'),
+    [
+        ('index\n3\n11\n', 0.2, r'names 2 of the 20 images.*give --config\.removal\.ratio=0\.1$'),
+        ('number\n3\n', 0.1, 'needs a column "index" of whole numbers'),
+        ('index\n3.5\n', 0.1, 'needs a column "index" of whole numbers'),
+        ('index\n3\n20\n', 0.1, 'index is from 3 to 20'),
+        ('index\n3\n3\n', 0.1, 'names an image twice'),
+        ('index\n', 0.1, 'holds no scores'),
+    ],
+)
+def test_lists_that_do_not_fit_are_refused(train, text, ratio, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        construct(_listed(tmp_path, text, ratio), train)

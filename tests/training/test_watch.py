@@ -1,5 +1,6 @@
 """Numbers that go wrong while a run trains."""
 
+import functools
 import json
 import logging
 
@@ -55,7 +56,9 @@ def test_a_finite_update_is_not_skipped():
     plain = _step(small_config(), poison=False)[1]
     watched = _step(small_config(on_nonfinite='skip'), poison=False)[1]
     assert int(watched.skipped) == 0
-    jax.tree.map(np.testing.assert_array_equal, plain.params, watched.params)
+    # Two programs, which XLA may round differently: to the last digits, but for entries near zero.
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7)
+    jax.tree.map(close, jax.device_get(plain.params), jax.device_get(watched.params))
 
 
 @pytest.fixture

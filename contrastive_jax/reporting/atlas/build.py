@@ -16,7 +16,7 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.samples import Options, Samples, from_files, from_run, score
 from contrastive_jax.graph.difficulty import sample_difficulty
 from contrastive_jax.graph.nearest import Neighbours, neighbours
-from contrastive_jax.graph.verdicts import VERDICTS, verdicts
+from contrastive_jax.graph.verdicts import NEIGHBOURS, VERDICTS, verdicts
 from contrastive_jax.randomness import Use, host_rng
 from contrastive_jax.reporting.atlas.content import Content, Dynamics, chosen_rows, project
 from contrastive_jax.reporting.atlas.sprites import SIDE
@@ -26,8 +26,8 @@ from contrastive_jax.runtime.files import read_arrays
 
 __all__ = ['Files', 'of_files', 'of_run']
 
-# Neighbours that decide about labels, and those that the page shows.
-_NEIGHBOURS, _SHOWN = 20, 8
+# Neighbours that the page shows.
+_SHOWN = 8
 _BANDS = ('alpha', 'beta', 'gamma')
 _DYNAMICS = 'dynamics.npz'
 
@@ -164,7 +164,7 @@ def _neighbours(features: np.ndarray, options: Options) -> Neighbours:
         nobody = np.full((len(features), 1), -1)
         return Neighbours(nobody, np.zeros(len(features)), nobody)
     return neighbours(
-        features, pos_high=options.pos_high, pos_low=options.pos_low, count=_NEIGHBOURS
+        features, pos_high=options.pos_high, pos_low=options.pos_low, count=NEIGHBOURS
     )
 
 
