@@ -104,10 +104,7 @@ def _cells(cells: Sequence[Cell], baseline: int) -> Table:
     ]
     note = 'Runs that differ in nothing but the seed. Only finished runs are in the numbers.'
     if len(cells) > 1:
-        note += (
-            f' Cell {baseline + 1} is the baseline; the others are described by what they change of '
-            'it.'
-        )
+        note += f' Cell {baseline + 1} is the baseline; changes are those of the others to it.'
     return Table('Cells', note, ('cell', *names, 'seeds'), rows)
 
 
