@@ -31,6 +31,8 @@ from collections import deque
 from pathlib import Path
 
 from contrastive_jax.errors import UserError
+from contrastive_jax.runs.names import CELL_NAMES
+from contrastive_jax.runtime.files import read_json, write_json
 from contrastive_jax.runtime.shell import escape_missing_characters, expand_home
 
 from . import local, status
@@ -89,6 +91,8 @@ def main(arguments: list[str] | None = None) -> int:
             _print_commands(runs)
             return 0
         _list(runs, options.runs / f'{options.grid or "config"}.txt')
+        if options.grid:
+            _name(runs, options.runs / CELL_NAMES)
         outcomes = _run_all(runs, options)
     except GridError as error:
         print(f'error: {error}', file=sys.stderr)
@@ -120,6 +124,20 @@ def _list(runs: list[Run], path: Path) -> None:
         status.write_titles(path.parent, runs)
     except OSError as error:
         raise GridError(f'--runs={path.parent}: cannot be written ({error.strerror})') from error
+
+
+def _name(runs: list[Run], path: Path) -> None:
+    """Adds the cells of each run to the file in which `report` finds their names."""
+    try:
+        names = read_json(path) if path.exists() else {}
+        for run in runs:
+            known = names.get(run.folder.name, [])
+            names[run.folder.name] = list(dict.fromkeys([*known, *run.cells]))
+        write_json(path, names)
+    except OSError as error:
+        raise GridError(f'--runs={path.parent}: cannot be written ({error.strerror})') from error
+    except UserError as error:
+        raise GridError(f'{error}; delete it, and this command writes it again') from error
 
 
 def _print_commands(runs: list[Run]) -> None:

@@ -14,12 +14,9 @@ from contrastive_jax.data.stored import checksum as image_checksum
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.features import extract_features
 from contrastive_jax.graph.columns import score_columns, score_trained_apart
-from contrastive_jax.graph.dynamics import sample_dynamics
 from contrastive_jax.graph.nearest import neighbours
-from contrastive_jax.graph.verdicts import NEIGHBOURS, VERDICTS, verdicts
-from contrastive_jax.runs.dynamics import DYNAMICS, read_dynamics
+from contrastive_jax.graph.verdicts import NEIGHBOURS, verdicts
 from contrastive_jax.runs.loading import load_run
-from contrastive_jax.runtime import progress
 
 __all__ = ['Options', 'Samples', 'dynamics_columns', 'from_files', 'from_run', 'score']
 
@@ -153,51 +150,33 @@ def score(samples: Samples, options: Options) -> dict[str, np.ndarray]:
 def _verdict_columns(
     samples: Samples, options: Options, columns: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Why each sample is difficult, and the evidence; nothing for a single sample."""
-    if len(samples.features) < 2:
+    """Why each sample is difficult, and the evidence; images trained on are judged on their own."""
+    found = _verdicts_of(np.arange(len(samples.features)), samples, options, columns)
+    if samples.trained is not None and not samples.trained.all():
+        rows = np.flatnonzero(samples.trained)
+        for name, values in _verdicts_of(rows, samples, options, columns).items():
+            found[name][rows] = values
+    return found
+
+
+def _verdicts_of(
+    rows: np.ndarray, samples: Samples, options: Options, columns: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Columns of some samples among themselves; none for fewer than two samples."""
+    if len(rows) < 2:
         return {}
+    features = samples.features[rows]
+    labels = None if samples.labels is None else samples.labels[rows]
     near = neighbours(
-        samples.features, pos_high=options.pos_high, pos_low=options.pos_low, count=NEIGHBOURS
+        features, pos_high=options.pos_high, pos_low=options.pos_low, count=NEIGHBOURS
     )
     found = verdicts(
-        columns['score'], columns['isolation'], near.similarity, near.nearest, samples.labels
+        columns['score'][rows], columns['isolation'][rows], near.similarity, near.nearest, labels
     )
     evidence = {'duplicate_z': found.duplicate_z, 'outlier_z': found.outlier_z}
-    if samples.labels is not None:
-        evidence['label_margin'] = found.label_margin
+    if labels is not None:
+        # A sample without a label is suspected of nothing.
+        evidence['label_margin'] = np.nan_to_num(found.label_margin)
+    # A file of scores holds finite numbers alone.
     finite = {name: np.clip(values, -1e9, 1e9) for name, values in evidence.items()}
-    return {'verdict': np.array(VERDICTS)[found.verdict], **finite}
-
-
-def dynamics_columns(workdir: Path, samples: Samples) -> dict[str, np.ndarray]:
-    """How the difficulty of each sample moved while a run trained, by the looks of its monitor.
-
-    Args:
-      workdir: folder of the run.
-      samples: the samples that `from_run` returns.
-
-    Returns:
-      The columns of `graph.dynamics.SampleDynamics`, each `[m]` float64, with the prefix
-      `dynamics_`; NaN for samples that the monitor did not look at.
-
-    Raises:
-      UserError: no file `dynamics.npz`, one of another run, or scores that are not finite.
-    """
-    dynamics = read_dynamics(workdir)
-    try:
-        summary = sample_dynamics(dynamics.score, dynamics.epochs)
-    except ValueError as error:
-        raise UserError(f'{workdir / DYNAMICS}: {error}') from error
-    m = len(samples.features)
-    index = np.arange(m) if samples.index is None else samples.index
-    place = np.searchsorted(dynamics.indices, index)
-    place = np.minimum(place, len(dynamics.indices) - 1)
-    known = dynamics.indices[place] == index
-    progress.say(
-        f'dynamics: {known.sum()} of {m} samples, {len(dynamics.epochs)} looks up to epoch '
-        f'{dynamics.epochs[-1]}' + ('' if known.all() else '; NaN for the others')
-    )
-    return {
-        f'dynamics_{name}': np.where(known, values[place], np.nan)
-        for name, values in summary._asdict().items()
-    }
+    return {'verdict': found.verdict, **finite}

@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 from contrastive_jax.config import WITHOUT_EFFECT, completed, flatten
 from contrastive_jax.errors import UserError
 from contrastive_jax.reporting.style import one_line
-from contrastive_jax.runs.names import CONFIG, METRICS, RESULT
+from contrastive_jax.runs.names import CELL_NAMES, CONFIG, METRICS, RESULT
 from contrastive_jax.runtime.files import read_json
 
 __all__ = [
     'CURVES',
     'MEASURES',
+    'MONITOR',
     'SELECTED_BY',
     'VALIDATION',
     'Run',
@@ -45,6 +46,8 @@ VALIDATION = {
 }
 SELECTED_BY = 'validation_accuracy'
 CURVES = ('loss', 'different_class_share')
+# Curves of the monitor have names with this prefix.
+MONITOR = 'monitor/'
 _FILES = {CONFIG, RESULT, METRICS}
 
 
@@ -60,6 +63,7 @@ class Run(NamedTuple):
       seed: seed of the run; None if the config cannot be read.
       result: flattened result; empty unless finished.
       curves: mean over the steps of each epoch, by name and epoch.
+      cells: names that grids give to the cells of this run.
     """
 
     folder: str
@@ -69,6 +73,7 @@ class Run(NamedTuple):
     seed: int | None
     result: dict[str, Any]
     curves: dict[str, dict[int, float]]
+    cells: tuple[str, ...] = ()
 
     def number(self, name: str) -> float | None:
         """A numeric result, or None where there is none."""
@@ -141,7 +146,24 @@ def read_run(folder: Path) -> Run:
         seed,
         result,
         curves,
+        _cell_names(folder),
     )
+
+
+def _cell_names(folder: Path) -> tuple[str, ...]:
+    """The names that grids give to the cells of a run, from the file beside its folder.
+
+    Raises:
+      UserError: the file is damaged.
+    """
+    path = folder.parent / CELL_NAMES
+    try:
+        names = read_json(path).get(folder.name, [])
+    except FileNotFoundError:
+        return ()
+    except UserError as error:
+        raise UserError(f'{error}; delete it, and launch.sweep writes it again') from error
+    return tuple(map(as_text, names)) if isinstance(names, list) else ()
 
 
 def as_text(value: Any) -> str:
@@ -195,7 +217,8 @@ def _read_metrics(path: Path) -> tuple[dict[str, dict[int, float]], str]:
         f'damaged lines in {path.name}: {lines.count(None)}' if None in lines else '',
         f'loss not finite from step {diverged[0]}' if diverged else '',
     )
-    curves = {name: _means(entries, name) for name in CURVES}
+    seen = sorted({name for entry in entries for name in entry if name.startswith(MONITOR)})
+    curves = {as_text(name): _means(entries, name) for name in (*CURVES, *seen)}
     return {k: v for k, v in curves.items() if v}, '; '.join(filter(None, notes))
 
 

@@ -1,5 +1,6 @@
 """The reference tables of a report, and its CSV file with one row per run."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -8,8 +9,16 @@ import pandas as pd
 from contrastive_jax.config import FIELDS
 from contrastive_jax.reporting.choice import Choice
 from contrastive_jax.reporting.collect import MEASURES, Run, as_text, is_number
-from contrastive_jax.reporting.entries import SPREAD, Entry, Table, mean_of, short
-from contrastive_jax.reporting.statistics import Cell, differing
+from contrastive_jax.reporting.entries import (
+    SPREAD,
+    Entry,
+    Table,
+    mean_of,
+    mean_over,
+    numbered,
+    short,
+)
+from contrastive_jax.reporting.statistics import Cell, by_seed, differing
 from contrastive_jax.reporting.style import DASH, PERCENT
 
 __all__ = ['csv_text', 'detail_tables', 'run_rows']
@@ -30,17 +39,47 @@ def detail_tables(runs: Sequence[Run], cells: Sequence[Cell]) -> tuple[Table, ..
 
 
 def _representations(cells: Sequence[Cell]) -> Table:
-    """Accuracies of the untrained encoder and of raw pixels, to compare with."""
+    """Accuracies of the untrained encoder and of raw pixels, once for all cells that agree."""
     # Results of the linear probe have no measure in their name.
     names = ('accuracy', *list(MEASURES)[1:])
     rows = []
+    for prefix, title in _REPRESENTATIONS.items():
+        for members, values in _agreeing(cells, [f'{prefix}_{name}' for name in names]):
+            which = 'all' if len(members) == len(cells) else numbered('cell', members)
+            means = (mean_over(list(seeds.values()), 100) for seeds in values.values())
+            rows.append((Entry(title), Entry(which), *means))
+    columns = ('representation', 'cells', *MEASURES.values())
+    note = f'Cells with equal numbers for equal seeds have one row. {SPREAD}'
+    return Table('Without pre-training: test accuracy, %', note, columns, rows)
+
+
+def _agreeing(
+    cells: Sequence[Cell], names: Sequence[str]
+) -> list[tuple[list[int], dict[str, dict[int, float]]]]:
+    """Groups of cells whose results are equal for equal seeds, and these results by seed.
+
+    Args:
+      cells: all cells; those without any of the results are in no group.
+      names: names of the results.
+    """
+    groups: list[tuple[list[int], dict[str, dict[int, float]]]] = []
     for index, cell in enumerate(cells):
-        for prefix, title in _REPRESENTATIONS.items():
-            means = [mean_of(cell, f'{prefix}_{name}', 100) for name in names]
-            if any(mean.number is not None for mean in means):
-                rows.append((short(index), Entry(title), *means))
-    columns = ('cell', 'representation', *MEASURES.values())
-    return Table('Without pre-training: test accuracy, %', SPREAD, columns, rows)
+        own = {name: by_seed(cell, name) for name in names}
+        if not any(own.values()):
+            continue
+        for members, values in groups:
+            if all(_equal(values[name], own[name]) for name in names):
+                members.append(index)
+                for name in names:
+                    values[name] |= own[name]
+                break
+        else:
+            groups.append(([index], own))
+    return groups
+
+
+def _equal(some: dict[int, float], others: dict[int, float]) -> bool:
+    return all(math.isclose(some[seed], others[seed]) for seed in some.keys() & others.keys())
 
 
 def _training(cells: Sequence[Cell]) -> Table:

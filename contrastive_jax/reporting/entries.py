@@ -12,7 +12,11 @@ __all__ = [
     'Table',
     'counted',
     'head',
+    'head_columns',
+    'label',
     'mean_of',
+    'mean_over',
+    'name_of',
     'numbered',
     'short',
     'spread',
@@ -44,9 +48,29 @@ class Table(NamedTuple):
     rows: Sequence[tuple[Entry, ...]]
 
 
-def head(index: int, cell: Cell) -> Entry:
+def head_columns(cells: Sequence[Cell]) -> tuple[str, ...]:
+    """Titles of the columns of `head`."""
+    return ('cell', 'changes') if _titled(cells) else ('cell',)
+
+
+def head(index: int, cells: Sequence[Cell]) -> tuple[Entry, ...]:
+    """Number and name of a cell; if grids name the cells, also what the cell changes."""
+    name = name_of(index, cells)
+    return (name, Entry(cells[index].name)) if _titled(cells) else (name,)
+
+
+def name_of(index: int, cells: Sequence[Cell]) -> Entry:
     """Number and name of a cell."""
-    return Entry(f'{index + 1}: {cell.name}', index, index)
+    return Entry(label(index, cells[index]), index, index)
+
+
+def label(index: int, cell: Cell) -> str:
+    """Number and name of a cell: the name that a grid gives it, or what it changes."""
+    return f'{index + 1}: {cell.title or cell.name}'
+
+
+def _titled(cells: Sequence[Cell]) -> bool:
+    return any(cell.title for cell in cells)
 
 
 def short(index: int) -> Entry:
@@ -56,7 +80,12 @@ def short(index: int) -> Entry:
 
 def mean_of(cell: Cell, name: str, scale: int = 1, digits: int = 2) -> Entry:
     """Mean, deviation and count of a result over the seeds of a cell."""
-    summary = summarise([scale * value for value in by_seed(cell, name).values()])
+    return mean_over(list(by_seed(cell, name).values()), scale, digits)
+
+
+def mean_over(values: Sequence[float], scale: int = 1, digits: int = 2) -> Entry:
+    """Mean, deviation and count of some values."""
+    summary = summarise([scale * value for value in values])
     return Entry(DASH) if summary is None else Entry(spread(summary, digits), summary.mean)
 
 

@@ -115,7 +115,8 @@ def _svg(figure: Figure, name: str) -> str:
     text = file.getvalue()
     text = text[text.index('<svg') :]
     text = re.sub(r'<(metadata|style).*?</\1>', '', text, flags=re.DOTALL)
-    text = re.sub(r'(\bid="|\bhref="#|url\(#)', rf'\g<1>{name}-', text)
+    own = re.sub(r'\W', '-', name)
+    text = re.sub(r'(\bid="|\bhref="#|url\(#)', rf'\g<1>{own}-', text)
     colours = {colour: f'var(--cell-{index})' for index, colour in enumerate(LIGHT)}
     for colour, variable in {**colours, _INK: 'currentColor', RULE: 'var(--rule)'}.items():
         text = text.replace(colour, variable)

@@ -5,8 +5,8 @@ import hashlib
 from collections.abc import Sequence
 from html import escape
 
-from contrastive_jax.reporting.collect import CURVES, MEASURES
-from contrastive_jax.reporting.entries import Entry, Table
+from contrastive_jax.reporting.collect import MEASURES, MONITOR
+from contrastive_jax.reporting.entries import Entry, Table, label
 from contrastive_jax.reporting.figures import draw_curves, draw_dots
 from contrastive_jax.reporting.statistics import Cell
 from contrastive_jax.reporting.style import DARK, DASHES, LIGHT
@@ -17,6 +17,15 @@ __all__ = ['page']
 _CURVES = {
     'loss': 'Loss',
     'different_class_share': 'Share of the selected pairs that truly differ in class',
+    f'{MONITOR}knn': 'Monitor: test accuracy of 20 nearest neighbours',
+    f'{MONITOR}rank': 'Monitor: directions that the features use (RankMe)',
+    f'{MONITOR}alignment': 'Monitor: alignment of two views, low is good',
+    f'{MONITOR}uniformity': 'Monitor: uniformity, low is even',
+    f'{MONITOR}alpha': 'Monitor: alpha, mean cosine of pairs of one class',
+    f'{MONITOR}gamma': 'Monitor: gamma, mean cosine of difficult pairs',
+    f'{MONITOR}beta': 'Monitor: beta, mean cosine of easy pairs',
+    f'{MONITOR}ordered': 'Monitor: whether beta < gamma < alpha',
+    f'{MONITOR}band_purity': 'Monitor: share of the pairs in the band that truly differ in class',
 }
 _SHORT = 30
 
@@ -190,14 +199,16 @@ def _figures(cells: Sequence[Cell]) -> str:
             (f'Test accuracy: {title}', draw_dots(cells, name, 'test accuracy, %'))
             for name, title in MEASURES.items()
         ),
-        *((_CURVES[name], draw_curves(cells, name, name.replace('_', ' '))) for name in CURVES),
+        *(
+            (_CURVES.get(name, name), draw_curves(cells, name, _label(name)))
+            for name in _curves_of(cells)
+        ),
     ]
     figures = ''.join(_figure(title, svg) for title, svg in drawn if svg)
     if not figures:
         return ''
     legend = ''.join(
-        f'<li>{_swatch(index)}{index + 1}: {escape(cell.name)}</li>'
-        for index, cell in enumerate(cells)
+        f'<li>{_swatch(index)}{escape(label(index, cell))}</li>' for index, cell in enumerate(cells)
     )
     return f"""<section><h2>Figures</h2>
 <p class="note">Accuracies: each seed is a dot; the bar is mean Â± standard deviation. Curves: mean
@@ -205,6 +216,16 @@ over the seeds of finished runs, steps averaged within each epoch; the band is Â
 deviation. A treatment changes the loss itself: compare courses, not heights.</p>
 <ul class="legend">{legend}</ul>
 <div class="figures">{figures}</div></section>"""
+
+
+def _curves_of(cells: Sequence[Cell]) -> list[str]:
+    """Names of all curves, those with a title of ours first."""
+    found = {name for cell in cells for run in cell.runs for name in run.curves}
+    return [*(name for name in _CURVES if name in found), *sorted(found - _CURVES.keys())]
+
+
+def _label(name: str) -> str:
+    return name.removeprefix(MONITOR).replace('_', ' ')
 
 
 def _figure(title: str, svg: str) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 from contrastive_jax.config import FIELDS
 from contrastive_jax.errors import UserError
@@ -32,6 +32,7 @@ __all__ = [
     'differing',
     'find_baseline',
     'group',
+    'holm',
     'name_by_changes',
     'paired',
     'summarise',
@@ -53,11 +54,13 @@ class Cell(NamedTuple):
       name: the fields in which cells differ, with the values of this cell.
       fields: all fields but the seed.
       runs: all runs of the cell, with any status.
+      title: the name that a grid gives to the cell; empty if there is none.
     """
 
     name: str
     fields: dict[str, str]
     runs: tuple[Run, ...]
+    title: str = ''
 
 
 class Summary(NamedTuple):
@@ -69,11 +72,19 @@ class Summary(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Mean of paired differences, their 95 % t-interval (None where there is none), and count."""
+    """A paired comparison.
+
+    Attributes:
+      mean: mean of the differences.
+      interval: their 95 % t-interval, or None where there is none.
+      n: number of differences.
+      p: two-sided p-value of no difference, by the same t-distribution; None without interval.
+    """
 
     mean: float
     interval: tuple[float, float] | None
     n: int
+    p: float | None = None
 
 
 def group(runs: Iterable[Run]) -> tuple[Cell, ...]:
@@ -98,7 +109,15 @@ def group(runs: Iterable[Run]) -> tuple[Cell, ...]:
             members[_key(config)].append(run)
     names = _telling(list(fields.values()))
     order = sorted(members, key=lambda key: [_rank(name, fields[key].get(name)) for name in names])
-    return tuple(Cell(_name(fields[key], names), fields[key], tuple(members[key])) for key in order)
+    return tuple(
+        Cell(_name(fields[key], names), fields[key], tuple(members[key]), _title(members[key]))
+        for key in order
+    )
+
+
+def _title(runs: Sequence[Run]) -> str:
+    """The names of a cell in its grids; two cells of grids may be one cell of runs."""
+    return ' = '.join(dict.fromkeys(name for run in runs for name in run.cells))
 
 
 def differing(configs: Sequence[dict[str, str]]) -> list[str]:
@@ -277,7 +296,24 @@ def paired(
         return Difference(summary.mean, None, summary.n)
     error = math.sqrt((summary.std**2 + resolution**2 / 6) / summary.n)
     reach = float(stdtrit(summary.n - 1, (1 + _LEVEL) / 2)) * error
-    return Difference(summary.mean, (summary.mean - reach, summary.mean + reach), summary.n)
+    p = float(2 * stdtr(summary.n - 1, -abs(summary.mean) / error))
+    return Difference(summary.mean, (summary.mean - reach, summary.mean + reach), summary.n, p)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusts p-values for their number by the step-down method of Holm (1979).
+
+        adjusted_(i) = max_{j <= i} min(1, (m - j + 1) p_(j))
+
+    for the i-th smallest of m. The chance that any true "no difference" has an adjusted value of
+    at most 0.05 is at most 0.05, however the tests depend on each other.
+    """
+    values = np.asarray(p_values, float)
+    order = np.argsort(values, kind='stable')
+    factors = np.arange(len(values), 0, -1)
+    adjusted = np.empty(len(values))
+    adjusted[order] = np.maximum.accumulate(np.minimum(1, factors * values[order]))
+    return adjusted.tolist()
 
 
 def accuracy_resolution(cells: Iterable[Cell]) -> float:

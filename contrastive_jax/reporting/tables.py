@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from contrastive_jax.reporting.choice import Choice
@@ -14,7 +14,9 @@ from contrastive_jax.reporting.entries import (
     Table,
     counted,
     head,
+    head_columns,
     mean_of,
+    name_of,
     numbered,
     short,
 )
@@ -27,11 +29,15 @@ from contrastive_jax.reporting.statistics import (
     as_number,
     by_seed,
     differing,
+    holm,
     paired,
 )
 from contrastive_jax.reporting.style import CHANGE, DASH
 
 __all__ = ['Report', 'make_report']
+
+# Chance that any cell without a difference is said to differ.
+_ERROR = 0.05
 
 
 class Report(NamedTuple):
@@ -98,9 +104,7 @@ def _cells(cells: Sequence[Cell], baseline: int) -> Table:
     ]
     note = 'Runs that differ in nothing but the seed. Only finished runs are in the numbers.'
     if len(cells) > 1:
-        note += (
-            f' Cell {baseline + 1} is the baseline; the others are named by what they change of it.'
-        )
+        note += f' Cell {baseline + 1} is the baseline; changes are those of the others to it.'
     return Table('Cells', note, ('cell', *names, 'seeds'), rows)
 
 
@@ -111,14 +115,11 @@ def _value(text: str) -> Entry:
 
 def _accuracies(cells: Sequence[Cell]) -> Table:
     rows = [
-        (
-            head(index, cell),
-            *(mean_of(cell, name, 100) for name in MEASURES),
-        )
+        (*head(index, cells), *(mean_of(cell, name, 100) for name in MEASURES))
         for index, cell in enumerate(cells)
     ]
     note = f'{SPREAD} {DASH}: not measured.'
-    return Table('Test accuracy, %', note, ('cell', *MEASURES.values()), rows)
+    return Table('Test accuracy, %', note, (*head_columns(cells), *MEASURES.values()), rows)
 
 
 def _validation(cells: Sequence[Cell]) -> Table:
@@ -140,11 +141,13 @@ def _validation(cells: Sequence[Cell]) -> Table:
 def _chosen(cells: Sequence[Cell], choice: Choice | None) -> Table:
     """The cell that `--select` chose; without rows if the flag was not given."""
     title = 'Chosen by validation accuracy, %'
-    columns = ('cell', 'validation, linear', *(f'test, {name}' for name in MEASURES.values()))
+    tested = (f'test, {name}' for name in MEASURES.values())
+    columns = (*head_columns(cells), 'validation, linear', *tested)
     if choice is None:
         return Table(title, '', columns, [])
     cell = cells[choice.cell]
-    row = (head(choice.cell, cell), *(mean_of(cell, n, 100) for n in (SELECTED_BY, *MEASURES)))
+    measured = (mean_of(cell, name, 100) for name in (SELECTED_BY, *MEASURES))
+    row = (*head(choice.cell, cells), *measured)
     compared = len(cells) - len(choice.skipped)
     note = (
         f'The highest mean validation accuracy of {counted(compared, "cell")}; test accuracies had '
@@ -173,24 +176,29 @@ def _seeds(cell: Cell, seeds: Sequence[int]) -> str:
 
 
 def _differences(cells: Sequence[Cell], baseline: int) -> Table:
-    def against(cell: Cell, reference: Cell, name: str) -> Entry:
+    def against(cell: Cell, reference: Cell, name: str) -> Difference | None:
         values, base = (
             {s: 100 * v for s, v in by_seed(c, name).items()} for c in (cell, reference)
         )
-        difference = paired(values, base, 100 * accuracy_resolution((cell, reference)))
-        return Entry(DASH) if difference is None else Entry(_interval(difference), difference.mean)
+        return paired(values, base, 100 * accuracy_resolution((cell, reference)))
 
-    rows = [
-        (head(index, cell), *(against(cell, cells[baseline], name) for name in MEASURES))
+    found = {
+        index: {name: against(cell, cells[baseline], name) for name in MEASURES}
         for index, cell in enumerate(cells)
         if index != baseline
+    }
+    beyond = _beyond_chance(found)
+    rows = [
+        (name_of(index, cells), *map(_interval, differences.values()), Entry(beyond[index]))
+        for index, differences in found.items()
     ]
     note = (
         f'Percentage points, less cell {baseline + 1} of the same seed: mean of the pairs '
         '[95 % t-interval, wider by the resolution of one test image where runs record their '
         f'number], in brackets the number of pairs. {DASH}: no interval, of fewer than '
         f'{LEAST_PAIRS} pairs or of equal differences. The intervals are not corrected for how '
-        'many there are.'
+        'many there are; the last column is: it names the measures that differ beyond chance, by '
+        f'the same t-tests with the correction of Holm over the table, at {100 * _ERROR:.0f} %.'
     )
     updates = [set(by_seed(cell, 'steps').values()) for cell in cells]
     # Runs of earlier versions do not say how many they made.
@@ -202,9 +210,36 @@ def _differences(cells: Sequence[Cell], baseline: int) -> Table:
             f' Not of as many updates as the baseline: {numbered("cell", others)}; see Images '
             'and time, and config.steps.'
         )
-    return Table('Difference to the baseline', note, ('cell', *MEASURES.values()), rows)
+    columns = ('cell', *MEASURES.values(), 'beyond chance')
+    return Table('Difference to the baseline', note, columns, rows)
 
 
-def _interval(difference: Difference) -> str:
+def _beyond_chance(found: Mapping[int, Mapping[str, Difference | None]]) -> dict[int, str]:
+    """The measures in which each cell differs from the baseline beyond chance, with their sign."""
+    tests = {
+        (index, name): difference.p
+        for index, differences in found.items()
+        for name, difference in differences.items()
+        if difference is not None and difference.p is not None
+    }
+    adjusted = dict(zip(tests, holm(list(tests.values())), strict=True))
+
+    def words(index: int, differences: Mapping[str, Difference | None]) -> str:
+        if not any((index, name) in tests for name in differences):
+            return DASH
+        signs = (
+            f'{MEASURES[name]} {"+" if difference.mean > 0 else "-"}'
+            for name, difference in differences.items()
+            if difference is not None and adjusted.get((index, name), 1) <= _ERROR
+        )
+        return ', '.join(signs) or 'none'
+
+    return {index: words(index, differences) for index, differences in found.items()}
+
+
+def _interval(difference: Difference | None) -> Entry:
+    if difference is None:
+        return Entry(DASH)
     ends = (f'{end:{CHANGE}}' for end in difference.interval or ())
-    return f'{difference.mean:{CHANGE}} [{", ".join(ends) or DASH}] ({difference.n})'
+    text = f'{difference.mean:{CHANGE}} [{", ".join(ends) or DASH}] ({difference.n})'
+    return Entry(text, difference.mean)

@@ -1,6 +1,8 @@
-"""Names of the files in the folder of a run, for readers that need no other part of a run."""
+"""Names of the files of a run, for readers that need no other part of a run."""
 
-__all__ = ['CONFIG', 'DYNAMICS', 'METRICS', 'RESULT']
+__all__ = ['CELL_NAMES', 'CONFIG', 'DYNAMICS', 'METRICS', 'RESULT']
 
 CONFIG, METRICS, RESULT = 'config.json', 'metrics.jsonl', 'result.json'
 DYNAMICS = 'dynamics.npz'
+# Beside the folders of the runs of a grid: the names of the cells of each run.
+CELL_NAMES = 'cells.json'

@@ -21,6 +21,7 @@ TOYS = {
     'growth': '--shape 4 4 1 --batch 8 --classes --size --devices',
     'recording': '--shape 4 4 1 --steps 2',
     'loss': '--images 4',
+    'monitor': '--config configs/digits.py --images 20',
     'graph': '--sizes 24 --sas 20 --features 4',
 }
 

@@ -154,10 +154,14 @@ def test_a_sweep_trains_and_lists_what_failed(tmp_path, capsys):
     results = sorted((tmp_path / 'runs').glob('*/result.json'))
     listed = (tmp_path / 'runs' / 'table1.txt').read_text().split()
     assert sorted(listed) == [str(path.parent) for path in results]
+    names = json.loads((tmp_path / 'runs' / 'cells.json').read_text())
+    assert names.keys() == {path.parent.name for path in results}
     selects = [
         json.loads((p.parent / 'config.json').read_text())['pairs']['remove'] for p in results
     ]
     assert sorted(selects) == [False, True]
+    for path, removes in zip(results, selects, strict=True):
+        assert names[path.parent.name] == ['removed' if removes else 'baseline']
     before = [path.stat().st_mtime_ns for path in results]
     assert sweep.main(command) == 0
     assert [path.stat().st_mtime_ns for path in results] == before

@@ -29,8 +29,21 @@ def fake_result(accuracy, seed, **changes):
     }
 
 
-def write_run(folder, seed=0, accuracy=0.5, *, result=True, metrics=True, losses=(3, 1), **config):
-    """A workdir of two epochs of two steps; `result` may be the content of the file."""
+def write_run(
+    folder,
+    seed=0,
+    accuracy=0.5,
+    *,
+    result=True,
+    metrics=True,
+    losses=(3, 1),
+    monitor=None,
+    **config,
+):
+    """A workdir of two epochs of two steps.
+
+    `result` may be the content of the file; `monitor` is added to the last step of each epoch.
+    """
     folder.mkdir(parents=True)
     values = small_config(seed=seed, **config).to_dict()
     (folder / 'config.json').write_text(json.dumps(values))
@@ -44,6 +57,8 @@ def write_run(folder, seed=0, accuracy=0.5, *, result=True, metrics=True, losses
             for epoch, loss in enumerate(losses)
             for k in (0, 1)
         ]
+        for line in lines[1::2]:
+            line |= monitor or {}
         (folder / 'metrics.jsonl').write_text(''.join(json.dumps(x) + '\n' for x in lines))
     return folder
 

@@ -23,6 +23,7 @@ def test_a_paired_difference_is_that_of_the_t_test():
     assert found.n == 7
     np.testing.assert_allclose(found.mean, (ours - base).mean())
     np.testing.assert_allclose(found.interval, (expected.low, expected.high))
+    np.testing.assert_allclose(found.p, ttest_rel(ours, base).pvalue)
 
 
 def test_a_paired_difference_by_hand():
@@ -33,9 +34,17 @@ def test_a_paired_difference_by_hand():
 
 
 def test_fewer_than_three_pairs_have_no_interval_and_none_no_difference():
-    assert statistics.paired({0: 2.0, 1: 3.0}, {1: 1.0}) == (2, None, 1)
-    assert statistics.paired({0: 2.0, 1: 4.0}, {0: 1.0, 1: 1.0}) == (2, None, 2)
+    assert statistics.paired({0: 2.0, 1: 3.0}, {1: 1.0}) == (2, None, 1, None)
+    assert statistics.paired({0: 2.0, 1: 4.0}, {0: 1.0, 1: 1.0}) == (2, None, 2, None)
     assert statistics.paired({0: 2.0}, {1: 1.0}) is None
+
+
+def test_holm_by_hand():
+    # 3 * 0.01; 2 * 0.03; and 1 * 0.04, but no less than the one before.
+    np.testing.assert_allclose(statistics.holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
+    assert statistics.holm([0.6, 0.5]) == [1, 1]
+    assert statistics.holm([0.02]) == [0.02]
+    assert statistics.holm([]) == []
 
 
 @pytest.mark.parametrize('resolution', [0.0, 0.1])
