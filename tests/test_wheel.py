@@ -101,6 +101,10 @@ def test_the_wheel_alone_trains_in_an_empty_folder(installed, tmp_path):
     assert Path(where).is_relative_to(installed.parent)
     run('python', '-m', 'contrastive_jax.main', '--config=digits:small', '--workdir=run')
     assert (tmp_path / 'run' / 'encoder.safetensors').is_file()
+    run('contrastive-jax', 'score', '--workdir=run')
+    run('contrastive-jax', 'bounds', '--workdir=run', '--images=200', '--out=bounds.png')
+    longer = ('--config.extend=run', '--config.epochs=3', '--workdir=longer')
+    run('contrastive-jax', 'main', '--config=configs/digits.py:small', *longer)
     code = 'import contrastive_jax; print(contrastive_jax.load_encoder("run").num_features)'
     assert run('python', '-c', code) == '512\n'
     run('contrastive-jax', 'views', '--config=configs/digits.py', '--out=views.png')

@@ -18,7 +18,7 @@ from contrastive_jax.data import sources
 from contrastive_jax.data.batches import padded_batches
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.errors import UserError
-from contrastive_jax.runs.images import image_facts, kept_image_facts
+from contrastive_jax.runs.images import known_image_facts
 from contrastive_jax.runs.weights import (
     ENCODER,
     Weights,
@@ -26,7 +26,6 @@ from contrastive_jax.runs.weights import (
     read_config,
     read_weights,
 )
-from contrastive_jax.runtime import progress
 
 __all__ = ['Encoder', 'load_encoder', 'load_weights']
 
@@ -123,13 +122,9 @@ def _newest(workdir: Path) -> Weights:
     config = read_config(workdir)
     if not (workdir / 'checkpoints').is_dir():
         raise UserError(f'--workdir={workdir}: holds no checkpoint; train it first')
-    images = kept_image_facts(workdir)
-    if images is None:
-        progress.say(
-            f'{workdir}: was written by a version that did not keep the moments of the pixels; '
-            'they are measured from the data once more'
-        )
-        images = image_facts(construct(config, sources.load(config.data).pretrain))
+    images = known_image_facts(
+        workdir, lambda: construct(config, sources.load(config.data).pretrain)
+    )
     return checkpoint_weights(workdir, config, images)
 
 

@@ -1,5 +1,6 @@
 """What a run's folder keeps of its training images, so that its encoder can do without them."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ from contrastive_jax.data.splits import Split
 from contrastive_jax.data.stored import checksum, in_memory
 from contrastive_jax.errors import UserError
 from contrastive_jax.models import Moments, pixel_moments
+from contrastive_jax.runtime import progress
 from contrastive_jax.runtime.files import read_json, write_sealed_json
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     'image_facts',
     'keep_image_facts',
     'kept_image_facts',
+    'known_image_facts',
     'moments_of',
 ]
 
@@ -70,6 +73,23 @@ def kept_image_facts(workdir: Path) -> ImageFacts | None:
         return facts_of(read_json(path))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f'{path}: damaged; delete it, and it is measured again') from error
+
+
+def known_image_facts(workdir: Path, construct: Callable[[], Construction]) -> ImageFacts:
+    """What is known of the images of a run; where its folder does not say, measured, with a word.
+
+    Args:
+      workdir: folder of the run.
+      construct: function that returns what the run trains on, called only to measure.
+    """
+    kept = kept_image_facts(workdir)
+    if kept is not None:
+        return kept
+    progress.say(
+        f'{workdir}: was written by a version that did not keep the moments of the pixels; they '
+        'are measured from the data once more'
+    )
+    return image_facts(construct())
 
 
 def moments_of(workdir: Path, split: Split) -> Moments:

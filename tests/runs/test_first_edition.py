@@ -9,6 +9,7 @@ import pytest
 
 from contrastive_jax import main
 from contrastive_jax.config import restored
+from contrastive_jax.runs import images
 from contrastive_jax.runs.checkpoints import Checkpoints
 from contrastive_jax.runs.loading import load_run
 from tests.helpers import state_and_step
@@ -38,8 +39,12 @@ def test_the_queue_of_its_checkpoint_is_restored(workdir):
     assert np.all(np.asarray(state.extra.queue.labels) >= 0)
 
 
-def test_it_can_be_read_and_goes_on(workdir):
+def test_it_can_be_read_and_goes_on(workdir, monkeypatch, capsys):
     assert load_run(workdir).step == 3
+    assert 'measured from the data once more' in capsys.readouterr().err
+    measured = []
+    measure = images.pixel_moments
+    monkeypatch.setattr(images, 'pixel_moments', lambda each: measured.append(1) or measure(each))
     logged = (workdir / 'metrics.jsonl').read_text().splitlines()
     result = main.run(_config(workdir), workdir)
     assert result['steps'] == 5
@@ -48,3 +53,5 @@ def test_it_can_be_read_and_goes_on(workdir):
     assert [json.loads(line)['step'] for line in lines] == [1, 2, 3, 4, 5]
     # Its checkpoints are now of this edition, and are read as well.
     assert load_run(workdir).step == 5
+    # By the run, once; its folder then holds them.
+    assert len(measured) == 1
