@@ -9,6 +9,7 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.reporting.atlas import build
 from contrastive_jax.reporting.atlas.build import Files
 from contrastive_jax.reporting.atlas.content import chosen_rows, project
+from contrastive_jax.runs.dynamics import read_dynamics
 from tests.helpers import small_config, write_npz
 
 pytestmark = pytest.mark.filterwarnings('ignore')
@@ -119,13 +120,18 @@ def test_a_scored_run_has_an_atlas(tmp_path):
     score.run(*score.from_run(workdir), workdir)
     content = build.of_run(workdir, workdir, 'pca', 100)
     assert len(content.labels) == len(content.images) == len(content.score)
-    # A run that has kept the scores of some images while it trained.
-    np.savez(
-        workdir / 'dynamics.npz',
-        scores=np.array([[0.1, 0.2], [0.3, 0.4]]),
-        epochs=np.array([1, 2]),
-        indices=np.array([3, 0]),
-    )
+    assert content.dynamics is None
+
+
+def test_a_monitored_run_shows_how_scores_moved(tmp_path):
+    data = str(write_npz(tmp_path / 'data.npz'))
+    monitor = {'monitor__every_epochs': 1, 'monitor__images': 8}
+    config = small_config(data__name='npz', data__data_dir=data, epochs=2, **monitor)
+    workdir = tmp_path / 'run'
+    training.run(config, workdir)
+    score.run(*score.from_run(workdir), workdir)
     dynamics = build.of_run(workdir, workdir, 'pca', 100).dynamics
-    assert dynamics.scores[[0, 3]].tolist() == [[0.2, 0.4], [0.1, 0.3]]
-    assert np.isnan(dynamics.scores[1]).all()
+    kept = read_dynamics(workdir)
+    assert dynamics.scores.shape[1] == len(dynamics.epochs) == len(kept.epochs)
+    np.testing.assert_array_equal(dynamics.scores[kept.indices], kept.score.T)
+    assert np.isnan(dynamics.scores).any(axis=1).sum() == len(dynamics.scores) - len(kept.indices)

@@ -14,9 +14,12 @@ from contrastive_jax.data.stored import checksum as image_checksum
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.features import extract_features
 from contrastive_jax.graph.columns import score_columns, score_trained_apart
+from contrastive_jax.graph.dynamics import sample_dynamics
 from contrastive_jax.graph.nearest import neighbours
 from contrastive_jax.graph.verdicts import NEIGHBOURS, verdicts
+from contrastive_jax.runs.dynamics import DYNAMICS, read_dynamics
 from contrastive_jax.runs.loading import load_run
+from contrastive_jax.runtime import progress
 
 __all__ = ['Options', 'Samples', 'dynamics_columns', 'from_files', 'from_run', 'score']
 
@@ -180,3 +183,37 @@ def _verdicts_of(
     # A file of scores holds finite numbers alone.
     finite = {name: np.clip(values, -1e9, 1e9) for name, values in evidence.items()}
     return {'verdict': found.verdict, **finite}
+
+
+def dynamics_columns(workdir: Path, samples: Samples) -> dict[str, np.ndarray]:
+    """How the difficulty of each sample moved while a run trained, by the looks of its monitor.
+
+    Args:
+      workdir: folder of the run.
+      samples: the samples that `from_run` returns.
+
+    Returns:
+      The columns of `graph.dynamics.SampleDynamics`, each `[m]` float64, with the prefix
+      `dynamics_`; NaN for samples that the monitor did not look at.
+
+    Raises:
+      UserError: no file `dynamics.npz`, one of another run, or scores that are not finite.
+    """
+    dynamics = read_dynamics(workdir)
+    try:
+        summary = sample_dynamics(dynamics.score, dynamics.epochs)
+    except ValueError as error:
+        raise UserError(f'{workdir / DYNAMICS}: {error}') from error
+    m = len(samples.features)
+    index = np.arange(m) if samples.index is None else samples.index
+    place = np.searchsorted(dynamics.indices, index)
+    place = np.minimum(place, len(dynamics.indices) - 1)
+    known = dynamics.indices[place] == index
+    progress.say(
+        f'dynamics: {known.sum()} of {m} samples, {len(dynamics.epochs)} looks up to epoch '
+        f'{dynamics.epochs[-1]}' + ('' if known.all() else '; NaN for the others')
+    )
+    return {
+        f'dynamics_{name}': np.where(known, values[place], np.nan)
+        for name, values in summary._asdict().items()
+    }

@@ -20,6 +20,7 @@ from contrastive_jax.graph.verdicts import NEIGHBOURS, VERDICTS, verdicts
 from contrastive_jax.randomness import Use, host_rng
 from contrastive_jax.reporting.atlas.content import Content, Dynamics, chosen_rows, project
 from contrastive_jax.reporting.atlas.sprites import SIDE
+from contrastive_jax.runs.dynamics import DYNAMICS, read_dynamics
 from contrastive_jax.runs.workdir import check_outside_data_of
 from contrastive_jax.runtime import progress
 from contrastive_jax.runtime.files import read_arrays
@@ -29,7 +30,6 @@ __all__ = ['Files', 'of_files', 'of_run']
 # Neighbours that the page shows.
 _SHOWN = 8
 _BANDS = ('alpha', 'beta', 'gamma')
-_DYNAMICS = 'dynamics.npz'
 
 
 class Files(NamedTuple):
@@ -222,17 +222,11 @@ def _thumbnail(file: Path) -> np.ndarray | None:
 
 
 def _dynamics(workdir: Path, samples: Samples) -> Dynamics | None:
-    """The scores during training, if the run has kept them."""
-    path = workdir / _DYNAMICS
-    if not path.exists():
+    """The scores during training, if the run has kept them; NaN for a sample without."""
+    if not (workdir / DYNAMICS).exists():
         return None
-    arrays = read_arrays(path)
-    if not (isinstance(arrays, dict) and {'scores', 'epochs', 'indices'} <= arrays.keys()):
-        raise UserError(f'{path}: holds no dynamics; move the file away')
-    looks, index = arrays['scores'], samples.index
-    index = np.arange(len(samples.features)) if index is None else np.asarray(index)
-    rows = np.full(max(index.max(), arrays['indices'].max()) + 1, -1)
-    rows[arrays['indices']] = np.arange(len(arrays['indices']))
-    at = rows[index]
-    scores = np.where(at[:, None] >= 0, looks.T[at], np.nan)
-    return Dynamics(arrays['epochs'], scores)
+    kept = read_dynamics(workdir)
+    index = np.arange(len(samples.features)) if samples.index is None else samples.index
+    row = np.minimum(np.searchsorted(kept.indices, index), len(kept.indices) - 1)
+    known = kept.indices[row] == index
+    return Dynamics(kept.epochs, np.where(known[:, None], kept.score.T[row], np.nan))
