@@ -4,11 +4,13 @@ import fcntl
 import os
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from queue import SimpleQueue
 from typing import NamedTuple
 
+from . import accelerators
 from .children import STOPPED, Children, on_stop
 from .display import Display
 from .planning import Run
@@ -30,7 +32,9 @@ class Outcome(NamedTuple):
     stopped: bool = False
 
 
-def execute(run: Run, children: Children | None = None) -> Outcome:
+def execute(
+    run: Run, children: Children | None = None, variables: Mapping[str, str] | None = None
+) -> Outcome:
     """Executes the remaining commands of a run; their output goes to its log.
 
     Two launchers cannot write to one workdir: the commands inherit a lock, which they hold even
@@ -39,6 +43,7 @@ def execute(run: Run, children: Children | None = None) -> Outcome:
     Args:
       run: the run.
       children: runs the commands; None if nothing stops them.
+      variables: what is added to the environment of the commands.
     """
     children = children or Children()
     if run.done():
@@ -55,7 +60,11 @@ def execute(run: Run, children: Children | None = None) -> Outcome:
             if children.stopping:
                 return Outcome(run, 'was not started', stopped=True)
             status = children.run(
-                command, stdout=log, stderr=subprocess.STDOUT, pass_fds=[lock.fileno()]
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[lock.fileno()],
+                env={**os.environ, **(variables or {})},
             )
             # A negative status: SIGTERM came before its handler, or a second Ctrl-C killed it.
             if status == STOPPED or (children.stopping and status < 0):
@@ -80,6 +89,12 @@ def run_all(runs: Sequence[Run], jobs: int) -> list[Outcome]:
     running: dict[Path, Run] = {}
     change = threading.Lock()
     futures: dict = {}
+    names = accelerators.gpus()
+    slots: SimpleQueue[int] = SimpleQueue()
+    for slot in range(jobs):
+        slots.put(slot)
+    if line := accelerators.describe(names, jobs):
+        print(line, flush=True)
 
     def work(run: Run) -> Outcome:
         before: Future | None = futures.get(run.needs)
@@ -88,11 +103,13 @@ def run_all(runs: Sequence[Run], jobs: int) -> list[Outcome]:
             if needed.stopped:
                 return Outcome(run, 'was not started', stopped=True)
             return Outcome(run, f'needs {needed.run.title}, which failed')
+        slot = slots.get()
         with change:
             running[run.folder] = run
         try:
-            return execute(run, children)
+            return execute(run, children, accelerators.variables(slot, names, jobs))
         finally:
+            slots.put(slot)
             with change:
                 running.pop(run.folder, None)
 
