@@ -227,7 +227,8 @@ _LAST: dict[str, Field] = {
     'monitor.every_epochs': Field(
         0,
         integer(0),
-        'After every so many epochs the monitor measures the encoder; 0 switches the monitor off.',
+        'After every so many epochs, and after the last of a shorter run, the monitor measures the '
+        'encoder; 0 switches the monitor off.',
     ),
     'monitor.images': Field(
         1000,

@@ -35,7 +35,7 @@ def check_data(
     if dataset.train.labels is not None:
         count = config.probe.labels_per_class
         check_labels_per_class(dataset.train.labels, count, 'config.probe.labels_per_class')
-    check_monitor(config, dataset, construction)
+    check_monitor(config, dataset)
     distributed.by_all(lambda: _check_workers(config, construction))
     distributed.check_same(construction.summary(dataset.classes)['kept_checksum'], 'images')
 

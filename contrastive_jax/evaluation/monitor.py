@@ -63,33 +63,19 @@ class Sample(NamedTuple):
     labels: dict[str, np.ndarray]
 
 
-def check_monitor(config: ConfigDict, dataset: Dataset, construction: Construction) -> None:
+def check_monitor(config: ConfigDict, dataset: Dataset) -> None:
     """Checks the section `monitor` of a config against its data.
 
     Args:
       config: the whole config.
       dataset: data set that the config names.
-      construction: images that the run trains on.
 
     Raises:
-      UserError: a run without a look, more images than there are, or fewer than there are classes.
+      UserError: fewer images than there are classes.
     """
-    every, images = config.monitor.every_epochs, config.monitor.images
-    if not every:
+    images = config.monitor.images
+    if not config.monitor.every_epochs:
         return
-    steps_per_epoch = len(construction.split.images) // config.batch_size
-    epochs = count_steps(config, steps_per_epoch) // steps_per_epoch
-    if every > epochs:
-        raise UserError(
-            f'config.monitor.every_epochs={every}: never comes in a run of {epochs} epochs; choose '
-            f'{f"at most {epochs}, or " if epochs else ""}0 for no monitor'
-        )
-    present = len(dataset.pretrain.images)
-    if images > present:
-        raise UserError(
-            f'config.monitor.images={images}: there are {present} training images; choose at most '
-            f'{present}, or config.monitor.every_epochs=0 for no monitor'
-        )
     labels = [split.labels for split in (dataset.train, dataset.pretrain)]
     classes = max((len(np.unique(known)) for known in labels if known is not None), default=0)
     if images < classes:
@@ -128,7 +114,9 @@ def _begin(
     scores = ScoreLog(
         workdir, construction.kept[sample.trained], int(state.step) // steps_per_epoch
     )
-    between = config.monitor.every_epochs * steps_per_epoch
+    total = count_steps(config, steps_per_epoch)
+    # A run that ends before its first look is looked at once, at its end.
+    between = min(config.monitor.every_epochs * steps_per_epoch, total)
     images = devices.split(_spread(list(sample.images.values()), 2 * config.batch_size))
     look = devices.map_over_devices(
         partial(_look, graphdef=graphdef, sample=sample, pairs=config.pairs), donate=False
