@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _row(config, rounds: int) -> dict:
     dataset = sources.load(config.data)
     construction = construct(config, dataset.pretrain)
-    check_monitor(config, dataset, construction)
+    check_monitor(config, dataset)
     split = construction.split
     n, batch_size = len(split.images), config.batch_size
     steps_per_epoch = n // batch_size
