@@ -3,7 +3,6 @@
 Axes: b images, h w pixels, c channels, k features, t tokens of p numbers.
 """
 
-import functools
 import math
 
 import jax
@@ -156,7 +155,7 @@ class ResNet(nnx.Module):
     def _penultimate(self, images: Float[Array, 'b h w c'], train: bool) -> Array:
         x = nnx.relu(self.stem(images, train))
         if self.pool:
-            x = _max_pool(x)
+            x = nnx.max_pool(x, (3, 3), (2, 2), padding=[(1, 1), (1, 1)])
         for block in self.blocks[: -self.last_stage]:
             x = block(x, train)
         return x
@@ -214,22 +213,6 @@ class ConvNet(nnx.Module):
     def _pooled(self, x: Array) -> Float[Array, 'b k']:
         grid = average_pool(x, 2)
         return grid.reshape(len(grid), -1)
-
-
-def _max_pool(x: Float[Array, 'b h w p']) -> Float[Array, 'b i j p']:
-    """Maximum over windows of 3 x 3 with stride 2 and a border of 1, as `nnx.max_pool` has it.
-
-    It is a maximum of shifted slices, because XLA's CPU program for the gradient of a window
-    maximum takes several times as long. Where entries of a window are equal, they share the
-    gradient.
-    """
-    for axis in (1, 2):
-        border = [(1, 1) if a == axis else (0, 0) for a in range(4)]
-        padded = jnp.pad(x, border, constant_values=-jnp.inf)
-        last = padded.shape[axis] - 2
-        slices = (jax.lax.slice_in_dim(padded, start, start + last, 2, axis) for start in range(3))
-        x = functools.reduce(jnp.maximum, slices)
-    return x
 
 
 def average_pool(grid: Float[Array, 'b h w p'], side: int) -> Float[Array, 'b side side p']:
