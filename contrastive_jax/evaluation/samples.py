@@ -204,10 +204,14 @@ def verdicts_of(
         features, pos_high=options.pos_high, pos_low=options.pos_low, count=NEIGHBOURS
     )
     found = verdicts(
-        columns['score'][rows], columns['isolation'][rows], near.similarity, near.nearest, labels
+        columns['score'][rows],
+        columns['isolation'][rows],
+        near.similarity[:, 0],
+        near.nearest,
+        labels,
     )
     evidence = {
-        'nearest_cosine': near.similarity,
+        'nearest_cosine': near.similarity[:, 0],
         'duplicate_z': found.duplicate_z,
         'outlier_z': found.outlier_z,
     }

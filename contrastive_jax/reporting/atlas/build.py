@@ -34,13 +34,15 @@ from contrastive_jax.runs.workdir import check_outside_data_of
 from contrastive_jax.runtime import progress
 from contrastive_jax.runtime.files import read_arrays
 
-__all__ = ['Files', 'of_files', 'of_run']
+__all__ = ['Files', 'class_names', 'of_files', 'of_run', 'small']
 
 # Neighbours that the page shows.
 _SHOWN = 8
 _FIRST = ('score', 'alpha', 'beta', 'gamma')
 # Columns that count or name something.
-_NO_NUMBERS = ('verdict', 'label', 'latent_class', 'trained', 'partner')
+_NO_NUMBERS = (
+    'verdict', 'label', 'latent_class', 'trained', 'partner', 'projection_x', 'projection_y',
+)  # fmt: skip
 
 
 class Files(NamedTuple):
@@ -155,22 +157,23 @@ def _content(
         verdict=tuple(VERDICTS[int(code)] for code in columns['verdict']),
         nearest=near.nearest,
         partners=near.partners,
-        labels=_class_names(samples),
+        labels=class_names(samples),
         files=samples.files,
-        images=_small(samples.images),
+        images=small(samples.images),
         dynamics=None,
         notes=tuple(notes),
     )
 
 
-def _small(images: np.ndarray | StoredImages | None) -> np.ndarray | None:
+def small(images: np.ndarray | StoredImages | None) -> np.ndarray | None:
     """The images; those on disk as thumbnails, because all of them may not fit into memory."""
     if isinstance(images, StoredImages):
         return dataclasses.replace(images, size=SIDE)[:]
     return images
 
 
-def _class_names(samples: Samples) -> tuple[str, ...] | None:
+def class_names(samples: Samples) -> tuple[str, ...] | None:
+    """The name of the class of each sample; None without labels."""
     if samples.labels is None:
         return None
     return tuple(samples.classes[label] if label >= 0 else 'no class' for label in samples.labels)
@@ -185,7 +188,7 @@ def _in_order(columns: dict[str, np.ndarray]) -> list[str]:
 def _neighbours(features: np.ndarray, options: Options) -> Neighbours:
     if len(features) < 2:
         nobody = np.full((len(features), 1), -1)
-        return Neighbours(nobody, np.zeros(len(features)), nobody)
+        return Neighbours(nobody, np.zeros(nobody.shape), nobody)
     return neighbours(features, **options.band(), count=_SHOWN)
 
 
