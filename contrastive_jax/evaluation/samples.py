@@ -4,7 +4,7 @@ Axes: n images of a training split, m of them scored, k features.
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -92,7 +92,7 @@ class Options(NamedTuple):
     pos_low: float
     latent_classes: str = 'k-means'
 
-    def band(self) -> dict[str, float]:
+    def band(self) -> dict[str, Any]:
         """The difficult band as keyword arguments."""
         return {'pos_high': self.pos_high, 'pos_low': self.pos_low}
 

@@ -64,8 +64,8 @@ def _lists(rows: np.ndarray) -> pa.Array:
 
 def _pictures(images: np.ndarray | StoredImages, files: Sequence[str] | None) -> pa.Array:
     """PNG files of thumbnails, as Hugging Face data sets hold them."""
-    data = []
-    for image in small(images):
+    data, shown = [], small(images)
+    for image in () if shown is None else shown:
         stream = io.BytesIO()
         thumbnail(np.asarray(image)).save(stream, 'PNG')
         data.append(stream.getvalue())

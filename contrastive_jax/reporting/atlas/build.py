@@ -93,7 +93,7 @@ def of_files(files: Files, map_name: str, most: int) -> Content:
     """
     samples, options = from_files(files.features, files.labels)
     n = len(samples.features)
-    notes = []
+    notes: list[str] = []
     if files.images is not None:
         # Scores of features have the checksum of the features, whatever the images are.
         samples = samples._replace(checksum=samples.image_checksum())

@@ -84,10 +84,13 @@ def models(content: Content, sheet: Sheet | None) -> dict[str, Any]:
 
 
 def _controls(content: Content) -> Any:
-    colours = ['number', 'verdict'] if content.labels is None else ['class', 'number', 'verdict']
+    colours: list[Any] = ['number', 'verdict']
+    if content.labels is not None:
+        colours.insert(0, 'class')
+    numbers: list[Any] = list(content.numbers)
     widgets: list[Any] = [
         Select(title='Colour by', value=colours[0], options=colours, name='colour'),
-        Select(title='Number', value='score', options=list(content.numbers), name='number'),
+        Select(title='Number', value='score', options=numbers, name='number'),
         # `atlas.js` sets the ends.
         RangeSlider(title='Range', start=0, end=1, value=(0, 1), step=0.01, name='range'),
         MultiSelect(title='Verdicts (none: all)', options=list(VERDICTS), size=5, name='verdicts'),
