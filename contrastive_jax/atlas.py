@@ -27,6 +27,7 @@ def main(values: flags.FlagValues) -> None:
     # Imported here, because Bokeh and JAX take seconds, and the errors above need neither.
     from contrastive_jax.reporting.atlas import build
     from contrastive_jax.reporting.atlas.page import page
+    from contrastive_jax.reporting.style import one_line
 
     if values.workdir is not None:
         content = build.of_run(Path(values.workdir), out, values.map, values.most)
@@ -40,7 +41,7 @@ def main(values: flags.FlagValues) -> None:
     size = (out / _FILE).stat().st_size / 1e6
     print(f'{out / _FILE}: {len(content.index)} samples, {size:.1f} MB; open it in a browser')
     for note in content.notes:
-        print(f'  {note}')
+        print(f'  {one_line(note)}')
 
 
 if __name__ == '__main__':

@@ -45,6 +45,7 @@ def run(
     *,
     overwrite: bool = False,
     more: Mapping[str, np.ndarray] | None = None,
+    embedding_atlas: bool = False,
 ) -> dict:
     """Scores the samples, writes and draws everything, and returns the summary.
 
@@ -54,6 +55,7 @@ def run(
       out: folder to write to.
       overwrite: whether to replace the files of an earlier scoring.
       more: further columns to write, each `[m]`.
+      embedding_atlas: whether to add map, neighbours and images to `scores.parquet`.
 
     Raises:
       UserError: a folder that cannot be written to or holds an earlier scoring, features without a
@@ -65,7 +67,8 @@ def run(
     summary = summarise(samples, options, columns)
     make_folder(out, _FILES)
     checksum = None if samples.images is None else summary['checksum']
-    write_scores(out / 'scores.npz', ScoreFile(columns, checksum, samples.index, samples.files))
+    file = ScoreFile(columns, checksum, samples.index, samples.files)
+    write_scores(out / 'scores.npz', file, _view(samples, options, columns, embedding_atlas))
     write_json(out / 'scores.json', summary)
     # Imported here, because matplotlib takes a second, and the errors above do not need it.
     from contrastive_jax.reporting import score_pictures
@@ -76,6 +79,14 @@ def run(
     return summary
 
 
+def _view(samples: Samples, options: Options, columns: dict[str, np.ndarray], wanted: bool) -> Any:
+    if not wanted:
+        return None
+    from contrastive_jax.reporting.embedding_atlas import view_columns
+
+    return view_columns(samples, options, columns['verdict'])
+
+
 def main(values: flags.FlagValues) -> None:
     """Runs with the flags of the command line."""
     if (values.workdir is None) == (values.features is None):
@@ -84,6 +95,8 @@ def main(values: flags.FlagValues) -> None:
         raise UserError('--out: missing; with --features there is no workdir to write to')
     if values.dynamics and (values.workdir is None or values.landmarks or values.columns):
         raise UserError('--dynamics: goes with --workdir, without --landmarks and --columns')
+    if values.embedding_atlas and (values.landmarks or values.columns):
+        raise UserError('--embedding_atlas: goes without --landmarks and --columns')
     if values['all'].value and (values.features is not None or values.landmarks is not None):
         raise UserError('--all: goes with --workdir; with --features all rows are scored')
     out = Path(values.out or values.workdir)
@@ -106,7 +119,14 @@ def main(values: flags.FlagValues) -> None:
         run_samples(samples, _request(values, options), out, overwrite=values.overwrite)
     else:
         more = dynamics_columns(Path(values.workdir), samples) if values.dynamics else None
-        run(samples, options, out, overwrite=values.overwrite, more=more)
+        run(
+            samples,
+            options,
+            out,
+            overwrite=values.overwrite,
+            more=more,
+            embedding_atlas=values.embedding_atlas,
+        )
 
 
 def _request(values: flags.FlagValues, options: Options) -> Request:
@@ -124,6 +144,9 @@ if __name__ == '__main__':
     flags.DEFINE_string('features', None, 'Or features [n, k] of any encoder: a file or shards.')
     flags.DEFINE_string('labels', None, 'With --features: npy file of n integers.')
     flags.DEFINE_bool('dynamics', False, 'Add how the scores of dynamics.npz moved over time.')
+    flags.DEFINE_bool(
+        'embedding_atlas', False, 'Add map, neighbours and images to scores.parquet, for that tool.'
+    )
     flags.DEFINE_integer('landmarks', None, 'Compare with so many samples, drawn once, not all.')
     flags.DEFINE_integer('seed', 0, 'Seed of the draw of landmarks.', 0, 2**31 - 1)
     flags.DEFINE_list('columns', None, f'What to compute, in tiles: {", ".join(COLUMNS)}.')

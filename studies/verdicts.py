@@ -68,7 +68,7 @@ def plain(features, labels, near, score, isolation, truth) -> dict[str, np.ndarr
         return mask
 
     found = {
-        'near-duplicate, nearest cosine': top(near.similarity, _DUPLICATE),
+        'near-duplicate, nearest cosine': top(near.similarity[:, 0], _DUPLICATE),
         'outlier, isolation': top(isolation, _OUTLIER),
         'between classes, score': top(score, _BETWEEN),
         'label suspect, supervised margin': top(
@@ -96,7 +96,7 @@ def measure(workdir: Path, seed: int, most: int, band: dict[str, float]):
     score = np.asarray(graph.sample_difficulty(features, **band).score)
     isolation = np.asarray(graph.isolation(features))
     near = neighbours(features, **band, count=20)
-    said = verdicts(score, isolation, near.similarity, near.nearest, labels).verdict
+    said = verdicts(score, isolation, near.similarity[:, 0], near.nearest, labels).verdict
     matrix = np.zeros((len(VERDICTS), len(VERDICTS)), int)
     np.add.at(matrix, (truth, said), 1)
     rates = {}

@@ -6,9 +6,11 @@ from contrastive_jax import main as training
 from contrastive_jax import score
 from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.errors import UserError
+from contrastive_jax.graph.verdicts import VERDICTS
 from contrastive_jax.reporting.atlas import build
 from contrastive_jax.reporting.atlas.build import Files
-from contrastive_jax.reporting.atlas.content import chosen_rows, project
+from contrastive_jax.reporting.atlas.content import Content, chosen_rows, project
+from contrastive_jax.reporting.atlas.page import page
 from contrastive_jax.runs.dynamics import read_dynamics
 from tests.helpers import small_config, write_npz
 
@@ -47,7 +49,7 @@ def test_labels_and_images_are_joined(files):
     assert content.notes == ()
 
 
-def test_a_folder_of_images_is_in_the_order_of_its_names(files, capsys):
+def test_a_folder_of_images_is_in_the_order_of_its_names(files):
     folder = files / 'pictures'
     folder.mkdir()
     for row in range(N):
@@ -57,7 +59,8 @@ def test_a_folder_of_images_is_in_the_order_of_its_names(files, capsys):
     assert content.files[:2] == ('00.png', '01.png')
     assert content.images[9][16, 16].tolist() == [9, 0, 0]
     assert not content.images[7].any()
-    assert '1 of 30 images cannot be read' in capsys.readouterr().err
+    assert content.notes[0].startswith('1 of 30 images cannot be read')
+    assert '07.png' in content.notes[0]
     (folder / '00.png').unlink()
     with pytest.raises(UserError, match='holds 29 images, and there are 30 rows'):
         _of(files, images='pictures')
@@ -69,10 +72,65 @@ def test_scores_of_some_samples_choose_them(files):
     write_scores(files / 'scores.npz', ScoreFile(columns, None, rows))
     content = _of(files, scores='scores.npz', labels='labels.npy', images='images.npz')
     assert content.index.tolist() == [4, 2, 9]
-    assert content.score.tolist() == [0.1, 0.2, 0.3]
+    assert content.numbers['score'].tolist() == [0.1, 0.2, 0.3]
     assert content.labels == ('1', '2', '0')
     images = np.load(files / 'images.npz')['x']
     np.testing.assert_array_equal(content.images, images[rows])
+
+
+def test_verdicts_are_those_of_the_scores(files):
+    rng = np.random.default_rng(0)
+    names = ('score', 'alpha', 'beta', 'gamma', 'isolation', 'duplicate_z')
+    columns = {name: rng.random(N) for name in names}
+    columns |= {'verdict': np.arange(N) % 5, 'latent_class': np.arange(N)}
+    write_scores(files / 'scores.npz', ScoreFile(columns, None))
+    for kind in ('npz', 'parquet'):
+        content = _of(files, scores=f'scores.{kind}')
+        assert content.verdict == tuple(VERDICTS[row % 5] for row in range(N))
+        assert tuple(content.numbers) == names
+    columns['verdict'][3] = 5
+    write_scores(files / 'scores.npz', ScoreFile(columns, None))
+    with pytest.raises(UserError, match='verdict holds 0 to 5, need 0 to 4'):
+        _of(files, scores='scores.npz')
+
+
+def test_of_more_samples_than_fit_verdicts_are_those_among_all(files):
+    given = Files(str(files / 'features.npy'), str(files / 'labels.npy'), None, None)
+    whole, part = (build.of_files(given, 'pca', most) for most in (N, 10))
+    assert part.notes[0].startswith('10 of 30 samples are here')
+    assert part.verdict == tuple(whole.verdict[row] for row in part.index)
+
+
+def test_scores_without_verdicts_are_judged_and_the_page_says_among_which(files):
+    write_scores(files / 'scores.npz', ScoreFile({'score': np.arange(N) / N}, None))
+    given = Files(str(files / 'features.npy'), None, None, str(files / 'scores.npz'))
+    content = build.of_files(given, 'pca', 10)
+    assert 'since the scores lack them: verdict' in content.notes[1]
+    assert 'duplicate_z' in content.numbers
+
+
+def test_one_sample_is_enough(tmp_path):
+    np.save(tmp_path / 'features.npy', np.ones((1, 5)))
+    content = _of(tmp_path)
+    assert content.verdict == ('easy',)
+    assert not content.place.any()
+    page(content)
+
+
+def test_ten_thousand_classes_make_a_page(tmp_path):
+    n = 10_000
+    rng = np.random.default_rng(0)
+    nobody = np.full((n, 1), -1)
+    numbers = {name: rng.random(n) for name in ('score', 'alpha', 'beta', 'gamma')}
+    labels = tuple(f'class {row}' for row in range(n))
+    place = rng.normal(size=(n, 2))
+    text = page(
+        Content(
+            'many', np.arange(n), place, 'PCA', numbers, ('easy',) * n, nobody, nobody,
+            labels, None, None, None, (),
+        )
+    )  # fmt: skip
+    assert text.count('class 9999') >= 2
 
 
 def test_scores_of_other_samples_are_refused(files):
@@ -119,7 +177,7 @@ def test_a_scored_run_has_an_atlas(tmp_path):
         build.of_run(workdir, workdir, 'pca', 100)
     score.run(*score.from_run(workdir), workdir)
     content = build.of_run(workdir, workdir, 'pca', 100)
-    assert len(content.labels) == len(content.images) == len(content.score)
+    assert len(content.labels) == len(content.images) == len(content.index)
     assert content.dynamics is None
 
 

@@ -1,4 +1,5 @@
 import csv
+import io
 import json
 import shutil
 import subprocess
@@ -6,8 +7,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from matplotlib.image import imread
+from PIL import Image
 
 from contrastive_jax import graph, main, score
 from contrastive_jax.data.constructions import construct
@@ -17,6 +20,7 @@ from contrastive_jax.data.stored import array_checksum
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import extract_features
 from contrastive_jax.evaluation import samples as sample_module
+from contrastive_jax.graph.verdicts import VERDICTS
 from contrastive_jax.reporting import galleries as figures
 from contrastive_jax.runs.dynamics import read_dynamics
 from contrastive_jax.runs.loading import TrainedRun, load_run
@@ -399,6 +403,32 @@ def test_landmarks_and_shards_are_scored_by_the_command(files, tmp_path):
     # Nothing is left of the tiles.
     names = {path.name for path in (tmp_path / 'out').iterdir()}
     assert names == {'scores.parquet', 'scores.npz', 'scores.csv', 'scores.json'}
+
+
+def test_the_viewer_embedding_atlas_finds_its_columns(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.arange(30) % 2
+    images = rng.integers(0, 255, (30, 6, 40, 1), dtype=np.uint8)
+    features = rng.normal(size=(30, 5)).astype(np.float32)
+    samples = score.Samples(features, labels, ('a', 'b'), images, 'thirty')
+    score.run(samples, score.Options(0.1, 0.5), tmp_path, embedding_atlas=True)
+    rows = pq.read_table(tmp_path / 'scores.parquet').to_pylist()
+    assert {row['class'] for row in rows} == {'a', 'b'}
+    assert all(row['verdict_name'] == VERDICTS[row['verdict']] for row in rows)
+    first = rows[0]
+    near = first['neighbors']
+    assert len(near['ids']) == len(near['distances']) == 15
+    assert 0 not in near['ids']
+    assert near['distances'][0] == pytest.approx(1 - first['nearest_cosine'], abs=1e-6)
+    assert near['distances'] == sorted(near['distances'])
+    assert np.ptp([row['projection_x'] for row in rows]) > 0
+    assert Image.open(io.BytesIO(first['image']['bytes'])).size == (32, 5)
+    # Our own readers do without them.
+    file = read_scores(
+        str(tmp_path / 'scores.parquet'), n=30, checksum=samples.image_checksum(), where='scores'
+    )
+    np.testing.assert_array_equal(file.columns['score'], [row['score'] for row in rows])
+    assert 'neighbors' not in file.columns
 
 
 def test_result_says_what_kind_of_scores_removal_went_by(workdir, tmp_path):

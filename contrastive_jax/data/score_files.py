@@ -6,13 +6,16 @@ Axes: n images of the split, m of them with scores.
 import csv
 import io
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from contrastive_jax.data.score_table import read_table, write_table
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.files import read_arrays, write_arrays, write_whole
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ['MOST_ROWS', 'ScoreFile', 'read_indices', 'read_scores', 'write_scores']
 
@@ -56,20 +59,20 @@ class ScoreFile(NamedTuple):
         return np.where(self.index[rows] == images, rows, -1)
 
 
-def write_scores(path: Path, scores: ScoreFile) -> None:
+def write_scores(path: Path, scores: ScoreFile, more: 'pa.Table | None' = None) -> None:
     """Writes `scores.npz`, and beside it the same columns as `.csv` and `.parquet`.
 
     Of more than a million rows, `.parquet` alone.
 
     The columns are `index`, `file` if images are files, and those of `scores`. File names that are
-    not UTF-8 keep their bytes in the csv file.
+    not UTF-8 keep their bytes in the csv file. `more` columns, for other tools, go into `.parquet`.
     """
     index = scores.index
     if index is None:
         index = np.arange(len(next(iter(scores.columns.values()))))
     files = {} if scores.files is None else {'file': np.array(scores.files, dtype=str)}
     columns = {'index': index, **files, **scores.columns}
-    write_table(path.with_suffix('.parquet'), columns, scores.checksum, scores.landmarks)
+    write_table(path.with_suffix('.parquet'), columns, scores.checksum, scores.landmarks, more)
     if len(index) > MOST_ROWS:
         return
     facts = {'checksum': np.array(scores.checksum or '')}
@@ -89,7 +92,6 @@ def write_scores(path: Path, scores: ScoreFile) -> None:
 def read_scores(path: str, *, n: int, checksum: str, where: str) -> ScoreFile:
     """Reads the scores of the images at hand.
 
-    Args:
       path: an npz or parquet file of `write_scores`, or an npz file with `score` alone, for all
         images or for those in `index`; or an npy file, `[n]`, which is read as `score`.
         `index`; or an npy file, `[n]`, which is read as `score`.

@@ -5,11 +5,15 @@ Axes: m rows.
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.files import write_whole
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ['read_table', 'write_table']
 
@@ -19,16 +23,34 @@ _FACTS = b'contrastive_jax'
 
 
 def write_table(
-    path: Path, columns: dict[str, np.ndarray], checksum: str | None, landmarks: int | None
+    path: Path,
+    columns: dict[str, np.ndarray],
+    checksum: str | None,
+    landmarks: int | None,
+    more: 'pa.Table | None' = None,
 ) -> None:
-    """Writes the columns in order, in row groups; the rest goes into the metadata as JSON."""
+    """Writes the columns in order, in row groups; the rest goes into the metadata as JSON.
+
+    Args:
+      path: the file.
+      columns: by name, each `[m]`.
+      checksum: of the images that the rows belong to, if known.
+      landmarks: number of landmarks, if the scores come from some.
+      more: m rows of further columns, which may be nested, for other tools; nothing here reads the
+        nested ones.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     facts = json.dumps({'checksum': checksum, 'landmarks': landmarks}).encode()
 
     def group(start: int) -> pa.Table:
-        rows = {name: _encoded(x[start : start + _GROUP]) for name, x in columns.items()}
+        rows: dict[str, Any] = {
+            name: _encoded(x[start : start + _GROUP]) for name, x in columns.items()
+        }
+        if more is not None:
+            part = more.slice(start, _GROUP)
+            rows |= dict(zip(part.column_names, part.columns, strict=True))
         return pa.table(rows).replace_schema_metadata({_FACTS: facts})
 
     def write(file) -> None:
@@ -42,7 +64,9 @@ def write_table(
 
 
 def read_table(path: str) -> dict[str, np.ndarray]:
-    """Columns of a Parquet file; `checksum` and `landmarks` as arrays without axes, where known.
+    """Columns of a Parquet file that are not nested.
+
+    `checksum` and `landmarks` are arrays without axes, where they are known.
 
     Raises:
       UserError: it cannot be read.
@@ -51,7 +75,9 @@ def read_table(path: str) -> dict[str, np.ndarray]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
+        schema = pq.read_schema(path)
+        flat = [column.name for column in schema if not pa.types.is_nested(column.type)]
+        table = pq.read_table(path, columns=flat)
     except (OSError, pa.ArrowException) as error:
         text = ' '.join(str(error).split())
         raise UserError(f'{path}: cannot be read ({type(error).__name__}: {text})') from error

@@ -4,12 +4,12 @@ Axes: n images of a training split, m of them scored, k features.
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from contrastive_jax.data.feature_files import read_features
-from contrastive_jax.data.stored import StoredImages
+from contrastive_jax.data.stored import StoredImages, subset
 from contrastive_jax.data.stored import checksum as image_checksum
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.features import extract_features
@@ -21,7 +21,15 @@ from contrastive_jax.runs.dynamics import DYNAMICS, read_dynamics
 from contrastive_jax.runs.loading import load_run
 from contrastive_jax.runtime import progress
 
-__all__ = ['Options', 'Samples', 'dynamics_columns', 'from_files', 'from_run', 'score']
+__all__ = [
+    'Options',
+    'Samples',
+    'dynamics_columns',
+    'from_files',
+    'from_run',
+    'score',
+    'verdicts_of',
+]
 
 
 class Samples(NamedTuple):
@@ -52,6 +60,17 @@ class Samples(NamedTuple):
     trained: np.ndarray | None = None
     checksum: str | None = None
 
+    def taken(self, rows: np.ndarray) -> 'Samples':
+        """Some of the samples, in the order of `rows`."""
+        return self._replace(
+            features=np.asarray(self.features)[rows],
+            labels=None if self.labels is None else self.labels[rows],
+            images=None if self.images is None else subset(self.images, rows),
+            files=None if self.files is None else tuple(self.files[row] for row in rows),
+            index=rows if self.index is None else self.index[rows],
+            trained=None if self.trained is None else self.trained[rows],
+        )
+
     def image_checksum(self) -> str:
         """Checksum of the images, or of the features where there are no images."""
         # Scores belong to images; of an encoder from elsewhere only the features are known.
@@ -73,7 +92,7 @@ class Options(NamedTuple):
     pos_low: float
     latent_classes: str = 'k-means'
 
-    def band(self) -> dict[str, float]:
+    def band(self) -> dict[str, Any]:
         """The difficult band as keyword arguments."""
         return {'pos_high': self.pos_high, 'pos_low': self.pos_low}
 
@@ -154,18 +173,29 @@ def _verdict_columns(
     samples: Samples, options: Options, columns: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Why each sample is difficult, and the evidence; images trained on are judged on their own."""
-    found = _verdicts_of(np.arange(len(samples.features)), samples, options, columns)
+    found = verdicts_of(np.arange(len(samples.features)), samples, options, columns)
     if samples.trained is not None and not samples.trained.all():
         rows = np.flatnonzero(samples.trained)
-        for name, values in _verdicts_of(rows, samples, options, columns).items():
+        for name, values in verdicts_of(rows, samples, options, columns).items():
             found[name][rows] = values
     return found
 
 
-def _verdicts_of(
+def verdicts_of(
     rows: np.ndarray, samples: Samples, options: Options, columns: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Columns of some samples among themselves; none for fewer than two samples."""
+    """Verdicts and evidence of some samples, judged among themselves.
+
+    Args:
+      rows: `[r]` which samples.
+      samples: all of them.
+      options: the difficult band.
+      columns: `score` and `isolation`, each `[m]`.
+
+    Returns:
+      `verdict`, an index into `graph.verdicts.VERDICTS`, and its evidence, each `[r]`; nothing for
+      fewer than two samples.
+    """
     if len(rows) < 2:
         return {}
     features = samples.features[rows]
@@ -174,9 +204,17 @@ def _verdicts_of(
         features, pos_high=options.pos_high, pos_low=options.pos_low, count=NEIGHBOURS
     )
     found = verdicts(
-        columns['score'][rows], columns['isolation'][rows], near.similarity, near.nearest, labels
+        columns['score'][rows],
+        columns['isolation'][rows],
+        near.similarity[:, 0],
+        near.nearest,
+        labels,
     )
-    evidence = {'duplicate_z': found.duplicate_z, 'outlier_z': found.outlier_z}
+    evidence = {
+        'nearest_cosine': near.similarity[:, 0],
+        'duplicate_z': found.duplicate_z,
+        'outlier_z': found.outlier_z,
+    }
     if labels is not None:
         # A sample without a label is suspected of nothing.
         evidence['label_margin'] = np.nan_to_num(found.label_margin)

@@ -25,13 +25,13 @@ class Neighbours(NamedTuple):
 
     Attributes:
       nearest: `[n, c]` indices of the nearest samples.
-      similarity: `[n]` cosine of the nearest sample, in [-1, 1].
+      similarity: `[n, c]` their cosines, in [-1, 1].
       partners: `[n, c]` indices of the nearest samples inside the difficult band; -1 where it holds
         fewer.
     """
 
     nearest: Int[np.ndarray, 'n c']
-    similarity: Float[np.ndarray, ' n']
+    similarity: Float[np.ndarray, 'n c']
     partners: Int[np.ndarray, 'n c']
 
 
@@ -80,4 +80,4 @@ def _of_block(
     similarity, nearest = jax.lax.top_k(cosines, count)
     inside = (low[:, None] <= cosines) & (cosines < high[:, None])
     partner, partners = jax.lax.top_k(jnp.where(inside, cosines, -jnp.inf), count)
-    return nearest, similarity[:, 0], jnp.where(jnp.isfinite(partner), partners, -1)
+    return nearest, similarity, jnp.where(jnp.isfinite(partner), partners, -1)

@@ -3,6 +3,7 @@
 Axes: n samples, m of them on the page, k features.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,12 +12,20 @@ from PIL import Image, ImageOps
 
 from contrastive_jax.data.file_tree import walk
 from contrastive_jax.data.score_files import ScoreFile, read_scores
-from contrastive_jax.data.stored import subset
+from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.errors import UserError
-from contrastive_jax.evaluation.samples import Options, Samples, from_files, from_run, score
+from contrastive_jax.evaluation.samples import (
+    Options,
+    Samples,
+    from_files,
+    from_run,
+    score,
+    verdicts_of,
+)
+from contrastive_jax.graph.density import isolation
 from contrastive_jax.graph.difficulty import sample_difficulty
 from contrastive_jax.graph.nearest import Neighbours, neighbours
-from contrastive_jax.graph.verdicts import NEIGHBOURS, VERDICTS, verdicts
+from contrastive_jax.graph.verdicts import VERDICTS
 from contrastive_jax.randomness import Use, host_rng
 from contrastive_jax.reporting.atlas.content import Content, Dynamics, chosen_rows, project
 from contrastive_jax.reporting.atlas.sprites import SIDE
@@ -25,11 +34,15 @@ from contrastive_jax.runs.workdir import check_outside_data_of
 from contrastive_jax.runtime import progress
 from contrastive_jax.runtime.files import read_arrays
 
-__all__ = ['Files', 'of_files', 'of_run']
+__all__ = ['Files', 'class_names', 'of_files', 'of_run', 'small']
 
 # Neighbours that the page shows.
 _SHOWN = 8
-_BANDS = ('alpha', 'beta', 'gamma')
+_FIRST = ('score', 'alpha', 'beta', 'gamma')
+# Columns that count or name something.
+_NO_NUMBERS = (
+    'verdict', 'label', 'latent_class', 'trained', 'partner', 'projection_x', 'projection_y',
+)  # fmt: skip
 
 
 class Files(NamedTuple):
@@ -55,8 +68,10 @@ def of_run(workdir: Path, out: Path, map_name: str, most: int) -> Content:
     Raises:
       UserError: a run that is not trained or not scored.
     """
-    scores = workdir / 'scores.npz'
-    if not scores.exists():
+    # Of more than a million samples there is no npz file.
+    kinds = [workdir / f'scores.{kind}' for kind in ('npz', 'parquet')]
+    scores = next((file for file in kinds if file.exists()), None)
+    if scores is None:
         raise UserError(
             f'--workdir={workdir}: holds no scores.npz; first run '
             f'python -m contrastive_jax.score --workdir={workdir}'
@@ -66,7 +81,8 @@ def of_run(workdir: Path, out: Path, map_name: str, most: int) -> Content:
     n = len(samples.features)
     file = read_scores(str(scores), n=n, checksum=samples.image_checksum(), where='scores')
     samples, columns = _scored(samples, file)
-    return _content(samples, options, columns, _dynamics(workdir, samples), map_name, most)
+    content = _content(samples, options, columns, map_name, most)
+    return content._replace(dynamics=_dynamics(workdir, content.index))
 
 
 def of_files(files: Files, map_name: str, most: int) -> Content:
@@ -77,40 +93,36 @@ def of_files(files: Files, map_name: str, most: int) -> Content:
     """
     samples, options = from_files(files.features, files.labels)
     n = len(samples.features)
+    notes: list[str] = []
     if files.images is not None:
         # Scores of features have the checksum of the features, whatever the images are.
         samples = samples._replace(checksum=samples.image_checksum())
-        samples = _with_images(samples, Path(files.images))
+        samples, notes = _with_images(samples, Path(files.images))
     if files.scores is None:
         columns = score(samples, options)
     else:
         checksum = samples.image_checksum()
         file = read_scores(files.scores, n=n, checksum=checksum, where='--scores')
         samples, columns = _scored(samples, file)
-    return _content(samples, options, columns, None, map_name, most)
+    content = _content(samples, options, columns, map_name, most)
+    return content._replace(notes=(*notes, *content.notes))
 
 
 def _scored(samples: Samples, file: ScoreFile) -> tuple[Samples, dict[str, np.ndarray]]:
     """The samples that a file scores, in its order, and their columns."""
-    rows = file.index
-    if rows is None:
-        return samples, file.columns
-    index = rows if samples.index is None else samples.index[rows]
-    taken = samples._replace(
-        features=samples.features[rows],
-        labels=None if samples.labels is None else samples.labels[rows],
-        images=None if samples.images is None else subset(samples.images, rows),
-        files=None if samples.files is None else tuple(samples.files[row] for row in rows),
-        index=index,
-    )
-    return taken, file.columns
+    verdict = file.columns.get('verdict')
+    if verdict is not None and not np.isin(verdict, range(len(VERDICTS))).all():
+        raise UserError(
+            f'scores: verdict holds {verdict.min()} to {verdict.max()}, need 0 to '
+            f'{len(VERDICTS) - 1}; score this data set again'
+        )
+    return (samples if file.index is None else samples.taken(file.index)), file.columns
 
 
 def _content(
     samples: Samples,
     options: Options,
     columns: dict[str, np.ndarray],
-    dynamics: Dynamics | None,
     map_name: str,
     most: int,
 ) -> Content:
@@ -122,83 +134,105 @@ def _content(
             f'{len(rows)} of {n} samples are here: the hardest, the easiest and a random part. '
             'Neighbours are those among them.'
         )
-    features = np.asarray(samples.features)[rows]
-    labels = None if samples.labels is None else samples.labels[rows]
-    near = _neighbours(features, options)
-    columns = _complete({name: values[rows] for name, values in columns.items()}, features, options)
-    found = verdicts(columns['score'], columns['isolation'], near.similarity, near.nearest, labels)
-    if labels is None:
+    samples = samples.taken(rows)
+    columns, missing = _complete(
+        {name: values[rows] for name, values in columns.items()}, samples, options
+    )
+    if missing and len(rows) < n:
+        notes.append(f'Computed among the samples here, since the scores lack them: {missing}.')
+    if samples.labels is None:
         notes.append('There are no labels, so no label is suspected and no class is shown.')
     if samples.images is None:
         notes.append('There are no images, so samples are shown by their index.')
-    index = rows if samples.index is None else np.asarray(samples.index)[rows]
+    near = _neighbours(samples.features, options)
     progress.say('map')
-    place, how = project(features, map_name, samples.seed)
+    place, how = project(samples.features, map_name, samples.seed)
+    assert samples.index is not None
     return Content(
         title=samples.source,
-        index=index,
+        index=samples.index,
         place=place,
         map_name=how,
-        score=columns['score'],
-        isolation=columns['isolation'],
-        bands={name: columns[name] for name in _BANDS},
-        verdict=tuple(VERDICTS[code] for code in found.verdict),
-        evidence={
-            'nearest cosine': near.similarity,
-            'duplicate z': found.duplicate_z,
-            'outlier z': found.outlier_z,
-            'label margin': found.label_margin,
-        },
-        nearest=near.nearest[:, :_SHOWN],
-        partners=near.partners[:, :_SHOWN],
-        labels=None if labels is None else tuple(samples.classes[label] for label in labels),
-        files=None if samples.files is None else tuple(samples.files[row] for row in rows),
-        images=None if samples.images is None else samples.images[rows],
-        dynamics=dynamics and dynamics._replace(scores=dynamics.scores[rows]),
+        numbers={name: columns[name] for name in _in_order(columns)},
+        verdict=tuple(VERDICTS[int(code)] for code in columns['verdict']),
+        nearest=near.nearest,
+        partners=near.partners,
+        labels=class_names(samples),
+        files=samples.files,
+        images=small(samples.images),
+        dynamics=None,
         notes=tuple(notes),
     )
+
+
+def small(images: np.ndarray | StoredImages | None) -> np.ndarray | None:
+    """The images; those on disk as thumbnails, because all of them may not fit into memory."""
+    if isinstance(images, StoredImages):
+        return dataclasses.replace(images, size=SIDE)[:]
+    return images
+
+
+def class_names(samples: Samples) -> tuple[str, ...] | None:
+    """The name of the class of each sample; None without labels."""
+    if samples.labels is None:
+        return None
+    return tuple(samples.classes[label] if label >= 0 else 'no class' for label in samples.labels)
+
+
+def _in_order(columns: dict[str, np.ndarray]) -> list[str]:
+    """Names of the numbers to choose from, those that the theory speaks of first."""
+    others = [name for name in columns if name not in (*_FIRST, *_NO_NUMBERS)]
+    return [*_FIRST, *others]
 
 
 def _neighbours(features: np.ndarray, options: Options) -> Neighbours:
     if len(features) < 2:
         nobody = np.full((len(features), 1), -1)
-        return Neighbours(nobody, np.zeros(len(features)), nobody)
-    return neighbours(
-        features, pos_high=options.pos_high, pos_low=options.pos_low, count=NEIGHBOURS
-    )
+        return Neighbours(nobody, np.zeros(nobody.shape), nobody)
+    return neighbours(features, **options.band(), count=_SHOWN)
 
 
 def _complete(
-    columns: dict[str, np.ndarray], features: np.ndarray, options: Options
-) -> dict[str, np.ndarray]:
-    """Adds what scores of an earlier version, or of some columns alone, do not hold."""
-    if not {*_BANDS, 'isolation'} <= columns.keys():
-        from contrastive_jax.graph.density import isolation
+    columns: dict[str, np.ndarray], samples: Samples, options: Options
+) -> tuple[dict[str, np.ndarray], str]:
+    """Adds the columns that the scores do not hold; returns their names too."""
+    added: dict[str, np.ndarray] = {}
+    if not {*_FIRST} <= columns.keys():
+        found = sample_difficulty(samples.features, **options.band())
+        added = {name: np.asarray(values) for name, values in found._asdict().items()}
+    if 'isolation' not in columns:
+        added['isolation'] = np.asarray(isolation(samples.features))
+    known = added | columns
+    if 'verdict' not in columns:
+        everyone = np.arange(len(samples.features))
+        judged = {'verdict': np.zeros(len(everyone), np.int64)}
+        judged |= verdicts_of(everyone, samples, options, known)
+        known, added = judged | known, judged | added
+    return known, ', '.join(name for name in added if name not in columns)
 
-        high, low = options.pos_high, options.pos_low
-        known = sample_difficulty(features, pos_high=high, pos_low=low)._asdict()
-        known['isolation'] = isolation(features)
-        columns = {name: np.asarray(values) for name, values in known.items()} | columns
-    return columns
 
+def _with_images(samples: Samples, path: Path) -> tuple[Samples, list[str]]:
+    """The samples with the images of an array file or of a folder, and what is to be said of it.
 
-def _with_images(samples: Samples, path: Path) -> Samples:
-    """The samples with the images of an array file, or of a folder in the order of its names."""
+    The images of a folder belong to the rows in the order of their names.
+    """
     n, where = len(samples.features), f'--images={path}'
     if path.is_dir():
         files = sorted(file for level in walk(path) for file in level.images)
         if len(files) != n:
             raise UserError(f'{where}: holds {len(files)} images, and there are {n} rows')
         read = [_thumbnail(file) for file in files]
-        broken = [file for file, image in zip(files, read, strict=True) if image is None]
-        if broken:
-            progress.say(
-                f'{where}: {len(broken)} of {n} images cannot be read, and are shown black'
-            )
+        names = tuple(str(file.relative_to(path)) for file in files)
         blank = np.zeros((SIDE, SIDE, 3), np.uint8)
         images = np.stack([blank if image is None else image for image in read])
-        names = tuple(str(file.relative_to(path)) for file in files)
-        return samples._replace(images=images, files=names)
+        broken = [name for name, image in zip(names, read, strict=True) if image is None]
+        notes = []
+        if broken:
+            notes.append(
+                f'{len(broken)} of {n} images cannot be read, and are shown black; the first is '
+                f'{broken[0]}.'
+            )
+        return samples._replace(images=images, files=names), notes
     try:
         arrays = read_arrays(path)
     except UserError as error:
@@ -209,7 +243,7 @@ def _with_images(samples: Samples, path: Path) -> Samples:
         raise UserError(
             f'{where}: holds no array [{n}, h, w, c] of uint8, one image for each row of features'
         )
-    return samples._replace(images=arrays)
+    return samples._replace(images=arrays), []
 
 
 def _thumbnail(file: Path) -> np.ndarray | None:
@@ -221,12 +255,11 @@ def _thumbnail(file: Path) -> np.ndarray | None:
         return None
 
 
-def _dynamics(workdir: Path, samples: Samples) -> Dynamics | None:
-    """The scores during training, if the run has kept them; NaN for a sample without."""
+def _dynamics(workdir: Path, index: np.ndarray) -> Dynamics | None:
+    """The scores of some images during training, if the run has kept them; NaN where it has not."""
     if not (workdir / DYNAMICS).exists():
         return None
     kept = read_dynamics(workdir)
-    index = np.arange(len(samples.features)) if samples.index is None else samples.index
     row = np.minimum(np.searchsorted(kept.indices, index), len(kept.indices) - 1)
     known = kept.indices[row] == index
     return Dynamics(kept.epochs, np.where(known[:, None], kept.score.T[row], np.nan))

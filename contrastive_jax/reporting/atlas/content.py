@@ -35,11 +35,9 @@ class Content(NamedTuple):
       index: `[n]` index of each sample in its data set.
       place: `[n, 2]` place on the map.
       map_name: how the places were made.
-      score: `[n]` difficulty in [0, 1].
-      isolation: `[n]`.
-      bands: `alpha`, `beta` and `gamma`, each `[n]`.
+      numbers: what can be chosen to colour, filter and sort by, each `[n]`: `score` first, and also
+        `alpha`, `beta` and `gamma`; a value that is not finite is shown as missing.
       verdict: `[n]` names.
-      evidence: more numbers of each sample by name, each `[n]`.
       nearest: `[n, c]` rows of the nearest samples; -1 where there are fewer.
       partners: `[n, c]` rows of the nearest difficult partners; -1 where there are fewer.
       labels: `[n]` names of the classes, or None.
@@ -54,11 +52,8 @@ class Content(NamedTuple):
     index: np.ndarray  # type: ignore[assignment]
     place: np.ndarray
     map_name: str
-    score: np.ndarray
-    isolation: np.ndarray
-    bands: dict[str, np.ndarray]
+    numbers: dict[str, np.ndarray]
     verdict: tuple[str, ...]
-    evidence: dict[str, np.ndarray]
     nearest: np.ndarray
     partners: np.ndarray
     labels: tuple[str, ...] | None

@@ -1,9 +1,9 @@
 """The parts of an atlas that Bokeh draws: map, histogram, filters and table.
 
-`atlas.js` finds them by their names.
+`atlas.js` finds them by their names, and fills the bars, the colours and the rows of the table.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from bokeh.layouts import column
@@ -26,21 +26,18 @@ from bokeh.models.widgets import (
     TableColumn,
     TextInput,
 )
-from bokeh.palettes import Viridis256
 from bokeh.plotting import figure
 
 from contrastive_jax.graph.verdicts import VERDICTS
 from contrastive_jax.reporting.atlas.content import Content
 from contrastive_jax.reporting.atlas.sprites import Sheet
-from contrastive_jax.reporting.style import BLUE, DARK, LIGHT
+from contrastive_jax.reporting.style import BLUE, LIGHT
 
-__all__ = ['Colours', 'colours_of', 'models']
+__all__ = ['models']
 
 # A grey that can be read on white and on black.
 _AXIS = '#7a7a7a'
-_BINS = 40
 _HOVER, _ROW = 72, 28
-_MOST_NAMES = 60
 # Bokeh's widgets are made for a light page; these variables are those of `atlas.css`.
 _INPUT = (
     '.bk-input, .choices__inner, .choices__list { background: var(--ground); color: var(--ink); }'
@@ -53,54 +50,17 @@ _GRID = """
 """
 # Classes of one colour differ in their markers.
 _MARKERS = ('circle', 'triangle', 'square', 'diamond')
-_SIGNS = ('●', '▲', '■', '◆')
 
 
-class Colours(NamedTuple):
-    """The colours of each sample, and their meaning.
-
-    Attributes:
-      columns: by what they show, `[n]` colours; names that begin with 'dark ' are for a dark page.
-      legends: by the same names, for each name its colour and a sign like its marker.
-      markers: `[n]` names of markers.
-    """
-
-    columns: dict[str, list[str]]
-    legends: dict[str, list[tuple[str, str, str]]]
-    markers: list[str]
-
-
-def colours_of(content: Content) -> Colours:
-    """Colours by score, by verdict and, with labels, by class. Many classes share colours."""
-    low, high = float(content.score.min()), float(content.score.max())
-    levels = (content.score - low) / (high - low if high > low else 1.0)
-    ends = [
-        (f'{low + step * (high - low):.2f}', Viridis256[int(255 * step)], _SIGNS[0])
-        for step in (0, 0.5, 1)
-    ]
-    found = Colours(
-        {'score': [Viridis256[int(level * 255)] for level in levels]}, {'score': ends}, []
-    )
-    classes = sorted(set(content.labels or ()))
-    kinds = {name: at // len(LIGHT) % len(_MARKERS) for at, name in enumerate(classes)}
-    for theme, palette in (('', LIGHT), ('dark ', DARK)):
-        named = dict(zip(VERDICTS, (_AXIS, *palette), strict=False))
-        found.columns[f'{theme}verdict'] = [named[name] for name in content.verdict]
-        found.legends[f'{theme}verdict'] = [(name, named[name], _SIGNS[0]) for name in VERDICTS]
-        if content.labels is not None:
-            own = {name: palette[at % len(palette)] for at, name in enumerate(classes)}
-            found.columns[f'{theme}class'] = [own[name] for name in content.labels]
-            found.legends[f'{theme}class'] = [
-                (name, own[name], _SIGNS[kinds[name]]) for name in classes[:_MOST_NAMES]
-            ]
-    labels = content.labels or [None] * len(content.index)
-    return found._replace(markers=[_MARKERS[kinds.get(label or '', 0)] for label in labels])
-
-
-def models(content: Content, sheet: Sheet | None, colours: Colours) -> dict[str, Any]:
+def models(content: Content, sheet: Sheet | None) -> dict[str, Any]:
     """The Bokeh models by the part of the page that they belong to."""
     n = len(content.index)
     per_row = sheet.columns if sheet else 1
+    kinds = {
+        name: _MARKERS[at // len(LIGHT) % len(_MARKERS)]
+        for at, name in enumerate(sorted(set(content.labels or ())))
+    }
+    labels = list(content.labels or [''] * n)
     data = {
         'x': content.place[:, 0].astype(np.float32),
         'y': content.place[:, 1].astype(np.float32),
@@ -108,35 +68,31 @@ def models(content: Content, sheet: Sheet | None, colours: Colours) -> dict[str,
         'line': np.arange(n) // per_row,
         'row': np.arange(n),
         'index': content.index,
-        'score': content.score.astype(np.float32),
-        'label': list(content.labels or [''] * n),
+        'number': content.numbers['score'].astype(np.float32),
+        'label': labels,
         'file': list(content.files or [''] * n),
         'verdict': list(content.verdict),
-        'marker': colours.markers,
-        **{f'by_{name}': column for name, column in colours.columns.items()},
+        'marker': [kinds.get(label, _MARKERS[0]) for label in labels],
+        'colour': [_AXIS] * n,
     }
-    source = ColumnDataSource(data, name='source')
     return {
-        'controls': _controls(content, colours),
-        'map': _map(source, sheet),
-        'histogram': _histogram(content.score),
-        'table': _table(content, data, sheet),
+        'controls': _controls(content),
+        'map': _map(ColumnDataSource(data, name='source'), sheet),
+        'histogram': _histogram(),
+        'table': _table(content, list(data), sheet),
     }
 
 
-def _controls(content: Content, colours: Colours) -> Any:
-    first = 'class' if content.labels is not None else 'score'
-    shown: list[Any] = sorted(name for name in colours.columns if not name.startswith('dark '))
+def _controls(content: Content) -> Any:
+    colours: list[Any] = ['number', 'verdict']
+    if content.labels is not None:
+        colours.insert(0, 'class')
+    numbers: list[Any] = list(content.numbers)
     widgets: list[Any] = [
-        Select(title='Colour', value=first, options=shown, name='colour'),
-        RangeSlider(
-            title='Score',
-            start=0,
-            end=1,
-            value=(0, 1),
-            step=0.01,
-            name='range',
-        ),
+        Select(title='Colour by', value=colours[0], options=colours, name='colour'),
+        Select(title='Number', value='score', options=numbers, name='number'),
+        # `atlas.js` sets the ends.
+        RangeSlider(title='Range', start=0, end=1, value=(0, 1), step=0.01, name='range'),
         MultiSelect(title='Verdicts (none: all)', options=list(VERDICTS), size=5, name='verdicts'),
     ]
     if content.labels is not None:
@@ -190,6 +146,7 @@ def _map(source: ColumnDataSource, sheet: Sheet | None) -> Any:
         active_scroll='wheel_zoom',
         output_backend='webgl',
     )
+    plot.name = 'map'
     plot.axis.visible = False
     shown = BooleanFilter(booleans=[True] * len(source.data['x']), name='shown')
     renderer = plot.scatter(
@@ -199,14 +156,13 @@ def _map(source: ColumnDataSource, sheet: Sheet | None) -> Any:
         view=CDSView(filter=shown),
         marker='marker',
         size=7,
-        fill_color='by_class' if 'by_class' in source.data else 'by_score',
+        fill_color='colour',
         line_color=None,
         fill_alpha=0.75,
         nonselection_fill_alpha=0.12,
-        name='points',
     )
     picture = '' if sheet is None else _picture(sheet, _HOVER, '@column', '@line')
-    words = '<b>@label</b> @verdict<br>score @score{0.000}<br>index @index @file'
+    words = '<b>@label</b> @verdict<br>@number{0.000}<br>index @index @file'
     tips = f'<div style="display:flex;gap:8px;align-items:center">{picture}<div>{words}</div></div>'
     plot.add_tools(HoverTool(tooltips=tips, renderers=[renderer], limit=1))
     return plot
@@ -221,13 +177,14 @@ def _picture(sheet: Sheet, side: int, column: str, line: str) -> str:
     )
 
 
-def _histogram(score: np.ndarray) -> Any:
-    counts, edges = np.histogram(score, bins=_BINS, range=(0, 1))
-    plot = _figure('Scores: drag to choose a range', height=150, tools='', x_range=(0, 1))
+def _histogram() -> Any:
+    plot = _figure('Drag to choose a range', height=150, tools='', x_range=(0, 1))
     plot.yaxis.visible = False
+    bars = ColumnDataSource({'left': [0.0], 'right': [1.0], 'top': [1.0]}, name='bars')
     plot.quad(
-        left=edges[:-1], right=edges[1:], bottom=0, top=counts, fill_color=BLUE, line_color=None
-    )
+        left='left', right='right', bottom=0, top='top', source=bars,
+        fill_color=BLUE, line_color=None,
+    )  # fmt: skip
     plot.y_range.start = 0
     brush = BoxSelectTool(dimensions='width')
     plot.add_tools(brush)
@@ -237,11 +194,11 @@ def _histogram(score: np.ndarray) -> Any:
     return plot
 
 
-def _table(content: Content, data: dict[str, Any], sheet: Sheet | None) -> DataTable:
+def _table(content: Content, fields: list[str], sheet: Sheet | None) -> DataTable:
     columns = [
         TableColumn(field='index', title='Index', width=60, formatter=NumberFormatter(format='0')),
         TableColumn(
-            field='score', title='Score', width=60, formatter=NumberFormatter(format='0.000')
+            field='number', title='score', width=80, formatter=NumberFormatter(format='0.000')
         ),
         TableColumn(field='verdict', title='Verdict', width=110, formatter=StringFormatter()),
     ]
@@ -256,16 +213,15 @@ def _table(content: Content, data: dict[str, Any], sheet: Sheet | None) -> DataT
             0,
             TableColumn(field='row', title='', width=40, sortable=False, formatter=formatter),
         )
-    kept = ('row', 'column', 'line', 'index', 'score', 'label', 'file', 'verdict')
-    order = np.argsort(-content.score, kind='stable')
-    first = {name: np.asarray(data[name])[order] for name in kept}
-    source = ColumnDataSource(first, name='rows')
+    drawn_only = ('x', 'y', 'marker', 'colour')
+    nothing: dict[str, Any] = {name: [] for name in fields if name not in drawn_only}
     return DataTable(
-        source=source,
+        source=ColumnDataSource(nothing, name='rows'),
         columns=columns,
         row_height=_ROW + 8,
         height=420,
         index_position=None,
+        reorderable=False,
         sizing_mode='stretch_width',
         stylesheets=[InlineStyleSheet(css=_GRID)],
         name='table',

@@ -1,7 +1,7 @@
 """The atlas as one HTML page that needs no other file.
 
-Bokeh draws the map, the histogram and the table; `atlas.js` joins them to each other and to the
-panel of one sample.
+Bokeh draws the map, the histogram and the table; the scripts of this folder join them to each other
+and to the panel of one sample.
 """
 
 import base64
@@ -13,25 +13,31 @@ from typing import Any
 
 import numpy as np
 from bokeh.embed import components
+from bokeh.palettes import Viridis256
 from bokeh.resources import INLINE
 
 from contrastive_jax.graph.verdicts import VERDICTS
 from contrastive_jax.reporting.atlas.content import Content
-from contrastive_jax.reporting.atlas.models import Colours, colours_of, models
+from contrastive_jax.reporting.atlas.models import models
 from contrastive_jax.reporting.atlas.sprites import Sheet, sprite_sheet
+from contrastive_jax.reporting.style import DARK, LIGHT
 
 __all__ = ['page']
+
+_SCRIPTS = ('samples.js', 'panel.js', 'colours.js', 'atlas.js')
+# The ends of Viridis are lost on a black and on a white page.
+_RAMP = Viridis256[40:224]
 
 
 def page(content: Content) -> str:
     """The whole page, which shows everything that comes from a file as text."""
     sheet = None if content.images is None else sprite_sheet(content.images)
-    colours = colours_of(content)
-    embedded, places = components(models(content, sheet, colours))
+    embedded, places = components(models(content, sheet))
     own = resources.files(__package__)
-    scripts = [*INLINE.js_raw, _without_tags(embedded), own.joinpath('atlas.js').read_text()]
+    texts = [own.joinpath(name).read_text() for name in _SCRIPTS]
+    scripts = [*INLINE.js_raw, _without_tags(embedded), *texts]
     style = own.joinpath('atlas.css').read_text()
-    data = json.dumps(_data(content, sheet, colours), allow_nan=False).replace('<', '\\u003c')
+    data = json.dumps(_data(content, sheet), allow_nan=False).replace('<', '\\u003c')
     notes = ''.join(f'<p class="note">{escape(note)}</p>' for note in content.notes)
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -53,7 +59,10 @@ def page(content: Content) -> str:
 <button id="export" type="button">Save the rows of the table as CSV</button>
 <ul id="legend" aria-label="Colours"></ul></section>
 <section class="map" aria-label="Map of the samples">{places['map']}{places['histogram']}</section>
-<section id="detail" aria-label="One sample" aria-live="polite"></section>
+<section id="detail" aria-label="One sample"><h2 id="name" role="status" tabindex="-1"></h2>
+<p><button id="previous" type="button">Previous in the table</button>
+<button id="next" type="button">Next in the table</button></p>
+<div id="facts"></div></section>
 <section class="table" aria-label="Table of the shown samples">{places['table']}</section>
 </main>
 <script type="application/json" id="data">{data}</script>
@@ -64,24 +73,22 @@ def page(content: Content) -> str:
 """
 
 
-def _data(content: Content, sheet: Sheet | None, colours: Colours) -> dict[str, Any]:
-    """What the panel of one sample shows, and the names behind the filters."""
-    shares = {name: _shares(values) for name, values in content.bands.items()}
-    numbers = {'score': content.score, **content.bands, 'isolation': content.isolation}
+def _data(content: Content, sheet: Sheet | None) -> dict[str, Any]:
+    """What the scripts need beyond what Bokeh draws."""
     dynamics = content.dynamics
     return {
         'index': content.index.tolist(),
         'labels': content.labels,
         'files': content.files,
         'verdict': content.verdict,
-        'verdicts': VERDICTS,
-        'numbers': {name: _rounded(x) for name, x in (numbers | content.evidence).items()},
-        'shares': shares,
+        'numbers': {name: _rounded(values) for name, values in content.numbers.items()},
         'nearest': content.nearest.tolist(),
         'partners': content.partners.tolist(),
-        'columns': sheet.columns if sheet else 0,
-        'rows': sheet.rows if sheet else 0,
-        'legends': colours.legends,
+        'sprites': sheet and {'columns': sheet.columns, 'rows': sheet.rows},
+        'classes': sorted(set(content.labels or ())),
+        'verdicts': VERDICTS,
+        'palettes': {'light': LIGHT, 'dark': DARK},
+        'ramp': _RAMP,
         'dynamics': dynamics
         and {
             'epochs': _rounded(dynamics.epochs),
@@ -90,16 +97,9 @@ def _data(content: Content, sheet: Sheet | None, colours: Colours) -> dict[str, 
     }
 
 
-def _shares(values: np.ndarray) -> list[int]:
-    """The share of all samples below each value, in %."""
-    return (
-        (100 * np.searchsorted(np.sort(values), values) / len(values)).round().astype(int).tolist()
-    )
-
-
 def _rounded(values: np.ndarray) -> list[float | None]:
-    """Four digits; what is not finite becomes null."""
-    return [round(float(x), 4) if np.isfinite(x) else None for x in values]
+    """Five digits; what is not finite becomes null."""
+    return [float(f'{x:.5g}') if np.isfinite(x) else None for x in values.tolist()]
 
 
 def _without_tags(script: str) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-__all__ = ['SIDE', 'Sheet', 'sprite_sheet']
+__all__ = ['SIDE', 'Sheet', 'sprite_sheet', 'thumbnail']
 
 # Pixels of a thumbnail.
 SIDE = 32
@@ -46,7 +46,7 @@ def sprite_sheet(images: np.ndarray | Sequence[np.ndarray]) -> Sheet:
     sheet = Image.new('RGB', (columns * SIDE, rows * SIDE))
     for number, image in enumerate(images):
         row, column = divmod(number, columns)
-        thumb = _thumbnail(np.asarray(image))
+        thumb = thumbnail(np.asarray(image))
         left, top = (SIDE - thumb.width) // 2, (SIDE - thumb.height) // 2
         sheet.paste(thumb, (column * SIDE + left, row * SIDE + top))
     stream = io.BytesIO()
@@ -55,7 +55,8 @@ def sprite_sheet(images: np.ndarray | Sequence[np.ndarray]) -> Sheet:
     return Sheet(f'data:image/webp;base64,{text}', columns, rows)
 
 
-def _thumbnail(image: np.ndarray) -> Image.Image:
+def thumbnail(image: np.ndarray) -> Image.Image:
+    """The image with its longer side scaled to 32 pixels."""
     if image.shape[-1] not in (3, 4):
         image = np.repeat(image[..., :1], 3, axis=-1)
     picture = Image.fromarray(image[..., :3])

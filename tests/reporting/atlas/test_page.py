@@ -9,6 +9,7 @@ import pytest
 from contrastive_jax.graph.verdicts import VERDICTS
 from contrastive_jax.reporting.atlas.content import Content, Dynamics
 from contrastive_jax.reporting.atlas.page import page
+from contrastive_jax.reporting.style import DARK, LIGHT
 
 CHROMIUM = shutil.which('chromium')
 # One worker, so that one browser is enough.
@@ -26,11 +27,13 @@ def _content(**changes) -> Content:
         index=np.arange(N) + 100,
         place=rng.normal(size=(N, 2)),
         map_name='PCA',
-        score=score,
-        isolation=-score,
-        bands={name: rng.normal(size=N) for name in ('alpha', 'beta', 'gamma')},
+        numbers={
+            'score': score,
+            **{name: rng.normal(size=N) for name in ('alpha', 'beta', 'gamma')},
+            'isolation': 3 - 2 * score,
+            'outlier_z': np.where(np.arange(N) == 3, np.inf, 1.0),
+        },
         verdict=tuple(VERDICTS[row % len(VERDICTS)] for row in range(N)),
-        evidence={'outlier z': np.where(np.arange(N) == 3, np.inf, 1.0)},
         nearest=rows,
         partners=np.where(rows % 3 == 0, -1, rows),
         labels=tuple(f'class {MARKUP}' if row % 2 else 'cat' for row in range(N)),
@@ -92,7 +95,7 @@ def _set(tab, name, field, value):
 def test_markup_is_text_and_no_other_script_runs(opened):
     tab = opened(_content())
     assert tab.title() == 'Difficulty atlas'
-    assert MARKUP in tab.inner_text('#detail h2')
+    assert MARKUP in tab.inner_text('#name')
     assert MARKUP in tab.inner_text('.note')
     assert MARKUP in tab.inner_text('#legend')
     tab.mouse.move(600, 300)
@@ -131,20 +134,99 @@ def test_a_brush_over_the_histogram_sets_the_range(opened):
     assert 0.75 < high < 0.9
 
 
+def test_another_number_has_its_own_range_bars_and_column(opened):
+    tab = opened(_content())
+    _set(tab, 'number', 'value', 'isolation')
+    assert _rows(tab)[:2] == ['100', '101']
+    assert tab.inner_text('.slick-header-column >> nth=2') == 'isolation'
+    low, high = tab.evaluate("Bokeh.documents[0].get_model_by_name('range').value")
+    assert (low, high) == pytest.approx((1.025, 2.975))
+    tops = tab.evaluate("Array.from(Bokeh.documents[0].get_model_by_name('bars').data.top)")
+    assert sum(tops) == N
+    _set(tab, 'range', 'value', [2.9, high])
+    assert tab.inner_text('#count') == '2 of 40 samples shown, 0 selected'
+    # What has no value is shown as long as nothing is asked of it.
+    _set(tab, 'number', 'value', 'outlier_z')
+    assert tab.inner_text('#count') == '40 of 40 samples shown, 0 selected'
+    _set(tab, 'range', 'value', [0.9, 1.1])
+    assert tab.inner_text('#count') == '39 of 40 samples shown, 0 selected'
+
+
+def test_colours_follow_the_choice_and_the_theme(opened):
+    tab = opened(_content())
+    colours = "Array.from(Bokeh.documents[0].get_model_by_name('source').data.colour)"
+    found = {}
+    for by in ('class', 'verdict', 'number'):
+        _set(tab, 'colour', 'value', by)
+        for theme in ('light', 'dark'):
+            tab.emulate_media(color_scheme=theme)
+            tab.evaluate('new Promise((done) => requestAnimationFrame(() => setTimeout(done)))')
+            found[by, theme] = tab.evaluate(colours)
+    assert set(found['class', 'light']) == set(LIGHT[:2])
+    assert set(found['class', 'dark']) == set(DARK[:2])
+    assert len(set(found['verdict', 'light'])) == len(VERDICTS)
+    assert found['number', 'dark'] == found['number', 'light']
+    assert len(set(found['number', 'light'])) == N
+
+
+def test_a_click_on_a_heading_sorts(opened):
+    tab = opened(_content())
+    tab.click('.slick-header-column >> nth=1')
+    assert _rows(tab)[:2] == ['100', '101']
+    tab.click('.slick-header-column >> nth=1')
+    assert _rows(tab)[:2] == ['139', '138']
+
+
+def test_a_click_on_the_map_opens_the_sample(opened):
+    angle = np.linspace(0, 2 * np.pi, N)
+    place = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    place[7] = 0
+    tab = opened(_content(place=place))
+    frame = tab.evaluate(
+        """() => {
+          const part = Bokeh.documents[0].get_model_by_name('map');
+          const view = Bokeh.index.find_one(part);
+          const {left, top} = view.el.getBoundingClientRect(), box = view.frame.bbox;
+          return [left + box.hcenter, top + box.vcenter];
+        }"""
+    )
+    # The middle of the ring is a little off the middle of the frame.
+    tab.mouse.click(*frame)
+    assert 'index 107' in tab.inner_text('#name')
+    assert tab.inner_text('#count').endswith('1 selected')
+
+
+def test_every_control_has_a_name_and_can_be_reached_by_keyboard(opened):
+    tab = opened(_content())
+    tree = tab.locator('main').aria_snapshot()
+    for name in ('Colour by', 'Number', 'Verdicts (none: all)', 'Text in the file name'):
+        assert name in tree
+    assert tree.count('slider "') == 2
+    tab.focus('#next')
+    tab.keyboard.press('Enter')
+    tab.keyboard.press('Enter')
+    assert 'index 137' in tab.inner_text('#name')
+    assert tab.evaluate('document.activeElement.id') == 'next'
+    tab.locator('#detail .strip button').first.focus()
+    tab.keyboard.press('Enter')
+    assert 'index 138' in tab.inner_text('#name')
+    assert tab.evaluate('document.activeElement.id') == 'name'
+
+
 def test_a_sample_is_shown_with_its_neighbours_and_one_leads_to_the_next(opened):
     tab = opened(_content())
-    assert 'index 139' in tab.inner_text('#detail h2')
-    tab.click('text=Easier')
-    assert 'index 138' in tab.inner_text('#detail h2')
-    tab.click('text=Harder')
-    assert 'index 139' in tab.inner_text('#detail h2')
-    assert tab.locator('#detail meter').count() == 3
+    assert 'index 139' in tab.inner_text('#name')
+    tab.click('#next')
+    assert 'index 138' in tab.inner_text('#name')
+    tab.click('#previous')
+    assert 'index 139' in tab.inner_text('#name')
+    assert tab.locator('#detail meter').count() == 6
     assert tab.locator('#detail polyline').count() == 1
     # The nearest of the last row are the first four rows.
     tab.locator('#detail .strip button').first.click()
-    assert 'index 100' in tab.inner_text('#detail h2')
+    assert 'index 100' in tab.inner_text('#name')
     tab.locator('.slick-row').nth(1).click()
-    assert 'index 138' in tab.inner_text('#detail h2')
+    assert 'index 138' in tab.inner_text('#name')
 
 
 def test_a_lasso_selects_and_the_table_is_saved(opened, tmp_path):
@@ -188,11 +270,12 @@ def test_hovering_shows_the_thumbnail(opened):
     'changes',
     [
         {'labels': None, 'files': None, 'images': None, 'dynamics': None},
-        {'score': np.full(N, 0.5)},
+        {'numbers': {name: np.full(N, 0.5) for name in ('score', 'alpha', 'beta', 'gamma')}},
         {'images': [np.full((3 + row, 2, 1), row, np.uint8) for row in range(N)]},
         {'labels': tuple(str(row) for row in range(N))},
+        {'dynamics': None, 'notes': ()},
     ],
-    ids=['bare', 'equal scores', 'many sizes', 'many classes'],
+    ids=['bare', 'equal scores', 'many sizes', 'many classes', 'no dynamics'],
 )
 def test_whatever_is_missing_or_odd_the_page_opens(changes, opened):
     tab = opened(_content(**changes), color_scheme='dark')
@@ -203,14 +286,13 @@ def test_one_sample_is_a_page_too(opened):
     whole = _content()
     one = {
         name: getattr(whole, name)[:1]
-        for name in ('index', 'place', 'score', 'isolation', 'verdict', 'labels', 'files', 'images')
+        for name in ('index', 'place', 'verdict', 'labels', 'files', 'images')
     }
     nobody = np.full((1, 1), -1)
     tab = opened(
         whole._replace(
             **one,
-            bands={name: values[:1] for name, values in whole.bands.items()},
-            evidence={},
+            numbers={name: values[:1] for name, values in whole.numbers.items()},
             nearest=nobody,
             partners=nobody,
             dynamics=None,
