@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
-from contrastive_jax.data.feature_rows import array_rows, open_rows, survey
+from contrastive_jax.data.feature_rows import array_rows, open_rows
+from contrastive_jax.data.survey import survey
 from contrastive_jax.errors import UserError
 
 ROWS = np.random.default_rng(0).normal(size=(53, 4)) + 2

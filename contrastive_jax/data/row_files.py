@@ -1,0 +1,125 @@
+"""Opens npy, npz and safetensors files of rows, which are read piece by piece.
+
+Axes: n rows, k features.
+"""
+
+import math
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from contrastive_jax.data.row_parquet import open_parquet
+from contrastive_jax.data.row_parts import Part, array_part, one_line, stamp_of
+from contrastive_jax.errors import UserError
+
+__all__ = ['OPENERS', 'open_part']
+
+
+def open_part(file: Path, where: str) -> Part:
+    with one_line(where):
+        opened = OPENERS.get(file.suffix.lower(), _open_npy)(file, where)
+    return opened
+
+
+def _open_npy(file: Path, where: str) -> Part:
+    if zipfile.is_zipfile(file):
+        return _open_npz(file, where)
+    return _stored_part(where, file, 0)
+
+
+def _open_npz(file: Path, where: str) -> Part:
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        if len(members) != 1:
+            names = ', '.join(x.filename.removesuffix('.npy') for x in members) or 'none'
+            raise UserError(f'{where}: holds {len(members)} arrays ({names}); need one, as .npy')
+        if members[0].compress_type != zipfile.ZIP_STORED:
+            # The unpacked file has no name, and vanishes with its map.
+            with tempfile.TemporaryFile(prefix='contrastive_jax-') as unpacked:
+                with archive.open(members[0]) as packed:
+                    shutil.copyfileobj(packed, unpacked, 2**20)
+                return array_part(where, _mapped(unpacked, *_header(unpacked, 0)), file)
+        offset = members[0].header_offset
+    with file.open('rb') as stream:
+        stream.seek(offset)
+        header = stream.read(30)
+    # The local header of zip: 30 bytes, the name, and extra fields, whose lengths end the 30.
+    offset += 30 + int.from_bytes(header[26:28], 'little') + int.from_bytes(header[28:30], 'little')
+    return _stored_part(where, file, offset)
+
+
+def _header(stream: BinaryIO, offset: int) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """Shape, whether columns come first, type, and where the numbers of an npy file begin."""
+    stream.seek(offset)
+    version = np.lib.format.read_magic(stream)
+    headers = np.lib.format
+    read = headers.read_array_header_1_0 if version[0] == 1 else headers.read_array_header_2_0
+    shape, fortran, dtype = read(stream)
+    if dtype.hasobject:
+        raise ValueError('holds objects; need floats [n, k]')
+    return shape, fortran, dtype, stream.tell()
+
+
+def _mapped(
+    stream: BinaryIO, shape: tuple[int, ...], fortran: bool, dtype: np.dtype, data: int
+) -> np.ndarray:
+    if 0 in shape:
+        return np.empty(shape, dtype)
+    return np.memmap(stream, dtype, 'r', data, shape, 'F' if fortran else 'C')
+
+
+def _stored_part(where: str, file: Path, offset: int) -> Part:
+    """Rows of an npy file that begins at `offset` of a file.
+
+    They are read, not mapped: a map of a file that somebody cuts short would kill the process.
+    """
+    with file.open('rb') as stream:
+        shape, fortran, dtype, data = _header(stream, offset)
+        if fortran and len(shape) == 2:
+            return array_part(where, _mapped(stream, shape, fortran, dtype, data), file)
+    row = math.prod(shape[1:])
+    # What the header promises must be there.
+    if file.stat().st_size < data + math.prod(shape) * dtype.itemsize:
+        raise ValueError('the file is shorter than its header says')
+
+    def pieces(start: int, stop: int, size: int) -> Iterator[np.ndarray]:
+        with file.open('rb') as stream:
+            for first in range(start, stop, size):
+                count = min(size, stop - first)
+                stream.seek(data + first * row * dtype.itemsize)
+                yield np.fromfile(stream, dtype, count * row).reshape(count, row)
+
+    return Part(where, shape, dtype, pieces, file, stamp_of(file))
+
+
+def _open_safetensors(file: Path, where: str) -> Part:
+    from safetensors import safe_open
+
+    opened = safe_open(file, framework='numpy')
+    names = list(opened.keys())
+    if len(names) != 1:
+        raise UserError(f'{where}: holds {len(names)} tensors ({", ".join(names)}); need one')
+    tensor = opened.get_slice(names[0])
+    kinds = {'F16': np.float16, 'F32': np.float32, 'F64': np.float64}
+    kind = tensor.get_dtype()
+    if kind not in kinds:
+        raise UserError(f'{where}: holds {kind}; need floats of 16, 32 or 64 bits, [n, k]')
+
+    def pieces(start: int, stop: int, size: int) -> Iterator[np.ndarray]:
+        for first in range(start, stop, size):
+            yield tensor[first : min(first + size, stop)]
+
+    shape = tuple(tensor.get_shape())
+    return Part(where, shape, np.dtype(kinds[kind]), pieces, file, stamp_of(file))
+
+
+OPENERS = {
+    '.npy': _open_npy,
+    '.npz': _open_npz,
+    '.parquet': open_parquet,
+    '.safetensors': _open_safetensors,
+}

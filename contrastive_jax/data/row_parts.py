@@ -1,0 +1,84 @@
+"""One array of rows: of memory, or of a file that is read piece by piece.
+
+Axes: n rows, k features.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from contrastive_jax.errors import UserError
+
+__all__ = ['Part', 'array_part', 'check_stamp', 'one_line', 'read', 'stamp_of']
+
+
+class Part(NamedTuple):
+    """One array of rows.
+
+    Attributes:
+      name: what messages call it.
+      shape: n, k.
+      dtype: type of its numbers.
+      pieces: called with the first row, the row after the last, and the most rows of a piece.
+      file: its file, or None.
+      stamp: size and time of the last change of the file.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    pieces: Callable[[int, int, int], Iterator[np.ndarray]]
+    file: Path | None
+    stamp: tuple[int, int] | None
+
+
+def array_part(name: str, array: np.ndarray, file: Path | None) -> Part:
+    def pieces(start: int, stop: int, size: int) -> Iterator[np.ndarray]:
+        for first in range(start, stop, size):
+            yield array[first : min(first + size, stop)]
+
+    return Part(
+        name, array.shape, array.dtype, pieces, file, None if file is None else stamp_of(file)
+    )
+
+
+def read(part: Part, start: int, stop: int, size: int) -> Iterator[np.ndarray]:
+    try:
+        with one_line(part.name):
+            yield from part.pieces(start, stop, size)
+    except UserError:
+        # A file that cannot be read any more is one that somebody changed.
+        check_stamp(part)
+        raise
+
+
+def check_stamp(part: Part) -> None:
+    if part.file is not None and stamp_of(part.file) != part.stamp:
+        raise UserError(
+            f'{part.name}: has been changed while it was read; scores of two versions would be '
+            'mixed. Score it again once nobody writes to it'
+        )
+
+
+def stamp_of(file: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+@contextlib.contextmanager
+def one_line(where: str) -> Iterator[None]:
+    """Errors of the libraries that read files, as UserError."""
+    try:
+        yield
+    except (UserError, GeneratorExit):
+        raise
+    except Exception as error:  # Damaged files raise errors of a dozen kinds.
+        text = ' '.join(str(error).split())
+        raise UserError(f'{where}: cannot be read ({type(error).__name__}: {text})') from error
