@@ -20,6 +20,15 @@ __all__ = ['OPENERS', 'open_part']
 
 
 def open_part(file: Path, where: str) -> Part:
+    """Opens a file by its suffix; one of an unknown suffix as npy.
+
+    Args:
+      file: the file.
+      where: what messages call it.
+
+    Raises:
+      UserError: it cannot be read, or holds something else than one array.
+    """
     with one_line(where):
         opened = OPENERS.get(file.suffix.lower(), _open_npy)(file, where)
     return opened

@@ -15,6 +15,15 @@ __all__ = ['open_parquet']
 
 
 def open_parquet(file: Path, where: str) -> Part:
+    """Opens the one column of a file that holds lists of floats.
+
+    Args:
+      file: the file.
+      where: what messages call it.
+
+    Raises:
+      UserError: no such column, or more than one; rows of different lengths.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 

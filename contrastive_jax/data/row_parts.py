@@ -37,6 +37,8 @@ class Part(NamedTuple):
 
 
 def array_part(name: str, array: np.ndarray, file: Path | None) -> Part:
+    """Rows of an array or a memory map; `file` is what it maps, or None."""
+
     def pieces(start: int, stop: int, size: int) -> Iterator[np.ndarray]:
         for first in range(start, stop, size):
             yield array[first : min(first + size, stop)]
@@ -47,6 +49,11 @@ def array_part(name: str, array: np.ndarray, file: Path | None) -> Part:
 
 
 def read(part: Part, start: int, stop: int, size: int) -> Iterator[np.ndarray]:
+    """Rows from `start` to `stop`, at most `size` at a time.
+
+    Raises:
+      UserError: the file cannot be read, or has been changed.
+    """
     try:
         with one_line(part.name):
             yield from part.pieces(start, stop, size)
@@ -57,6 +64,7 @@ def read(part: Part, start: int, stop: int, size: int) -> Iterator[np.ndarray]:
 
 
 def check_stamp(part: Part) -> None:
+    """Raises UserError if the file has been changed since it was opened."""
     if part.file is not None and stamp_of(part.file) != part.stamp:
         raise UserError(
             f'{part.name}: has been changed while it was read; scores of two versions would be '
@@ -65,6 +73,7 @@ def check_stamp(part: Part) -> None:
 
 
 def stamp_of(file: Path) -> tuple[int, int] | None:
+    """Size of a file and time of its last change; None if it is gone."""
     try:
         status = os.stat(file)
     except OSError:
