@@ -25,7 +25,8 @@ from jax import lax
 
 from benchmarks import measure
 from contrastive_jax.data.feature_rows import array_rows, open_rows
-from contrastive_jax.evaluation.scoring import Request, score_rows
+from contrastive_jax.evaluation.scoring import score_rows
+from contrastive_jax.evaluation.tiles.request import Request
 from contrastive_jax.numerics import cosines, map_anchors
 from contrastive_jax.randomness import Use, host_rng
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from absl import flags
 
@@ -23,11 +24,11 @@ from contrastive_jax.evaluation.samples import (
     from_run,
     score,
 )
-from contrastive_jax.evaluation.scoring import COLUMNS, Request
+from contrastive_jax.evaluation.tiles.request import COLUMNS, Request
 from contrastive_jax.reporting.row_scores import needs_tiles, run_files, run_samples
 from contrastive_jax.reporting.score_summary import summarise, summary_text
 from contrastive_jax.runs.workdir import check_outside_data_of
-from contrastive_jax.runtime import cli, progress
+from contrastive_jax.runtime import cli, distributed, progress
 from contrastive_jax.runtime.files import write_json
 from contrastive_jax.runtime.outputs import check_out, make_folder
 
@@ -99,12 +100,14 @@ def main(values: flags.FlagValues) -> None:
         raise UserError('--embedding_atlas: goes without --landmarks and --columns')
     if values['all'].value and (values.features is not None or values.landmarks is not None):
         raise UserError('--all: goes with --workdir; with --features all rows are scored')
+    if values.features is None and jax.process_count() > 1:
+        raise UserError('--workdir: a run is scored by one process; several take --features')
     out = Path(values.out or values.workdir)
     # `run` checks this again, but reading a run takes long.
-    check_out(out, names=_FILES, overwrite=values.overwrite)
+    distributed.by_writer(lambda: check_out(out, names=_FILES, overwrite=values.overwrite))
     given: dict[str, Any] = {name: values[name].value for name in Options._fields}
     changed = {name: value for name, value in given.items() if value is not None}
-    tiles = values.landmarks is not None or bool(values.columns)
+    tiles = values.landmarks is not None or bool(values.columns) or jax.process_count() > 1
     if values.features is not None:
         if tiles or needs_tiles(open_rows(values.features)):
             request = _request(values, Options(0.1, 0.5)._replace(**changed))
@@ -134,6 +137,11 @@ def _request(values: flags.FlagValues, options: Options) -> Request:
     return Request(options.pos_high, options.pos_low, values.landmarks, values.seed, columns)
 
 
+def _main() -> None:
+    with cli.processes():
+        main(flags.FLAGS)
+
+
 if __name__ == '__main__':
     cli.define_common(
         workdir='Trained run.',
@@ -153,4 +161,5 @@ if __name__ == '__main__':
     for _name, _verb in (('pos_high', 'begins'), ('pos_low', 'ends')):
         flags.DEFINE_float(_name, None, f'Percentile from the top where the band {_verb}.')
     flags.DEFINE_enum('latent_classes', None, ['k-means', 'labels'], 'Classes of the score sas.')
-    cli.run(lambda: main(flags.FLAGS))
+    cli.define_processes()
+    cli.run(_main)

@@ -1,11 +1,11 @@
 """Do the errors of the difficulty by landmarks hold? Coverage of the intervals, error against R.
 
     python -m contrastive_jax.main --config=configs/digits.py --workdir=runs/digits
-    python -m studies.landmarks --digits=runs/digits --cifar=DIR --out=docs/results
+    python -m studies.landmarks --runs digits=runs/digits --cifar=DIR --out=docs/results
 
-Three sources: the features of a trained encoder of digits; the first principal components of the
-pixels of CIFAR-10, of images drawn from its training split; and clustered noise of 200,000 rows. A
-subset of the anchors is scored exactly, and then by landmarks from many draws.
+Sources: the features of trained encoders; the first principal components of the pixels of CIFAR-10,
+of images drawn from its training split; and clustered noise of 200,000 rows. A subset of the
+anchors is scored exactly, and then by landmarks from many draws.
 
 Axes: n samples, a anchors, k features.
 """
@@ -55,7 +55,7 @@ class Cell(NamedTuple):
     width: float
 
 
-def digits(workdir: Path) -> np.ndarray:
+def trained(workdir: Path) -> np.ndarray:
     """Features of the images that a run trained on."""
     run = load_run(workdir)
     return np.asarray(extract_features(run.encode, run.construction.split.images))
@@ -177,15 +177,15 @@ def draw(cells: list[Cell], path: Path) -> None:
 def main() -> None:
     """Parses the options, measures, prints a table, draws a figure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--digits', type=Path, help='workdir of a trained run')
+    parser.add_argument('--runs', nargs='*', default=[], help='trained runs, NAME=WORKDIR')
     parser.add_argument('--cifar', type=Path, help='data_dir of TFDS that holds cifar10')
     parser.add_argument('--draws', type=int, default=20)
     parser.add_argument('--anchors', type=int, default=500)
     parser.add_argument('--out', type=Path, required=True, help='folder for landmarks.json, .png')
     options = parser.parse_args()
     sources = {'noise': noise()}
-    if options.digits:
-        sources['digits, trained'] = digits(options.digits)
+    for name, _, workdir in (run.partition('=') for run in options.runs):
+        sources[f'{name}, trained'] = trained(Path(workdir))
     if options.cifar:
         sources['CIFAR-10, PCA'] = cifar(options.cifar)
     print(f'{_HEAD}\n{"|---" * 8}|')

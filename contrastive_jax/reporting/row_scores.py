@@ -11,8 +11,9 @@ from contrastive_jax.data.feature_files import read_labels
 from contrastive_jax.data.feature_rows import Rows, array_rows, open_rows
 from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.evaluation.samples import Samples
-from contrastive_jax.evaluation.scoring import Request, check_request, score_rows
-from contrastive_jax.evaluation.tile_store import TileStore
+from contrastive_jax.evaluation.scoring import score_rows
+from contrastive_jax.evaluation.tiles.request import Request, check_request
+from contrastive_jax.evaluation.tiles.store import TileStore
 from contrastive_jax.graph.columns import class_means, hardest_and_easiest, spread
 from contrastive_jax.graph.landmarks import rank_error
 from contrastive_jax.reporting.score_summary import hardest_classes
@@ -90,7 +91,7 @@ def run_rows(
       UserError: see `score_rows`.
     """
     progress.say(f'scores: {len(rows)} {rows.source}')
-    check_request(request, len(rows), labels)
+    check_request(request, len(rows), rows.width, labels)
     warning = _small_band(request)
     if warning:
         progress.say(warning)

@@ -12,9 +12,10 @@ import contrastive_jax
 from contrastive_jax import graph
 from contrastive_jax.data.feature_rows import array_rows, open_rows
 from contrastive_jax.errors import UserError
-from contrastive_jax.evaluation import tile_plan
-from contrastive_jax.evaluation.scoring import COLUMNS, Request, score_rows
-from contrastive_jax.evaluation.tile_plan import Layout, cost_text, lay_out
+from contrastive_jax.evaluation.scoring import score_rows
+from contrastive_jax.evaluation.tiles import plan
+from contrastive_jax.evaluation.tiles.plan import Layout, cost_text, lay_out
+from contrastive_jax.evaluation.tiles.request import COLUMNS, Request
 
 N, K = 211, 6
 ROOT = Path(__file__).parents[2]
@@ -29,10 +30,10 @@ ALL = Request(columns=COLUMNS)
 @pytest.fixture
 def small_tiles(monkeypatch):
     """Tiles of a few anchors, blocks of a few rows, and a device that holds only these."""
-    monkeypatch.setattr(tile_plan, '_TILE_FLOPS', 2 * N * K * 4)
-    monkeypatch.setattr(tile_plan, '_LEAST_ANCHORS', 2)
-    monkeypatch.setattr(tile_plan, '_BLOCK_BYTES', 4 * K * 50)
-    monkeypatch.setattr(tile_plan, 'default_block', lambda n: 4)
+    monkeypatch.setattr(plan, '_TILE_FLOPS', 2 * N * K * 4)
+    monkeypatch.setattr(plan, '_LEAST_ANCHORS', 2)
+    monkeypatch.setattr(plan, '_BLOCK_BYTES', 4 * K * 50)
+    monkeypatch.setattr(plan, 'default_block', lambda n: 4)
 
 
 def _check_all(columns):
@@ -258,17 +259,19 @@ def test_the_cost_is_said_before(capsys):
 _STOP = """
 import os, pathlib, sys
 import numpy as np
-from contrastive_jax.evaluation import scoring, tile_plan, tile_store
-tile_plan._TILE_FLOPS = 2 * 211 * 6 * 4
-tile_plan.default_block = lambda n: 4
-write = tile_store.TileStore.write
+from contrastive_jax.evaluation.scoring import score_rows
+from contrastive_jax.evaluation.tiles import plan, store
+from contrastive_jax.evaluation.tiles.request import Request
+plan._TILE_FLOPS = 2 * 211 * 6 * 4
+plan.default_block = lambda n: 4
+write = store.TileStore.write
 def dying(self, *arguments):
     write(self, *arguments)
     os._exit(9)
-tile_store.TileStore.write = dying
+store.TileStore.write = dying
 from contrastive_jax.data.feature_rows import open_rows
 keep = pathlib.Path(sys.argv[2])
-scoring.score_rows(open_rows(sys.argv[1]), scoring.Request(), keep=keep)
+score_rows(open_rows(sys.argv[1]), Request(), keep=keep)
 """
 
 
@@ -293,7 +296,8 @@ def test_a_killed_scoring_goes_on_where_it_was(small_tiles, tmp_path):
 
 _MEMORY = """
 import re, sys, numpy as np, jax
-from contrastive_jax.evaluation.scoring import Request, score_rows
+from contrastive_jax.evaluation.scoring import score_rows
+from contrastive_jax.evaluation.tiles.request import Request
 from contrastive_jax.data.feature_rows import array_rows, open_rows
 def resident():
     with open('/proc/self/status') as file:

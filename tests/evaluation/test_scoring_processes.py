@@ -18,9 +18,10 @@ from contrastive_jax.runtime import distributed
 place = distributed.ProcessInfo(sys.argv[1], 2, int(sys.argv[2]))
 distributed.start(True, place)
 from contrastive_jax.data.feature_rows import open_rows
-from contrastive_jax.evaluation import tile_plan
-from contrastive_jax.evaluation.scoring import Request, score_rows
-tile_plan._TILE_FLOPS = 1
+from contrastive_jax.evaluation.scoring import score_rows
+from contrastive_jax.evaluation.tiles import plan
+from contrastive_jax.evaluation.tiles.request import Request
+plan._TILE_FLOPS = 1
 folder = pathlib.Path(sys.argv[3])
 request = Request(columns=('score', 'isolation', 'boundary', 'partner'))
 found = score_rows(open_rows(str(folder / 'x.npy')), request, keep=folder / 'tiles')
@@ -28,9 +29,8 @@ np.savez(folder / f'found{sys.argv[2]}.npz', **found.columns)
 """
 
 
-def test_two_processes_give_the_scores_of_one(tmp_path):
-    features = np.random.default_rng(0).normal(size=(301, 5)).astype(np.float32)
-    np.save(tmp_path / 'x.npy', features)
+def _run_both(arguments):
+    """Runs two processes; `arguments` takes the address and the number of each."""
     with socket.socket() as free:
         free.bind(('localhost', 0))
         address = f'localhost:{free.getsockname()[1]}'
@@ -38,16 +38,56 @@ def test_two_processes_give_the_scores_of_one(tmp_path):
     environ = os.environ | {'PYTHONPATH': str(ROOT), 'XLA_FLAGS': flags}
     running = [
         subprocess.Popen(
-            [sys.executable, '-c', _SCRIPT, address, str(process), str(tmp_path)],
+            [sys.executable, *arguments(address, str(process))],
             env=environ,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
         for process in range(2)
     ]
-    for process in running:
-        _, said = process.communicate(timeout=240)
-        assert process.returncode == 0, said
+    return [(*process.communicate(timeout=240), process.returncode) for process in running]
+
+
+def _command(folder, *more):
+    return lambda address, process: [
+        *('-m', 'contrastive_jax.score', f'--coordinator_address={address}', '--num_processes=2'),
+        *(f'--process_id={process}', f'--out={folder / "out"}', *more),
+    ]
+
+
+def test_the_command_scores_in_two_processes_and_one_speaks(tmp_path):
+    features = np.random.default_rng(0).normal(size=(301, 5)).astype(np.float32)
+    np.save(tmp_path / 'x.npy', features)
+    (said, _, first), (other, _, second) = _run_both(
+        _command(tmp_path, f'--features={tmp_path / "x.npy"}')
+    )
+    # Gloo, which connects the processes, speaks for itself.
+    spoken = [line for line in other.splitlines() if not line.startswith('[Gloo]')]
+    assert (first, second, spoken) == (0, 0, [])
+    assert 'written to' in said
+    with np.load(tmp_path / 'out' / 'scores.npz') as found:
+        exact = graph.sample_difficulty(features, pos_high=0.1, pos_low=0.5)
+        np.testing.assert_allclose(found['score'], exact.score, atol=2e-6)
+    # Both refuse the second time, before the work.
+    refused = _run_both(_command(tmp_path, f'--features={tmp_path / "x.npy"}'))
+    assert [status for _, _, status in refused] == [1, 1]
+    assert all('holds scores.npz' in words for _, words, _ in refused)
+
+
+def test_two_processes_do_not_score_a_run(tmp_path):
+    for _, words, status in _run_both(_command(tmp_path, f'--workdir={tmp_path}')):
+        assert status == 1
+        assert 'a run is scored by one process' in words
+
+
+def test_two_processes_give_the_scores_of_one(tmp_path):
+    features = np.random.default_rng(0).normal(size=(301, 5)).astype(np.float32)
+    np.save(tmp_path / 'x.npy', features)
+    for _, said, status in _run_both(
+        lambda address, process: ['-c', _SCRIPT, address, process, str(tmp_path)]
+    ):
+        assert status == 0, said
     first, second = (np.load(tmp_path / f'found{process}.npz') for process in range(2))
     exact = graph.sample_difficulty(features, pos_high=0.1, pos_low=0.5)
     for name in first.files:

@@ -1,0 +1,1 @@
+"""Scores of any number of rows: planned, computed tile by tile, kept, and resumed."""

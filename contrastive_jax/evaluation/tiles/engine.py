@@ -1,0 +1,146 @@
+"""Scores the samples of this process, tile by tile, on its devices.
+
+Axes: n samples, r rows that an anchor is compared with.
+"""
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from contrastive_jax.evaluation.tiles.plan import cost_text
+from contrastive_jax.evaluation.tiles.reference import Reference
+from contrastive_jax.evaluation.tiles.request import Request
+from contrastive_jax.evaluation.tiles.steps import Step, make_step
+from contrastive_jax.evaluation.tiles.store import TileStore
+from contrastive_jax.graph import landmarks as by_landmarks
+from contrastive_jax.graph import tiles
+from contrastive_jax.numerics import percentile_rank
+from contrastive_jax.runtime import distributed, progress
+
+__all__ = ['Engine']
+
+# Share of the others that is the neighbourhood of `isolation`.
+_NEAR = 0.01
+
+
+class Engine:
+    """Runs the tiles of this process on its devices."""
+
+    def __init__(self, request: Request, reference: Reference, store: TileStore | None):
+        """Takes what to compute, what to compare with, and where finished tiles are kept."""
+        n = len(reference.rows)
+        count = len(reference.index) - 1
+        self._request, self._reference, self._store = request, reference, store
+        self._at = by_landmarks.levels(request.pos_high, request.pos_low, max(count, 1), max(n, 2))
+        if n == 1:
+            self._at = self._at._replace(ranks=np.zeros(6, np.int32))
+        self._near = np.array(percentile_rank(_NEAR, count), np.int32)
+
+    def densities(self) -> np.ndarray:
+        """Mean cosine of each of the rows that anchors are compared with to its neighbourhood."""
+        reference = self._reference
+        if not reference.by_landmarks:
+            return self.run('density', frozenset({'density'}), None, 2)['density']
+        # Every process computes those of the landmarks, which are few.
+        chosen, size = reference.surveyed.chosen, reference.tile
+        step, parts = self._step(frozenset({'density'}), None), []
+        for start in range(0, len(chosen), size):
+            block = chosen[start : start + size]
+            parts.append(step(block, reference.index[start : start + size])['density'])
+        return np.concatenate(parts)
+
+    def run(
+        self, stage: str, columns: frozenset, densities: np.ndarray | None, passes: int
+    ) -> dict[str, np.ndarray]:
+        """Columns of all samples."""
+        n = len(self._reference.rows)
+        own = distributed.own_rows(n)
+        step = self._step(columns, densities)
+        size = self._reference.tile
+        starts = range(own.start, own.stop, size)
+        ready = {s: None if self._store is None else self._store.read(stage, s) for s in starts}
+        missing = [start for start, tile in ready.items() if tile is None]
+        trial = self._try(step, missing, own.stop, passes) if missing else None
+        found: dict[str, np.ndarray] = {}
+        done = sum(min(size, own.stop - s) for s in starts) - sum(
+            min(size, own.stop - s) for s in missing
+        )
+        total, rate = own.stop - own.start, _Rate()
+        with progress.track((), stage, total=total, initial=done, unit='samples') as bar:
+            for start, tile in self._tiles(stage, ready, missing, own.stop, step, trial):
+                count = len(next(iter(tile.values())))
+                for name, values in tile.items():
+                    column = found.setdefault(name, np.empty(total, values.dtype))
+                    column[start - own.start : start - own.start + count] = values
+                if start in missing:
+                    bar.set_postfix_str(f'{rate(count):.0f} samples/s')
+                    bar.update(count)
+        return {name: distributed.gather_rows(found[name], n) for name in sorted(found)}
+
+    def _tiles(
+        self,
+        stage: str,
+        ready: dict,
+        missing: list[int],
+        stop: int,
+        step: Step,
+        trial: dict[str, np.ndarray] | None,
+    ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+        """First row and columns of each tile of this process, read or computed."""
+        size = self._reference.tile
+        blocks = self._reference.rows.blocks(size, missing[0], stop) if missing else iter(())
+        for start in list(ready):
+            block = next(blocks) if missing and start >= missing[0] else None
+            tile = ready.pop(start)
+            if tile is None and trial is not None:
+                tile, trial = trial, None
+            elif tile is None:
+                assert block is not None
+                tile = step(block, np.arange(start, start + len(block), dtype=np.int32))
+            if start in missing:
+                self._reference.rows.check_unchanged()
+                if self._store is not None:
+                    self._store.write(stage, start, tile)
+            yield start, tile
+
+    def _try(
+        self, step: Step, missing: list[int], stop: int, passes: int
+    ) -> dict[str, np.ndarray] | None:
+        """Says what the tiles will cost; returns the first one if it served to find out."""
+        start, size = missing[0], self._reference.tile
+        block = next(self._reference.rows.blocks(size, start, min(start + size, stop)))
+        index = np.arange(start, start + len(block), dtype=np.int32)
+        seconds, tile = step.trial(block, index)
+        seconds *= len(missing)
+        rows, request = self._reference.rows, self._request
+        progress.say(
+            cost_text(
+                len(rows),
+                rows.width,
+                self._reference.layout,
+                landmarks=request.landmarks,
+                stages=passes,
+                num_bytes=rows.num_bytes,
+                seconds=seconds * passes,
+            )
+        )
+        return tile
+
+    def _step(self, columns: frozenset, densities: np.ndarray | None) -> Step:
+        index = self._reference.index
+        densities = np.zeros(len(index), np.float32) if densities is None else densities
+        return make_step(
+            self._reference, tiles.Cuts(index, self._at, self._near, densities), columns
+        )
+
+
+class _Rate:
+    """Samples a second since the first tile."""
+
+    def __init__(self):
+        self._began, self._count = time.perf_counter(), 0
+
+    def __call__(self, count: int) -> float:
+        self._count += count
+        return self._count / max(time.perf_counter() - self._began, 1e-9)

@@ -1,0 +1,38 @@
+"""The supervised margin of rows that are read block by block.
+
+Axes: n samples, k features, c rows of a block.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from contrastive_jax.data.feature_rows import Rows
+from contrastive_jax.data.survey import Survey
+from contrastive_jax.graph._inputs import unit_rows
+
+__all__ = ['streamed_margin']
+
+
+def streamed_margin(rows: Rows, surveyed: Survey, labels: np.ndarray, size: int) -> np.ndarray:
+    """`graph.scores.supervised_margin` in two passes over the rows."""
+    names, class_of = np.unique(labels, return_inverse=True)
+    sums = np.zeros((len(names), rows.width))
+
+    def units() -> Iterator[tuple[slice, np.ndarray]]:
+        start = 0
+        for block in rows.blocks(size):
+            centred = (block.astype(np.float64) - surveyed.origin) - surveyed.mean
+            yield slice(start, start + len(block)), unit_rows(centred)
+            start += len(block)
+
+    for part, unit in units():
+        np.add.at(sums, class_of[part], unit)
+    margin = np.empty(len(rows))
+    for part, unit in units():
+        classes = class_of[part]
+        own = np.sum(unit * unit_rows(sums[classes] - unit), axis=1)
+        similarity = unit @ unit_rows(sums).T
+        similarity[np.arange(len(unit)), classes] = -np.inf
+        margin[part] = similarity.max(axis=1) - own
+    return margin

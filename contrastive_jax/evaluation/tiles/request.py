@@ -1,0 +1,64 @@
+"""What a scoring in tiles is asked for, and whether it can be had.
+
+Axes: n samples.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from contrastive_jax.errors import UserError
+from contrastive_jax.graph import landmarks as by_landmarks
+from contrastive_jax.numerics import check_percentiles
+
+__all__ = ['COLUMNS', 'Request', 'check_request']
+
+COLUMNS = ('score', 'isolation', 'boundary', 'supervised_margin', 'partner')
+
+
+class Request(NamedTuple):
+    """What is computed.
+
+    Attributes:
+      pos_high: percentile at which the difficult band begins, in [0, pos_low].
+      pos_low: percentile at which it ends, in [pos_high, 1].
+      landmarks: number of landmarks, or None for all rows.
+      seed: of the draw of landmarks.
+      columns: of `COLUMNS`; 'score' is always computed.
+    """
+
+    pos_high: float = 0.1
+    pos_low: float = 0.5
+    landmarks: int | None = None
+    seed: int = 0
+    columns: tuple[str, ...] = ('score',)
+
+
+def check_request(request: Request, n: int, k: int, labels: np.ndarray | None) -> tuple[str, ...]:
+    """The columns to compute, those that others need included, in order.
+
+    Raises:
+      UserError: percentiles out of order, landmarks out of range, or columns that cannot be had.
+    """
+    try:
+        check_percentiles(request.pos_high, request.pos_low)
+        if request.landmarks is not None:
+            by_landmarks.check_landmarks(request.landmarks, n)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    unknown = [name for name in request.columns if name not in COLUMNS]
+    if unknown:
+        why = ''
+        if 'sas' in unknown:
+            # k-means holds the features in float64, and a copy of them.
+            why = (
+                f'; sas needs k-means of all features in memory, {16 * n * k / 2**30:.1f} GiB; '
+                'without --columns and --landmarks all scores are computed at once'
+            )
+        raise UserError(f'--columns={",".join(unknown)}: need some of {", ".join(COLUMNS)}{why}')
+    wanted = {'score', *request.columns}
+    if 'boundary' in wanted:
+        wanted.add('isolation')
+    if 'supervised_margin' in wanted and (labels is None or len(np.unique(labels)) < 2):
+        raise UserError('--columns=supervised_margin: needs --labels of at least two classes')
+    return tuple(name for name in COLUMNS if name in wanted)
