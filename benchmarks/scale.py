@@ -32,6 +32,7 @@ from contrastive_jax.randomness import Use, host_rng
 
 _BLOCK = 4096
 _ANCHORS = 2048
+_NEAREST = 100
 
 
 class Generated:
@@ -114,12 +115,49 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--landmarks', type=int, nargs='*', default=[4096, 16384])
     parser.add_argument('--features', type=int, default=512)
     parser.add_argument('--generate', action='store_true', help='keep no file of features')
+    parser.add_argument('--faiss', type=int, nargs='*', default=[], help='sizes for faiss')
     options = parser.parse_args(arguments)
     report = measure.Report('scale', options.json)
     cases = [(n, None) for n in options.exact]
     cases += [(n, count) for count in options.landmarks for n in options.sizes]
     for n, count in cases:
         _measure(report, n, count, options)
+    for n in options.faiss:
+        _faiss(report, n, options.features)
+
+
+def _faiss(report: measure.Report, n: int, k: int) -> None:
+    """Seconds of the 100 nearest of 2,048 anchors by faiss, scaled to n anchors."""
+    import faiss
+
+    rows = Generated(n, k)[0:n].astype(np.float32)
+    rows -= rows.mean(axis=0)
+    faiss.normalize_L2(rows)
+    flat = faiss.IndexFlatIP(k)
+    lists = round(4 * n**0.5)
+    inverted = faiss.IndexIVFFlat(flat, k, lists, faiss.METRIC_INNER_PRODUCT)
+    exact = faiss.IndexFlatIP(k)
+    exact.add(rows)
+    began = time.perf_counter()
+    inverted.train(rows[: 64 * lists])
+    inverted.add(rows)
+    built = time.perf_counter() - began
+    inverted.nprobe = 16
+    found = {}
+    for name, index in (('flat', exact), ('ivf', inverted)):
+        began = time.process_time(), time.perf_counter()
+        found[name] = index.search(rows[:_ANCHORS], _NEAREST)[1]
+        cpu, wall = time.process_time() - began[0], time.perf_counter() - began[1]
+        same = [len(np.intersect1d(*pair)) for pair in zip(found[name], found['flat'], strict=True)]
+        report.add(
+            index=name,
+            n=n,
+            k=k,
+            cpu_seconds=cpu * n / _ANCHORS,
+            wall_seconds=wall * n / _ANCHORS,
+            build_seconds=built if name == 'ivf' else 0.0,
+            recall=float(np.mean(same)) / _NEAREST,
+        )
 
 
 def _measure(report: measure.Report, n: int, count: int | None, options) -> None:
