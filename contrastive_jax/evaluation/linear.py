@@ -90,6 +90,7 @@ def fit(
     l2: Float[Array, ''],
     *,
     num_classes: int,
+    start: Linear | None = None,
 ) -> Linear:
     """Minimises `mean_i CE(x_i W + b, y_i) + l2/2 |W|^2`.
 
@@ -97,20 +98,25 @@ def fit(
     At the start, the curvature along axis j is `E[x_j^2] / c + l2`. L-BFGS works on scaled weights,
     for which this curvature is one. The minimum is the same.
 
+    Inside, the classes come first: products of the features with `[c, n]` run along their rows,
+    which on a CPU is several times as fast as `features.T @ [n, c]`.
+
     Args:
       features: features `[n, k]`. Standardised features on their principal axes converge fastest.
       labels: labels `[n]` in 0 .. num_classes - 1.
       l2: L2 strength, at least 0.
       num_classes: number c of classes.
+      start: classifier to begin at, such as that of another strength; None for zeros.
     """
-
     curvature = jnp.mean(jnp.square(features), axis=0) / num_classes + l2
-    scale = lax.rsqrt(jnp.where(curvature > 0, curvature, 1.0))[:, None]
+    scale = lax.rsqrt(jnp.where(curvature > 0, curvature, 1.0))[None]
+    is_own = jnp.arange(num_classes)[:, None] == labels[None]
 
     def loss(params: Linear):
         weight = scale * params.weight
-        logits = features @ weight + params.bias[None]
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        logits = jnp.matmul(weight, features.T) + params.bias[:, None]
+        own = jnp.sum(jnp.where(is_own, logits, 0.0), axis=0)
+        losses = jax.nn.logsumexp(logits, axis=0) - own
         return jnp.mean(losses) + l2 / 2 * jnp.sum(jnp.square(weight))
 
     solver = optax.lbfgs()
@@ -126,12 +132,14 @@ def fit(
         _, state, norm = carry
         return (optax.tree.get(state, 'count') < _MAX_STEPS) & (norm > _TOLERANCE)
 
-    start = Linear(
-        jnp.zeros((features.shape[1], num_classes), jnp.float32),
+    first = Linear(
+        jnp.zeros((num_classes, features.shape[1]), jnp.float32),
         jnp.zeros(num_classes, jnp.float32),
     )
-    params, _, _ = lax.while_loop(unfinished, step, (start, solver.init(start), jnp.float32(1)))
-    return params._replace(weight=scale * params.weight)
+    if start is not None:
+        first = Linear(start.weight.T / scale, start.bias)
+    params, _, _ = lax.while_loop(unfinished, step, (first, solver.init(first), jnp.float32(1)))
+    return params._replace(weight=(scale * params.weight).T)
 
 
 @jax.jit
@@ -153,8 +161,10 @@ def try_strengths(
     held_out: tuple[np.ndarray, np.ndarray],
     *,
     num_classes: int,
-) -> Bool[np.ndarray, 'g v']:
+) -> tuple[Bool[np.ndarray, 'g v'], list[Linear]]:
     """Fits a probe with each of `STRENGTHS` and applies it to held-out samples.
+
+    Each fit begins at that of the strength before.
 
     Args:
       train: standardised features `[n, k]`, and labels `[n]`.
@@ -162,12 +172,16 @@ def try_strengths(
       num_classes: number c of classes.
 
     Returns:
-      `[g, v]`: whether each probe classifies each held-out sample correctly.
+      Whether each probe classifies each held-out sample correctly, `[g, v]`, and the probes.
     """
     fitted_on, (features, labels) = (tuple(map(jnp.asarray, rows)) for rows in (train, held_out))
+    k = features.shape[1]
+    fits = [Linear(jnp.zeros((k, num_classes), jnp.float32), jnp.zeros(num_classes, jnp.float32))]
     # Not mapped, because then all probes would take as many steps as the slowest.
-    fits = (fit(*fitted_on, jnp.float32(l2), num_classes=num_classes) for l2 in STRENGTHS)
-    return np.stack([np.asarray(predict(fitted, features) == labels) for fitted in fits])
+    for l2 in STRENGTHS:
+        fits.append(fit(*fitted_on, jnp.float32(l2), num_classes=num_classes, start=fits[-1]))
+    hits = [np.asarray(predict(fitted, features) == labels) for fitted in fits[1:]]
+    return np.stack(hits), fits[1:]
 
 
 def few_label_accuracies(

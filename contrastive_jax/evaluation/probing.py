@@ -74,9 +74,12 @@ def probe(
     x_train, x_test = map(np.asarray, linear.principal_axes(*standard))
     kept, held_out = hold_out(train_labels, options.validation_share)
     fitted_on, checked = ((x_train[rows], train_labels[rows]) for rows in (kept, held_out))
-    tried = linear.try_strengths(fitted_on, checked, num_classes=num_classes)
-    l2 = linear.STRENGTHS[int(np.argmax(tried.sum(axis=1)))]
-    fitted = linear.fit(x_train, train_labels, jnp.float32(l2), num_classes=num_classes)
+    tried, fits = linear.try_strengths(fitted_on, checked, num_classes=num_classes)
+    best = int(np.argmax(tried.sum(axis=1)))
+    l2 = linear.STRENGTHS[best]
+    fitted = linear.fit(
+        x_train, train_labels, jnp.float32(l2), num_classes=num_classes, start=fits[best]
+    )
     few = _few_label(
         (x_train, train_labels), (x_test, test_labels), num_classes=num_classes, options=options
     )

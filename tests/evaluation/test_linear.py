@@ -44,9 +44,14 @@ def test_held_out_samples_are_classified_by_probes_of_every_strength():
         for l2 in linear.STRENGTHS
     ]
     assert len({hits.sum() for hits in theirs}) > 1
-    ours = linear.try_strengths(train, held_out, num_classes=3)
+    ours, fits = linear.try_strengths(train, held_out, num_classes=3)
     # A sample between two classes may go to either.
     assert np.sum(ours != np.array(theirs)) <= 2
+    # Where a fit begins does not change where it ends.
+    for l2, warm in zip(linear.STRENGTHS, fits, strict=True):
+        cold = linear.fit(*map(jnp.asarray, train), jnp.float32(l2), num_classes=3)
+        losses = [_loss(fitted, *train, l2) for fitted in (warm, cold)]
+        assert losses[0] == pytest.approx(losses[1], abs=2e-5)
 
 
 def test_standardise_uses_the_training_split_alone():

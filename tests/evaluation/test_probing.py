@@ -28,7 +28,7 @@ def test_the_strength_is_the_one_that_held_out_samples_prefer():
     found = probe((features, labels), test, num_classes=4, options=small_config().probe)
     x, _ = linear.principal_axes(*linear.standardise(features, test[0]))
     rest, checked = ((np.asarray(x)[rows], labels[rows]) for rows in hold_out(labels, 0.1))
-    hits = linear.try_strengths(rest, checked, num_classes=4).sum(axis=1)
+    hits = linear.try_strengths(rest, checked, num_classes=4)[0].sum(axis=1)
     assert found.l2 == linear.STRENGTHS[int(np.argmax(hits))]
 
 
