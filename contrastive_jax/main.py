@@ -16,6 +16,8 @@ from contrastive_jax.data.constructions import construct
 from contrastive_jax.evaluation.checks import check_data
 from contrastive_jax.evaluation.monitor import make_monitor
 from contrastive_jax.evaluation.result import make_result, print_table, probe_all
+from contrastive_jax.runs.loggers import check_logger
+from contrastive_jax.runs.names import LOGGERS, TENSORBOARD
 from contrastive_jax.runs.start import check_apart, keep_start, kept_start, read_start
 from contrastive_jax.runs.training_set import claim_workdir
 from contrastive_jax.runs.weights import save_encoder
@@ -38,11 +40,16 @@ _SHARED = flags.DEFINE_string(
     None,
     'Folder in which runs share the probes of raw pixels and untrained encoders; grids give it.',
 )
+_LOG = flags.DEFINE_enum(
+    'log', TENSORBOARD, LOGGERS, 'Where the curves are shown, beside metrics.jsonl.'
+)
 cli.define_processes()
 flags.mark_flag_as_required('config')
 
 
-def run(config: ConfigDict, workdir: Path, shared: Path | None = None) -> dict:
+def run(
+    config: ConfigDict, workdir: Path, shared: Path | None = None, logger: str = TENSORBOARD
+) -> dict:
     """Trains and probes, writes the workdir, and returns the content of `result.json`.
 
     It leaves a finished workdir as it is, and resumes an unfinished one of the same config.
@@ -51,10 +58,11 @@ def run(config: ConfigDict, workdir: Path, shared: Path | None = None) -> dict:
       config: the whole config.
       workdir: folder that the run writes to.
       shared: folder in which runs share the probes of the baselines, or None.
+      logger: where the curves are shown, one of `runs.names.LOGGERS`.
 
     Raises:
-      UserError: the config, the data or the workdir is wrong, which is found before anything is
-        compiled or written; or a loss or gradient is not finite.
+      UserError: the config, the data, the workdir or the logger is wrong, which is found before
+        anything is compiled or written; or a loss or gradient is not finite.
     """
     validate(config)
     config, lines = resolve(config)
@@ -67,10 +75,13 @@ def run(config: ConfigDict, workdir: Path, shared: Path | None = None) -> dict:
         distributed.by_writer(lambda: stack.enter_context(locked(workdir)))
         distributed.by_writer(lambda: check_workdir(workdir, config))
         result = finished(workdir)
-        return _train_and_probe(config, workdir, shared) if result is None else result
+        if result is not None:
+            return result
+        distributed.by_writer(lambda: check_logger(logger))
+        return _train_and_probe(config, workdir, shared, logger)
 
 
-def _train_and_probe(config: ConfigDict, workdir: Path, shared: Path | None) -> dict:
+def _train_and_probe(config: ConfigDict, workdir: Path, shared: Path | None, logger: str) -> dict:
     start_time = time.perf_counter()
     task, dataset = task_of(config), sources.load(config.data)
     construction = construct(config, dataset.pretrain)
@@ -88,8 +99,9 @@ def _train_and_probe(config: ConfigDict, workdir: Path, shared: Path | None) -> 
         print(line)
     with preemption.noting() as should_stop:
         monitor = make_monitor(config, dataset, construction, workdir)
+        begin = start and start.begin
         pretrained = pretrain(
-            config, construction.split, workdir, should_stop, monitor, start and start.begin
+            config, construction.split, workdir, should_stop, monitor, begin, logger
         )
     accuracies = probe_all(config, dataset, pretrained, shared)
     result = make_result(config, task, dataset, construction, pretrained, accuracies, start_time)
@@ -110,7 +122,8 @@ def _main() -> None:
             print(line)
         if _INIT.value:
             config.init = _INIT.value
-        run(config, Path(_WORKDIR.value), Path(_SHARED.value) if _SHARED.value else None)
+        shared = Path(_SHARED.value) if _SHARED.value else None
+        run(config, Path(_WORKDIR.value), shared, _LOG.value)
 
 
 if __name__ == '__main__':

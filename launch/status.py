@@ -3,20 +3,23 @@
 import json
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
 
-from .planning import GridError, Run
+from contrastive_jax.errors import UserError
+from contrastive_jax.runs.names import CELL_NAMES, CONFIG
+from contrastive_jax.runtime.files import read_json
 
-__all__ = ['State', 'describe', 'last_line', 'overview', 'state_of', 'write_titles']
+from .planning import GridError
+
+__all__ = ['State', 'describe', 'last_line', 'overview', 'state_of']
 
 # A run prints a line a minute.
 _SILENCE = 180.0
 _TAIL_BYTES = 4096
-_TITLES = 'titles.json'
 
 
 class State(NamedTuple):
@@ -42,14 +45,6 @@ class State(NamedTuple):
         return int(percent[1]) / 100 if percent and self.name == 'running' else 0.0
 
 
-def write_titles(folder: Path, runs: Iterable[Run]) -> None:
-    """Adds the titles of runs to those that `overview` shows."""
-    path = folder / _TITLES
-    known = json.loads(path.read_text()) if path.exists() else {}
-    titles = known | {run.folder.name: run.title for run in runs}
-    path.write_text(json.dumps(titles, indent=2) + '\n')
-
-
 def overview(folder: Path) -> list[str]:
     """Lines that say how far the runs are that `launch.sweep` has planned in a folder.
 
@@ -57,12 +52,23 @@ def overview(folder: Path) -> list[str]:
       GridError: `launch.sweep` has planned nothing there.
     """
     try:
-        titles = json.loads((folder / _TITLES).read_text())
-    except (OSError, ValueError) as error:
+        cells = read_json(folder / CELL_NAMES)
+    except (OSError, UserError) as error:
         raise GridError(
-            f'--runs={folder}: has no {_TITLES}, which launch.sweep writes when it begins'
+            f'--runs={folder}: has no {CELL_NAMES}, which launch.sweep writes when it begins'
         ) from error
-    return describe([state_of(folder / name, title) for name, title in titles.items()])
+    return describe(
+        [state_of(folder / name, _title(folder / name, own)) for name, own in cells.items()]
+    )
+
+
+def _title(run: Path, cells: Sequence[str]) -> str:
+    """The cells of a run and, once it has begun, its seed."""
+    name = ' = '.join(cells) or 'config'
+    try:
+        return f'{name}, seed {read_json(run / CONFIG)["seed"]}'
+    except (OSError, UserError, KeyError):
+        return name
 
 
 def describe(states: Sequence[State]) -> list[str]:

@@ -31,7 +31,7 @@ from collections import deque
 from pathlib import Path
 
 from contrastive_jax.errors import UserError
-from contrastive_jax.runs.names import CELL_NAMES
+from contrastive_jax.runs.names import CELL_NAMES, LOGGERS
 from contrastive_jax.runtime.files import read_json, write_json
 from contrastive_jax.runtime.shell import escape_missing_characters, expand_home
 
@@ -74,6 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
         const='',
         help='submit to Slurm, with options of sbatch such as partition=gpu,gpus_per_node=1',
     )
+    parser.add_argument('--log', choices=LOGGERS, help='where each run shows its curves')
     parser.add_argument('--dry_run', action='store_true', help='only print the commands')
     parser.add_argument('--status', action='store_true', help='only say how far the runs are')
     parser.add_argument('extra', nargs='*', help='after --: --config.FIELD=VALUE for every cell')
@@ -87,12 +88,13 @@ def main(arguments: list[str] | None = None) -> int:
         extra = dict(override(text) for text in options.extra)
         cells = cells_of(options.grid) if options.grid else _CONFIG_ALONE
         runs = plan(cells, options.config, range(options.seeds), options.runs, extra)
+        if options.log:
+            runs = [_logged(run, options.log) for run in runs]
         if options.dry_run:
             _print_commands(runs)
             return 0
         _list(runs, options.runs / f'{options.grid or "config"}.txt')
-        if options.grid:
-            _name(runs, options.runs / CELL_NAMES)
+        _name(runs, options.runs / CELL_NAMES)
         outcomes = _run_all(runs, options)
     except GridError as error:
         print(f'error: {error}', file=sys.stderr)
@@ -101,6 +103,12 @@ def main(arguments: list[str] | None = None) -> int:
         print('error: stopped before any run began', file=sys.stderr)
         return STOPPED
     return _summarise(outcomes, options.runs)
+
+
+def _logged(run: Run, logger: str) -> Run:
+    """The run with a logger for its training, the first of its commands."""
+    train, *scoring = run.commands
+    return run._replace(commands=((*train, f'--log={logger}'), *scoring))
 
 
 def _run_all(runs: list[Run], options) -> list[local.Outcome]:
@@ -121,18 +129,18 @@ def _list(runs: list[Run], path: Path) -> None:
         known = path.read_text().splitlines() if path.exists() else []
         folders = dict.fromkeys([*known, *(str(run.folder) for run in runs)])
         path.write_text(''.join(f'{folder}\n' for folder in folders))
-        status.write_titles(path.parent, runs)
     except OSError as error:
         raise GridError(f'--runs={path.parent}: cannot be written ({error.strerror})') from error
 
 
 def _name(runs: list[Run], path: Path) -> None:
-    """Adds the cells of each run to the file in which `report` finds their names."""
+    """Adds the cells of each run to the file in which `report` and `--status` find their names."""
     try:
         names = read_json(path) if path.exists() else {}
         for run in runs:
             known = names.get(run.folder.name, [])
-            names[run.folder.name] = list(dict.fromkeys([*known, *run.cells]))
+            own = [cell for cell in run.cells if cell not in _CONFIG_ALONE]
+            names[run.folder.name] = list(dict.fromkeys([*known, *own]))
         write_json(path, names)
     except OSError as error:
         raise GridError(f'--runs={path.parent}: cannot be written ({error.strerror})') from error

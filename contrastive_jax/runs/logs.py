@@ -1,16 +1,12 @@
-"""Logs of a run: `metrics.jsonl` and TensorBoard events."""
+"""The log of a run, `metrics.jsonl`; what is written there also goes to a logger."""
 
 import hashlib
 import json
 import os
-import time
 from pathlib import Path
 
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
-
-from contrastive_jax.runs.names import METRICS
+from contrastive_jax.runs.loggers import open_logger
+from contrastive_jax.runs.names import METRICS, TENSORBOARD
 from contrastive_jax.runtime.files import plain, write_whole
 
 __all__ = [
@@ -52,26 +48,29 @@ def _lines(workdir: Path) -> list[bytes]:
 
 
 class MetricsLog:
-    """Writes the numbers of each step as one JSON line and as TensorBoard scalars.
+    """Writes the numbers of each step as one JSON line, and passes them to a logger.
 
-    The training thread writes everything, so a full disk raises in the run. `SummaryWriter` of
-    tensorboardX writes events in a thread of its own, whose errors do not reach the run.
+    The training thread writes the file, so a full disk raises in the run.
     """
 
-    def __init__(self, workdir: Path, start: int):
+    def __init__(self, workdir: Path, start: int, logger: str = TENSORBOARD):
         """Opens the log of a run that starts or resumes after step `start`.
 
         Lines of later steps are dropped, because the resumed run takes these steps again.
+
+        Args:
+          workdir: folder of the run.
+          start: number of finished steps.
+          logger: one of `runs.names.LOGGERS`.
+
+        Raises:
+          UserError: the logger cannot begin.
         """
+        self._logger = open_logger(logger, workdir, start, logged_steps(workdir))
         kept = first_lines(workdir, start)
         write_whole(workdir / METRICS, lambda file: file.write(kept))
         self._file = (workdir / METRICS).open('ab')
         self._digest = hashlib.sha256(kept)
-        # Without the suffix, a run that resumes within a second would overwrite the earlier events.
-        self._board = EventsWriter(str(workdir / 'events'), f'.{os.getpid()}')
-        # TensorBoard then drops earlier events of the steps that are taken again.
-        restart = SessionLog(status=SessionLog.START)
-        self._board.write_event(Event(wall_time=time.time(), step=start, session_log=restart))
 
     def write(self, step: int, epoch: int, metrics: dict[str, float | None]) -> None:
         """Appends the numbers of one step to buffers, which `flush` empties."""
@@ -79,19 +78,12 @@ class MetricsLog:
         line = (json.dumps(entry, allow_nan=False) + '\n').encode()
         self._file.write(line)
         self._digest.update(line)
-        scalars = [
-            Summary.Value(tag=name, simple_value=value)
-            for name, value in metrics.items()
-            if value is not None
-        ]
-        self._board.write_event(
-            Event(wall_time=time.time(), step=step, summary=Summary(value=scalars))
-        )
+        self._logger.write(step, {n: value for n, value in metrics.items() if value is not None})
 
     def flush(self) -> None:
         """Hands everything to the operating system."""
         self._file.flush()
-        self._board.flush()
+        self._logger.flush()
 
     def checksum(self) -> str:
         """Waits until the log is on disk; returns the `checksum_of_steps` of all its lines."""
@@ -100,8 +92,8 @@ class MetricsLog:
         return self._digest.hexdigest()
 
     def close(self) -> None:
-        """Flushes and closes both files."""
+        """Closes the file and the logger."""
         try:
             self._file.close()
         finally:
-            self._board.close()
+            self._logger.close()

@@ -1,8 +1,11 @@
-"""Names of the files of a run, for readers that need no other part of a run."""
+"""Names of the files and loggers of a run, for readers that need no other part of a run."""
 
-__all__ = ['CELL_NAMES', 'CONFIG', 'DYNAMICS', 'METRICS', 'RESULT']
+__all__ = ['CELL_NAMES', 'CONFIG', 'DYNAMICS', 'LOGGERS', 'METRICS', 'RESULT', 'TENSORBOARD']
 
 CONFIG, METRICS, RESULT = 'config.json', 'metrics.jsonl', 'result.json'
 DYNAMICS = 'dynamics.npz'
 # Beside the folders of the runs of a grid: the names of the cells of each run.
 CELL_NAMES = 'cells.json'
+TENSORBOARD = 'tensorboard'
+# What `--log` takes: where a run shows its curves.
+LOGGERS = (TENSORBOARD, 'wandb', 'trackio')

@@ -18,6 +18,7 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.runs.checkpoints import Checkpoints
 from contrastive_jax.runs.images import moments_of
 from contrastive_jax.runs.logs import MetricsLog, checksum_of_steps, logged_pace, logged_steps
+from contrastive_jax.runs.names import TENSORBOARD
 from contrastive_jax.runtime import distributed, progress
 from contrastive_jax.runtime.preemption import Preempted
 from contrastive_jax.training import devices
@@ -57,6 +58,7 @@ def pretrain(
     should_stop: Callable[[int], bool] = lambda step: False,
     monitor: Monitor = no_looks,
     begin: Callable[[nnx.GraphDef, TrainState], TrainState] | None = None,
+    logger: str = TENSORBOARD,
 ) -> Pretrained:
     """Trains to the last step, starting from the newest checkpoint in `workdir` if there is one.
 
@@ -69,10 +71,12 @@ def pretrain(
       monitor: function that makes the looks at the encoder.
       begin: function from the description of the model and the state that the seed draws to the
         state that the run begins with; None to begin with the state that the seed draws.
+      logger: where the curves are shown, one of `runs.names.LOGGERS`.
 
     Raises:
       Preempted: `should_stop` returned True, and a checkpoint has been saved.
-      UserError: no checkpoint is intact, or the loss or the gradient is not finite.
+      UserError: no checkpoint is intact, the logger cannot begin, or the loss or the gradient is
+        not finite.
     """
     n = len(split.images)
     steps_per_epoch = n // config.batch_size
@@ -92,7 +96,7 @@ def pretrain(
         distributed.by_writer(lambda: _check_log(config, workdir, start))
         _say_start(config, workdir, start, total, n)
         batches = _batches(config, split, range(start, total))
-        log = MetricsLog(workdir, start) if distributed.is_writer() else None
+        log = _open_log(workdir, start, logger)
         watch = Watch(Check(config, n, workdir), WATCHED)
         clock = CheckpointClock(
             config.checkpoint_every, config.checkpoint_minutes, keep=config.checkpoint_keep
@@ -117,6 +121,13 @@ def pretrain(
                 state, mapped_step, batches, total=total, start=start, after=after, leave=True
             )
     return Pretrained(graphdef, initial, state, recorder.pairs_per_second)
+
+
+def _open_log(workdir: Path, start: int, logger: str) -> MetricsLog | None:
+    """The log of the run in process 0, None in the others. All processes must call it."""
+    opened: list[MetricsLog] = []
+    distributed.by_writer(lambda: opened.append(MetricsLog(workdir, start, logger)))
+    return opened[0] if opened else None
 
 
 def _check_log(config: ConfigDict, workdir: Path, start: int) -> None:

@@ -148,6 +148,10 @@ def test_a_sweep_trains_and_lists_what_failed(tmp_path, capsys):
     ]
     assert shlex.split(printed[1])[1:3] == ['-m', 'contrastive_jax.main']
     assert not (tmp_path / 'runs').exists()
+    assert sweep.main([*command, '--dry_run', '--log=wandb']) == 0
+    logged = [line for line in capsys.readouterr().out.splitlines() if line[0] != '#']
+    assert all(line.endswith(' --log=wandb') for line in logged if 'contrastive_jax.main' in line)
+    assert not any('--log' in line for line in logged if 'contrastive_jax.main' not in line)
 
     assert sweep.main(command) == 0
     assert '2 of 2 runs are done' in capsys.readouterr().out

@@ -11,7 +11,7 @@ import pytest
 
 from launch import sweep
 from launch.planning import GridError, Run
-from launch.status import State, describe, last_line, overview, state_of, write_titles
+from launch.status import State, describe, last_line, overview, state_of
 
 ROOT = Path(__file__).parents[2]
 LINE = 'train: step 30 of 100, 30 %, 01:10 left, epoch 2, loss 5.272, 191 pairs/s'
@@ -70,15 +70,20 @@ def test_the_time_left_is_that_of_the_finished_runs():
 
 
 def test_the_command_tells_from_elsewhere(tmp_path, capsys):
-    with pytest.raises(GridError, match=r'has no titles\.json'):
+    with pytest.raises(GridError, match=r'has no cells\.json'):
         overview(tmp_path)
     assert sweep.main(['--status', f'--runs={tmp_path / "nowhere"}']) == 1
-    write_titles(tmp_path, [_run(tmp_path, 'a')])
-    write_titles(tmp_path, [_run(tmp_path, 'b')])
+    (tmp_path / 'cells.json').write_text('{"a": ["one", "two"], "b": []}')
     _done(tmp_path / 'a')
     capsys.readouterr()
     assert sweep.main(['--status', f'--runs={tmp_path}']) == 0
     assert capsys.readouterr().out == '2 runs: 1 done, 1 waiting\n'
+    for name in 'cd':
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'config.json').write_text('{"seed": 3}')
+        (tmp_path / f'{name}.log').write_text(f'{LINE}\n')
+    (tmp_path / 'cells.json').write_text('{"c": ["one", "two"], "d": []}')
+    assert overview(tmp_path)[:2] == [f'one = two, seed 3: {LINE}', f'config, seed 3: {LINE}']
     with pytest.raises(SystemExit):
         sweep.main([f'--runs={tmp_path}'])
 
