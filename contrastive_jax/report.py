@@ -3,6 +3,7 @@
 python -m contrastive_jax.report runs --out=report
 python -m contrastive_jax.report runs/simclr runs/margin --out=report --baseline=arm=simclr
 python -m contrastive_jax.report --select $(cat runs/search.txt) --out=report
+python -m contrastive_jax.report runs --out=report --paper=paper/generated
 """
 
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ def run(
     baseline: str | None = None,
     *,
     select: bool = False,
+    paper: Path | None = None,
     overwrite: bool = False,
 ) -> None:
     """Reads the runs, writes the three files and prints the results.
@@ -41,6 +43,7 @@ def run(
       out: folder to write to.
       baseline: `field=value,...` of one cell; None for the first cell without any treatment.
       select: whether to choose the cell with the highest mean validation accuracy.
+      paper: folder for the tables as LaTeX and the figures as SVG and PDF, or None.
       overwrite: whether to replace the files of an earlier report.
 
     Raises:
@@ -62,7 +65,7 @@ def run(
         )
     choice = choose(cells) if select else None
     report = make_report(runs, cells, base, choice)
-    # Imported here, because matplotlib takes a second, and the errors above do not need it.
+    # Imported here, because Bokeh takes a second, and the errors above do not need it.
     from contrastive_jax.reporting.html import page
 
     results = markdown.results(report)
@@ -71,13 +74,28 @@ def run(
         'report.csv': csv_text(runs, cells, choice),
         'report.html': page(report, cells),
     }
-    try:
-        make_folder(out, _FILES)
-        for name, text in texts.items():
-            (out / name).write_text(text, encoding='utf-8')
-    except OSError as error:
-        raise UserError(f'--out={out}: cannot be written ({error.strerror})') from error
+    extra = {}
+    if paper is not None:
+        # matplotlib takes another second.
+        from contrastive_jax.reporting.paper import paper_files
+
+        extra = paper_files(report, cells)
+        check_outside_data_of(map(Path, found), paper, '--paper')
+        check_out(paper, names=extra, overwrite=overwrite, flag='paper')
+    _write(out, {name: text.encode() for name, text in texts.items()}, 'out')
     print(f'{results}\nwritten to {out}: {", ".join(_FILES)}')
+    if paper is not None:
+        _write(paper, extra, 'paper')
+        print(f'written to {paper}: {len(extra)} files for a paper')
+
+
+def _write(folder: Path, files: dict[str, bytes], flag: str) -> None:
+    try:
+        make_folder(folder, files)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+    except OSError as error:
+        raise UserError(f'--{flag}={folder}: cannot be written ({error.strerror})') from error
 
 
 def main(values: flags.FlagValues, folders: Sequence[str]) -> None:
@@ -87,6 +105,7 @@ def main(values: flags.FlagValues, folders: Sequence[str]) -> None:
         Path(values.out),
         values.baseline,
         select=values.select,
+        paper=None if values.paper is None else Path(values.paper),
         overwrite=values.overwrite,
     )
 
@@ -97,5 +116,6 @@ if __name__ == '__main__':
     )
     flags.DEFINE_string('baseline', None, 'field=value,... of the cell to compare with.')
     flags.DEFINE_bool('select', False, 'Choose the cell with the highest mean validation accuracy.')
+    flags.DEFINE_string('paper', None, 'Folder for LaTeX tables, and figures as SVG and PDF.')
     flags.mark_flag_as_required('out')
     cli.run(lambda *folders: main(flags.FLAGS, folders), positional=True)

@@ -1,123 +1,90 @@
-"""Curves and dots as SVG elements of a page, which sets their colours.
+"""The figures of a report as Bokeh draws them.
 
-Every cell has a colour of `LIGHT` and a pattern of `DASHES`. In the SVG the colours become
-variables of the page's style, so that a dark page can have others: `--cell-0` to `--cell-7` for the
-cells, `--rule` for the grid, and the colour of the text.
+Every cell has a colour of `LIGHT` and a pattern of `DASHES`. What is drawn of a cell has its index
+and the number of its colour as tags, by which `report.js` hides, shows and colours it.
 """
 
-import io
-import re
 from collections.abc import Sequence
+from typing import Any
 
-import matplotlib
-import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from bokeh.core.properties import value
+from bokeh.models import BasicTicker, HoverTool
 
-from contrastive_jax.reporting.statistics import Cell, by_seed, curves
-from contrastive_jax.reporting.style import DASHES, FIGURE, LIGHT, RULE
+from contrastive_jax.reporting.entries import counted, spread
+from contrastive_jax.reporting.pictures import Curve, Dots, Picture
+from contrastive_jax.reporting.plots import plot
+from contrastive_jax.reporting.style import CURVE, LIGHT, PERCENT, dashes_of, pattern
 
-__all__ = ['draw_curves', 'draw_dots']
+__all__ = ['draw']
 
-# Replaced in the SVG, so it must differ from every other colour.
-_INK = '#101112'
-_SVG = {
-    **FIGURE,
-    'font.size': 9,
-    'svg.fonttype': 'none',
-    'svg.hashsalt': 'contrastive_jax',
-    **dict.fromkeys(
-        ('text.color', 'axes.labelcolor', 'axes.edgecolor', 'xtick.color', 'ytick.color'), _INK
-    ),
-}
-_WIDTH = 4.8
+_PERCENT, _CURVE = pattern(PERCENT), pattern(CURVE)
 
 
-def draw_curves(cells: Sequence[Cell], name: str, label: str) -> str:
-    """Mean over the seeds against the epoch, with a band of one standard deviation.
+def draw(picture: Picture, names: Sequence[str]) -> Any:
+    """One figure.
 
     Args:
-      cells: each in its own colour.
-      name: name of the curve.
-      label: label of the ordinate.
-
-    Returns:
-      An SVG element, or an empty text where no cell has the curve.
+      picture: what it shows.
+      names: name of each cell.
     """
-    with matplotlib.rc_context(_SVG):
-        figure = Figure(figsize=(_WIDTH, 3.2), layout='constrained')
-        axes = figure.subplots()
-        for index, cell in enumerate(cells):
-            epochs, values = curves(cell, name)
-            if not epochs:
-                continue
-            mean, look = values.mean(0), _look(index)
-            axes.plot(epochs, mean, marker='.' if len(epochs) == 1 else '', **look)
-            if len(values) > 1:
-                std = values.std(0, ddof=1)
-                band = {'color': look['color'], 'alpha': 0.2, 'linewidth': 0}
-                axes.fill_between(epochs, mean - std, mean + std, **band)
-        axes.set(xlabel='epoch', ylabel=label)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        return _svg(figure, name) if axes.lines else ''
+    height = 80 + 40 * len(names) if picture.dots else 300
+    made = plot(height=height, tools='box_zoom,reset,save', active_drag=None)
+    made.toolbar.autohide = True
+    for dots in picture.dots:
+        _draw_dots(made, dots, names[dots.cell])
+    for curve in picture.curves:
+        _draw_curve(made, curve, names[curve.cell])
+    made.xaxis.axis_label, made.yaxis.axis_label = picture.x_label, picture.y_label
+    if picture.dots:
+        made.y_range.update(start=len(names) - 0.4, end=-0.5)
+        made.yaxis.ticker = list(range(len(names)))
+        made.yaxis.major_label_overrides = {i: str(i + 1) for i in range(len(names))}
+        made.ygrid.visible = False
+    else:
+        made.xaxis.ticker = BasicTicker(min_interval=1)
+    return made
 
 
-def draw_dots(cells: Sequence[Cell], name: str, label: str) -> str:
-    """One line per cell: each seed as a dot, mean and standard deviation as a bar.
-
-    Args:
-      cells: each in its own colour.
-      name: name of the measure, which is shown in %.
-      label: label of the abscissa.
-
-    Returns:
-      An SVG element, or an empty text where no cell has the measure.
-    """
-    with matplotlib.rc_context(_SVG):
-        figure = Figure(figsize=(_WIDTH, 0.8 + 0.42 * len(cells)), layout='constrained')
-        axes = figure.subplots()
-        for index, cell in enumerate(cells):
-            values = 100 * np.array(list(by_seed(cell, name).values()))
-            if not len(values):
-                continue
-            look = _look(index)
-            std = values.std(ddof=1) if len(values) > 1 else None
-            axes.errorbar(values.mean(), index, xerr=std, marker='|', markersize=14, **look)
-            # A little apart, since seeds may have equal values.
-            heights = index + 0.25 + 0.12 * np.linspace(-1, 1, len(values)) * (len(values) > 1)
-            axes.plot(values, heights, 'o', markersize=3.5, markeredgewidth=0, color=look['color'])
-        axes.set(
-            xlabel=label, ylabel='cell', ylim=(len(cells) - 0.4, -0.5), yticks=range(len(cells))
-        )
-        axes.set_yticklabels([str(index + 1) for index in range(len(cells))])
-        axes.grid(visible=False, axis='y')
-        return _svg(figure, name) if axes.lines else ''
+def _draw_dots(made: Any, dots: Dots, name: str) -> None:
+    """Mean and standard deviation as a bar, and each seed as a dot below it."""
+    look = {'name': name, 'tags': _tags(dots.cell)}
+    (mean, std, n), y = dots.summary, dots.cell
+    # The second line marks the mean.
+    bar = made.segment(
+        [mean - (std or 0), mean], [y, y - 0.15], [mean + (std or 0), mean], [y, y + 0.15],
+        line_width=2, line_dash=value(dashes_of(dots.cell)), **look,
+    )  # fmt: skip
+    tips = [(f'mean of {counted(n, "seed")}', spread(dots.summary, 2))]
+    if std is not None:
+        tips.append(('interval', f'{mean - std:{PERCENT}} to {mean + std:{PERCENT}}'))
+    _hover(made, bar, tips)
+    data = {'x': dots.values, 'y': dots.heights(), 'seed': list(map(str, dots.seeds))}
+    seeds = made.scatter('x', 'y', size=6, source=data, **look)
+    _hover(made, seeds, [('seed', '@seed'), ('value', f'@x{{{_PERCENT}}}')])
 
 
-def _look(index: int) -> dict:
-    dashes = DASHES[index // len(LIGHT) % len(DASHES)]
-    return {
-        'color': LIGHT[index % len(LIGHT)],
-        'linestyle': (0, dashes) if dashes else '-',
-        'linewidth': 1.6,
-    }
+def _draw_curve(made: Any, curve: Curve, name: str) -> None:
+    """The mean as a line, with a band of one standard deviation."""
+    look = {'name': name, 'tags': _tags(curve.cell)}
+    data = {'x': curve.epochs, 'y': curve.mean}
+    tips = [('epoch', '@x'), (f'mean of {counted(curve.seeds, "seed")}', f'@y{{{_CURVE}}}')]
+    if curve.std is not None:
+        data |= {'low': curve.mean - curve.std, 'high': curve.mean + curve.std}
+        made.varea('x', 'low', 'high', source=data, fill_alpha=0.2, **look)
+        tips.append(('interval', f'@low{{{_CURVE}}} to @high{{{_CURVE}}}'))
+    if len(curve.epochs) > 1:
+        dashes = dashes_of(curve.cell)
+        line = made.line('x', 'y', source=data, line_width=2, line_dash=dashes, **look)
+    else:
+        line = made.scatter('x', 'y', source=data, size=6, **look)
+    _hover(made, line, tips)
 
 
-def _svg(figure: Figure, name: str) -> str:
-    """The figure as an element whose ids are its own and whose colours are the page's."""
-    file = io.StringIO()
-    figure.savefig(
-        file,
-        format='svg',
-        transparent=True,
-        metadata=dict.fromkeys(('Date', 'Creator', 'Format', 'Type')),
-    )
-    text = file.getvalue()
-    text = text[text.index('<svg') :]
-    text = re.sub(r'<(metadata|style).*?</\1>', '', text, flags=re.DOTALL)
-    own = re.sub(r'\W', '-', name)
-    text = re.sub(r'(\bid="|\bhref="#|url\(#)', rf'\g<1>{own}-', text)
-    colours = {colour: f'var(--cell-{index})' for index, colour in enumerate(LIGHT)}
-    for colour, variable in {**colours, _INK: 'currentColor', RULE: 'var(--rule)'}.items():
-        text = text.replace(colour, variable)
-    return text
+def _tags(cell: int) -> list[int]:
+    return [cell, cell % len(LIGHT)]
+
+
+def _hover(made: Any, drawn: Any, tips: list[tuple[str, str]]) -> None:
+    """Shows the name of the cell and these lines; Bokeh shows all of it as text."""
+    tips = [('cell', '$name'), *tips]
+    made.add_tools(HoverTool(renderers=[drawn], tooltips=tips, visible=False, limit=3))

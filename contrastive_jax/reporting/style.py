@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    'BLUE', 'BOUND', 'BROWN', 'CHANGE', 'DARK', 'DASH', 'DASHES', 'DPI', 'FIGURE', 'GREEN', 'GUIDE',
-    'LIGHT', 'LIMIT', 'NAVY', 'OPTIMUM', 'ORANGE', 'PARAMETER', 'PERCENT', 'PURPLE', 'QUIET',
-    'RULE', 'SCORE', 'SHADE', 'SHORT_SCORE', 'SMALL', 'TAUPE', 'TINY', 'TITLE', 'VIOLET',
-    'one_line', 'save',
+    'BLUE', 'BOUND', 'BROWN', 'CHANGE', 'CURVE', 'DARK', 'DASH', 'DASHES', 'DPI', 'FIGURE', 'FONT',
+    'GREEN', 'GUIDE', 'LIGHT', 'LIMIT', 'NAVY', 'NEUTRAL', 'OPTIMUM', 'ORANGE', 'PAGE', 'PARAMETER',
+    'PERCENT', 'PURPLE', 'QUIET', 'RULE', 'SCORE', 'SHADE', 'SHORT_SCORE', 'SMALL', 'TAUPE', 'TINY',
+    'TITLE', 'VIOLET', 'dashes_of', 'one_line', 'page_variables', 'pattern', 'save',
 ]  # fmt: skip
 
 # On a white page, and the same order of colours on a dark one.
@@ -27,6 +27,19 @@ BLUE, ORANGE, GREEN, PURPLE, BROWN, VIOLET, NAVY, TAUPE = LIGHT
 DASHES = ((), (6, 3), (2, 2), (8, 2, 2, 2))
 # Greys: grid lines, lines to compare with, shaded areas, and words inside a figure.
 RULE, GUIDE, SHADE, QUIET = '#c0c1c2', '#b4b7ba', '#ebebeb', '#5c6166'
+# What has no class or value; it can be seen on white and on black.
+NEUTRAL = '#7a7a7a'
+# Colours of a page, light and dark: background, text, notes, lines, links, every other row.
+PAGE = {
+    'ground': ('#ffffff', '#15181b'),
+    'ink': ('#1b1d1f', '#e4e6e8'),
+    'faint': (QUIET, '#a3a9af'),
+    'rule': ('#d5d8db', '#3a3f44'),
+    'link': ('#005fa3', '#7cc0f5'),
+    'stripe': ('#f2f3f4', '#1d2125'),
+    **{f'cell-{index}': pair for index, pair in enumerate(zip(LIGHT, DARK, strict=True))},
+}
+FONT = 'system-ui, sans-serif'
 
 # Sizes of text in points: captions, titles of single images, titles of groups.
 TINY, SMALL, TITLE = 5.5, 7, 10
@@ -43,12 +56,33 @@ FIGURE: dict[Any, Any] = {
     'legend.frameon': False,
 }
 
-# Accuracies in %, their differences, scores in tables and below images, bounds, the conditions of
-# the theorems, optimal margins and temperatures, and parameters in a title.
-PERCENT, CHANGE = '.2f', '+z.2f'
+# Accuracies in %, their differences, points of curves, scores in tables and below images, bounds,
+# the conditions of the theorems, optimal margins and temperatures, and parameters in a title.
+PERCENT, CHANGE, CURVE = '.2f', '+z.2f', '.4f'
 SCORE, SHORT_SCORE = '.3f', '.2f'
 BOUND, LIMIT, OPTIMUM, PARAMETER = '.4f', '.4g', '.6g', '.3g'
 DASH = '—'
+
+
+def dashes_of(cell: int) -> list[int]:
+    """The dashes of the lines of a cell; cells of one colour differ in them."""
+    return list(DASHES[cell // len(LIGHT) % len(DASHES)])
+
+
+def pattern(form: str) -> str:
+    """A format such as `.2f` as Bokeh writes it, `0.00`."""
+    return f'{0:{form}}'
+
+
+def page_variables() -> str:
+    """The colours and the font of a page as variables of its style sheet."""
+    light, dark = (
+        ''.join(f'--{name}: {pair[side]}; ' for name, pair in PAGE.items()) for side in (0, 1)
+    )
+    return (
+        f':root {{ color-scheme: light dark; --font: {FONT}; {light}}}\n'
+        f'@media (prefers-color-scheme: dark) {{ :root {{ {dark}}} }}\n'
+    )
 
 
 def one_line(text: str) -> str:

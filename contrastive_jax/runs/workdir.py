@@ -58,19 +58,20 @@ def check_outside_data(path: Path, flag: str, data: ConfigDict) -> None:
         )
 
 
-def check_outside_data_of(workdirs: Iterable[Path], out: Path) -> None:
-    """Raises UserError if `--out` lies in the image folder of one of some runs.
+def check_outside_data_of(workdirs: Iterable[Path], out: Path, flag: str = '--out') -> None:
+    """Raises UserError if what is written lies in the image folder of one of some runs.
 
     Args:
       workdirs: folders of runs; those whose config cannot be read are left to the caller.
       out: what a command will write, a file or a folder.
+      flag: that names it, for messages.
     """
     for workdir in workdirs:
         config = None
         with contextlib.suppress(OSError, UserError):
             config = restored(read_json(workdir / CONFIG))
         if config is not None:
-            check_outside_data(out, '--out', config.data)
+            check_outside_data(out, flag, config.data)
 
 
 def check_workdir(workdir: Path, config: ConfigDict) -> None:

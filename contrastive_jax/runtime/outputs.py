@@ -17,6 +17,7 @@ def check_out(
     names: Collection[str] = (),
     suffixes: Collection[str] = (),
     overwrite: bool = False,
+    flag: str = 'out',
 ) -> None:
     """Checks that a command will be able to write what it is asked to write.
 
@@ -25,20 +26,21 @@ def check_out(
       names: files that will be written into the folder; empty if `out` is a file.
       suffixes: suffixes that the file may have, such as `.json`.
       overwrite: whether files of these names may be replaced.
+      flag: the flag that names the folder or file.
 
     Raises:
       UserError: no parent folder, a file instead of a folder or a folder instead of a file, an
         unknown suffix, no permission, or a file that would be overwritten.
     """
-    where = f'--out={str(out)!r}'
+    where = f'--{flag}={str(out)!r}'
     try:
         if names:
-            _check_folder(out, names, overwrite, where)
+            _check_folder(out, names, overwrite, where, flag)
         else:
             _check_file(out, suffixes, overwrite, where)
     except OSError as error:
         raise UserError(
-            f'{where}: cannot be written ({error.strerror}); give another --out'
+            f'{where}: cannot be written ({error.strerror}); give another --{flag}'
         ) from error
 
 
@@ -59,7 +61,9 @@ def picture_suffixes() -> tuple[str, ...]:
     return tuple(sorted(f'.{name}' for name in formats))
 
 
-def _check_folder(out: Path, names: Collection[str], overwrite: bool, where: str) -> None:
+def _check_folder(
+    out: Path, names: Collection[str], overwrite: bool, where: str, flag: str
+) -> None:
     if os.path.lexists(out) and not out.is_dir():
         raise UserError(f'{where}: cannot be written: it is a file; give a folder')
     # A new folder needs an existing one that can be written to.
@@ -72,11 +76,11 @@ def _check_folder(out: Path, names: Collection[str], overwrite: bool, where: str
     taken = [name for name in names if os.path.lexists(out / name)]
     folders = [name for name in taken if (out / name).is_dir() and not (out / name).is_symlink()]
     if folders:
-        raise UserError(f'{where}: {", ".join(folders)} in it is a folder; give another --out')
+        raise UserError(f'{where}: {", ".join(folders)} in it is a folder; give another --{flag}')
     if taken and not overwrite:
         raise UserError(
             f'{where}: holds {", ".join(taken)} already; replace them with --overwrite, or give '
-            'another --out'
+            f'another --{flag}'
         )
 
 

@@ -77,8 +77,8 @@ def test_runs_without_labels(tmp_path):
     row = texts(report_of(tmp_path / 'runs'), 'Test accuracy')[0]
     assert [row[name] for name in MEASURES.values()] == ['—'] * 4
     page = (tmp_path / 'out' / 'report.html').read_text()
-    assert 'id="loss-' in page
-    assert 'id="linear_accuracy-' not in page
+    assert '<figcaption>Loss</figcaption>' in page
+    assert '<figcaption>Test accuracy' not in page
 
 
 def test_nothing_finished_and_nothing_readable(tmp_path):

@@ -42,7 +42,7 @@ def test_cells_have_the_names_of_their_grids_and_the_changes_beside_them(grid):
         'pairs.select=difficult, pairs.pos_low=0.8, pairs.margin=0.1',
     ]
     html = page(report_of(grid), cells_of(grid))
-    assert '2: margin</li>' in html
+    assert '2: margin</button></li>' in html
 
 
 def test_without_names_the_changes_name_a_cell(grid):

@@ -1,4 +1,6 @@
 import itertools
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,11 +62,30 @@ def test_two_colours_of_a_palette_stay_apart(palette, vision):
 
 @pytest.mark.parametrize(
     ('palette', 'ground'),
-    [(style.LIGHT, '#ffffff'), (style.DARK, '#15181b')],
+    list(zip((style.LIGHT, style.DARK), style.PAGE['ground'], strict=True)),
     ids=['light', 'dark'],
 )
 def test_every_colour_stands_out_from_the_page(palette, ground):
     assert min(contrast(colour, ground) for colour in palette) > 3
+
+
+def test_words_can_be_read_on_the_page():
+    for side in (0, 1):
+        ground = style.PAGE['ground'][side]
+        for words in ('ink', 'faint', 'link'):
+            assert contrast(style.PAGE[words][side], ground) > 4.5
+        assert contrast(style.NEUTRAL, ground) > 3
+
+
+def test_no_page_has_a_colour_or_font_of_its_own():
+    folder = Path(style.__file__).parent
+    for file in (*folder.rglob('*.css'), *folder.rglob('*.js')):
+        assert not re.findall(r'#[0-9a-f]{3,8}\b|sans-serif|toFixed\(\d', file.read_text()), file
+
+
+def test_formats_for_bokeh_have_as_many_digits():
+    assert style.pattern(style.PERCENT) == '0.00'
+    assert style.pattern(style.SCORE) == '0.000'
 
 
 def test_lines_of_equal_colours_have_different_dashes():

@@ -4,7 +4,8 @@
 
 const BINS = 40;
 
-function connect(find) {
+function connect(drawn) {
+  const find = (key) => drawn.get_model_by_name(key);
   const source = find('source'), rows = find('rows'), shown = find('shown'), bars = find('bars');
   const table = find('table'), histogram = find('histogram'), range = find('range');
   const widget = (key) => find(key) || {value: ''};
@@ -60,16 +61,6 @@ function connect(find) {
     showLegend(legend);
   }
 
-  // Words on a canvas do not follow the style sheet.
-  function restyle() {
-    const ink = getComputedStyle(document.documentElement).getPropertyValue('--faint').trim();
-    for (const plot of [find('map'), histogram]) {
-      plot.title.text_color = ink;
-      for (const axis of plot.below) axis.major_label_text_color = ink;
-    }
-    colour();
-  }
-
   // Another number: its bars, its range, its column in the table.
   function choose() {
     const number = values(), [low, high] = ends(number), width = (high - low) / BINS;
@@ -114,7 +105,10 @@ function connect(find) {
   on(source.selected, 'indices', refresh);
   on(find('colour'), 'value', colour);
   on(find('number'), 'value', choose);
-  dark.addEventListener('change', restyle);
+  dark.addEventListener('change', () => {
+    colour();
+    bars.change.emit();
+  });
   on(rows.selected, 'indices', () => {
     const [at] = rows.selected.indices;
     if (at !== undefined) open(rows.data.row[at]);
@@ -130,19 +124,10 @@ function connect(find) {
   click('export', save);
   click('previous', () => step(-1));
   click('next', () => step(1));
-  restyle();
   choose();
   open(rows.data.row[0]);
   document.documentElement.dataset.ready = 'yes';
 }
 
-function start() {
-  const [document_] = window.Bokeh ? Bokeh.documents : [];
-  const find = (key) => document_ && document_.get_model_by_name(key);
-  // A part that is not drawn yet does not hear of changes.
-  if (document_ && document_.is_idle && find('source')) connect(find);
-  else setTimeout(start, 50);
-}
-
 shareSprites();
-start();
+whenDrawn(connect);

@@ -4,17 +4,15 @@
 const SIGNS = ['●', '▲', '■', '◆'];
 const MOST_NAMES = 60;
 
-const dark = matchMedia('(prefers-color-scheme: dark)');
-
 // For each sample its colour, and for the legend names with their colour and sign.
 function colours(by, values) {
   const palette = data.palettes[dark.matches ? 'dark' : 'light'];
   if (by === 'class') return named(data.labels, data.classes, palette);
-  if (by === 'verdict') return named(data.verdict, data.verdicts, ['#7a7a7a', ...palette]);
+  if (by === 'verdict') return named(data.verdict, data.verdicts, [data.neutral, ...palette]);
   const [low, high] = ends(values), last = data.ramp.length - 1;
-  const shade = (value) => value === null ? '#7a7a7a'
+  const shade = (value) => value === null ? data.neutral
     : data.ramp[Math.round((last * (value - low)) / (high - low))];
-  const legend = [low, (low + high) / 2, high].map((x) => [x.toFixed(3), shade(x), SIGNS[0]]);
+  const legend = [low, (low + high) / 2, high].map((x) => [x.toFixed(data.digits), shade(x), SIGNS[0]]);
   return {each: values.map(shade), legend};
 }
 
@@ -23,7 +21,7 @@ function named(names, all, palette) {
   const shade = (text) => palette[place.get(text) % palette.length];
   const sign = (text) => SIGNS[Math.floor(place.get(text) / palette.length) % SIGNS.length];
   const legend = all.slice(0, MOST_NAMES).map((text) => [text, shade(text), sign(text)]);
-  if (all.length > MOST_NAMES) legend.push([`and ${all.length - MOST_NAMES} more`, '#7a7a7a', '']);
+  if (all.length > MOST_NAMES) legend.push([`and ${all.length - MOST_NAMES} more`, data.neutral, '']);
   return {each: names.map(shade), legend};
 }
 

@@ -26,18 +26,17 @@ from bokeh.models.widgets import (
     TableColumn,
     TextInput,
 )
-from bokeh.plotting import figure
 
 from contrastive_jax.graph.verdicts import VERDICTS
 from contrastive_jax.reporting.atlas.content import Content
 from contrastive_jax.reporting.atlas.sprites import Sheet
-from contrastive_jax.reporting.style import BLUE, LIGHT
+from contrastive_jax.reporting.plots import plot
+from contrastive_jax.reporting.style import BLUE, LIGHT, NEUTRAL, SCORE, pattern
 
 __all__ = ['models']
 
-# A grey that can be read on white and on black.
-_AXIS = '#7a7a7a'
 _HOVER, _ROW = 72, 28
+_SCORE = pattern(SCORE)
 # Bokeh's widgets are made for a light page; these variables are those of `atlas.css`.
 _INPUT = (
     '.bk-input, .choices__inner, .choices__list { background: var(--ground); color: var(--ink); }'
@@ -73,7 +72,7 @@ def models(content: Content, sheet: Sheet | None) -> dict[str, Any]:
         'file': list(content.files or [''] * n),
         'verdict': list(content.verdict),
         'marker': [kinds.get(label, _MARKERS[0]) for label in labels],
-        'colour': [_AXIS] * n,
+        'colour': [NEUTRAL] * n,
     }
     return {
         'controls': _controls(content),
@@ -112,44 +111,19 @@ def _controls(content: Content) -> Any:
     return column(*widgets, sizing_mode='stretch_width')
 
 
-def _figure(title: str, **options: Any) -> Any:
-    plot: Any = figure(
-        title=title,
-        sizing_mode='stretch_width',
-        background_fill_color=None,
-        border_fill_color=None,
-        toolbar_location='above',
-        **options,
-    )
-    plot.toolbar.logo = None
-    for axis in plot.axis:
-        axis.update(
-            axis_label_text_color=_AXIS,
-            major_label_text_color=_AXIS,
-            axis_line_color=_AXIS,
-            major_tick_line_color=_AXIS,
-            minor_tick_line_color=None,
-        )
-    for grid in plot.grid:
-        grid.update(grid_line_color=_AXIS, grid_line_alpha=0.25)
-    plot.title.text_color = _AXIS
-    plot.outline_line_color = None
-    return plot
-
-
 def _map(source: ColumnDataSource, sheet: Sheet | None) -> Any:
-    plot = _figure(
-        'Map: click a sample, or draw around some with the lasso',
+    made = plot(
+        title='Map: click a sample, or draw around some with the lasso',
         height=520,
         tools='pan,wheel_zoom,lasso_select,tap,reset',
         active_drag='lasso_select',
         active_scroll='wheel_zoom',
         output_backend='webgl',
     )
-    plot.name = 'map'
-    plot.axis.visible = False
+    made.name = 'map'
+    made.axis.visible = False
     shown = BooleanFilter(booleans=[True] * len(source.data['x']), name='shown')
-    renderer = plot.scatter(
+    renderer = made.scatter(
         'x',
         'y',
         source=source,
@@ -162,10 +136,10 @@ def _map(source: ColumnDataSource, sheet: Sheet | None) -> Any:
         nonselection_fill_alpha=0.12,
     )
     picture = '' if sheet is None else _picture(sheet, _HOVER, '@column', '@line')
-    words = '<b>@label</b> @verdict<br>@number{0.000}<br>index @index @file'
+    words = f'<b>@label</b> @verdict<br>@number{{{_SCORE}}}<br>index @index @file'
     tips = f'<div style="display:flex;gap:8px;align-items:center">{picture}<div>{words}</div></div>'
-    plot.add_tools(HoverTool(tooltips=tips, renderers=[renderer], limit=1))
-    return plot
+    made.add_tools(HoverTool(tooltips=tips, renderers=[renderer], limit=1))
+    return made
 
 
 def _picture(sheet: Sheet, side: int, column: str, line: str) -> str:
@@ -178,27 +152,27 @@ def _picture(sheet: Sheet, side: int, column: str, line: str) -> str:
 
 
 def _histogram() -> Any:
-    plot = _figure('Drag to choose a range', height=150, tools='', x_range=(0, 1))
-    plot.yaxis.visible = False
+    made = plot(title='Drag to choose a range', height=150, tools='', x_range=(0, 1))
+    made.yaxis.visible = False
     bars = ColumnDataSource({'left': [0.0], 'right': [1.0], 'top': [1.0]}, name='bars')
-    plot.quad(
+    made.quad(
         left='left', right='right', bottom=0, top='top', source=bars,
         fill_color=BLUE, line_color=None,
     )  # fmt: skip
-    plot.y_range.start = 0
+    made.y_range.start = 0
     brush = BoxSelectTool(dimensions='width')
-    plot.add_tools(brush)
-    plot.toolbar.active_drag = brush
-    plot.toolbar_location = None
-    plot.name = 'histogram'
-    return plot
+    made.add_tools(brush)
+    made.toolbar.active_drag = brush
+    made.toolbar_location = None
+    made.name = 'histogram'
+    return made
 
 
 def _table(content: Content, fields: list[str], sheet: Sheet | None) -> DataTable:
     columns = [
         TableColumn(field='index', title='Index', width=60, formatter=NumberFormatter(format='0')),
         TableColumn(
-            field='number', title='score', width=80, formatter=NumberFormatter(format='0.000')
+            field='number', title='score', width=80, formatter=NumberFormatter(format=_SCORE)
         ),
         TableColumn(field='verdict', title='Verdict', width=110, formatter=StringFormatter()),
     ]

@@ -4,23 +4,20 @@ Bokeh draws the map, the histogram and the table; the scripts of this folder joi
 and to the panel of one sample.
 """
 
-import base64
-import hashlib
 import json
 from html import escape
 from importlib import resources
 from typing import Any
 
 import numpy as np
-from bokeh.embed import components
 from bokeh.palettes import Viridis256
-from bokeh.resources import INLINE
 
 from contrastive_jax.graph.verdicts import VERDICTS
+from contrastive_jax.reporting import web
 from contrastive_jax.reporting.atlas.content import Content
 from contrastive_jax.reporting.atlas.models import models
 from contrastive_jax.reporting.atlas.sprites import Sheet, sprite_sheet
-from contrastive_jax.reporting.style import DARK, LIGHT
+from contrastive_jax.reporting.style import DARK, LIGHT, NEUTRAL, SCORE, pattern
 
 __all__ = ['page']
 
@@ -32,24 +29,12 @@ _RAMP = Viridis256[40:224]
 def page(content: Content) -> str:
     """The whole page, which shows everything that comes from a file as text."""
     sheet = None if content.images is None else sprite_sheet(content.images)
-    embedded, places = components(models(content, sheet))
+    bokeh, places = web.embedded(models(content, sheet), ('gl', 'widgets', 'tables'))
     own = resources.files(__package__)
-    texts = [own.joinpath(name).read_text() for name in _SCRIPTS]
-    scripts = [*INLINE.js_raw, _without_tags(embedded), *texts]
-    style = own.joinpath('atlas.css').read_text()
+    scripts = [*bokeh, *(own.joinpath(name).read_text() for name in _SCRIPTS)]
     data = json.dumps(_data(content, sheet), allow_nan=False).replace('<', '\\u003c')
     notes = ''.join(f'<p class="note">{escape(note)}</p>' for note in content.notes)
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<meta http-equiv="Content-Security-Policy" content="{_policy(scripts)}">
-<title>Difficulty atlas</title>
-<style>{style}</style>
-</head>
-<body>
-<header><h1>Difficulty atlas</h1>
+    body = f"""<header><h1>Difficulty atlas</h1>
 <p>{escape(content.title)}; {len(content.index)} samples, map by {escape(content.map_name)}.</p>
 {notes}</header>
 <main>
@@ -66,11 +51,9 @@ def page(content: Content) -> str:
 <section class="table" aria-label="Table of the shown samples">{places['table']}</section>
 </main>
 <script type="application/json" id="data">{data}</script>
-<script type="text/plain" id="sprites">{sheet.url if sheet else ''}</script>
-{''.join(f'<script>{script}</script>' for script in scripts)}
-</body>
-</html>
-"""
+<script type="text/plain" id="sprites">{sheet.url if sheet else ''}</script>"""
+    style = own.joinpath('atlas.css').read_text()
+    return web.page('Difficulty atlas', body, scripts, style, templates=True)
 
 
 def _data(content: Content, sheet: Sheet | None) -> dict[str, Any]:
@@ -88,6 +71,8 @@ def _data(content: Content, sheet: Sheet | None) -> dict[str, Any]:
         'classes': sorted(set(content.labels or ())),
         'verdicts': VERDICTS,
         'palettes': {'light': LIGHT, 'dark': DARK},
+        'neutral': NEUTRAL,
+        'digits': len(pattern(SCORE)) - 2,
         'ramp': _RAMP,
         'dynamics': dynamics
         and {
@@ -100,18 +85,3 @@ def _data(content: Content, sheet: Sheet | None) -> dict[str, Any]:
 def _rounded(values: np.ndarray) -> list[float | None]:
     """Five digits; what is not finite becomes null."""
     return [float(f'{x:.5g}') if np.isfinite(x) else None for x in values.tolist()]
-
-
-def _without_tags(script: str) -> str:
-    return script.partition('>')[2].rpartition('</script>')[0]
-
-
-def _policy(scripts: list[str]) -> str:
-    """No other script runs, in case markup is left in a text, and nothing is fetched."""
-    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()) for text in scripts)
-    allowed = ' '.join(f"'sha256-{digest.decode()}'" for digest in digests)
-    # 'unsafe-eval' lets the browser compile the templates of Bokeh's table.
-    return (
-        "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; font-src data:; "
-        f"script-src 'unsafe-eval' {allowed}"
-    )

@@ -47,7 +47,7 @@ function facts(row) {
     if (value === null) continue;
     const below = share(values, value), title = `above ${below} % of all`;
     const meter = element('meter', {max: 100, value: below, title, ariaLabel: title});
-    add(key, meter, ` ${value.toFixed(3)}`);
+    add(key, meter, ` ${value.toFixed(data.digits)}`);
   }
   if (data.files) add('file', data.files[row]);
   return list;

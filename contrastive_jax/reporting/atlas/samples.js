@@ -22,7 +22,7 @@ function shareSprites() {
 
 function name(row) {
   const label = data.labels ? `${data.labels[row]}, ` : '';
-  return `${label}index ${data.index[row]}, score ${data.numbers.score[row].toFixed(3)}`;
+  return `${label}index ${data.index[row]}, score ${data.numbers.score[row].toFixed(data.digits)}`;
 }
 
 function picture(row, side) {

@@ -1,7 +1,6 @@
 """The page, read as text and used in a real browser."""
 
 import csv
-import shutil
 
 import numpy as np
 import pytest
@@ -11,9 +10,8 @@ from contrastive_jax.reporting.atlas.content import Content, Dynamics
 from contrastive_jax.reporting.atlas.page import page
 from contrastive_jax.reporting.style import DARK, LIGHT
 
-CHROMIUM = shutil.which('chromium')
 # One worker, so that one browser is enough.
-pytestmark = pytest.mark.xdist_group('atlas')
+pytestmark = pytest.mark.xdist_group('browser')
 N = 40
 MARKUP = '<img src=x onerror="document.title=1"></script><script>document.title=2</script>'
 
@@ -45,39 +43,14 @@ def _content(**changes) -> Content:
     return content._replace(**changes)
 
 
-@pytest.fixture(scope='module')
-def browser():
-    if CHROMIUM is None:
-        pytest.skip('needs chromium, to use the page as a reader does')
-    sync_api = pytest.importorskip('playwright.sync_api', reason='needs playwright')
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox'])
-        yield started
-        started.close()
-
-
 @pytest.fixture
-def opened(browser, tmp_path):
-    """Opens a page; it must not report an error, nor ask for anything on the network."""
-    problems, tabs = [], []
-
+def opened(open_file, tmp_path):
     def open_page(content, **options):
         path = tmp_path / 'atlas.html'
         path.write_text(page(content))
-        tab = browser.new_page(viewport={'width': 1500, 'height': 1200}, **options)
-        tabs.append(tab)
-        tab.on('console', lambda line: line.type == 'error' and problems.append(line.text))
-        tab.on('pageerror', lambda error: problems.append(str(error)))
-        own = ('file:', 'data:', 'blob:')
-        tab.on('request', lambda r: r.url.startswith(own) or problems.append(r.url))
-        tab.goto(f'file://{path}')
-        tab.wait_for_selector('html[data-ready=yes]', timeout=60_000)
-        return tab
+        return open_file(path, **options)
 
-    yield open_page
-    for tab in tabs:
-        tab.close()
-    assert problems == []
+    return open_page
 
 
 def _rows(tab):
