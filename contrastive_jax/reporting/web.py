@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
@@ -14,14 +14,15 @@ from contrastive_jax.reporting.style import page_variables
 __all__ = ['embedded', 'page']
 
 
-def embedded(models: Mapping[str, Any], parts: Sequence[str] = ()) -> tuple[list[str], dict]:
+def embedded(models: dict[str, Any], parts: Sequence[str] = ()) -> tuple[list[str], dict]:
     """The scripts that draw models of Bokeh, and the element that each model is drawn into.
 
     Args:
       models: the models by a name of their own.
       parts: parts of Bokeh that they need beside its core, such as `tables`.
     """
-    library = Resources('inline', components=['bokeh', *(f'bokeh-{part}' for part in parts)])
+    names: list[Any] = ['bokeh', *(f'bokeh-{part}' for part in parts)]
+    library = Resources('inline', components=names)
     script, places = components(models)
     return [*library.js_raw, script.partition('>')[2].rpartition('</script>')[0]], places
 
