@@ -48,13 +48,13 @@ def draw(picture: Picture, names: Sequence[str]) -> Any:
 def _draw_dots(made: Any, dots: Dots, name: str) -> None:
     """Mean and standard deviation as a bar, and each seed as a dot below it."""
     look = {'name': name, 'tags': _tags(dots.cell)}
-    (mean, std, n), y = dots.summary, dots.cell
+    (mean, std, _), y = dots.summary, dots.cell
     # The second line marks the mean.
     bar = made.segment(
         [mean - (std or 0), mean], [y, y - 0.15], [mean + (std or 0), mean], [y, y + 0.15],
         line_width=2, line_dash=value(dashes_of(dots.cell)), **look,
     )  # fmt: skip
-    tips = [(f'mean of {counted(n, "seed")}', spread(dots.summary, 2))]
+    tips = [('mean', spread(dots.summary, 2))]
     if std is not None:
         tips.append(('interval', f'{mean - std:{PERCENT}} to {mean + std:{PERCENT}}'))
     _hover(made, bar, tips)

@@ -117,7 +117,7 @@ def test_hovering_tells_cell_seed_value_and_interval(opened):
     tab.mouse.move(*place(tab, 2, 'Scatter'))
     assert tip.inner_text().split() == f'cell: 3: data.name={NAME} seed: 0 value: 40.00'.split()
     tab.mouse.move(*place(tab, 0, 'Segment'))
-    expected = 'cell: 1: baseline mean of 3 seeds: 60.00 ± 10.00 (3) interval: 50.00 to 70.00'
+    expected = 'cell: 1: baseline mean: 60.00 ± 10.00 (3) interval: 50.00 to 70.00'
     assert ' '.join(tip.inner_text().split()) == expected
     assert tab.title() == 'Contrastive pre-training: report'
 
