@@ -142,7 +142,11 @@ def test_the_figures_follow_the_theme(opened):
     first = f'{PARTS}[0].glyph.line_color.value'
     assert tab.evaluate(first) == DARK[0]
     tab.emulate_media(color_scheme='light')
-    tab.evaluate('new Promise((done) => requestAnimationFrame(() => setTimeout(done)))')
+    # The page hears of the change a moment later.
+    for _ in range(100):
+        if tab.evaluate(first) == LIGHT[0]:
+            break
+        tab.wait_for_timeout(100)
     assert tab.evaluate(first) == LIGHT[0]
 
 

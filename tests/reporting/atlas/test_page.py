@@ -58,6 +58,17 @@ def _rows(tab):
     return [text.split()[0] for text in tab.locator('.slick-row').all_inner_texts()]
 
 
+def _resting(tab, element):
+    """Where an element is once the layout has come to rest."""
+    box = element.bounding_box()
+    for _ in range(50):
+        tab.wait_for_timeout(200)
+        before, box = box, element.bounding_box()
+        if box == before:
+            break
+    return box
+
+
 def _set(tab, name, field, value):
     tab.evaluate(
         '([name, field, value]) => {Bokeh.documents[0].get_model_by_name(name)[field] = value}',
@@ -96,12 +107,17 @@ def test_filters_choose_the_rows_of_the_table(opened):
 
 def test_a_brush_over_the_histogram_sets_the_range(opened):
     tab = opened(_content())
-    box = tab.locator('.map .bk-Figure').nth(1).bounding_box()
+    box = _resting(tab, tab.locator('.map .bk-Figure').nth(1))
     middle = box['y'] + box['height'] / 2
     tab.mouse.move(box['x'] + 0.6 * box['width'], middle)
     tab.mouse.down()
-    tab.mouse.move(box['x'] + 0.8 * box['width'], middle, steps=4)
+    # As slowly as a hand: on a busy machine the page must see where the drag began.
+    for part in np.linspace(0.6, 0.8, 9):
+        tab.wait_for_timeout(60)
+        tab.mouse.move(box['x'] + float(part) * box['width'], middle)
+    tab.wait_for_timeout(200)
     tab.mouse.up()
+    tab.wait_for_timeout(200)
     low, high = tab.evaluate("Bokeh.documents[0].get_model_by_name('range').value")
     assert 0.5 < low < 0.65
     assert 0.75 < high < 0.9
