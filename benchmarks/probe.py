@@ -50,9 +50,9 @@ def ours(rows: np.ndarray, labels: np.ndarray, cold: bool = False) -> linear.Lin
     part = rows[:kept], labels[:kept]
     whole = jnp.asarray(rows), jnp.asarray(labels)
     if cold:
-        part_ = tuple(map(jnp.asarray, part))
+        fitted_on = tuple(map(jnp.asarray, part))
         for l2 in linear.STRENGTHS:
-            jax.block_until_ready(linear.fit(*part_, jnp.float32(l2), num_classes=_CLASSES))
+            jax.block_until_ready(linear.fit(*fitted_on, jnp.float32(l2), num_classes=_CLASSES))
         return jax.block_until_ready(linear.fit(*whole, jnp.float32(_L2), num_classes=_CLASSES))
     held_out = rows[kept:], labels[kept:]
     _, fits = linear.try_strengths(part, held_out, num_classes=_CLASSES)

@@ -7,8 +7,8 @@ Variants: cifar10 (the default), cifar100, small (CIFAR-10 on a CPU in minutes),
   solo_learn and simclr, plain SimCLR on CIFAR-10 by the recipes of those projects, see
   docs/optimizers.md.
 Expected: 45.28 % with the linear probe for small (seed 0 of the first edition,
-  docs/results/cifar_small.md), 44.68 % for cpu (plain, seed 0, docs/results/evidence.md). No
-  result of the full variants is recorded.
+  docs/results/cifar_small.md), 44.68 and 45.27 % for cpu (plain, two seeds,
+  docs/results/evidence.md). No result of the full variants is recorded.
 """
 
 from contrastive_jax.config.files import MARGIN, SMALL_RESNET, config_of

@@ -53,7 +53,9 @@ def overview(folder: Path) -> list[str]:
     """
     try:
         cells = read_json(folder / CELL_NAMES)
-    except (OSError, UserError) as error:
+    except UserError as error:
+        raise GridError(f'{error}; delete it, and launch.sweep writes it again') from error
+    except OSError as error:
         raise GridError(
             f'--runs={folder}: has no {CELL_NAMES}, which launch.sweep writes when it begins'
         ) from error

@@ -1,3 +1,4 @@
+import itertools
 import re
 from pathlib import Path
 
@@ -60,11 +61,12 @@ _WRONG = {
 }
 
 
-@pytest.mark.parametrize('wrong', _WRONG)
-@pytest.mark.parametrize('path', base.FIELDS)
+@pytest.mark.parametrize(
+    ('path', 'wrong'),
+    # An empty text is the default of `arm`.
+    [pair for pair in itertools.product(base.FIELDS, _WRONG) if pair != ('arm', 'an empty text')],
+)
 def test_no_field_takes_what_is_no_value(path, wrong):
-    if (path, wrong) == ('arm', 'an empty text'):
-        pytest.skip('this is its default')
     config = base.default()
     section, _, name = path.rpartition('.')
     with config.ignore_type():

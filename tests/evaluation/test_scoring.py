@@ -110,6 +110,13 @@ def test_equal_rows_have_score_zero():
     assert not found.error.any()
 
 
+def test_more_tiles_compile_no_more_programs(small_tiles, compiled):
+    score_rows(array_rows(FEATURES[:120]), Request())
+    few = compiled.total()
+    score_rows(array_rows(FEATURES), Request())
+    assert 0 < compiled.total() - few <= few
+
+
 @pytest.mark.parametrize('request_', [ALL, ALL._replace(landmarks=50)], ids=['exact', 'landmarks'])
 def test_finished_tiles_are_kept_and_give_the_same_bits(
     small_tiles, tmp_path, request_, monkeypatch

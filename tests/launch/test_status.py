@@ -73,6 +73,9 @@ def test_the_command_tells_from_elsewhere(tmp_path, capsys):
     with pytest.raises(GridError, match=r'has no cells\.json'):
         overview(tmp_path)
     assert sweep.main(['--status', f'--runs={tmp_path / "nowhere"}']) == 1
+    (tmp_path / 'cells.json').write_text('{')
+    with pytest.raises(GridError, match=r'cells\.json: damaged.*delete it'):
+        overview(tmp_path)
     (tmp_path / 'cells.json').write_text('{"a": ["one", "two"], "b": []}')
     _done(tmp_path / 'a')
     capsys.readouterr()

@@ -45,16 +45,16 @@ class _ByRows:
 
     def __init__(self, reference: Reference, cuts: tiles.Cuts, columns: frozenset[str]):
         function = partial(tiles.tile_by_rows, columns=columns, by_landmarks=reference.by_landmarks)
-        self._reference, self._cuts = reference, cuts
+        self._reference, self._cuts, self._spread = reference, cuts, _Spread(reference)
         self._mapped: Any = map_over_local(function, (0, 0, 0, None))
 
     def __call__(self, rows: np.ndarray, index: np.ndarray) -> dict[str, np.ndarray]:
-        spread = _spread(self._reference, rows, index)
+        spread = self._spread(rows, index)
         return _joined(self._mapped(self._reference.unit, *spread, self._cuts), len(rows))
 
     def trial(self, rows: np.ndarray, index: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
         """Seconds of a tile, once it is compiled, and the tile."""
-        arguments = self._reference.unit, *_spread(self._reference, rows, index), self._cuts
+        arguments = self._reference.unit, *self._spread(rows, index), self._cuts
         self._mapped = self._mapped.lower(*arguments).compile()
         began = time.perf_counter()
         tile = self(rows, index)
@@ -65,7 +65,7 @@ class _ByBlock:
     """The rows pass over each tile in blocks."""
 
     def __init__(self, reference: Reference, cuts: tiles.Cuts, columns: frozenset[str]):
-        self._reference, self._cuts = reference, cuts
+        self._reference, self._cuts, self._spread = reference, cuts, _Spread(reference)
         self._compare = map_over_local(
             tiles.compare_block, (0, 0, None, None, None, None), donate=(0,)
         )
@@ -74,7 +74,7 @@ class _ByBlock:
         self._make = map_over_local(lambda _: jnp.zeros(shape, jnp.float32), (0,))
 
     def __call__(self, rows: np.ndarray, index: np.ndarray) -> dict[str, np.ndarray]:
-        anchors, own = _spread(self._reference, rows, index)
+        anchors, own = self._spread(rows, index)
         similarity, start = self._empty(), 0
         for block in self._reference.rows.blocks(self._reference.layout.block):
             similarity = self._add(similarity, anchors, block, start)
@@ -83,7 +83,7 @@ class _ByBlock:
 
     def trial(self, rows: np.ndarray, index: np.ndarray) -> tuple[float, None]:
         """Seconds of a tile, from two blocks and one reduction, each after one that compiles."""
-        anchors, own = _spread(self._reference, rows, index)
+        anchors, own = self._spread(rows, index)
         n, size = len(self._reference.rows), self._reference.layout.block
         similarity, seconds = self._empty(), []
         for block in self._reference.rows.blocks(size, 0, min(3 * size, n)):
@@ -103,15 +103,20 @@ class _ByBlock:
         return self._make(np.zeros(jax.local_device_count(), np.float32))
 
 
-def _spread(reference: Reference, rows: np.ndarray, index: np.ndarray):
+class _Spread:
     """Unit anchors and their indices, padded and spread over the devices, `[devices, a, ...]`."""
-    devices, anchors = jax.local_device_count(), reference.layout.anchors
-    missing = devices * anchors - len(rows)
-    # No row has the index -1.
-    index = np.pad(index, (0, missing), constant_values=-1).reshape(devices, anchors)
-    rows = np.pad(rows, ((0, missing), (0, 0))).reshape(devices, anchors, -1)
-    centred = map_over_local(tiles.centred_units, (0, None, None))
-    return centred(rows, *reference.centre), index
+
+    def __init__(self, reference: Reference):
+        self._anchors, self._centre = reference.layout.anchors, reference.centre
+        self._units = map_over_local(tiles.centred_units, (0, None, None))
+
+    def __call__(self, rows: np.ndarray, index: np.ndarray):
+        devices, anchors = jax.local_device_count(), self._anchors
+        missing = devices * anchors - len(rows)
+        # No row has the index -1.
+        index = np.pad(index, (0, missing), constant_values=-1).reshape(devices, anchors)
+        rows = np.pad(rows, ((0, missing), (0, 0))).reshape(devices, anchors, -1)
+        return self._units(rows, *self._centre), index
 
 
 def _joined(columns, count: int) -> dict[str, np.ndarray]:
