@@ -2,17 +2,21 @@
 
     python -m contrastive_jax.main --config=configs/digits.py --workdir=runs/digits
     python -m studies.verdicts --workdir runs/digits --seeds 0 1 2
+    python -m studies.verdicts --workdir runs/cifar10 --outliers digits
 
 Of the training images of a run, 5 % each are made copies of another image with noise (both count as
-near-duplicates), get another label, become noise, or are mixed with an image of another class at
-matched contrast. The frozen encoder of the run encodes them. Beside the verdicts stand cleanlab's
-label issues, and plain thresholds that are given the true number of each kind.
+near-duplicates), get another label, become outliers (noise, or handwritten digits), or are mixed
+with an image of another class at matched contrast. The frozen encoder of the run encodes them.
+Beside the verdicts stand cleanlab's label issues, and plain thresholds that are given the true
+number of each kind.
 """
 
 import argparse
 from pathlib import Path
 
+import jax
 import numpy as np
+from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -30,19 +34,29 @@ _SHARE, _NOISE = 0.05, 8.0
 _EASY, _BETWEEN, _OUTLIER, _LABEL, _DUPLICATE = range(len(VERDICTS))
 
 
-def inject(images, labels, num_classes: int, seed: int):
+def outliers_of(kind: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Images `[n, h, w, c]` uint8 of no class of the data set: uniform noise, or digits."""
+    if kind == 'noise':
+        return rng.integers(0, 256, shape, dtype=np.uint8)
+    digits = load_digits().images
+    drawn = digits[rng.integers(0, len(digits), shape[0])] * (255 / 16)
+    large = jax.image.resize(drawn[..., None], (*shape[:3], 1), 'linear')
+    return np.broadcast_to(np.asarray(large), shape).astype(np.uint8)
+
+
+def inject(images, labels, num_classes: int, seed: int, outliers: str = 'noise'):
     """Images and labels with injected faults, and the true verdict of each."""
     n = len(images)
     rng = host_rng(Use.VERDICT_STUDY, seed)
     count = round(_SHARE * n)
     parts = np.split(rng.permutation(n)[: 5 * count], 5)
-    copies, sources, relabelled, noise, mixed = parts
+    copies, sources, relabelled, strange, mixed = parts
     changed, named, truth = images.copy(), labels.copy(), np.full(n, _EASY)
     noisy = images[sources] + rng.normal(0, _NOISE, images[sources].shape)
     changed[copies] = np.clip(np.round(noisy), 0, 255).astype(np.uint8)
     named[copies] = labels[sources]
     named[relabelled] = (labels[relabelled] + rng.integers(1, num_classes, count)) % num_classes
-    changed[noise] = rng.integers(0, 256, images[noise].shape, dtype=np.uint8)
+    changed[strange] = outliers_of(outliers, images[strange].shape, rng)
     partner = mix(images, labels, ratio=1.0 / 2, seed=seed, match_contrast=True)
     blends = dict(zip(partner.indices.tolist(), range(len(partner.indices)), strict=True))
     # Of the images to mix, those that `mix` has drawn; the others stay as they are.
@@ -52,7 +66,7 @@ def inject(images, labels, num_classes: int, seed: int):
         (copies, _DUPLICATE),
         (sources, _DUPLICATE),
         (relabelled, _LABEL),
-        (noise, _OUTLIER),
+        (strange, _OUTLIER),
         (mixed, _BETWEEN),
     ):
         truth[rows] = verdict
@@ -85,13 +99,13 @@ def plain(features, labels, near, score, isolation, truth) -> dict[str, np.ndarr
     return found | {'label suspect, cleanlab': find_label_issues(labels, chance, n_jobs=1)}
 
 
-def measure(workdir: Path, seed: int, most: int, band: dict[str, float]):
+def measure(workdir: Path, seed: int, most: int, band: dict[str, float], outliers: str):
     """Confusion matrix `[true, said]`, and precision and recall by method."""
     run = load_run(workdir)
     rows = host_rng(Use.VERDICT_STUDY, seed, 1).permutation(len(run.dataset.train.images))[:most]
     classes = len(run.dataset.classes)
     images, labels = run.dataset.train.images[rows], run.dataset.train.labels[rows]
-    images, labels, truth = inject(images, labels, classes, seed)
+    images, labels, truth = inject(images, labels, classes, seed, outliers)
     features = load_encoder(workdir)(images)
     score = np.asarray(graph.sample_difficulty(features, **band).score)
     isolation = np.asarray(graph.isolation(features))
@@ -114,11 +128,15 @@ def main() -> None:
     parser.add_argument('--workdir', type=Path, required=True, help='a trained run')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--samples', type=int, default=10_000, help='most images')
+    parser.add_argument('--outliers', choices=('noise', 'digits'), default='noise')
     parser.add_argument('--pos_high', type=float, default=0.1)
     parser.add_argument('--pos_low', type=float, default=0.5)
     options = parser.parse_args()
     band = {'pos_high': options.pos_high, 'pos_low': options.pos_low}
-    runs = [measure(options.workdir, seed, options.samples, band) for seed in options.seeds]
+    runs = [
+        measure(options.workdir, seed, options.samples, band, options.outliers)
+        for seed in options.seeds
+    ]
     print('| | precision | recall |\n|---|---|---|')
     for name in sorted(runs[0][1]):
         precision, recall = (spread([rates[name][at] for _, rates in runs]) for at in (0, 1))

@@ -16,7 +16,7 @@ from contrastive_jax.evaluation.features import extract_features
 from contrastive_jax.graph.columns import score_columns, score_trained_apart
 from contrastive_jax.graph.dynamics import sample_dynamics
 from contrastive_jax.graph.nearest import neighbours
-from contrastive_jax.graph.verdicts import NEIGHBOURS, verdicts
+from contrastive_jax.graph.verdicts import NEIGHBOURS, VERDICTS, verdicts
 from contrastive_jax.runs.dynamics import DYNAMICS, read_dynamics
 from contrastive_jax.runs.loading import load_run
 from contrastive_jax.runtime import progress
@@ -218,6 +218,15 @@ def verdicts_of(
     if labels is not None:
         # A sample without a label is suspected of nothing.
         evidence['label_margin'] = np.nan_to_num(found.label_margin)
+        evidence['label_z'] = np.nan_to_num(found.label_z)
+        disagree = np.sum(found.label_margin > 0)
+        suspect = np.sum(found.verdict == VERDICTS.index('label suspect'))
+        if 2 * suspect < disagree:
+            progress.say(
+                f'verdicts: the neighbours of {disagree} of {len(rows)} samples speak against its '
+                f'label, so these features do not separate the classes; {suspect} stand out and '
+                'are called label suspects'
+            )
     # A file of scores holds finite numbers alone.
     finite = {name: np.clip(values, -1e9, 1e9) for name, values in evidence.items()}
     return {'verdict': found.verdict, **finite}

@@ -16,6 +16,8 @@ VERDICTS = ('easy', 'between classes', 'outlier', 'label suspect', 'near-duplica
 NEIGHBOURS = 20
 # Above this robust score a value is an outlier (Iglewicz and Hoaglin 1993).
 _FAR = 3.5
+# A margin is at most 1, so among wide margins none would be that far (Leys et al. 2013).
+_FAR_MARGIN = 2.5
 # Share of the samples that count as difficult.
 _HARDEST = 0.2
 
@@ -28,12 +30,14 @@ class Verdicts(NamedTuple):
       duplicate_z: `[n]` robust score of the similarity to the nearest sample, high = duplicate.
       outlier_z: `[n]` robust score of the isolation, high = outlier.
       label_margin: `[n]` as `label_margin` returns it; NaN without labels.
+      label_z: `[n]` robust score of the margin, high = suspect; NaN without labels.
     """
 
     verdict: Int[np.ndarray, ' n']
     duplicate_z: Float[np.ndarray, ' n']
     outlier_z: Float[np.ndarray, ' n']
     label_margin: Float[np.ndarray, ' n']
+    label_z: Float[np.ndarray, ' n']
 
 
 def verdicts(
@@ -46,12 +50,13 @@ def verdicts(
     """Names for each sample the most specific reason why it is difficult.
 
     - near-duplicate: `robust_z(artanh(similarity)) > 3.5`;
-    - label suspect: `label_margin > 0`;
+    - label suspect: `label_margin > 0` and `robust_z(label_margin) > 2.5`;
     - outlier: `robust_z(isolation) > 3.5`;
     - between classes: none of these, and the score is among the highest fifth;
     - easy: everything else.
 
-    All thresholds come from the distribution over the samples, so there is nothing to set.
+    All thresholds come from the distribution over the samples, so there is nothing to set. Features
+    that do not separate the classes have wide margins, and no label stands out among them.
 
     Args:
       score: `[n]` difficulty, high = difficult.
@@ -63,28 +68,32 @@ def verdicts(
     duplicate = robust_z(np.arctanh(np.clip(similarity.astype(np.float64), -1, 1 - 1e-7)))
     outlier = robust_z(isolation)
     margin = np.full(len(score), np.nan) if labels is None else label_margin(nearest, labels)
+    margin_z, known = np.full(len(score), np.nan), ~np.isnan(margin)
+    if known.any():
+        margin_z[known] = robust_z(margin[known])
     verdict = np.zeros(len(score), np.int64)
     order = np.argsort(-score, kind='stable')
     verdict[order[: round(_HARDEST * len(score))]] = VERDICTS.index('between classes')
     verdict[outlier > _FAR] = VERDICTS.index('outlier')
-    verdict[margin > 0] = VERDICTS.index('label suspect')
+    verdict[(margin > 0) & (margin_z > _FAR_MARGIN)] = VERDICTS.index('label suspect')
     verdict[duplicate > _FAR] = VERDICTS.index('near-duplicate')
-    return Verdicts(verdict, duplicate, outlier, margin)
+    return Verdicts(verdict, duplicate, outlier, margin, margin_z)
 
 
 def robust_z(values: Float[np.ndarray, ' n']) -> Float[np.ndarray, ' n']:
     """Distance of each value from the median, in robust standard deviations.
 
         z_i = 0.6745 (x_i - median) / median_j |x_j - median|
+        z_i = (x_i - median) / (1.2533 mean_j |x_j - median|)
 
-    A value that differs has an infinite z if at least half of the values are equal to the median.
+    The second form is for values of which at least half are equal to the median. Values that are
+    all equal have z = 0.
 
     Source: Iglewicz and Hoaglin, "How to detect and handle outliers", 1993.
     """
     away = values - np.median(values)
-    scale = np.median(np.abs(away)) / 0.6745
-    with np.errstate(divide='ignore', invalid='ignore'):
-        return np.where(away == 0, 0.0, away / scale)
+    scale = np.median(np.abs(away)) / 0.6745 or np.sqrt(np.pi / 2) * np.mean(np.abs(away))
+    return away / (scale or 1.0)
 
 
 def label_margin(

@@ -11,7 +11,10 @@ def test_the_robust_score_of_a_normal_sample_is_its_deviation():
 
 
 def test_a_value_among_equal_ones_is_far():
-    assert robust_z(np.array([1.0, 1, 1, 1, 2, 0])).tolist() == [0, 0, 0, 0, np.inf, -np.inf]
+    z = robust_z(np.array([1.0] * 98 + [2, 0]))
+    # The mean distance is 0.02.
+    np.testing.assert_allclose(z, [0] * 98 + [39.894, -39.894], rtol=1e-4)
+    assert robust_z(np.ones(5)).tolist() == [0] * 5
 
 
 def test_the_margin_of_a_label():
@@ -51,7 +54,37 @@ def test_the_most_specific_reason_counts():
     assert found.label_margin[98] > 0
     without = verdicts(score, isolation, similarity, nearest)
     assert np.isnan(without.label_margin).all()
+    assert np.isnan(without.label_z).all()
     assert 'label suspect' not in {VERDICTS[code] for code in without.verdict}
+
+
+def _said_of_labels(share_of_another_class):
+    """Verdicts where a tenth of the labels is wrong, and neighbours of another class occur."""
+    n, classes, count = 600, 3, 20
+    rng = np.random.default_rng(0)
+    truth = np.arange(n) % classes
+    of_class = [np.flatnonzero(truth == code) for code in range(classes)]
+    other = rng.random((n, count)) < share_of_another_class
+    codes = (truth[:, None] + other * rng.integers(1, classes, (n, count))) % classes
+    nearest = np.array([[rng.choice(of_class[code]) for code in row] for row in codes])
+    labels = truth.copy()
+    labels[: n // 10] = (labels[: n // 10] + 1) % classes
+    same = np.full(n, 0.5)
+    said = verdicts(same, same, same, nearest, labels)
+    return said.verdict == VERDICTS.index('label suspect'), said
+
+
+def test_wrong_labels_are_suspect_where_neighbours_are_of_one_class():
+    suspect, _ = _said_of_labels(0)
+    assert suspect[:60].mean() > 0.75
+    assert not suspect[60:].any()
+
+
+def test_no_label_is_suspect_where_neighbours_are_of_any_class():
+    suspect, said = _said_of_labels(2 / 3)
+    disagree = np.sum(said.label_margin > 0)
+    assert disagree > 0.3 * len(suspect)
+    assert suspect.sum() < 0.05 * disagree
 
 
 @pytest.mark.parametrize('n', [1, 2, 5])
