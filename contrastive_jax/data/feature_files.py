@@ -161,12 +161,17 @@ def checked_labels(labels: np.ndarray, n: int, where: str) -> np.ndarray:
     """Labels in native byte order; there must be one integer, of any type, for each of n rows.
 
     Raises:
-      UserError: another type or shape; the message names it.
+      UserError: another type or shape, or labels of -1; the message names it.
     """
     if labels.shape != (n,) or not np.issubdtype(labels.dtype, np.integer):
         raise UserError(
             f'{where}: holds {labels.dtype} {list(labels.shape)}; need {n} integers, one for each '
             'row of features'
+        )
+    if unknown := np.sum(labels == -1):
+        raise UserError(
+            f'{where}: {unknown} of {n} labels are -1, which stands for an unknown class; leave '
+            'these rows or all labels out (a class of this name needs another number)'
         )
     return labels.astype(labels.dtype.newbyteorder('='))
 

@@ -97,6 +97,12 @@ def test_every_command_refuses_bad_labels_and_names_them(command, kind):
         run(labels=BAD_LABELS[kind])
 
 
+def test_every_command_refuses_labels_that_stand_for_unknown_classes(command):
+    _, run, _, labels = command
+    with pytest.raises(UserError, match=rf'{labels}: 2 of 30 labels are -1.*leave these rows'):
+        run(labels=np.where(np.arange(30) < 2, -1, LABELS))
+
+
 @pytest.mark.parametrize('kind', GOOD_ROWS)
 def test_floats_of_any_type_are_read(tmp_path, kind):
     path = _save(tmp_path / 'x.npy', GOOD_ROWS[kind])
