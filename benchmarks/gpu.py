@@ -2,8 +2,9 @@
 
     python -m benchmarks.gpu --peer .venv-peer/bin/python --json gpu.json
 
-Each part is a command of its own with a limit on its time; what one has measured by then is kept.
-The limits together are eight minutes. `--toy` is for trying it without a GPU.
+Each part is a command of its own with a limit on its time; what one has measured by then is kept,
+and the file is written after each part. The limits together are eight minutes. Without a GPU
+nothing is measured, unless `--toy` asks for a trial of the commands at a small size.
 """
 
 import argparse
@@ -56,11 +57,33 @@ PARTS = {
 }
 
 
+# Both sides of a comparison must fit into the memory of the device.
+_ENVIRONMENT = {**os.environ, 'XLA_PYTHON_CLIENT_PREALLOCATE': 'false'}
+_FIND = """
+import jax, platform, sys
+device, versions = jax.devices()[0], f'JAX {jax.__version__}, Python {platform.python_version()}'
+print(f'{versions}: {device.platform}, {device.device_kind}')
+sys.exit(device.platform != 'gpu')
+"""
+
+
+def check_device() -> None:
+    """Ends the program if JAX finds no GPU, within a minute and not after all of the parts."""
+    # In a process of its own, which leaves the whole memory of the device to the parts.
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        if not subprocess.run(
+            [sys.executable, '-c', _FIND], env=_ENVIRONMENT, timeout=60
+        ).returncode:
+            return
+    sys.exit(
+        'JAX finds no GPU: install the build for CUDA (docs/gpu.md), see what nvidia-smi says, '
+        'or try the commands at a small size with --toy'
+    )
+
+
 def run(command: list[str], limit: float) -> bool:
     """Runs a command for so many seconds at most; says whether it ended well by itself."""
-    # Both sides of a comparison must fit into the memory of the device.
-    environment = {**os.environ, 'XLA_PYTHON_CLIENT_PREALLOCATE': 'false'}
-    with subprocess.Popen(command, env=environment) as process:
+    with subprocess.Popen(command, env=_ENVIRONMENT) as process:
         try:
             return process.wait(limit) == 0
         except subprocess.TimeoutExpired:
@@ -79,6 +102,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--json', help='file to write')
     parser.add_argument('--toy', action='store_true')
     options = parser.parse_args(arguments)
+    if not options.toy:
+        check_device()
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, part in PARTS.items():
@@ -93,8 +118,9 @@ def main(arguments: list[str] | None = None) -> None:
             results[name]['ended'] = ended
             if not ended:
                 print(f'{name}: cut off, or failed')
-    if options.json:
-        Path(options.json).write_text(json.dumps(results, indent=2) + '\n')
+            # Now, because whoever lends the machine may end all of this at any time.
+            if options.json:
+                Path(options.json).write_text(json.dumps(results, indent=2) + '\n')
 
 
 if __name__ == '__main__':

@@ -79,6 +79,24 @@ def test_a_part_that_takes_too_long_is_cut_off():
     assert not gpu.run([sys.executable, '-c', 'import time; time.sleep(60)'], 0.2)
 
 
+def test_a_machine_without_a_gpu_is_told_before_anything_is_measured():
+    command = [sys.executable, '-m', 'benchmarks.gpu']
+    environment = {**os.environ, 'JAX_PLATFORMS': 'cpu'}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.returncode == 1
+    assert 'cpu' in done.stdout
+    assert 'JAX finds no GPU' in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+def test_a_part_that_fails_is_written_down_and_the_others_go_on(tmp_path, monkeypatch):
+    parts = {name: gpu.Part('no_such_benchmark', '', '', 60) for name in ('one', 'two')}
+    monkeypatch.setattr(gpu, 'PARTS', parts)
+    gpu.main(['--toy', '--json', str(tmp_path / 'gpu.json')])
+    written = json.loads((tmp_path / 'gpu.json').read_text())
+    assert written == {'one': {'ended': False}, 'two': {'ended': False}}
+
+
 def test_the_parts_together_take_at_most_eight_minutes():
     assert sum(part.limit for part in gpu.PARTS.values()) <= 8 * 60
 
