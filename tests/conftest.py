@@ -1,6 +1,7 @@
 """Strict arithmetic for every test: no silent promotion or broadcast, four devices."""
 
 import os
+import signal
 import tempfile
 from collections import Counter
 from importlib import metadata
@@ -18,6 +19,9 @@ if 'PYTEST_XDIST_WORKER' not in os.environ:
     _compiled = tempfile.TemporaryDirectory(prefix='contrastive_jax-compiled-')
     os.environ['JAX_COMPILATION_CACHE_DIR'] = _compiled.name
     os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.2'
+
+# Shells start background jobs with Ctrl-C ignored, and the runs that tests interrupt inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jax
 import jaxtyping
