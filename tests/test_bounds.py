@@ -9,7 +9,6 @@ from contrastive_jax import bounds, main, theory
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.data.sources import Dataset, Split
 from contrastive_jax.errors import UserError
-from contrastive_jax.evaluation import similarities
 from contrastive_jax.runs.loading import TrainedRun, load_run
 from tests.helpers import small_config, write_npz
 
@@ -88,7 +87,7 @@ def test_a_run_on_a_long_tail_is_measured_on_the_tail(tmp_path, monkeypatch):
         return batch.reshape(len(batch), -1).astype(np.float32) + 1
 
     run = TrainedRun(config, Dataset(split, split, ('a', 'b', 'c'), split), built, encode, None, 3)
-    monkeypatch.setattr(similarities, 'load_run', lambda workdir: run)
+    monkeypatch.setattr('contrastive_jax.runs.loading.load_run', lambda workdir: run)
     model, text = bounds.estimate_run(tmp_path, 2000)
     kept = len(built.kept)
     assert text.startswith(f'{kept} images trained on, encoder of step 3\n')

@@ -166,7 +166,7 @@ def tail(monkeypatch):
     run = TrainedRun(
         config, dataset, built, lambda x: x.reshape(len(x), -1).astype(np.float32) + 1, None, 7
     )
-    monkeypatch.setattr(sample_module, 'load_run', lambda workdir: run)
+    monkeypatch.setattr('contrastive_jax.runs.loading.load_run', lambda workdir: run)
     return run
 
 

@@ -1,8 +1,19 @@
 """Evaluates encoders by linear probes and nearest neighbours of their features."""
 
-from contrastive_jax.evaluation.features import extract_features
-from contrastive_jax.evaluation.probing import Accuracies, by_group, check_labels_per_class, probe
-from contrastive_jax.evaluation.untrained import calibrated
+from contrastive_jax.runtime.lazy import lazy_names
+
+# When a name is first asked for: scores of features need neither Flax nor Optax.
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        'Accuracies': 'contrastive_jax.evaluation.probing',
+        'by_group': 'contrastive_jax.evaluation.probing',
+        'calibrated': 'contrastive_jax.evaluation.untrained',
+        'check_labels_per_class': 'contrastive_jax.evaluation.probing',
+        'extract_features': 'contrastive_jax.evaluation.features',
+        'probe': 'contrastive_jax.evaluation.probing',
+    },
+)
 
 __all__ = [
     'Accuracies',

@@ -12,13 +12,11 @@ from contrastive_jax.data.feature_files import read_features
 from contrastive_jax.data.stored import StoredImages, subset
 from contrastive_jax.data.stored import checksum as image_checksum
 from contrastive_jax.errors import UserError
-from contrastive_jax.evaluation.features import extract_features
 from contrastive_jax.graph.columns import score_columns, score_trained_apart
 from contrastive_jax.graph.dynamics import sample_dynamics
 from contrastive_jax.graph.nearest import neighbours
 from contrastive_jax.graph.verdicts import NEIGHBOURS, VERDICTS, verdicts
 from contrastive_jax.runs.dynamics import DYNAMICS, read_dynamics
-from contrastive_jax.runs.loading import load_run
 from contrastive_jax.runtime import progress
 
 __all__ = [
@@ -107,6 +105,10 @@ def from_run(workdir: Path, *, everything: bool = False) -> tuple[Samples, Optio
     Raises:
       UserError: a folder without a trained run.
     """
+    # Imported here, because Flax and Orbax take a second, and features from elsewhere need neither.
+    from contrastive_jax.evaluation.features import extract_features
+    from contrastive_jax.runs.loading import load_run
+
     run = load_run(workdir)
     built = run.construction
     n, m = len(built.whole.images), len(built.kept)

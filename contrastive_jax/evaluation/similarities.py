@@ -10,8 +10,6 @@ from contrastive_jax import theory
 from contrastive_jax.data.feature_files import Features, read_features
 from contrastive_jax.data.sampling import representative
 from contrastive_jax.errors import UserError
-from contrastive_jax.evaluation.features import extract_features
-from contrastive_jax.runs.loading import load_run
 from contrastive_jax.runtime import progress
 
 __all__ = ['Similarities', 'measure_files', 'measure_run']
@@ -56,6 +54,10 @@ def measure_run(workdir: Path, images: int, *, everything: bool = False) -> Simi
     Raises:
       UserError: a folder without a trained run, or features that cannot be measured.
     """
+    # Imported here, because features from elsewhere need neither Flax nor Orbax.
+    from contrastive_jax.evaluation.features import extract_features
+    from contrastive_jax.runs.loading import load_run
+
     run = load_run(workdir)
     built, pairs = run.construction, run.config.pairs
     split = built.whole if everything else built.split

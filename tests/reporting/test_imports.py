@@ -27,6 +27,19 @@ def test_only_reporting_needs_matplotlib():
     assert 'matplotlib' in imported('import contrastive_jax.reporting.galleries')
 
 
+@pytest.mark.parametrize(
+    'statement',
+    [
+        'import contrastive_jax.score',
+        'import contrastive_jax.bounds',
+        'import contrastive_jax.views',
+        'from contrastive_jax import difficulty, nt_xent, difficult_band',
+    ],
+)
+def test_what_needs_no_model_waits_for_no_library_of_models(statement):
+    assert not imported(statement) & {'flax', 'optax', 'orbax', 'sklearn', 'pandas'}
+
+
 @pytest.mark.parametrize('name', ['collect', 'statistics', 'choice', 'tables', 'markdown', 'html'])
 def test_a_report_needs_no_model_and_no_data(name):
     modules = imported(f'import contrastive_jax.reporting.{name}')
