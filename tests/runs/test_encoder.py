@@ -45,6 +45,14 @@ def run(trained, tmp_path):
     return tmp_path / 'run'
 
 
+@pytest.fixture(scope='module')
+def untrained(tmp_path_factory):
+    """The folder of a ResNet with an encoder's file."""
+    folder = tmp_path_factory.mktemp('untrained') / 'run'
+    portable_run(folder, small_config(model__name='resnet18'))
+    return folder
+
+
 def _images(n, channels=1):
     return np.random.default_rng(n).integers(0, 256, (n, 8, 8, channels), dtype=np.uint8)
 
@@ -105,8 +113,7 @@ def test_a_run_is_loaded_by_its_file(run):
         load_run(run)
 
 
-@pytest.mark.parametrize('model', ['conv', 'resnet18'])
-@pytest.mark.parametrize('channels', [1, 3])
+@pytest.mark.parametrize(('model', 'channels'), [('conv', 1), ('conv', 3), ('resnet18', 3)])
 def test_any_number_of_images_is_encoded_as_extract_features_does(
     tmp_path, model, channels, request
 ):
@@ -114,7 +121,9 @@ def test_any_number_of_images_is_encoded_as_extract_features_does(
         # Equal to the last bit whatever the size of a batch: a promise for the code that XLA makes
         # by default, which takes longer to make.
         flags = f'{os.environ["XLA_FLAGS"]} {OLD_CODE}=true'
-        command = [sys.executable, '-m', 'pytest', '-n', '0', request.node.nodeid]
+        # The name of the group is no part of what is asked for.
+        test = request.node.nodeid.removesuffix('@encoder')
+        command = [sys.executable, '-m', 'pytest', '-n', '0', test]
         environ = {k: v for k, v in os.environ.items() if not k.startswith('PYTEST_XDIST')}
         subprocess.run(command, cwd=ROOT, check=True, env=environ | {'XLA_FLAGS': flags})
         return
@@ -186,9 +195,10 @@ def _facts(name, change):
         (_facts('image_shape', lambda text: '[8, 8, 1]'), 'moments of 3 channels'),
     ],
 )
-def test_a_file_that_does_not_fit_together_is_refused_in_one_line(tmp_path, change, words):
-    portable_run(tmp_path / 'run', small_config(model__name='resnet18'))
-    path = tmp_path / 'run' / ENCODER
+def test_a_file_that_does_not_fit_together_is_refused_in_one_line(
+    untrained, tmp_path, change, words
+):
+    path = shutil.copytree(untrained, tmp_path / 'run') / ENCODER
     arrays, facts = read_portable(path)
     write_portable(path, *change(arrays, facts))
     with pytest.raises(UserError, match=words) as caught:
