@@ -44,9 +44,9 @@ def rankings(dynamics: Dynamics) -> dict[str, np.ndarray]:
     }
 
 
-def values_of(config: ConfigDict, workdir: Path) -> dict[str, float]:
+def values_of(config: ConfigDict, workdir: Path, shared: Path) -> dict[str, float]:
     """Trains a run, or takes the finished one, and returns the area of each ranking."""
-    pretraining.run(config, workdir)
+    pretraining.run(config, workdir, shared)
     built = construct(config, sources.load(config.data).pretrain)
     dynamics = read_dynamics(workdir)
     mixed = np.isin(dynamics.indices, built.mixed)
@@ -79,7 +79,8 @@ def main(arguments: list[str] | None = None) -> None:
             config.mixed.update(ratio=options.ratio, match_contrast=kind == 'matched')
             images = options.images or len(sources.load(config.data).pretrain.images)
             config.monitor.update(every_epochs=options.every, images=images)
-            for name, value in values_of(config, options.runs / kind / f'seed{seed}').items():
+            workdir, shared = options.runs / kind / f'seed{seed}', options.runs / 'shared'
+            for name, value in values_of(config, workdir, shared).items():
                 values.setdefault(name, {}).setdefault(kind, []).append(value)
             if options.out:
                 options.out.write_text(json.dumps(values, indent=1))
