@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import gpu, measure, steps
+from benchmarks import gpu, measure, startup, steps
 from benchmarks.graph import features_of, lazy_greedy
 from contrastive_jax.graph import subsets
 
@@ -56,6 +56,15 @@ def test_a_benchmark_writes_a_row_for_each_size(name, small_models, monkeypatch,
     found = json.loads(file.read_text())
     assert found['rows']
     assert found['versions']
+
+
+@pytest.mark.slow
+def test_each_phase_of_a_start_takes_time(tmp_path):
+    startup.main(['--rounds', '1', '--json', str(tmp_path / 'rows.json')])
+    rows = json.loads((tmp_path / 'rows.json').read_text())['rows']
+    phases = [row['phase'].strip() for row in rows]
+    assert phases[1:] == ['imports', 'data', 'first state', 'monitor', 'first step', 'second step']
+    assert all(row['seconds'] > 0 for row in rows)
 
 
 def test_a_benchmark_that_is_told_to_end_leaves_no_process_behind():
