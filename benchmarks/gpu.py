@@ -1,15 +1,14 @@
-"""All that is asked of a GPU, in under eight minutes: `docs/gpu.md`.
+"""All that is asked of a GPU, in about eight minutes: `docs/gpu.md`.
 
     python -m benchmarks.gpu --peer .venv-peer/bin/python --json gpu.json
 
-Each part is a command of its own with a limit on its time; what one has measured by then is kept,
-and the file is written after each part. The limits together are eight minutes. Without a GPU
+Each part is a command of its own with a limit on its time. Results measured before the limit are
+kept, and the file is written after each part. The limits together are eight minutes. Without a GPU
 nothing is measured, unless `--toy` asks for a trial of the commands at a small size.
 """
 
 import argparse
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -17,6 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
+
+from contrastive_jax.runtime.files import read_json, write_json
 
 
 class Part(NamedTuple):
@@ -57,6 +58,7 @@ PARTS = {
 }
 
 
+_FIND_LIMIT = 60
 # Both sides of a comparison must fit into the memory of the device.
 _ENVIRONMENT = {**os.environ, 'XLA_PYTHON_CLIENT_PREALLOCATE': 'false'}
 _FIND = """
@@ -68,17 +70,18 @@ sys.exit(device.platform != 'gpu')
 
 
 def check_device() -> None:
-    """Ends the program if JAX finds no GPU, within a minute and not after all of the parts."""
+    """Exits within a minute if JAX finds no GPU."""
     # In a process of its own, which leaves the whole memory of the device to the parts.
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        if not subprocess.run(
-            [sys.executable, '-c', _FIND], env=_ENVIRONMENT, timeout=60
-        ).returncode:
-            return
-    sys.exit(
-        'JAX finds no GPU: install the build for CUDA (docs/gpu.md), see what nvidia-smi says, '
-        'or try the commands at a small size with --toy'
-    )
+    command = [sys.executable, '-c', _FIND]
+    try:
+        found = subprocess.run(command, env=_ENVIRONMENT, timeout=_FIND_LIMIT).returncode == 0
+    except subprocess.TimeoutExpired:
+        sys.exit(f'JAX did not start within {_FIND_LIMIT} s: see what nvidia-smi says')
+    if not found:
+        sys.exit(
+            'JAX finds no GPU: install the build for CUDA (docs/gpu.md), see what nvidia-smi says, '
+            'or try the commands at a small size with --toy'
+        )
 
 
 def run(command: list[str], limit: float) -> bool:
@@ -104,7 +107,10 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if not options.toy:
         check_device()
-    results = {}
+    results: dict[str, dict] = {}
+    if options.json:
+        # A path that cannot be written is found before anything is measured.
+        write_json(Path(options.json), results)
     with tempfile.TemporaryDirectory() as folder:
         for name, part in PARTS.items():
             file = Path(folder) / f'{name}.json'
@@ -114,13 +120,13 @@ def main(arguments: list[str] | None = None) -> None:
                 command += ['--peer', options.peer]
             print(f'\n{name}: at most {part.limit:.0f} s', flush=True)
             ended = run(command, part.limit)
-            results[name] = json.loads(file.read_text()) if file.exists() else {}
+            results[name] = read_json(file) if file.exists() else {}
             results[name]['ended'] = ended
             if not ended:
                 print(f'{name}: cut off, or failed')
             # Now, because whoever lends the machine may end all of this at any time.
             if options.json:
-                Path(options.json).write_text(json.dumps(results, indent=2) + '\n')
+                write_json(Path(options.json), results)
 
 
 if __name__ == '__main__':

@@ -1,7 +1,6 @@
 """What the benchmarks share: turns taken in one run, the machine's ceiling, tables and JSON."""
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from contrastive_jax.runs.provenance import git_commit, platform_flags, versions
+from contrastive_jax.runtime.files import write_json
 
 __all__ = ['Ratio', 'Report', 'alternate', 'ceiling', 'options', 'ratio', 'spread', 'timed']
 
@@ -129,7 +129,7 @@ class Report:
         print(*line, flush=True)
         self.content['rows'].append(row)
         if self._path:
-            Path(self._path).write_text(json.dumps(self.content, indent=2) + '\n')
+            write_json(Path(self._path), self.content)
 
 
 def _cell(value) -> str:

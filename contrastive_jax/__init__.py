@@ -9,7 +9,7 @@ from contrastive_jax.runtime.lazy import lazy_names
 
 __version__ = '0.1.0'
 
-# When a name is first asked for: JAX takes seconds to import, and the config has no need of it.
+# Imported on first use, because JAX takes seconds to import and the config does not need it.
 __getattr__, __dir__ = lazy_names(
     __name__,
     {

@@ -69,6 +69,7 @@ class KeyUse(enum.IntEnum):
     BENCHMARK_DATA = 10
     BENCHMARK_VIEWS = 11
     MONITOR_VIEWS = 12
+    PUSH_STUDY = 13
 
 
 class KeyTag(enum.IntEnum):

@@ -1,14 +1,15 @@
-"""Which pairs does each treatment push apart, and how hard? Of a trained encoder, without a step.
+"""Which pairs does each treatment push apart, and how hard?
 
     python -m studies.push --workdirs runs/plain0 runs/plain1 --batches 20
 
-Batches of two views of the training images pass through encoder and projector. For each arm the
-gradient of the loss by the cosine `s_ik` of an anchor and a negative is how hard the pair is pushed
-apart: `w_ik / (tau rho^p_ik)`, with `w_ik` the softmax over the logits of anchor i. The table gives
+Measured on trained encoders without a training step. Batches of two views of the training images
+pass through encoder and projector. For each arm the gradient of the loss with respect to the cosine
+`s_ik` of an anchor and a negative says how hard the pair is pushed apart: `w_ik / (tau rho^p_ik)`,
+with `w_ik` the softmax over the logits of anchor i. The table gives
 
-- `push`: its sum over the negatives of an anchor, over that of plain NT-Xent;
+- `push`: its sum over the negatives, over that of plain NT-Xent;
 - `difficult`, `one class`: shares of that sum on difficult pairs, and on pairs of one class;
-- `angle`: between the gradients of arm and plain by all embeddings, in degrees.
+- `angle`: between the gradients of arm and plain with respect to all embeddings, in degrees.
 
 Axes: m = 2b views.
 """
@@ -18,6 +19,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 from statistics import mean
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +29,7 @@ from flax import nnx
 from benchmarks.measure import spread
 from contrastive_jax.config import resolve
 from contrastive_jax.data.batches import step_indices
+from contrastive_jax.errors import UserError
 from contrastive_jax.numerics import unit_rows
 from contrastive_jax.objectives import difficult_pairs, nt_xent
 from contrastive_jax.randomness import KeyUse, device_key
@@ -38,6 +41,7 @@ from contrastive_jax.training import devices
 from contrastive_jax.training.augmentation import two_views
 from contrastive_jax.training.setup import set_up
 
+_TOLERANCE = 1e-3
 ARMS = ('simclr', 'removal', 'margin', 'temperature', 'combined')
 
 
@@ -52,7 +56,7 @@ def treatment(config, arm: str) -> dict:
 
 
 def pushes(similarity, difficult, *, temperature, remove, margin, temperature_scale):
-    """Gradient of the loss of each anchor by the cosines of its negatives, `[m, m]`."""
+    """Mean loss, and the gradient of the summed loss by the cosines of the negatives, `[m, m]`."""
     m = len(similarity)
     rows = jnp.arange(m)
     positive = (rows + m // 2) % m
@@ -69,8 +73,26 @@ def pushes(similarity, difficult, *, temperature, remove, margin, temperature_sc
     return value / m, gradient.at[rows, positive].set(0)
 
 
+class Effect(NamedTuple):
+    """What an arm does to a batch, see the head of the file.
+
+    Attributes:
+      push: summed over all pairs.
+      difficult: share of the push on difficult pairs.
+      one_class: share of the push on pairs of one class.
+      gradient: with respect to the embeddings.
+      error: difference of the loss here and that of `nt_xent`.
+    """
+
+    push: jax.Array
+    difficult: jax.Array
+    one_class: jax.Array
+    gradient: jax.Array
+    error: jax.Array
+
+
 def of_batch(rows, labels, arms, band, temperature):
-    """By arm: push, share on difficult pairs, share on pairs of one class, angle to plain."""
+    """The columns of the table by arm, with the error, and the shares of pairs of one class."""
     features, embeddings = rows
     m, labels = len(features), jnp.tile(labels, 2)
     difficult = difficult_pairs(features, **band).astype(jnp.float32)
@@ -78,25 +100,35 @@ def of_batch(rows, labels, arms, band, temperature):
     negative = (index[:, None] % (m // 2)) != (index % (m // 2))
     same = (labels[:, None] == labels) & negative
     unit = unit_rows(embeddings)
-    found = {}
+    effects = {}
     for arm, given in arms.items():
         value, push = pushes(unit @ unit.T, difficult, temperature=temperature, **given)
         selected = None if arm == 'simclr' else difficult > 0
-        loss, gradient = jax.value_and_grad(
-            lambda e, selected=selected, given=given: nt_xent(
-                e, temperature=temperature, pairs=selected, **given
-            )[0]
-        )(embeddings)
+        loss = partial(nt_xent, temperature=temperature, pairs=selected, **given)
+        (expected, _), gradient = jax.value_and_grad(loss, has_aux=True)(embeddings)
         total = jnp.sum(push)
-        shares = jnp.sum(push * difficult) / total, jnp.sum(push * same) / total
-        found[arm] = (total, *shares, gradient, jnp.abs(loss - value))
-    plain, whole = found['simclr'][3], found['simclr'][0]
-    return {
-        arm: jnp.stack([total / whole, hard, one, _angle(gradient, plain), off])
-        for arm, (total, hard, one, gradient, off) in found.items()
-    }, jnp.stack(
-        [jnp.sum(difficult * same) / jnp.sum(difficult), jnp.sum(same) / jnp.sum(negative)]
-    )
+        effects[arm] = Effect(
+            total,
+            jnp.sum(push * difficult) / total,
+            jnp.sum(push * same) / total,
+            gradient,
+            jnp.abs(expected - value),
+        )
+    plain = effects['simclr']
+    columns = {
+        arm: jnp.stack(
+            [
+                effect.push / plain.push,
+                effect.difficult,
+                effect.one_class,
+                _angle(effect.gradient, plain.gradient),
+                effect.error,
+            ]
+        )
+        for arm, effect in effects.items()
+    }
+    of_difficult = jnp.sum(difficult * same) / jnp.sum(difficult)
+    return columns, jnp.stack([of_difficult, jnp.sum(same) / jnp.sum(negative)])
 
 
 def _angle(a, b):
@@ -108,6 +140,8 @@ def measure(workdir: Path, batches: int) -> tuple[dict[str, np.ndarray], np.ndar
     """Means over some batches."""
     run = load_run(workdir)
     config, split = run.config, run.construction.split
+    if split.labels is None:
+        raise UserError(f'--workdirs={workdir}: its images have no labels')
     n = len(split.images)
     setup = set_up(config, moments_of(workdir, split), n // config.batch_size)
     with closing(Checkpoints(workdir, keep=config.checkpoint_keep)) as checkpoints:
@@ -118,20 +152,22 @@ def measure(workdir: Path, batches: int) -> tuple[dict[str, np.ndarray], np.ndar
     band = {'pos_high': config.pairs.pos_high, 'pos_low': config.pairs.pos_low}
 
     @jax.jit
-    def look(key, images, labels):
+    def effects(key, images, labels):
         model = nnx.merge(setup.graphdef, state.params, state.stats, copy=True)
-        views = two_views(key, images, config.augment)
-        rows = model(views, train=False)
+        rows = model(two_views(key, images, config.augment), train=False)
         return of_batch(rows, labels, arms, band, config.loss.temperature)
 
-    found = []
+    seed_key, results = device_key(KeyUse.PUSH_STUDY, config.seed), []
     for step in range(batches):
         rows = step_indices(config.seed, step, n, config.batch_size)
-        key = device_key(KeyUse.MONITOR_VIEWS, step)
-        found.append(jax.device_get(look(key, split.images[rows], split.labels[rows])))
-    arms_found = {arm: np.mean([values[arm] for values, _ in found], axis=0) for arm in ARMS}
-    assert max(values[-1] for values in arms_found.values()) < 1e-3, 'is not the loss of nt_xent'
-    return arms_found, np.mean([shares for _, shares in found], axis=0)
+        key = jax.random.fold_in(seed_key, step)
+        results.append(jax.device_get(effects(key, split.images[rows], split.labels[rows])))
+    columns = {arm: np.array([by_arm[arm] for by_arm, _ in results]) for arm in ARMS}
+    error = max(values[:, -1].max() for values in columns.values())
+    if error > _TOLERANCE:
+        raise RuntimeError(f'the loss differs from that of nt_xent by {error:.1e}')
+    means = {arm: values.mean(axis=0) for arm, values in columns.items()}
+    return means, np.mean([shares for _, shares in results], axis=0)
 
 
 def main() -> None:

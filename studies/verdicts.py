@@ -39,9 +39,12 @@ def outliers_of(kind: str, shape: tuple[int, ...], rng: np.random.Generator) -> 
     if kind == 'noise':
         return rng.integers(0, 256, shape, dtype=np.uint8)
     digits = load_digits().images
-    drawn = digits[rng.integers(0, len(digits), shape[0])] * (255 / 16)
+    if shape[0] > len(digits):
+        raise SystemExit(f'--outliers=digits: {shape[0]} are needed, and there are {len(digits)}')
+    # Each at most once: two of the same would be near-duplicates.
+    drawn = rng.permutation(digits)[: shape[0]] * np.float32(255 / 16)
     large = jax.image.resize(drawn[..., None], (*shape[:3], 1), 'linear')
-    return np.broadcast_to(np.asarray(large), shape).astype(np.uint8)
+    return np.broadcast_to(np.rint(large), shape).astype(np.uint8)
 
 
 def inject(images, labels, num_classes: int, seed: int, outliers: str = 'noise'):
@@ -110,11 +113,13 @@ def measure(workdir: Path, seed: int, most: int, band: dict[str, float], outlier
     score = np.asarray(graph.sample_difficulty(features, **band).score)
     isolation = np.asarray(graph.isolation(features))
     near = neighbours(features, **band, count=20)
-    said = verdicts(score, isolation, near.similarity[:, 0], near.nearest, labels).verdict
+    found = verdicts(score, isolation, near.similarity[:, 0], near.nearest, labels)
+    said = found.verdict
     matrix = np.zeros((len(VERDICTS), len(VERDICTS)), int)
     np.add.at(matrix, (truth, said), 1)
     rates = {}
     named = {f'{VERDICTS[code]}, verdict': said == code for code in range(1, len(VERDICTS))}
+    named['label suspect, margin above 0'] = found.label_margin > 0
     for name, mask in (named | plain(features, labels, near, score, isolation, truth)).items():
         true = truth == VERDICTS.index(name.partition(',')[0])
         hits = np.sum(mask & true)

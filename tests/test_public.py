@@ -1,6 +1,7 @@
 """The Python way in: what `import contrastive_jax` brings, and the examples in its docstrings."""
 
 import doctest
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,13 @@ def test_every_public_name_is_there_and_listed():
         assert getattr(contrastive_jax, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'load_encoders'"):
         contrastive_jax.load_encoders  # noqa: B018
+
+
+def test_names_that_are_imported_on_first_use_are_all_there():
+    for name in ('contrastive_jax', 'contrastive_jax.evaluation', 'contrastive_jax.training'):
+        package = importlib.import_module(name)
+        assert set(package.__all__) <= set(dir(package))
+        assert all(hasattr(package, public) for public in package.__all__)
 
 
 def test_importing_the_package_imports_no_jax():

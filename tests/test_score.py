@@ -440,3 +440,22 @@ def test_result_says_what_kind_of_scores_removal_went_by(workdir, tmp_path):
     result = main.run(config, tmp_path / 'run')
     assert result['removed'] == 10
     assert result['removal_scores'] == 'landmarks=30'
+
+
+def test_labels_that_neighbours_contradict_are_counted_once(capsys):
+    rng = np.random.default_rng(0)
+    samples = score.Samples(rng.normal(size=(200, 8)), np.arange(200) % 4, (), None, 'rows')
+    columns = sample_module.score(samples, score.Options(0.1, 0.5))
+    text = capsys.readouterr().err
+    assert text.count('samples another class leads among the neighbours') == 1
+    assert f'for {np.sum(columns["label_margin"] > 0)} of 200 samples' in text
+    assert {'label_margin', 'label_z'} <= columns.keys()
+
+
+def test_one_wrong_label_says_nothing_of_the_features(capsys):
+    rng = np.random.default_rng(0)
+    labels = np.arange(200) % 4
+    rows = 5 * np.eye(8)[labels] + 0.1 * rng.normal(size=(200, 8))
+    labels[0] = 1
+    sample_module.score(score.Samples(rows, labels, (), None, 'rows'), score.Options(0.1, 0.5))
+    assert 'another class leads' not in capsys.readouterr().err

@@ -63,7 +63,7 @@ def read_labels(path: str, n: int) -> tuple[np.ndarray, tuple[str, ...]]:
     """Reads the labels of n samples: indices `[n]` into the classes, and the classes as texts.
 
     Raises:
-      UserError: a file that cannot be read, or that does not hold n integers.
+      UserError: a file that cannot be read, that does not hold n integers, or that holds -1.
     """
     labels = checked_labels(_load_one(path, '--labels'), n, f'--labels={path}')
     classes, indices = numbered(labels)
@@ -170,8 +170,8 @@ def checked_labels(labels: np.ndarray, n: int, where: str) -> np.ndarray:
         )
     if unknown := np.sum(labels == -1):
         raise UserError(
-            f'{where}: {unknown} of {n} labels are -1, which stands for an unknown class; leave '
-            'these rows or all labels out (a class of this name needs another number)'
+            f'{where}: {unknown} of {n} labels are -1, which means "unknown" here; remove these '
+            'rows, or give no labels; if -1 is a class of yours, give it another number'
         )
     return labels.astype(labels.dtype.newbyteorder('='))
 

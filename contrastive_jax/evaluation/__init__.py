@@ -1,8 +1,20 @@
 """Evaluates encoders by linear probes and nearest neighbours of their features."""
 
+from typing import TYPE_CHECKING
+
 from contrastive_jax.runtime.lazy import lazy_names
 
-# When a name is first asked for: scores of features need neither Flax nor Optax.
+if TYPE_CHECKING:
+    from contrastive_jax.evaluation.features import extract_features
+    from contrastive_jax.evaluation.probing import (
+        Accuracies,
+        by_group,
+        check_labels_per_class,
+        probe,
+    )
+    from contrastive_jax.evaluation.untrained import calibrated
+
+# Imported on first use, because scores of features need neither Flax nor Optax.
 __getattr__, __dir__ = lazy_names(
     __name__,
     {

@@ -15,7 +15,7 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.graph.columns import score_columns, score_trained_apart
 from contrastive_jax.graph.dynamics import sample_dynamics
 from contrastive_jax.graph.nearest import neighbours
-from contrastive_jax.graph.verdicts import NEIGHBOURS, VERDICTS, verdicts
+from contrastive_jax.graph.verdicts import FAR_MARGIN, NEIGHBOURS, verdicts
 from contrastive_jax.runs.dynamics import DYNAMICS, read_dynamics
 from contrastive_jax.runtime import progress
 
@@ -28,6 +28,10 @@ __all__ = [
     'score',
     'verdicts_of',
 ]
+
+
+# Above this share of samples whose neighbours are led by another class, something is said.
+_MANY = 0.1
 
 
 class Samples(NamedTuple):
@@ -168,6 +172,8 @@ def score(samples: Samples, options: Options) -> dict[str, np.ndarray]:
     except ValueError as error:
         raise UserError(f'{samples.source}: {error}') from error
     columns |= _verdict_columns(samples, options, columns)
+    if 'label_margin' in columns:
+        _say_of_labels(columns['label_margin'], columns['label_z'])
     return columns if trained is None else {'trained': trained, **columns}
 
 
@@ -181,6 +187,18 @@ def _verdict_columns(
         for name, values in verdicts_of(rows, samples, options, columns).items():
             found[name][rows] = values
     return found
+
+
+def _say_of_labels(margin: np.ndarray, z: np.ndarray) -> None:
+    """Says where another class leads for many samples, and few of them can stand out."""
+    leads = margin > 0
+    suspect = leads & (z > FAR_MARGIN)
+    if leads.mean() > _MANY and 2 * suspect.sum() < leads.sum():
+        progress.say(
+            f'labels: for {leads.sum()} of {len(leads)} samples another class leads among the '
+            f'neighbours, and only {suspect.sum()} stand out; either the features do not separate '
+            'the classes, or many labels are wrong; label_margin ranks them all'
+        )
 
 
 def verdicts_of(
@@ -221,14 +239,6 @@ def verdicts_of(
         # A sample without a label is suspected of nothing.
         evidence['label_margin'] = np.nan_to_num(found.label_margin)
         evidence['label_z'] = np.nan_to_num(found.label_z)
-        disagree = np.sum(found.label_margin > 0)
-        suspect = np.sum(found.verdict == VERDICTS.index('label suspect'))
-        if 2 * suspect < disagree:
-            progress.say(
-                f'verdicts: the neighbours of {disagree} of {len(rows)} samples speak against its '
-                f'label, so these features do not separate the classes; {suspect} stand out and '
-                'are called label suspects'
-            )
     # A file of scores holds finite numbers alone.
     finite = {name: np.clip(values, -1e9, 1e9) for name, values in evidence.items()}
     return {'verdict': found.verdict, **finite}

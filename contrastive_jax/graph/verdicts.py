@@ -8,7 +8,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-__all__ = ['NEIGHBOURS', 'VERDICTS', 'Verdicts', 'label_margin', 'robust_z', 'verdicts']
+__all__ = [
+    'FAR_MARGIN',
+    'NEIGHBOURS',
+    'VERDICTS',
+    'Verdicts',
+    'label_margin',
+    'robust_z',
+    'verdicts',
+]
 
 # The first that applies, from the last to the first, is the verdict of a sample.
 VERDICTS = ('easy', 'between classes', 'outlier', 'label suspect', 'near-duplicate')
@@ -16,8 +24,10 @@ VERDICTS = ('easy', 'between classes', 'outlier', 'label suspect', 'near-duplica
 NEIGHBOURS = 20
 # Above this robust score a value is an outlier (Iglewicz and Hoaglin 1993).
 _FAR = 3.5
-# A margin is at most 1, so among wide margins none would be that far (Leys et al. 2013).
-_FAR_MARGIN = 2.5
+# Margins lie in [-1, 1], so where they are wide none reaches 3.5. Leys et al. (2013) recommend 2.5.
+FAR_MARGIN = 2.5
+# A smaller deviation is rounding.
+_LEAST = 1e-30
 # Share of the samples that count as difficult.
 _HARDEST = 0.2
 
@@ -55,8 +65,9 @@ def verdicts(
     - between classes: none of these, and the score is among the highest fifth;
     - easy: everything else.
 
-    All thresholds come from the distribution over the samples, so there is nothing to set. Features
-    that do not separate the classes have wide margins, and no label stands out among them.
+    All thresholds come from the distribution over the samples, so there is nothing to set. Where
+    features do not separate the classes, or more than a third of the labels are wrong, the margins
+    are wide, and few labels are suspects or none.
 
     Args:
       score: `[n]` difficulty, high = difficult.
@@ -64,6 +75,9 @@ def verdicts(
       similarity: `[n]` cosine of the nearest sample.
       nearest: `[n, c]` indices of the nearest samples, see `graph.nearest`.
       labels: `[n]` class of each sample, -1 where it is not known; None without labels.
+
+    Source: for the threshold of margins Leys et al., "Detecting outliers: do not use standard
+    deviation around the mean, use absolute deviation around the median", 2013.
     """
     duplicate = robust_z(np.arctanh(np.clip(similarity.astype(np.float64), -1, 1 - 1e-7)))
     outlier = robust_z(isolation)
@@ -75,7 +89,7 @@ def verdicts(
     order = np.argsort(-score, kind='stable')
     verdict[order[: round(_HARDEST * len(score))]] = VERDICTS.index('between classes')
     verdict[outlier > _FAR] = VERDICTS.index('outlier')
-    verdict[(margin > 0) & (margin_z > _FAR_MARGIN)] = VERDICTS.index('label suspect')
+    verdict[(margin > 0) & (margin_z > FAR_MARGIN)] = VERDICTS.index('label suspect')
     verdict[duplicate > _FAR] = VERDICTS.index('near-duplicate')
     return Verdicts(verdict, duplicate, outlier, margin, margin_z)
 
@@ -86,14 +100,18 @@ def robust_z(values: Float[np.ndarray, ' n']) -> Float[np.ndarray, ' n']:
         z_i = 0.6745 (x_i - median) / median_j |x_j - median|
         z_i = (x_i - median) / (1.2533 mean_j |x_j - median|)
 
-    The second form is for values of which at least half are equal to the median. Values that are
-    all equal have z = 0.
+    The second form is used where the median distance is zero, that is, where more than half of the
+    values are equal. Both denominators estimate the standard deviation of a normal distribution.
+    Values that are all equal, up to rounding, have z = 0.
 
-    Source: Iglewicz and Hoaglin, "How to detect and handle outliers", 1993.
+    Source of the first form: Iglewicz and Hoaglin, "How to detect and handle outliers", 1993.
     """
-    away = values - np.median(values)
-    scale = np.median(np.abs(away)) / 0.6745 or np.sqrt(np.pi / 2) * np.mean(np.abs(away))
-    return away / (scale or 1.0)
+    away = values.astype(np.float64) - np.median(values)
+    distance = np.abs(away)
+    scale = np.median(distance) / 0.6745
+    if scale < _LEAST:
+        scale = np.sqrt(np.pi / 2) * np.mean(distance)
+    return away / scale if scale >= _LEAST else np.zeros_like(away)
 
 
 def label_margin(

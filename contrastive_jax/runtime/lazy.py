@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first asked for."""
+"""Names of a package that are imported on first use."""
 
 import importlib
 import sys
@@ -9,24 +9,24 @@ __all__ = ['lazy_names']
 
 
 def lazy_names(
-    package: str, homes: Mapping[str, str]
+    package: str, modules: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """The functions `__getattr__` and `__dir__` of a package (PEP 562).
 
     Args:
       package: its `__name__`.
-      homes: for each name the module that defines it.
+      modules: maps each public name to the module that defines it.
 
     Returns:
       A function that imports what a name stands for and keeps it in the package, and a function
-      that lists the names that are there already and those of `homes`.
+      that lists the names that are there already and the public ones.
     """
-    own = vars(sys.modules[package])
+    namespace = vars(sys.modules[package])
 
-    def find(name: str) -> Any:
-        if name not in homes:
+    def load(name: str) -> Any:
+        if name not in modules:
             raise AttributeError(f'module {package!r} has no attribute {name!r}')
-        own[name] = getattr(importlib.import_module(homes[name]), name)
-        return own[name]
+        namespace[name] = getattr(importlib.import_module(modules[name]), name)
+        return namespace[name]
 
-    return find, lambda: sorted({*own, *homes})
+    return load, lambda: sorted({*namespace, *modules})

@@ -99,7 +99,7 @@ def test_every_command_refuses_bad_labels_and_names_them(command, kind):
 
 def test_every_command_refuses_labels_that_stand_for_unknown_classes(command):
     _, run, _, labels = command
-    with pytest.raises(UserError, match=rf'{labels}: 2 of 30 labels are -1.*leave these rows'):
+    with pytest.raises(UserError, match=rf'{labels}: 2 of 30 labels are -1.*remove these rows'):
         run(labels=np.where(np.arange(30) < 2, -1, LABELS))
 
 

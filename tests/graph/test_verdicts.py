@@ -17,6 +17,24 @@ def test_a_value_among_equal_ones_is_far():
     assert robust_z(np.ones(5)).tolist() == [0] * 5
 
 
+def test_the_form_changes_where_more_than_half_are_equal():
+    # Half of the values are 1: the median distance is 0.5.
+    np.testing.assert_allclose(robust_z(np.array([1.0, 1, 1, 0, 2, 3]))[5], 2 * 0.6745 / 0.5)
+    # Three of five: it is 0, and the mean distance 0.4.
+    np.testing.assert_allclose(
+        robust_z(np.array([1.0, 1, 1, 0, 2]))[4], 1 / (0.4 * 1.2533), rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize('dtype', [np.float32, np.float64])
+def test_differences_by_rounding_are_none(dtype):
+    values = np.array([0, 1e-40, 1e-40, 2e-40, 1], dtype)
+    z = robust_z(values)
+    assert np.isfinite(z).all()
+    assert (np.abs(z[:4]) < 1).all()
+    assert z[4] > 1
+
+
 def test_the_margin_of_a_label():
     labels = np.array([0, 0, 0, 1, 1, 1, -1])
     nearest = np.array([[1, 2], [0, 2], [3, 4], [4, 5], [3, 5], [3, 4], [0, 1]])
@@ -85,6 +103,16 @@ def test_no_label_is_suspect_where_neighbours_are_of_any_class():
     disagree = np.sum(said.label_margin > 0)
     assert disagree > 0.3 * len(suspect)
     assert suspect.sum() < 0.05 * disagree
+
+
+def test_labels_that_are_not_known_are_judged_by_nobody():
+    nearest = np.array([[1, 2], [0, 2], [0, 1], [4, 5], [3, 5], [3, 4], [0, 1]])
+    labels = np.array([0, 0, 0, 1, 1, 1, -1])
+    same = np.full(7, 0.5)
+    known = verdicts(same[:6], same[:6], same[:6], nearest[:6], labels[:6])
+    found = verdicts(same, same, same, nearest, labels)
+    assert np.isnan(found.label_z[6])
+    np.testing.assert_array_equal(found.label_z[:6], known.label_z)
 
 
 @pytest.mark.parametrize('n', [1, 2, 5])

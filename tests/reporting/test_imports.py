@@ -33,11 +33,16 @@ def test_only_reporting_needs_matplotlib():
         'import contrastive_jax.score',
         'import contrastive_jax.bounds',
         'import contrastive_jax.views',
+        'import contrastive_jax.atlas',
         'from contrastive_jax import difficulty, nt_xent, difficult_band',
     ],
 )
 def test_what_needs_no_model_waits_for_no_library_of_models(statement):
     assert not imported(statement) & {'flax', 'optax', 'orbax', 'sklearn', 'pandas'}
+
+
+def test_a_probe_needs_an_optimiser_and_no_model():
+    assert not imported('import contrastive_jax.probe') & {'flax', 'orbax', 'sklearn', 'pandas'}
 
 
 @pytest.mark.parametrize('name', ['collect', 'statistics', 'choice', 'tables', 'markdown', 'html'])
