@@ -7,7 +7,7 @@ Variants: cifar10 (the default), cifar100, small (CIFAR-10 on a CPU in minutes),
   solo_learn and simclr, plain SimCLR on CIFAR-10 by the recipes of those projects, see
   docs/optimizers.md.
 Expected: 45.28 % with the linear probe for small (seed 0 of the first edition,
-  docs/results/cifar_small.md), 44.68 and 45.27 % for cpu (plain, two seeds,
+  docs/results/cifar_small.md), 44.68, 45.27 and 44.71 % for cpu (plain, seeds 0 to 2,
   docs/results/evidence.md). No result of the full variants is recorded.
 """
 
