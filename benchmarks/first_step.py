@@ -2,9 +2,11 @@
 
     python -m benchmarks.first_step configs/digits.py
 
-`benchmarks.startup` starts it. All imports are inside, because they are the first phase.
+`benchmarks.startup` starts it. All imports are inside, because they are the first phase. The checks
+of config, data and folder, the logs and the checkpoints of a run are left out.
 """
 
+import itertools
 import json
 import sys
 import tempfile
@@ -26,8 +28,10 @@ def phases(name: str) -> dict[str, float]:
     from contrastive_jax import main
     from contrastive_jax.config import resolve
     from contrastive_jax.config.files import load_config
+    from contrastive_jax.data.batches import make_batch, step_indices
+    from contrastive_jax.runs.images import moments_of
     from contrastive_jax.runtime.compilation import keep_programs
-    from contrastive_jax.training import devices, loop
+    from contrastive_jax.training import devices
     from contrastive_jax.training.setup import set_up
 
     mark('imports')
@@ -41,22 +45,20 @@ def phases(name: str) -> dict[str, float]:
         workdir = Path(folder)
         main.claim_workdir(workdir, config, construction, held_out=dataset.held_out)
         steps_per_epoch = len(split.images) // config.batch_size
-        moments = loop.moments_of(workdir, split)
+        moments = moments_of(workdir, split)
         setup = set_up(config, moments, steps_per_epoch, devices.AXIS)
         state = devices.replicate(setup.initial)
         mark('first state', state)
         main.make_monitor(config, dataset, construction, workdir)(setup.graphdef, state)
         mark('monitor')
     step = devices.map_over_devices(setup.step)
-    batches = loop._batches(config, split, range(2))
-    for phase in ('first step', 'second step'):
-        state, metrics = step(state, next(batches))
+    for at, phase in enumerate(('first step', 'second step')):
+        indices = step_indices(config.seed, at, len(split.images), config.batch_size)
+        batch = make_batch(split, indices, jax.local_device_count())
+        state, metrics = step(state, batch)
         mark(phase, metrics)
-    times = list(marks.values())
-    return {
-        phase: after - before
-        for phase, before, after in zip(list(marks)[1:], times, times[1:], strict=False)
-    }
+    pairs = itertools.pairwise(marks.items())
+    return {phase: after - before for (_, before), (phase, after) in pairs}
 
 
 if __name__ == '__main__':

@@ -56,7 +56,7 @@ def treatment(config, arm: str) -> dict:
 
 
 def pushes(similarity, difficult, *, temperature, remove, margin, temperature_scale):
-    """Mean loss, and the gradient of the summed loss by the cosines of the negatives, `[m, m]`."""
+    """Mean loss, and the gradient of its sum with respect to the cosines, `[m, m]`."""
     m = len(similarity)
     rows = jnp.arange(m)
     positive = (rows + m // 2) % m

@@ -15,7 +15,7 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.graph.columns import score_columns, score_trained_apart
 from contrastive_jax.graph.dynamics import sample_dynamics
 from contrastive_jax.graph.nearest import neighbours
-from contrastive_jax.graph.verdicts import FAR_MARGIN, NEIGHBOURS, verdicts
+from contrastive_jax.graph.verdicts import NEIGHBOURS, label_suspects, verdicts
 from contrastive_jax.runs.dynamics import DYNAMICS, read_dynamics
 from contrastive_jax.runtime import progress
 
@@ -192,7 +192,7 @@ def _verdict_columns(
 def _say_of_labels(margin: np.ndarray, z: np.ndarray) -> None:
     """Says where another class leads for many samples, and few of them can stand out."""
     leads = margin > 0
-    suspect = leads & (z > FAR_MARGIN)
+    suspect = label_suspects(margin, z)
     if leads.mean() > _MANY and 2 * suspect.sum() < leads.sum():
         progress.say(
             f'labels: for {leads.sum()} of {len(leads)} samples another class leads among the '

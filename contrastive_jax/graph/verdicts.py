@@ -6,14 +6,14 @@ Axes: n samples, c neighbours, l classes.
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 __all__ = [
-    'FAR_MARGIN',
     'NEIGHBOURS',
     'VERDICTS',
     'Verdicts',
     'label_margin',
+    'label_suspects',
     'robust_z',
     'verdicts',
 ]
@@ -25,7 +25,7 @@ NEIGHBOURS = 20
 # Above this robust score a value is an outlier (Iglewicz and Hoaglin 1993).
 _FAR = 3.5
 # Margins lie in [-1, 1], so where they are wide none reaches 3.5. Leys et al. (2013) recommend 2.5.
-FAR_MARGIN = 2.5
+_FAR_MARGIN = 2.5
 # A smaller deviation is rounding.
 _LEAST = 1e-30
 # Share of the samples that count as difficult.
@@ -60,7 +60,7 @@ def verdicts(
     """Names for each sample the most specific reason why it is difficult.
 
     - near-duplicate: `robust_z(artanh(similarity)) > 3.5`;
-    - label suspect: `label_margin > 0` and `robust_z(label_margin) > 2.5`;
+    - label suspect: as `label_suspects` says;
     - outlier: `robust_z(isolation) > 3.5`;
     - between classes: none of these, and the score is among the highest fifth;
     - easy: everything else.
@@ -75,9 +75,6 @@ def verdicts(
       similarity: `[n]` cosine of the nearest sample.
       nearest: `[n, c]` indices of the nearest samples, see `graph.nearest`.
       labels: `[n]` class of each sample, -1 where it is not known; None without labels.
-
-    Source: for the threshold of margins Leys et al., "Detecting outliers: do not use standard
-    deviation around the mean, use absolute deviation around the median", 2013.
     """
     duplicate = robust_z(np.arctanh(np.clip(similarity.astype(np.float64), -1, 1 - 1e-7)))
     outlier = robust_z(isolation)
@@ -89,7 +86,7 @@ def verdicts(
     order = np.argsort(-score, kind='stable')
     verdict[order[: round(_HARDEST * len(score))]] = VERDICTS.index('between classes')
     verdict[outlier > _FAR] = VERDICTS.index('outlier')
-    verdict[(margin > 0) & (margin_z > FAR_MARGIN)] = VERDICTS.index('label suspect')
+    verdict[label_suspects(margin, margin_z)] = VERDICTS.index('label suspect')
     verdict[duplicate > _FAR] = VERDICTS.index('near-duplicate')
     return Verdicts(verdict, duplicate, outlier, margin, margin_z)
 
@@ -112,6 +109,21 @@ def robust_z(values: Float[np.ndarray, ' n']) -> Float[np.ndarray, ' n']:
     if scale < _LEAST:
         scale = np.sqrt(np.pi / 2) * np.mean(distance)
     return away / scale if scale >= _LEAST else np.zeros_like(away)
+
+
+def label_suspects(
+    margin: Float[np.ndarray, ' n'], z: Float[np.ndarray, ' n']
+) -> Bool[np.ndarray, ' n']:
+    """Which labels are suspect: the margin is above 0, and its robust z is above 2.5.
+
+    Args:
+      margin: `[n]` as `label_margin` returns it.
+      z: `[n]` robust score of the margins.
+
+    Source: for the threshold Leys et al., "Detecting outliers: do not use standard deviation around
+    the mean, use absolute deviation around the median", 2013.
+    """
+    return (margin > 0) & (z > _FAR_MARGIN)
 
 
 def label_margin(

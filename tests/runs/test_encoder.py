@@ -113,7 +113,8 @@ def test_a_run_is_loaded_by_its_file(run):
         load_run(run)
 
 
-@pytest.mark.parametrize(('model', 'channels'), [('conv', 1), ('conv', 3), ('resnet18', 3)])
+@pytest.mark.parametrize('model', ['conv', 'resnet18'])
+@pytest.mark.parametrize('channels', [1, 3])
 def test_any_number_of_images_is_encoded_as_extract_features_does(
     tmp_path, model, channels, request
 ):
