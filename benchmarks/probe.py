@@ -1,11 +1,12 @@
 """Time of the linear probe: five L2 strengths and the final fit, beside scikit-learn.
 
     python -m benchmarks.probe --samples 50000 --features 512
+    python -m benchmarks.probe --samples 1281167 --features 2048 --classes 1000 --memory
 
 Ours is `linear.try_strengths` on nine tenths of the rows and `linear.fit` on all of them, with the
-principal axes before. scikit-learn makes the same six fits on the same axes with `lbfgs`, each from
-the one before. With `--cold`, ours beside its own fits from zero. The difference of the objective
-is that of the final fit, in float64.
+second moment and the whitening before. scikit-learn makes the same six fits with `lbfgs` on the
+principal axes of the same standardised features, each from the one before. With `--cold`, ours is
+beside its own fits from zero. The difference of the objective is that of the final fit, in float64.
 
 Axes: n samples, k features.
 """
@@ -15,9 +16,13 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from benchmarks import measure
 from contrastive_jax.evaluation import linear
+from contrastive_jax.evaluation.rows import Rows, block_shape, lay_out
+from contrastive_jax.evaluation.whitening import second_moment, standardise, whitening
 from contrastive_jax.randomness import Use, host_rng
 
 _CLASSES = 10
@@ -47,18 +52,18 @@ def objective(fitted: linear.Linear, rows: np.ndarray, labels: np.ndarray) -> fl
 def ours(rows: np.ndarray, labels: np.ndarray, cold: bool = False) -> linear.Linear:
     """Our final fit, after the choice of the strength."""
     kept = len(rows) * 9 // 10
-    part = rows[:kept], labels[:kept]
-    whole = jnp.asarray(rows), jnp.asarray(labels)
+    cut = [(rows[part], labels[part]) for part in (slice(kept), slice(kept, None))]
+    parts = [lay_out(*part, _CLASSES) for part in cut]
+    moment = np.asarray(second_moment(parts))
+    whitenings = {l2: whitening(moment, l2, _CLASSES) for l2 in linear.STRENGTHS}
+    fit = partial(linear.fit, num_classes=_CLASSES)
+    final = jnp.float32(_L2), whitenings[_L2]
     if cold:
-        fitted_on = tuple(map(jnp.asarray, part))
-        for l2 in linear.STRENGTHS:
-            jax.block_until_ready(linear.fit(*fitted_on, jnp.float32(l2), num_classes=_CLASSES))
-        return jax.block_until_ready(linear.fit(*whole, jnp.float32(_L2), num_classes=_CLASSES))
-    held_out = rows[kept:], labels[kept:]
-    _, fits = linear.try_strengths(part, held_out, num_classes=_CLASSES)
-    start = fits[linear.STRENGTHS.index(_L2)]
-    fitted = linear.fit(*whole, jnp.float32(_L2), num_classes=_CLASSES, start=start)
-    return jax.block_until_ready(fitted)
+        for l2, white in whitenings.items():
+            jax.block_until_ready(fit(parts[:1], jnp.float32(l2), white))
+        return jax.block_until_ready(fit(parts, *final))
+    _, fits = linear.try_strengths(parts[0], whitenings, cut[1], num_classes=_CLASSES)
+    return jax.block_until_ready(fit(parts, *final, start=fits[linear.STRENGTHS.index(_L2)]))
 
 
 def theirs(rows: np.ndarray, labels: np.ndarray) -> linear.Linear:
@@ -73,28 +78,64 @@ def theirs(rows: np.ndarray, labels: np.ndarray) -> linear.Linear:
     return linear.Linear(model.coef_.T, model.intercept_)
 
 
+def memory(n: int, k: int, classes: int) -> dict[str, float]:
+    """GiB on each device: what a fit is given, and what it needs besides."""
+    devices = jax.devices()
+    mesh = Mesh(np.array(devices), ('rows',))
+    spread, everywhere = (NamedSharding(mesh, spec) for spec in (P('rows'), P()))
+    shape = block_shape(n, classes, len(devices))
+
+    def array(*shape, dtype=jnp.float32, sharding=everywhere):
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
+    rows = Rows(
+        array(*shape, k, sharding=spread),
+        array(*shape, dtype=jnp.int32, sharding=spread),
+        array(*shape, sharding=spread),
+    )
+    start = linear.Linear(array(k, classes), array(classes))
+    compiled = linear.fit.lower(
+        [rows], array(), array(k, k), num_classes=classes, start=start
+    ).compile()
+    held = compiled.memory_analysis()
+    gib = 1 << 30
+    return {
+        'devices': len(devices),
+        'given_gib': held.argument_size_in_bytes / gib,
+        'besides_gib': held.temp_size_in_bytes / gib,
+    }
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Parses the options, measures and prints."""
     parser = measure.options(__doc__)
     parser.add_argument('--samples', type=int, default=50_000)
     parser.add_argument('--features', type=int, default=512)
     parser.add_argument('--cold', action='store_true', help='beside our own fits from zero')
+    parser.add_argument('--classes', type=int, default=1000, help='for --memory')
+    parser.add_argument(
+        '--memory', action='store_true', help='compile a fit on all devices and print what it holds'
+    )
     options = parser.parse_args(arguments)
     report = measure.Report('probe', options.json)
-    rows, labels = features(options.samples, options.features)
-    standard, _ = linear.standardise(rows, rows[:2])
-    axes = measure.timed(lambda: linear.principal_axes(standard, standard[:2])[0])
-    rotated = np.asarray(linear.principal_axes(standard, standard[:2])[0])
-    other = partial(ours, cold=True) if options.cold else theirs
-    fits = {'ours': partial(ours, rotated, labels), 'other': partial(other, rotated, labels)}
-    values = {name: objective(fit(), rotated, labels) for name, fit in fits.items()}
-    timers = {name: measure.timed(fit) for name, fit in fits.items()}
-    times = measure.alternate(timers | {'axes': axes}, options.rounds)
+    n, k = options.samples, options.features
+    if options.memory:
+        report.add(n=n, k=k, classes=options.classes, **memory(n, k, options.classes))
+        return
+    rows, labels = features(n, k)
+    standard, _ = standardise(rows, rows[:2])
+    turned = standard @ np.linalg.eigh(standard.T @ standard)[1]
+    other = partial(ours, standard, cold=True) if options.cold else partial(theirs, turned)
+    fits = {'ours': partial(ours, standard, labels), 'other': partial(other, labels)}
+    on = {'ours': standard, 'other': standard if options.cold else turned}
+    values = {name: objective(fit(), on[name], labels) for name, fit in fits.items()}
+    times = measure.alternate(
+        {name: measure.timed(fit) for name, fit in fits.items()}, options.rounds
+    )
     report.add(
-        n=options.samples,
-        k=options.features,
+        n=n,
+        k=k,
         beside='from zero' if options.cold else 'scikit-learn',
-        axes_seconds=float(np.median(times['axes'])),
         ours_seconds=float(np.median(times['ours'])),
         other_over_ours=measure.ratio(times['other'], times['ours']),
         objective_less_theirs=values['ours'] - values['other'],

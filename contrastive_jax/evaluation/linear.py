@@ -1,8 +1,10 @@
 """Linear probing: multinomial logistic regression on frozen features, fitted by L-BFGS.
 
-Axes: n samples, v held out, k features, c classes, g regularisation strengths, r draws.
+Axes: n samples, v held out, k features, c classes, g regularisation strengths, r draws; rows as in
+`evaluation.rows`.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -13,28 +15,32 @@ import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from contrastive_jax.evaluation.rows import Rows
 from contrastive_jax.randomness import Use, host_rng
 
 __all__ = [
+    'FEW_LABEL_L2',
     'STRENGTHS',
     'Linear',
     'correct',
+    'draw_few_labels',
     'few_label_accuracies',
     'fit',
     'predict',
-    'principal_axes',
-    'standardise',
     'try_strengths',
 ]
 
 # L2 strengths to choose from, strongest first, so that a tie goes to the stronger one.
 STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
-# L2 strength of the few-label probe, which has no labels to choose one. For 100 samples it equals
-# scikit-learn's default, C = 1.
-_FEW_LABEL_L2 = 1e-2
+# L2 strength of the few-label probe, one of `STRENGTHS`, since it has no labels to choose one. For
+# 100 samples it equals scikit-learn's default, C = 1.
+FEW_LABEL_L2 = 1e-2
 _MAX_STEPS = 200
-# Norm of the gradient at which a fit ends. The loss is then within about 1e-5 of its minimum.
+# Norm of the gradient at which a fit ends. The loss is then within about 1e-5 of its minimum, or
+# 1e-4 with the weakest penalty and classes that a plane separates.
 _TOLERANCE = 2e-4
+# Accelerators round the factors of a product to fewer bits otherwise, and a fit would not converge.
+_product = partial(jnp.matmul, precision='highest')
 
 
 class Linear(NamedTuple):
@@ -49,75 +55,35 @@ class Linear(NamedTuple):
     bias: Float[Array, '*g c']
 
 
-def standardise(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Shifts and scales each feature to mean 0 and standard deviation 1 on the training split.
-
-    A constant feature becomes zero.
-    """
-    mean, std = train.mean(axis=0), train.std(axis=0)
-    std = np.where(std < 1e-6 * np.abs(mean) + 1e-12, np.inf, std)
-    return (train - mean) / std, (test - mean) / std
-
-
-@jax.jit
-def principal_axes(
-    train: Float[Array, 'n k'], test: Float[Array, 'm k']
-) -> tuple[Float[Array, 'n r'], Float[Array, 'm r']]:
-    """Rotates both splits to the principal axes of the training split, r = min(n, k).
-
-    A rotation changes neither the logistic regression nor its penalty. Axes outside the span of the
-    training rows would get no weight, so they are left out. In these coordinates, a scale for each
-    axis makes the curvature nearly equal in all directions. Then `fit` needs tens of steps, where
-    raw pixels would need many hundreds.
-    """
-    n, k = train.shape
-    dot = partial(jnp.matmul, precision='highest')
-    if k <= n:
-        axes = jnp.linalg.eigh(dot(train.T, train))[1]
-    else:
-        squares, rows = jnp.linalg.eigh(dot(train, train.T))
-        # An axis of nearly zero length is noise, so its coordinate is set to zero.
-        kept = squares > 1e-6 * squares[-1]
-        inverse = jnp.where(kept, lax.rsqrt(jnp.where(kept, squares, 1.0)), 0.0)
-        axes = dot(train.T, rows) * inverse[None]
-    return dot(train, axes), dot(test, axes)
-
-
 @partial(jax.jit, static_argnames='num_classes')
 def fit(
-    features: Float[Array, 'n k'],
-    labels: Int[Array, ' n'],
+    parts: Sequence[Rows],
     l2: Float[Array, ''],
+    whitening: Float[Array, 'k k'],
     *,
     num_classes: int,
     start: Linear | None = None,
 ) -> Linear:
-    """Minimises `mean_i CE(x_i W + b, y_i) + l2/2 |W|^2`.
+    """Minimises `mean_i CE(x_i W + b, y_i) + l2/2 |W|^2` over the rows of all parts.
 
     The bias is not penalised. With `l2 = 1 / (n C)` this is scikit-learn's `LogisticRegression(C)`.
-    At the start, the curvature along axis j is `E[x_j^2] / c + l2`. L-BFGS works on scaled weights,
-    for which this curvature is one. The minimum is the same.
-
-    Inside, the classes come first: products of the features with `[c, n]` run along their rows,
-    which on a CPU is several times as fast as `features.T @ [n, c]`.
+    L-BFGS works on weights in which the curvature at zero is one, see `evaluation.whitening`. The
+    minimum is the same. An evaluation reads the features twice and makes two products of
+    `2 n k c` operations; its logits are those of one block.
 
     Args:
-      features: features `[n, k]`. Standardised features on their principal axes converge fastest.
-      labels: labels `[n]` in 0 .. num_classes - 1.
+      parts: standardised features and labels in 0 .. num_classes - 1.
       l2: L2 strength, at least 0.
+      whitening: what `evaluation.whitening` returns for `l2`, of these or similar rows.
       num_classes: number c of classes.
       start: classifier to begin at, such as that of another strength; None for zeros.
     """
-    curvature = jnp.mean(jnp.square(features), axis=0) / num_classes + l2
-    scale = lax.rsqrt(jnp.where(curvature > 0, curvature, 1.0))[None]
-    is_own = jnp.arange(num_classes)[:, None] == labels[None]
+    count = sum(jnp.sum(rows.counted) for rows in parts)
 
-    def loss(params: Linear):
-        weight = scale * params.weight
-        logits = jnp.matmul(weight, features.T) + params.bias[:, None]
-        own = jnp.sum(jnp.where(is_own, logits, 0.0), axis=0)
-        losses = jax.nn.logsumexp(logits, axis=0) - own
-        return jnp.mean(losses) + l2 / 2 * jnp.sum(jnp.square(weight))
+    def loss(params: _Classifier):
+        weight = _product(params.weight, whitening.T)
+        losses = sum(_sum_of_losses(_Classifier(weight, params.bias), rows) for rows in parts)
+        return losses / count + l2 / 2 * jnp.sum(jnp.square(weight))
 
     solver = optax.lbfgs()
     value_and_grad = optax.value_and_grad_from_state(loss)
@@ -132,14 +98,72 @@ def fit(
         _, state, norm = carry
         return (optax.tree.get(state, 'count') < _MAX_STEPS) & (norm > _TOLERANCE)
 
-    first = Linear(
-        jnp.zeros((num_classes, features.shape[1]), jnp.float32),
+    first = _Classifier(
+        jnp.zeros((num_classes, len(whitening)), jnp.float32),
         jnp.zeros(num_classes, jnp.float32),
     )
     if start is not None:
-        first = Linear(start.weight.T / scale, start.bias)
+        weight = jax.scipy.linalg.solve_triangular(whitening, start.weight)
+        first = _Classifier(weight.T, start.bias)
     params, _, _ = lax.while_loop(unfinished, step, (first, solver.init(first), jnp.float32(1)))
-    return params._replace(weight=(scale * params.weight).T)
+    return Linear(_product(whitening, params.weight.T), params.bias)
+
+
+class _Classifier(NamedTuple):
+    """A linear classifier with the classes first.
+
+    Products of the features with `[c, s]` then run along their rows, which on a CPU is several
+    times as fast as `features.T @ [s, c]`.
+    """
+
+    weight: Float[Array, 'c k']
+    bias: Float[Array, ' c']
+
+
+@jax.custom_vjp
+def _sum_of_losses(classifier: _Classifier, rows: Rows) -> Float[Array, '']:
+    """Sum of the cross-entropies, whose gradient is made block by block beside it.
+
+    The reverse pass of JAX would keep the logits of all blocks.
+    """
+    return _with_gradient(classifier, rows)[0]
+
+
+def _with_gradient(classifier: _Classifier, rows: Rows) -> tuple[Float[Array, ''], _Classifier]:
+    def block_loss(classifier: _Classifier, block: Rows):
+        logits = _product(classifier.weight, block.features.T) + classifier.bias[:, None]
+        is_own = jnp.arange(len(classifier.bias))[:, None] == block.labels[None]
+        own = jnp.sum(jnp.where(is_own, logits, 0.0), axis=0)
+        losses = jax.nn.logsumexp(logits, axis=0) - own
+        return jnp.sum(block.counted * losses)
+
+    def of_block(block: Rows):
+        return jax.value_and_grad(block_loss)(classifier, block)
+
+    def of_device(blocks: Rows):
+        # One block after the other, so that the logits of one are there at a time.
+        return _total(of_block, partial(lax.map, of_block), blocks)
+
+    # Mapped over slices that lie on different devices, so the compiler makes the sums there.
+    return _total(of_device, jax.vmap(of_device), rows)
+
+
+def _total(one: Callable, all_of: Callable, slices: Rows) -> tuple[Float[Array, ''], _Classifier]:
+    """Sum over the slices along the first axis, of which `one` takes one and `all_of` takes all.
+
+    XLA keeps a loop or a product of one slice, which on a CPU takes up to twice the time of none.
+    """
+    if len(slices.labels) == 1:
+        return one(jax.tree.map(lambda leaf: leaf[0], slices))
+    return jax.tree.map(partial(jnp.sum, axis=0), all_of(slices))
+
+
+def _scaled(gradient: _Classifier, factor: Float[Array, '']) -> tuple[_Classifier, None]:
+    """The reverse pass: the rows get no gradient."""
+    return jax.tree.map(lambda leaf: factor * leaf, gradient), None
+
+
+_sum_of_losses.defvjp(_with_gradient, _scaled)
 
 
 @jax.jit
@@ -157,7 +181,8 @@ def correct(
 
 
 def try_strengths(
-    train: tuple[np.ndarray, np.ndarray],
+    rows: Rows,
+    whitenings: Mapping[float, Float[np.ndarray, 'k k']],
     held_out: tuple[np.ndarray, np.ndarray],
     *,
     num_classes: int,
@@ -167,61 +192,72 @@ def try_strengths(
     Each fit begins at that of the strength before.
 
     Args:
-      train: standardised features `[n, k]`, and labels `[n]`.
+      rows: standardised features and labels to fit on.
+      whitenings: what `evaluation.whitening` returns for each of `STRENGTHS`.
       held_out: features `[v, k]` and labels `[v]` of other samples.
       num_classes: number c of classes.
 
     Returns:
       Whether each probe classifies each held-out sample correctly, `[g, v]`, and the probes.
     """
-    fitted_on, (features, labels) = (tuple(map(jnp.asarray, rows)) for rows in (train, held_out))
+    features, labels = map(jnp.asarray, held_out)
     k = features.shape[1]
     fits = [Linear(jnp.zeros((k, num_classes), jnp.float32), jnp.zeros(num_classes, jnp.float32))]
     # Not mapped, because then all probes would take as many steps as the slowest.
     for l2 in STRENGTHS:
-        fits.append(fit(*fitted_on, jnp.float32(l2), num_classes=num_classes, start=fits[-1]))
+        l2_and_whitening = jnp.float32(l2), whitenings[l2]
+        fits.append(fit([rows], *l2_and_whitening, num_classes=num_classes, start=fits[-1]))
     hits = [np.asarray(predict(fitted, features) == labels) for fitted in fits[1:]]
     return np.stack(hits), fits[1:]
 
 
-def few_label_accuracies(
-    train: tuple[np.ndarray, np.ndarray],
-    test: tuple[np.ndarray, np.ndarray],
-    *,
-    num_classes: int,
-    labels_per_class: int,
-    draws: int,
-) -> np.ndarray:
-    """Test accuracies of probes that are fitted on few labels, one for each random draw.
+def draw_few_labels(
+    labels: Int[np.ndarray, ' n'], labels_per_class: int, draws: int
+) -> Int[np.ndarray, 'r m']:
+    """Draws the same number of samples of each class, several times.
 
     The draws are the same for every encoder and seed, so runs can be compared in pairs.
 
     Args:
-      train: standardised features `[n, k]`, and labels `[n]`.
-      test: features and labels of the test split.
-      num_classes: number c of classes.
-      labels_per_class: labels per class in each draw; at most the size of the smallest class.
+      labels: class of each sample.
+      labels_per_class: samples per class in each draw; at most the size of the smallest class.
       draws: number r of random draws.
 
     Returns:
-      Accuracies `[r]` in [0, 1].
+      Indices of the samples, `[r, m]`, class after class.
     """
-    features, labels = train
-    by_class = [np.flatnonzero(labels == label) for label in range(num_classes)]
-    chosen = np.stack(
+    by_class = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    streams = (host_rng(Use.FEW_LABELS, 0, draw) for draw in range(draws))
+    return np.stack(
         [
             np.concatenate(
-                [
-                    rng.choice(members, labels_per_class, replace=False)
-                    for members in by_class
-                    if len(members)
-                ]
+                [rng.choice(members, labels_per_class, replace=False) for members in by_class]
             )
-            for rng in (host_rng(Use.FEW_LABELS, 0, draw) for draw in range(draws))
+            for rng in streams
         ]
     )
-    fits = jax.vmap(partial(fit, num_classes=num_classes), in_axes=(0, 0, None))(
-        jnp.asarray(features[chosen]), jnp.asarray(labels[chosen]), jnp.float32(_FEW_LABEL_L2)
+
+
+def few_label_accuracies(
+    drawn: tuple[Float[np.ndarray, 'r m k'], Int[np.ndarray, 'r m']],
+    whitening: Float[np.ndarray, 'k k'],
+    test: tuple[np.ndarray, np.ndarray],
+    *,
+    num_classes: int,
+) -> Float[np.ndarray, ' r']:
+    """Test accuracies in [0, 1] of probes that are fitted on few labels, one for each draw.
+
+    Args:
+      drawn: standardised features and labels of the samples that `draw_few_labels` names.
+      whitening: what `evaluation.whitening` returns for `FEW_LABEL_L2`.
+      test: features and labels of the test split.
+      num_classes: number c of classes.
+    """
+    features, labels = drawn
+    # One block on one device for each draw.
+    blocks = (part[:, None, None] for part in (features, labels, np.ones(labels.shape, np.float32)))
+    fits = jax.vmap(partial(fit, num_classes=num_classes), in_axes=(0, None, None))(
+        [Rows(*map(jnp.asarray, blocks))], jnp.float32(FEW_LABEL_L2), whitening
     )
     scores = jax.vmap(correct, in_axes=(0, None, None))(fits, *map(jnp.asarray, test))
     return np.asarray(scores) / len(test[1])

@@ -12,7 +12,9 @@ from ml_collections import ConfigDict
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import linear
 from contrastive_jax.evaluation.knn import Rule, knn_predict
+from contrastive_jax.evaluation.rows import lay_out
 from contrastive_jax.evaluation.validation import Validation, cross_fitted, hold_out
+from contrastive_jax.evaluation.whitening import second_moment, span, standardise, whitening
 
 __all__ = ['Accuracies', 'by_group', 'check_labels_per_class', 'probe']
 
@@ -70,27 +72,41 @@ def probe(
     (train_features, train_labels), (test_features, test_labels) = train, test
 
     knn, knn20 = _knn(train, test, num_classes=num_classes, options=options)
-    standard = linear.standardise(train_features, test_features)
-    x_train, x_test = map(np.asarray, linear.principal_axes(*standard))
     kept, held_out = hold_out(train_labels, options.validation_share)
-    fitted_on, checked = ((x_train[rows], train_labels[rows]) for rows in (kept, held_out))
-    tried, fits = linear.try_strengths(fitted_on, checked, num_classes=num_classes)
+    order = np.concatenate([kept, held_out])
+    features, x_test = span(*standardise(train_features[order], test_features))
+    fitted_on, checked = (
+        (features[part], train_labels[order[part]])
+        for part in (slice(len(kept)), slice(len(kept), None))
+    )
+    parts = [lay_out(*part, num_classes) for part in (fitted_on, checked) if len(part[1])]
+    moment = np.asarray(second_moment(parts))
+    whitenings = {l2: whitening(moment, l2, num_classes) for l2 in linear.STRENGTHS}
+
+    tried, fits = linear.try_strengths(parts[0], whitenings, checked, num_classes=num_classes)
     best = int(np.argmax(tried.sum(axis=1)))
     l2 = linear.STRENGTHS[best]
     fitted = linear.fit(
-        x_train, train_labels, jnp.float32(l2), num_classes=num_classes, start=fits[best]
+        parts, jnp.float32(l2), whitenings[l2], num_classes=num_classes, start=fits[best]
     )
-    few = _few_label(
-        (x_train, train_labels), (x_test, test_labels), num_classes=num_classes, options=options
-    )
+
+    def few_label(labels: np.ndarray, rows: np.ndarray, test: Labelled) -> np.ndarray:
+        """Accuracies of draws from samples with these labels in these rows of `features`."""
+        drawn = linear.draw_few_labels(labels, options.labels_per_class, options.draws)
+        return linear.few_label_accuracies(
+            (features[rows[drawn]], labels[drawn]),
+            whitenings[linear.FEW_LABEL_L2],
+            test,
+            num_classes=num_classes,
+        )
+
+    few = few_label(train_labels, np.argsort(order), (x_test, test_labels))
     validation = None
     if validate and len(held_out):
-        plain = ((train_features[rows], train_labels[rows]) for rows in (kept, held_out))
-        enough = np.unique(fitted_on[1], return_counts=True)[1].min() >= options.labels_per_class
+        plain = ((train_features[part], train_labels[part]) for part in (kept, held_out))
         few_held_out = None
-        if enough:
-            draws = _few_label(fitted_on, checked, num_classes=num_classes, options=options)
-            few_held_out = float(draws.mean())
+        if np.unique(fitted_on[1], return_counts=True)[1].min() >= options.labels_per_class:
+            few_held_out = float(few_label(fitted_on[1], np.arange(len(kept)), checked).mean())
         validation = Validation(
             cross_fitted(tried),
             few_held_out,
@@ -124,19 +140,6 @@ def _knn(
     )
     weighted, plain = (float(np.mean(np.asarray(classes) == truth)) for classes in predictions)
     return weighted, plain
-
-
-def _few_label(
-    train: Labelled, test: Labelled, *, num_classes: int, options: ConfigDict
-) -> np.ndarray:
-    """Accuracies of the few-label probe, one for each draw."""
-    return linear.few_label_accuracies(
-        train,
-        test,
-        num_classes=num_classes,
-        labels_per_class=options.labels_per_class,
-        draws=options.draws,
-    )
 
 
 def check_labels_per_class(labels: np.ndarray, count: int, where: str) -> None:

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from contrastive_jax.evaluation import by_group, linear, probe
+from contrastive_jax.evaluation.rows import lay_out
 from contrastive_jax.evaluation.validation import hold_out
+from contrastive_jax.evaluation.whitening import second_moment, standardise, whitening
 from tests.helpers import small_config
 
 
@@ -26,10 +28,14 @@ def test_the_accuracy_is_the_mean_over_the_classes_by_their_size():
 def test_the_strength_is_the_one_that_held_out_samples_prefer():
     (features, labels), test = _split(0, 90), _split(1, 60)
     found = probe((features, labels), test, num_classes=4, options=small_config().probe)
-    x, _ = linear.principal_axes(*linear.standardise(features, test[0]))
-    rest, checked = ((np.asarray(x)[rows], labels[rows]) for rows in hold_out(labels, 0.1))
-    hits = linear.try_strengths(rest, checked, num_classes=4)[0].sum(axis=1)
-    assert found.l2 == linear.STRENGTHS[int(np.argmax(hits))]
+    x, _ = standardise(features, test[0])
+    kept, checked = hold_out(labels, 0.1)
+    rows = lay_out(x[kept], labels[kept], 4)
+    moment = np.asarray(second_moment([rows]))
+    whitenings = {l2: whitening(moment, l2, 4) for l2 in linear.STRENGTHS}
+    held_out = x[checked], labels[checked]
+    hits, _ = linear.try_strengths(rows, whitenings, held_out, num_classes=4)
+    assert found.l2 == linear.STRENGTHS[int(np.argmax(hits.sum(axis=1)))]
 
 
 def test_groups_are_thirds_by_the_images_trained_on():
