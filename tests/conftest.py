@@ -1,10 +1,11 @@
 """Strict arithmetic for every test: no silent promotion or broadcast, four devices."""
 
 import os
+import shutil
 import signal
-import tempfile
 from collections import Counter
 from importlib import metadata
+from pathlib import Path
 
 # Before JAX is imported. Several devices, since cross-device negatives are where contrastive code
 # goes wrong; and little optimisation, since nearly all of the time of a test is compilation.
@@ -14,14 +15,11 @@ if metadata.version('jaxlib').startswith('0.10.'):
     _FLAGS += ' --xla_cpu_use_fusion_emitters=false'
 os.environ['XLA_FLAGS'] = f'{_FLAGS} {os.environ.get("XLA_FLAGS", "")}'
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
-# Tests repeat each other's programs: keep those of one session, for all of its processes.
-if 'PYTEST_XDIST_WORKER' not in os.environ:
-    _compiled = tempfile.TemporaryDirectory(prefix='contrastive_jax-compiled-')
-    os.environ['JAX_COMPILATION_CACHE_DIR'] = _compiled.name
-    os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.2'
-
 # Shells start background jobs with Ctrl-C ignored, and the runs that tests interrupt inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Tests repeat each other's programs, and the next session repeats all of them.
+os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 
 import jax
 import jaxtyping
@@ -34,6 +32,27 @@ jax.config.update('jax_numpy_dtype_promotion', 'strict')
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 # Shapes and types in signatures are promises: check them at every call.
 jaxtyping.install_import_hook('contrastive_jax', 'beartype.beartype')
+
+# After the hook, so that what this imports is checked as well.
+from contrastive_jax.runtime.compilation import processor
+
+_MOST_COMPILED = 2 << 30
+
+
+def _keep_programs():
+    """Keeps compiled programs for all processes of this session and for the next one."""
+    # XLA compiles for the instructions of a processor, and a folder may move to another machine.
+    kind = processor().replace(' ', '_').replace('/', '_')
+    folder = Path(__file__).parents[1] / '.pytest_cache' / 'compiled' / kind
+    if 'PYTEST_XDIST_WORKER' not in os.environ:
+        size = sum(file.stat().st_size for file in folder.glob('*'))
+        if size > _MOST_COMPILED:
+            shutil.rmtree(folder)
+    os.environ['JAX_COMPILATION_CACHE_DIR'] = str(folder)
+    jax.config.update('jax_compilation_cache_dir', str(folder))
+
+
+_keep_programs()
 
 # The same examples at every run; by hand: `pytest tests/fuzz --hypothesis-profile=thorough`.
 settings.register_profile('quick', max_examples=12, derandomize=True, deadline=None, database=None)

@@ -31,8 +31,8 @@ def start(workdir, changes, *, processes=1, devices=1, differ=None, dying=(), lo
       lost: the process that is to die.
     """
     environ = os.environ | {
-        'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices} '
-        '--xla_backend_optimization_level=0',
+        # The last of two equal flags counts.
+        'XLA_FLAGS': f'{os.environ["XLA_FLAGS"]} --xla_force_host_platform_device_count={devices}',
         'PYTHONPATH': str(ROOT),
     }
     with socket.socket() as free:

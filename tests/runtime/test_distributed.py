@@ -26,6 +26,11 @@ SMALL = {
 }
 
 
+# The run on one device is that of two tests.
+together = pytest.mark.xdist_group('distributed')
+MONITOR = {'monitor__every_epochs': 2, 'monitor__images': 10}
+
+
 def _changes(tmp_path, **changes):
     data = tmp_path / 'data.npz'
     if not data.exists():
@@ -33,32 +38,45 @@ def _changes(tmp_path, **changes):
     return SMALL | {'data__data_dir': str(data)} | changes
 
 
-def test_processes_and_devices_change_no_parameter(tmp_path):
-    changes = _changes(tmp_path, monitor__every_epochs=2, monitor__images=10)
-    ways = {'two_by_two': (2, 2), 'one_by_four': (1, 4), 'one_by_one': (1, 1)}
-    found = {}
-    for name, (processes, devices) in ways.items():
+@pytest.fixture(scope='module')
+def one_by_one(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('one')
+    finish(folder / 'run', _changes(folder, **MONITOR))
+    return folder / 'run'
+
+
+@together
+def test_processes_and_devices_change_no_parameter(tmp_path, one_by_one):
+    changes = _changes(tmp_path, **MONITOR)
+    for name, (processes, devices) in {'two_by_two': (2, 2), 'one_by_four': (1, 4)}.items():
         finish(tmp_path / name, changes, processes=processes, devices=devices)
-        found[name] = parameters(tmp_path / name, changes)
-    for name, (step, values) in found.items():
-        assert step == found['one_by_one'][0] == 8
-        np.testing.assert_allclose(values, found['one_by_one'][1], atol=2e-5, err_msg=name)
+    runs = {path.name: path for path in (tmp_path / 'two_by_two', tmp_path / 'one_by_four')}
+    last, expected = parameters(one_by_one, changes)
+    for name, path in runs.items():
+        step, values = parameters(path, changes)
+        assert step == last == 8
+        np.testing.assert_allclose(values, expected, atol=2e-5, err_msg=name)
     initial, _ = state_and_step(small_config(**changes), channels=1, mapped=False)
     before = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(initial.params)])
-    assert np.abs(found['one_by_one'][1][: len(before)] - before).max() > 0.01
-    results = [json.loads((tmp_path / name / 'result.json').read_text()) for name in ways]
-    assert results[0]['linear_accuracy'] == results[2]['linear_accuracy']
+    assert np.abs(expected[: len(before)] - before).max() > 0.01
+    accuracies = [
+        json.loads((path / 'result.json').read_text())['linear_accuracy']
+        for path in (runs['two_by_two'], one_by_one)
+    ]
+    assert accuracies[0] == accuracies[1]
     # Only one of two processes talks and logs.
     assert 'linear' in (tmp_path / 'two_by_two.0.log').read_text()
     assert 'linear' not in (tmp_path / 'two_by_two.1.log').read_text()
-    lines = (tmp_path / 'two_by_two' / 'metrics.jsonl').read_text().splitlines()
+    lines = (runs['two_by_two'] / 'metrics.jsonl').read_text().splitlines()
     assert [json.loads(line)['step'] for line in lines] == list(range(1, 9))
-    looks = [_looks(tmp_path / name) for name in ways]
-    assert [sorted(each) for each in looks] == [[4, 8]] * 3
+    looks = _looks(one_by_one)
+    assert sorted(looks) == [4, 8]
     # From the same parameters but for their last bits.
-    for each in looks[:2]:
-        for step, values in each.items():
-            np.testing.assert_allclose(values, looks[2][step], atol=1e-3)
+    for path in runs.values():
+        found = _looks(path)
+        assert sorted(found) == [4, 8]
+        for step, values in found.items():
+            np.testing.assert_allclose(values, looks[step], atol=1e-3)
 
 
 def _looks(workdir):
@@ -70,8 +88,9 @@ def _looks(workdir):
     }
 
 
+@together
 @pytest.mark.parametrize('lost', [pytest.param(0, marks=pytest.mark.slow), 1])
-def test_a_lost_process_stops_the_others_and_the_run_resumes(lost, tmp_path):
+def test_a_lost_process_stops_the_others_and_the_run_resumes(lost, tmp_path, one_by_one):
     # Few steps: what differs between devices in the last bit grows, and flips a selected pair.
     changes = _changes(tmp_path, checkpoint_every=1)
     workdir = tmp_path / 'run'
@@ -86,10 +105,9 @@ def test_a_lost_process_stops_the_others_and_the_run_resumes(lost, tmp_path):
     # With other devices, from the checkpoint.
     finish(workdir, changes, processes=1, devices=4)
     assert re.search(r'goes on after step [345] of 8', log_of(workdir).read_text())
-    finish(tmp_path / 'unbroken', changes)
     step, resumed = parameters(workdir, changes)
     assert step == 8
-    unbroken = parameters(tmp_path / 'unbroken', changes)[1]
+    unbroken = parameters(one_by_one, changes)[1]
     np.testing.assert_allclose(resumed, unbroken, atol=2e-5)
     lines = (workdir / 'metrics.jsonl').read_text().splitlines()
     assert [json.loads(line)['step'] for line in lines] == list(range(1, 9))
