@@ -399,6 +399,9 @@ def test_landmarks_and_shards_are_scored_by_the_command(files, tmp_path):
         assert found[name].shape == (30,)
     summary = json.loads((tmp_path / 'out' / 'scores.json').read_text())
     assert summary['landmarks'] == 29
+    # There are no images, whose checksum the other files would hold.
+    assert summary['checksum'] is None
+    assert len(summary['features_checksum']) == 64
     assert summary['guaranteed']['probability'] == 0.95
     # Nothing is left of the tiles.
     names = {path.name for path in (tmp_path / 'out').iterdir()}

@@ -92,9 +92,9 @@ def write_scores(path: Path, scores: ScoreFile, more: 'pa.Table | None' = None) 
 def read_scores(path: str, *, n: int, checksum: str, where: str) -> ScoreFile:
     """Reads the scores of the images at hand.
 
+    Args:
       path: an npz or parquet file of `write_scores`, or an npz file with `score` alone, for all
         images or for those in `index`; or an npy file, `[n]`, which is read as `score`.
-        `index`; or an npy file, `[n]`, which is read as `score`.
       n: number of images of the split.
       checksum: `stored.checksum` of these images; a file without a checksum is accepted.
       where: the field that named the file, for messages.

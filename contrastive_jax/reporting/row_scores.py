@@ -96,7 +96,7 @@ def run_rows(
     if warning:
         progress.say(warning)
     scoring = score_rows(rows, request, labels, keep=out / TILES, overwrite=overwrite)
-    summary = _summary(rows, request, scoring, labels, classes, warning)
+    summary = _summary(rows, request, scoring, labels, classes, images, warning)
     distributed.by_writer(lambda: _write(out, request, scoring, labels, images, summary))
     print(_text(summary, scoring.columns['score'], images))
     names = [f'scores.{kind}' for kind in ('parquet', 'npz', 'csv', 'json')]
@@ -119,14 +119,15 @@ def _small_band(request: Request) -> str | None:
     )
 
 
-def _summary(rows, request, scoring, labels, classes, warning) -> dict:
+def _summary(rows, request, scoring, labels, classes, images, warning) -> dict:
     columns = scoring.columns
     found = {
         'samples': len(rows),
         'source': rows.source,
         'pos_high': request.pos_high,
         'pos_low': request.pos_low,
-        'checksum': scoring.checksum,
+        'checksum': None if images is None else images.checksum,
+        'features_checksum': scoring.checksum,
         'landmarks': request.landmarks,
         **{name: spread(columns[name]) for name in _SUMMARISED if name in columns},
         'by_class': None if labels is None else class_means(columns['score'], labels, classes),

@@ -1,0 +1,108 @@
+"""One score from those of several seeds, how far they agree, and which images a removal keeps.
+
+    python -m contrastive_jax.score --workdir=RUN --columns=score,boundary --out=SEED
+    python -m studies.mean_scores --scores SEED/scores.parquet ... --out mean.parquet \
+      [--tfds cifar10 --data_dir DIR]
+
+The file has `score` and `boundary`, means over the seeds; `score_0` and so on, those of each seed,
+rounded, in the order given; and `kept`: 1 for an image that stays when the share `--ratio` with the
+highest mean score is left out. `config.removal.scores` takes it as it takes the files of `score`.
+
+TFDS shuffles a data set when it prepares it, and `index` counts in its order. With `--tfds` the
+column `original` holds the number in the id of each image, such as 25346 of `train_25346`, and rows
+are sorted by it. For CIFAR-10 this is the order of the original files, and of torchvision.
+
+Axes: s seeds, n images.
+"""
+
+import argparse
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from benchmarks.measure import spread
+from contrastive_jax.data.score_table import read_table, write_table
+from contrastive_jax.graph.subsets import most_difficult_removed
+
+_MEANS = ('score', 'boundary')
+
+
+def mean_columns(tables: list[dict[str, np.ndarray]], ratio: float) -> dict[str, np.ndarray]:
+    """The columns of the file that is written.
+
+    Raises:
+      SystemExit: scores of other images.
+    """
+    first = tables[0]
+    for table in tables[1:]:
+        same = str(table['checksum']) == str(first['checksum'])
+        if not same or not np.array_equal(table['index'], first['index']):
+            raise SystemExit('--scores: the files score different images')
+    columns = {name: np.mean([table[name] for table in tables], axis=0) for name in _MEANS}
+    kept = np.zeros(len(first['index']), np.int8)
+    kept[most_difficult_removed(columns['score'], ratio)] = 1
+    # Four digits, a three-hundredth of their deviation, take a quarter of the space.
+    own = {f'score_{seed}': table['score'].round(4) for seed, table in enumerate(tables)}
+    means = {name: column.astype(np.float32) for name, column in columns.items()}
+    return {'index': first['index'].astype(np.int32), **means, **own, 'kept': kept}
+
+
+def in_original_order(
+    columns: dict[str, np.ndarray], original: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The columns sorted by the original number of each image of the split, which comes first."""
+    own = original[columns['index']]
+    order = np.argsort(own)
+    return {'original': own[order], **{name: column[order] for name, column in columns.items()}}
+
+
+def original_numbers(name: str, data_dir: str) -> np.ndarray:
+    """The number in the id of each training image, in the order of TFDS."""
+    import tensorflow_datasets as tfds
+
+    undecoded = {'image': tfds.decode.SkipDecoding()}
+    images = tfds.data_source(name, split='train', data_dir=data_dir, decoders=undecoded)
+    return np.array([int(image['id'].decode().rpartition('_')[2]) for image in images], np.int32)
+
+
+def agreement(tables: list[dict[str, np.ndarray]], name: str, ratio: float) -> dict[str, list]:
+    """Spearman correlation of each two seeds, and the share of images that both leave out."""
+    found: dict[str, list] = {'spearman': [], 'both leave out': []}
+    for one, other in combinations([table[name] for table in tables], 2):
+        found['spearman'].append(float(spearmanr(one, other).statistic))
+        left_out = [
+            np.setdiff1d(np.arange(len(one)), most_difficult_removed(values, ratio))
+            for values in (one, other)
+        ]
+        found['both leave out'].append(len(np.intersect1d(*left_out)) / len(left_out[0]))
+    return found
+
+
+def main() -> None:
+    """Parses the options, writes the file and prints the agreement."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--scores', nargs='+', required=True, help='files that score has written')
+    parser.add_argument('--out', type=Path, required=True, help='Parquet file to write')
+    parser.add_argument('--ratio', type=float, default=0.2, help='share that is left out')
+    parser.add_argument('--tfds', help='name of the data set, to sort by its original order')
+    parser.add_argument('--data_dir', help='folder of the data sets of TFDS')
+    options = parser.parse_args()
+    if options.out.exists():
+        raise SystemExit(f'--out={options.out}: exists; give another name, or delete it')
+    tables = [read_table(path) for path in options.scores]
+    columns = mean_columns(tables, options.ratio)
+    if options.tfds:
+        columns = in_original_order(columns, original_numbers(options.tfds, options.data_dir))
+    write_table(options.out, columns, str(tables[0]['checksum']), None)
+    print(f'{len(columns["index"])} images, {columns["kept"].sum()} kept; written to {options.out}')
+    for name in _MEANS:
+        for measure, values in agreement(tables, name, options.ratio).items():
+            print(f'{name}, {measure}, each two of {len(tables)}: {spread(values)}')
+
+
+if __name__ == '__main__':
+    main()

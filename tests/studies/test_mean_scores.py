@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from contrastive_jax.data.score_files import ScoreFile, read_scores, write_scores
+from contrastive_jax.data.score_table import read_table
+from studies.mean_scores import agreement, in_original_order, main, mean_columns
+
+
+def _files(folder, seeds=3, n=40):
+    rng = np.random.default_rng(0)
+    difficulty = rng.normal(size=n)
+    paths = []
+    for seed in range(seeds):
+        columns = {
+            'score': (difficulty + rng.normal(0, 0.3, n)).astype(np.float32),
+            'boundary': rng.uniform(size=n),
+        }
+        paths.append(folder / f'{seed}.npz')
+        write_scores(paths[-1], ScoreFile(columns, 'those images'))
+    return [path.with_suffix('.parquet') for path in paths]
+
+
+def test_the_file_holds_means_and_what_a_removal_keeps(tmp_path, monkeypatch, capsys):
+    paths = [str(path) for path in _files(tmp_path)]
+    out = tmp_path / 'mean.parquet'
+    monkeypatch.setattr('sys.argv', ['', '--scores', *paths, f'--out={out}', '--ratio=0.25'])
+    main()
+    assert '40 images, 30 kept' in capsys.readouterr().out
+    # A run takes it as it takes the files of `score`.
+    found = read_scores(str(out), n=40, checksum='those images', where='scores')
+    each = np.stack([read_table(path)['score'] for path in paths])
+    np.testing.assert_allclose(found.columns['score'], each.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(found.columns['score_2'], each[2], atol=6e-5)
+    left_out = found.columns['kept'] == 0
+    assert left_out.sum() == 10
+    score = found.columns['score']
+    assert score[left_out].min() > score[~left_out].max()
+    with pytest.raises(SystemExit, match='exists'):
+        main()
+
+
+def test_scores_of_other_images_are_refused(tmp_path):
+    first, second, _ = map(read_table, map(str, _files(tmp_path)))
+    other = second | {'checksum': np.array('others')}
+    with pytest.raises(SystemExit, match='different images'):
+        mean_columns([first, other], 0.2)
+
+
+def test_equal_scores_agree_and_opposite_ones_do_not():
+    values = np.arange(10.0)
+    found = agreement([{'score': values}, {'score': 2 * values}, {'score': -values}], 'score', 0.2)
+    np.testing.assert_allclose(found['spearman'], [1, -1, -1])
+    np.testing.assert_allclose(found['both leave out'], [1, 0, 0])
+
+
+def test_rows_are_sorted_by_the_original_number():
+    # TFDS holds images 30, 10, 20 in this order; scored are its last two.
+    columns = {'index': np.array([1, 2]), 'score': np.array([0.1, 0.2])}
+    found = in_original_order(columns, np.array([30, 10, 20]))
+    np.testing.assert_array_equal(found['original'], [10, 20])
+    np.testing.assert_array_equal(found['index'], [1, 2])
+    found = in_original_order(columns, np.array([30, 20, 10]))
+    np.testing.assert_array_equal(found['index'], [2, 1])
+    np.testing.assert_array_equal(found['score'], [0.2, 0.1])
