@@ -2,20 +2,22 @@
 
     python -m contrastive_jax.score --workdir=RUN --columns=score,boundary --out=SEED
     python -m studies.mean_scores --scores SEED/scores.parquet ... --out mean.parquet \
-      [--tfds cifar10 --data_dir DIR]
+      [--config configs/cifar.py:cpu --data_dir DIR]
 
 The file has `score` and `boundary`, means over the seeds; `score_0` and so on, those of each seed,
 rounded, in the order given; and `kept`: 1 for an image that stays when the share `--ratio` with the
 highest mean score is left out. `config.removal.scores` takes it as it takes the files of `score`.
 
-TFDS shuffles a data set when it prepares it, and `index` counts in its order. With `--tfds` the
-column `original` holds the number in the id of each image, such as 25346 of `train_25346`, and rows
-are sorted by it. For CIFAR-10 this is the order of the original files, and of torchvision.
+`index` counts in the order of this copy of the data. Copies differ: TFDS shuffles what it prepares.
+So with `--config` a column `pixels` tells which image is meant: the first eight bytes of the
+SHA-256 of its pixels, uint8 `[h, w, c]`, as a signed number with the lowest byte first. `pixel_key`
+makes it, for images from anywhere.
 
 Axes: s seeds, n images.
 """
 
 import argparse
+import hashlib
 from itertools import combinations
 from pathlib import Path
 
@@ -23,7 +25,10 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from benchmarks.measure import spread
+from contrastive_jax.config.files import load_config
+from contrastive_jax.data import sources
 from contrastive_jax.data.score_table import read_table, write_table
+from contrastive_jax.data.stored import checksum
 from contrastive_jax.graph.subsets import most_difficult_removed
 
 _MEANS = ('score', 'boundary')
@@ -49,22 +54,28 @@ def mean_columns(tables: list[dict[str, np.ndarray]], ratio: float) -> dict[str,
     return {'index': first['index'].astype(np.int32), **means, **own, 'kept': kept}
 
 
-def in_original_order(
-    columns: dict[str, np.ndarray], original: np.ndarray
-) -> dict[str, np.ndarray]:
-    """The columns sorted by the original number of each image of the split, which comes first."""
-    own = original[columns['index']]
-    order = np.argsort(own)
-    return {'original': own[order], **{name: column[order] for name, column in columns.items()}}
+def pixel_key(image: np.ndarray) -> int:
+    """A number that tells an image from others by its pixels alone.
+
+    Args:
+      image: `[h, w, c]` uint8.
+    """
+    digest = hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest()
+    return int.from_bytes(digest[:8], 'little', signed=True)
 
 
-def original_numbers(name: str, data_dir: str) -> np.ndarray:
-    """The number in the id of each training image, in the order of TFDS."""
-    import tensorflow_datasets as tfds
+def pixel_keys(config: str, data_dir: str | None, scored: dict[str, np.ndarray]) -> np.ndarray:
+    """The key of each scored image.
 
-    undecoded = {'image': tfds.decode.SkipDecoding()}
-    images = tfds.data_source(name, split='train', data_dir=data_dir, decoders=undecoded)
-    return np.array([int(image['id'].decode().rpartition('_')[2]) for image in images], np.int32)
+    Raises:
+      SystemExit: the data are other images.
+    """
+    section = load_config(config).data
+    section.data_dir = data_dir or section.data_dir
+    images = sources.load(section).train.images
+    if checksum(images) != str(scored['checksum']):
+        raise SystemExit('--config: these are not the images that were scored')
+    return np.array([pixel_key(images[i]) for i in scored['index']], np.int64)
 
 
 def agreement(tables: list[dict[str, np.ndarray]], name: str, ratio: float) -> dict[str, list]:
@@ -88,15 +99,15 @@ def main() -> None:
     parser.add_argument('--scores', nargs='+', required=True, help='files that score has written')
     parser.add_argument('--out', type=Path, required=True, help='Parquet file to write')
     parser.add_argument('--ratio', type=float, default=0.2, help='share that is left out')
-    parser.add_argument('--tfds', help='name of the data set, to sort by its original order')
-    parser.add_argument('--data_dir', help='folder of the data sets of TFDS')
+    parser.add_argument('--config', help='config of the data, for the column pixels')
+    parser.add_argument('--data_dir', help='its config.data.data_dir')
     options = parser.parse_args()
     if options.out.exists():
         raise SystemExit(f'--out={options.out}: exists; give another name, or delete it')
     tables = [read_table(path) for path in options.scores]
     columns = mean_columns(tables, options.ratio)
-    if options.tfds:
-        columns = in_original_order(columns, original_numbers(options.tfds, options.data_dir))
+    if options.config:
+        columns['pixels'] = pixel_keys(options.config, options.data_dir, tables[0])
     write_table(options.out, columns, str(tables[0]['checksum']), None)
     print(f'{len(columns["index"])} images, {columns["kept"].sum()} kept; written to {options.out}')
     for name in _MEANS:

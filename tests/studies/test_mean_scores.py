@@ -3,7 +3,9 @@ import pytest
 
 from contrastive_jax.data.score_files import ScoreFile, read_scores, write_scores
 from contrastive_jax.data.score_table import read_table
-from studies.mean_scores import agreement, in_original_order, main, mean_columns
+from contrastive_jax.data.stored import checksum
+from studies.mean_scores import agreement, main, mean_columns, pixel_key, pixel_keys
+from tests.helpers import write_npz
 
 
 def _files(folder, seeds=3, n=40):
@@ -53,12 +55,23 @@ def test_equal_scores_agree_and_opposite_ones_do_not():
     np.testing.assert_allclose(found['both leave out'], [1, 0, 0])
 
 
-def test_rows_are_sorted_by_the_original_number():
-    # TFDS holds images 30, 10, 20 in this order; scored are its last two.
-    columns = {'index': np.array([1, 2]), 'score': np.array([0.1, 0.2])}
-    found = in_original_order(columns, np.array([30, 10, 20]))
-    np.testing.assert_array_equal(found['original'], [10, 20])
-    np.testing.assert_array_equal(found['index'], [1, 2])
-    found = in_original_order(columns, np.array([30, 20, 10]))
-    np.testing.assert_array_equal(found['index'], [2, 1])
-    np.testing.assert_array_equal(found['score'], [0.2, 0.1])
+def test_a_key_depends_on_the_pixels_alone():
+    image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    assert pixel_key(image) == pixel_key(np.asfortranarray(image)) == 553991917361347917
+    assert pixel_key(image) != pixel_key(image[::-1])
+
+
+def test_images_have_their_keys(tmp_path):
+    data = write_npz(tmp_path / 'data.npz', train=6)
+    images = np.load(data)['train_images']
+    config = tmp_path / 'config.py'
+    config.write_text(
+        'from tests.helpers import small_config\n\n\n'
+        'def get_config():\n'
+        "    return small_config(data__name='npz', data__data_dir='elsewhere')\n"
+    )
+    scored = {'index': np.array([4, 1]), 'checksum': np.array(checksum(images))}
+    found = pixel_keys(str(config), str(data), scored)
+    assert found.tolist() == [pixel_key(images[4]), pixel_key(images[1])]
+    with pytest.raises(SystemExit, match='not the images'):
+        pixel_keys(str(config), str(data), scored | {'checksum': np.array('others')})
