@@ -21,7 +21,7 @@ from jax.sharding import PartitionSpec as P
 
 from benchmarks import measure
 from contrastive_jax.evaluation import linear
-from contrastive_jax.evaluation.rows import Rows, block_shape, lay_out
+from contrastive_jax.evaluation.blocks import SPREAD, Blocks, block_shape, lay_out
 from contrastive_jax.evaluation.whitening import second_moment, standardise, whitening
 from contrastive_jax.randomness import Use, host_rng
 
@@ -53,7 +53,7 @@ def ours(rows: np.ndarray, labels: np.ndarray, cold: bool = False) -> linear.Lin
     """Our final fit, after the choice of the strength."""
     kept = len(rows) * 9 // 10
     cut = [(rows[part], labels[part]) for part in (slice(kept), slice(kept, None))]
-    parts = [lay_out(*part, _CLASSES) for part in cut]
+    parts = lay_out(cut, _CLASSES)
     moment = np.asarray(second_moment(parts))
     whitenings = {l2: whitening(moment, l2, _CLASSES) for l2 in linear.STRENGTHS}
     fit = partial(linear.fit, num_classes=_CLASSES)
@@ -81,21 +81,21 @@ def theirs(rows: np.ndarray, labels: np.ndarray) -> linear.Linear:
 def memory(n: int, k: int, classes: int) -> dict[str, float]:
     """GiB on each device: what a fit is given, and what it needs besides."""
     devices = jax.devices()
-    mesh = Mesh(np.array(devices), ('rows',))
-    spread, everywhere = (NamedSharding(mesh, spec) for spec in (P('rows'), P()))
+    mesh = Mesh(np.array(devices), ('devices',))
+    spread, everywhere = (NamedSharding(mesh, spec) for spec in (SPREAD, P()))
     shape = block_shape(n, classes, len(devices))
 
     def array(*shape, dtype=jnp.float32, sharding=everywhere):
         return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
-    rows = Rows(
+    blocks = Blocks(
         array(*shape, k, sharding=spread),
         array(*shape, dtype=jnp.int32, sharding=spread),
         array(*shape, sharding=spread),
     )
     start = linear.Linear(array(k, classes), array(classes))
     compiled = linear.fit.lower(
-        [rows], array(), array(k, k), num_classes=classes, start=start
+        [blocks], array(), array(k, k), num_classes=classes, start=start
     ).compile()
     held = compiled.memory_analysis()
     gib = 1 << 30

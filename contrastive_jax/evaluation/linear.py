@@ -1,10 +1,10 @@
 """Linear probing: multinomial logistic regression on frozen features, fitted by L-BFGS.
 
-Axes: n samples, v held out, k features, c classes, g regularisation strengths, r draws; rows as in
-`evaluation.rows`.
+Axes: n samples, v held out, k features, c classes, g regularisation strengths; r draws of m samples;
+b, d, s as in `evaluation.blocks`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from contrastive_jax.evaluation.rows import Rows
+from contrastive_jax.evaluation.blocks import Blocks, beside
 from contrastive_jax.randomness import Use, host_rng
 
 __all__ = [
@@ -39,7 +39,8 @@ _MAX_STEPS = 200
 # Norm of the gradient at which a fit ends. The loss is then within about 1e-5 of its minimum, or
 # 1e-4 with the weakest penalty and classes that a plane separates.
 _TOLERANCE = 2e-4
-# Accelerators round the factors of a product to fewer bits otherwise, and a fit would not converge.
+# By default accelerators round the factors of a product to fewer bits, and the norm of the gradient
+# might never get below the tolerance.
 _product = partial(jnp.matmul, precision='highest')
 
 
@@ -57,14 +58,14 @@ class Linear(NamedTuple):
 
 @partial(jax.jit, static_argnames='num_classes')
 def fit(
-    parts: Sequence[Rows],
+    parts: Sequence[Blocks],
     l2: Float[Array, ''],
     whitening: Float[Array, 'k k'],
     *,
     num_classes: int,
     start: Linear | None = None,
 ) -> Linear:
-    """Minimises `mean_i CE(x_i W + b, y_i) + l2/2 |W|^2` over the rows of all parts.
+    """Minimises `mean_i CE(x_i W + b, y_i) + l2/2 |W|^2` over the samples of all parts.
 
     The bias is not penalised. With `l2 = 1 / (n C)` this is scikit-learn's `LogisticRegression(C)`.
     L-BFGS works on weights in which the curvature at zero is one, see `evaluation.whitening`. The
@@ -74,15 +75,16 @@ def fit(
     Args:
       parts: standardised features and labels in 0 .. num_classes - 1.
       l2: L2 strength, at least 0.
-      whitening: what `evaluation.whitening` returns for `l2`, of these or similar rows.
+      whitening: what `evaluation.whitening` returns for `l2`, of these or similar samples.
       num_classes: number c of classes.
       start: classifier to begin at, such as that of another strength; None for zeros.
     """
-    count = sum(jnp.sum(rows.counted) for rows in parts)
+    count = sum(jnp.sum(blocks.counted) for blocks in parts)
 
     def loss(params: _Classifier):
         weight = _product(params.weight, whitening.T)
-        losses = sum(_sum_of_losses(_Classifier(weight, params.bias), rows) for rows in parts)
+        classifier = _Classifier(weight, params.bias)
+        losses = sum(_sum_of_losses(classifier, blocks) for blocks in parts)
         return losses / count + l2 / 2 * jnp.sum(jnp.square(weight))
 
     solver = optax.lbfgs()
@@ -121,45 +123,48 @@ class _Classifier(NamedTuple):
 
 
 @jax.custom_vjp
-def _sum_of_losses(classifier: _Classifier, rows: Rows) -> Float[Array, '']:
-    """Sum of the cross-entropies, whose gradient is made block by block beside it.
+def _sum_of_losses(classifier: _Classifier, blocks: Blocks) -> Float[Array, '']:
+    """Sum of the cross-entropies. Each block's gradient is made beside its loss.
 
     The reverse pass of JAX would keep the logits of all blocks.
     """
-    return _with_gradient(classifier, rows)[0]
+    return _with_gradient(classifier, blocks)[0]
 
 
-def _with_gradient(classifier: _Classifier, rows: Rows) -> tuple[Float[Array, ''], _Classifier]:
-    def block_loss(classifier: _Classifier, block: Rows):
-        logits = _product(classifier.weight, block.features.T) + classifier.bias[:, None]
-        is_own = jnp.arange(len(classifier.bias))[:, None] == block.labels[None]
+def _with_gradient(classifier: _Classifier, blocks: Blocks) -> tuple[Float[Array, ''], _Classifier]:
+    def loss_on_device(classifier: _Classifier, part: Blocks):
+        logits = _product(classifier.weight, part.features.T) + classifier.bias[:, None]
+        is_own = jnp.arange(len(classifier.bias))[:, None] == part.labels[None]
         own = jnp.sum(jnp.where(is_own, logits, 0.0), axis=0)
         losses = jax.nn.logsumexp(logits, axis=0) - own
-        return jnp.sum(block.counted * losses)
+        return jnp.sum(part.counted * losses)
 
-    def of_block(block: Rows):
-        return jax.value_and_grad(block_loss)(classifier, block)
+    def on_device(part: Blocks):
+        return jax.value_and_grad(loss_on_device)(classifier, part)
 
-    def of_device(blocks: Rows):
-        # One block after the other, so that the logits of one are there at a time.
-        return _total(of_block, partial(lax.map, of_block), blocks)
+    def of_block(block: Blocks):
+        if len(block.labels) == 1:
+            return on_device(_first(block))
+        # The compiler leaves each part of the sum on the device that holds it.
+        return jax.tree.map(partial(jnp.sum, axis=0), jax.vmap(on_device)(block))
 
-    # Mapped over slices that lie on different devices, so the compiler makes the sums there.
-    return _total(of_device, jax.vmap(of_device), rows)
+    def add_block(sums, block: Blocks):
+        return jax.tree.map(jnp.add, sums, of_block(block)), None
+
+    # XLA does not remove a loop over one block, which takes up to twice the time on a CPU.
+    if len(blocks.labels) == 1:
+        return of_block(_first(blocks))
+    zeros = jnp.float32(0), jax.tree.map(jnp.zeros_like, classifier)
+    return lax.scan(add_block, zeros, blocks)[0]
 
 
-def _total(one: Callable, all_of: Callable, slices: Rows) -> tuple[Float[Array, ''], _Classifier]:
-    """Sum over the slices along the first axis, of which `one` takes one and `all_of` takes all.
-
-    XLA keeps a loop or a product of one slice, which on a CPU takes up to twice the time of none.
-    """
-    if len(slices.labels) == 1:
-        return one(jax.tree.map(lambda leaf: leaf[0], slices))
-    return jax.tree.map(partial(jnp.sum, axis=0), all_of(slices))
+def _first(blocks: Blocks) -> Blocks:
+    """The first slice along the leading axis."""
+    return jax.tree.map(lambda leaf: leaf[0], blocks)
 
 
 def _scaled(gradient: _Classifier, factor: Float[Array, '']) -> tuple[_Classifier, None]:
-    """The reverse pass: the rows get no gradient."""
+    """The reverse pass: the samples get no gradient."""
     return jax.tree.map(lambda leaf: factor * leaf, gradient), None
 
 
@@ -181,7 +186,7 @@ def correct(
 
 
 def try_strengths(
-    rows: Rows,
+    blocks: Blocks,
     whitenings: Mapping[float, Float[np.ndarray, 'k k']],
     held_out: tuple[np.ndarray, np.ndarray],
     *,
@@ -192,7 +197,7 @@ def try_strengths(
     Each fit begins at that of the strength before.
 
     Args:
-      rows: standardised features and labels to fit on.
+      blocks: standardised features and labels to fit on.
       whitenings: what `evaluation.whitening` returns for each of `STRENGTHS`.
       held_out: features `[v, k]` and labels `[v]` of other samples.
       num_classes: number c of classes.
@@ -201,12 +206,13 @@ def try_strengths(
       Whether each probe classifies each held-out sample correctly, `[g, v]`, and the probes.
     """
     features, labels = map(jnp.asarray, held_out)
-    k = features.shape[1]
-    fits = [Linear(jnp.zeros((k, num_classes), jnp.float32), jnp.zeros(num_classes, jnp.float32))]
+    # Where the samples are, as what a fit returns, so that one program makes all fits.
+    zeros = np.zeros((features.shape[1], num_classes), np.float32)
+    fits = [beside(Linear(zeros, zeros[0]), blocks)]
     # Not mapped, because then all probes would take as many steps as the slowest.
     for l2 in STRENGTHS:
         l2_and_whitening = jnp.float32(l2), whitenings[l2]
-        fits.append(fit([rows], *l2_and_whitening, num_classes=num_classes, start=fits[-1]))
+        fits.append(fit([blocks], *l2_and_whitening, num_classes=num_classes, start=fits[-1]))
     hits = [np.asarray(predict(fitted, features) == labels) for fitted in fits[1:]]
     return np.stack(hits), fits[1:]
 
@@ -257,7 +263,9 @@ def few_label_accuracies(
     # One block on one device for each draw.
     blocks = (part[:, None, None] for part in (features, labels, np.ones(labels.shape, np.float32)))
     fits = jax.vmap(partial(fit, num_classes=num_classes), in_axes=(0, None, None))(
-        [Rows(*map(jnp.asarray, blocks))], jnp.float32(FEW_LABEL_L2), whitening
+        [Blocks(*map(jnp.asarray, blocks))], jnp.float32(FEW_LABEL_L2), whitening
     )
-    scores = jax.vmap(correct, in_axes=(0, None, None))(fits, *map(jnp.asarray, test))
-    return np.asarray(scores) / len(test[1])
+    # One draw after the other, because the logits of a large test split take much memory.
+    queries, truth = map(jnp.asarray, test)
+    hits = [correct(Linear(*fitted), queries, truth) for fitted in zip(*fits, strict=True)]
+    return np.array(hits) / len(truth)

@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import linear
+from contrastive_jax.evaluation.blocks import lay_out
 from contrastive_jax.evaluation.knn import Rule, knn_predict
-from contrastive_jax.evaluation.rows import lay_out
 from contrastive_jax.evaluation.validation import Validation, cross_fitted, hold_out
 from contrastive_jax.evaluation.whitening import second_moment, span, standardise, whitening
 
@@ -79,7 +79,7 @@ def probe(
         (features[part], train_labels[order[part]])
         for part in (slice(len(kept)), slice(len(kept), None))
     )
-    parts = [lay_out(*part, num_classes) for part in (fitted_on, checked) if len(part[1])]
+    parts = lay_out([part for part in (fitted_on, checked) if len(part[1])], num_classes)
     moment = np.asarray(second_moment(parts))
     whitenings = {l2: whitening(moment, l2, num_classes) for l2 in linear.STRENGTHS}
 
@@ -90,13 +90,13 @@ def probe(
         parts, jnp.float32(l2), whitenings[l2], num_classes=num_classes, start=fits[best]
     )
 
-    def few_label(labels: np.ndarray, rows: np.ndarray, test: Labelled) -> np.ndarray:
-        """Accuracies of draws from samples with these labels in these rows of `features`."""
+    def few_label(labels: np.ndarray, places: np.ndarray, other: Labelled) -> np.ndarray:
+        """Accuracies on `other` of draws from samples with these places in `features`."""
         drawn = linear.draw_few_labels(labels, options.labels_per_class, options.draws)
         return linear.few_label_accuracies(
-            (features[rows[drawn]], labels[drawn]),
+            (features[places[drawn]], labels[drawn]),
             whitenings[linear.FEW_LABEL_L2],
-            test,
+            other,
             num_classes=num_classes,
         )
 

@@ -13,24 +13,27 @@ import scipy.linalg
 from jax import lax
 from jaxtyping import Array, Float
 
-from contrastive_jax.evaluation.rows import Rows
+from contrastive_jax.evaluation.blocks import Blocks
 
 __all__ = ['second_moment', 'span', 'standardise', 'whitening']
 
 _EPSILON = float(np.finfo(np.float32).eps)
+_ATTEMPTS = 6
 
 
-def standardise(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def standardise(
+    train: Float[np.ndarray, 'n k'], test: Float[np.ndarray, 'm k']
+) -> tuple[Float[np.ndarray, 'n k'], Float[np.ndarray, 'm k']]:
     """Shifts and scales each feature to mean 0 and standard deviation 1 on the training split.
 
-    A constant feature becomes zero.
+    A constant feature becomes zero. The results are float32.
     """
     mean, std = train.mean(axis=0), train.std(axis=0)
     std = np.where(std < 1e-6 * np.abs(mean) + 1e-12, np.inf, std)
-    results = train - mean, test - mean
+    results = [(rows - mean).astype(np.float32, copy=False) for rows in (train, test)]
     for rows in results:
-        rows /= std
-    return results
+        np.divide(rows, std, out=rows)
+    return results[0], results[1]
 
 
 def span(
@@ -62,14 +65,14 @@ def _in_span(
 
 
 @jax.jit
-def second_moment(parts: Sequence[Rows]) -> Float[Array, 'k k']:
-    """`X^T X / n` of the rows of all parts."""
+def second_moment(parts: Sequence[Blocks]) -> Float[Array, 'k k']:
+    """`X^T X / n` of the samples of all parts."""
 
-    def products(rows: Rows) -> Float[Array, 'k k']:
-        x = rows.features
-        return jnp.einsum('dbsk,dbsl->kl', x, x, precision='highest')
+    def products(blocks: Blocks) -> Float[Array, 'k k']:
+        x = blocks.features
+        return jnp.einsum('bdsk,bdsl->kl', x, x, precision='highest')
 
-    count = sum(jnp.sum(rows.counted) for rows in parts)
+    count = sum(jnp.sum(blocks.counted) for blocks in parts)
     return reduce(jnp.add, map(products, parts)) / count
 
 
@@ -83,16 +86,26 @@ def whitening(
     fit then needs tens of steps, where raw pixels would need many hundreds. P comes from a Cholesky
     factor in float64: no eigenvectors, and no rotated copy of the features.
 
+    The moment is a sum in float32, so its smallest eigenvalues may come out below zero. `l2` is
+    raised here by the rounding error of the largest one, and tenfold as long as that is not enough.
+    Directions that the moment does not resolve are then scaled too little, and take more steps.
+
     Args:
-      moment: what `second_moment` returns.
-      l2: L2 strength of the probe.
+      moment: what `second_moment` returns, finite.
+      l2: L2 strength of the probe, above 0.
       num_classes: number c of classes.
     """
     k = len(moment)
-    # The moment is a float32 sum, so its smallest eigenvalues may come out a little below zero.
-    least = l2 + _EPSILON * np.trace(moment) / num_classes
-    curvature = moment.astype(np.float64) / num_classes + least * np.eye(k)
-    factor = scipy.linalg.cholesky(curvature, lower=True, overwrite_a=True, check_finite=False)
+    curvature = moment.astype(np.float64) / num_classes
+    least = l2 + _EPSILON * np.trace(curvature)
+    for attempt in range(_ATTEMPTS):
+        try:
+            factor = scipy.linalg.cholesky(curvature + least * np.eye(k), lower=True)
+            break
+        except np.linalg.LinAlgError:
+            if attempt == _ATTEMPTS - 1:
+                raise
+            least *= 10
     # A third of the operations that solving for every column of the identity would take.
     inverse, _ = scipy.linalg.lapack.dtrtri(factor, lower=1, overwrite_c=1)
     return inverse.T.astype(np.float32)

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from contrastive_jax.evaluation import linear, rows
-from contrastive_jax.evaluation.rows import lay_out
+from contrastive_jax.evaluation import blocks, linear
+from contrastive_jax.evaluation.blocks import lay_out
 from contrastive_jax.evaluation.whitening import second_moment, span, standardise, whitening
 
 
@@ -17,7 +17,7 @@ def _classes(seed, n, k=6, c=3, noise=1.0):
 
 
 def _laid_out(features, labels):
-    laid_out = lay_out(features, labels, 3)
+    (laid_out,) = lay_out([(features, labels)], 3)
     return laid_out, np.asarray(second_moment([laid_out]))
 
 
@@ -53,45 +53,63 @@ def test_fit_agrees_with_scikit_learn(l2):
     )
 
 
-# 200 samples: one block on each of four devices, and blocks that do not divide them.
-@pytest.mark.parametrize(('spread', 'logits'), [(0, 1 << 26), (0, 99), (1 << 30, 99)])
-def test_blocks_and_devices_change_no_fit(monkeypatch, spread, logits):
-    features, labels = _classes(0, 200)
+# Of 201 samples in blocks of 24 or 33, or 51 on each of four devices, the last ones are filled up.
+@pytest.mark.parametrize(
+    ('spread', 'logits', 'shape'),
+    [(0, 1 << 26, (1, 4, 51)), (0, 99, (2, 4, 26)), (1 << 30, 99, (7, 1, 29))],
+)
+def test_blocks_and_devices_change_no_fit(monkeypatch, spread, logits, shape):
+    features, labels = _classes(0, 201)
     whole, moment = _laid_out(features, labels)
-    monkeypatch.setattr(rows, '_SPREAD_BYTES', spread)
-    monkeypatch.setattr(rows, '_BLOCK_LOGITS', logits)
+    monkeypatch.setattr(blocks, '_SPREAD_BYTES', spread)
+    monkeypatch.setattr(blocks, '_BLOCK_LOGITS', logits)
     parts, other = _laid_out(features, labels)
-    devices, blocks, samples = parts.labels.shape
-    assert devices == (1 if spread else 4)
-    assert len(parts.features.sharding.device_set) == devices
-    assert blocks * samples * devices >= 200
-    assert samples * 3 <= logits
+    assert parts.labels.shape == shape
+    assert len(parts.features.sharding.device_set) == shape[1]
     np.testing.assert_allclose(other, moment, rtol=1e-5, atol=1e-6)
     white = whitening(moment, 1e-3, 3)
-    half = [lay_out(features[part], labels[part], 3) for part in (slice(90), slice(90, None))]
     expected = linear.fit([whole], jnp.float32(1e-3), white, num_classes=3).weight
-    for cut in ([parts], half):
-        found = linear.fit(cut, jnp.float32(1e-3), white, num_classes=3).weight
-        np.testing.assert_allclose(found, expected, atol=2e-3)
+    found = linear.fit([parts], jnp.float32(1e-3), white, num_classes=3).weight
+    np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
-def test_no_fit_holds_the_logits_of_all_samples(monkeypatch):
-    features, labels = _classes(0, 4096, k=4)
+def test_parts_of_any_size_lie_on_the_same_devices(monkeypatch):
+    features, labels = _classes(0, 201)
+    # The second part alone would stay on one device.
+    monkeypatch.setattr(blocks, '_SPREAD_BYTES', 4 * 6 * 100)
+    cut = [(features[part], labels[part]) for part in (slice(198), slice(198, None))]
+    parts = lay_out(cut, 3)
+    assert [part.labels.shape for part in parts] == [(1, 4, 50), (1, 4, 1)]
+    moment = np.asarray(second_moment(parts))
+    np.testing.assert_allclose(moment, features.T @ features / 201, rtol=1e-4, atol=1e-5)
+    found = linear.fit(parts, jnp.float32(1e-3), whitening(moment, 1e-3, 3), num_classes=3)
+    np.testing.assert_allclose(found.weight, _fit(features, labels, 1e-3).weight, atol=2e-3)
+
+
+@pytest.mark.parametrize('spread', [0, 1 << 30])
+def test_no_fit_holds_the_logits_of_all_samples_or_its_features_twice(monkeypatch, spread):
+    features, labels = _classes(0, 4096, k=16)
     labels = np.arange(4096, dtype=np.int32) % 64
+    monkeypatch.setattr(blocks, '_SPREAD_BYTES', spread)
 
-    def bytes_held(fitted_on):
+    def bytes_held():
+        fitted_on = lay_out([(features, labels)], 64)
         compiled = linear.fit.lower(
-            [fitted_on], jnp.float32(1e-3), np.eye(4, dtype=np.float32), num_classes=64
+            fitted_on, jnp.float32(1e-3), np.eye(16, dtype=np.float32), num_classes=64
         ).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
-    whole = bytes_held(lay_out(features, labels, 64))
-    monkeypatch.setattr(rows, '_BLOCK_LOGITS', 1 << 12)
-    assert whole > 4 * 4096 * 64
-    assert bytes_held(lay_out(features, labels, 64)) < whole / 8
+    on_each = 4096 // (1 if spread else 4)
+    whole = bytes_held()
+    assert whole > 4 * on_each * 64
+    monkeypatch.setattr(blocks, '_BLOCK_LOGITS', on_each * 64 // 16)
+    # Weights, and their last steps, take the rest.
+    weights = 4 * 64 * 16 * 40
+    assert bytes_held() < 4 * on_each * 16 + weights
+    assert bytes_held() < whole / 2 + weights
 
 
-def test_held_out_samples_are_classified_by_probes_of_every_strength():
+def test_held_out_samples_are_classified_by_probes_of_every_strength(compiled):
     rng = np.random.default_rng(0)
     # Useless dimensions, so that the strength matters.
     features, labels = _classes(1, 150, noise=2.0)
@@ -103,6 +121,7 @@ def test_held_out_samples_are_classified_by_probes_of_every_strength():
     laid_out, moment = _laid_out(*train)
     whitenings = {l2: whitening(moment, l2, 3) for l2 in linear.STRENGTHS}
     ours, fits = linear.try_strengths(laid_out, whitenings, held_out, num_classes=3)
+    assert compiled['fit'] == 1
     # A sample between two classes may go to either.
     assert np.sum(ours != np.array(theirs)) <= 2
     # Where a fit begins does not change where it ends. Nearly without a penalty, classes that a
@@ -168,8 +187,32 @@ def test_whitened_weights_have_a_curvature_of_one(l2):
     features, labels = _classes(0, 500, k=40)
     features = features * 10.0 ** -rng.integers(0, 3, 40).astype(np.float32)
     _, moment = _laid_out(features, labels)
-    white = whitening(moment, l2, 3).astype(np.float64)
-    curvature = white.T @ (moment / 3 + l2 * np.eye(40)) @ white
+    white = whitening(moment, l2, 3)
+    # A fit solves for its start with this triangle.
+    np.testing.assert_array_equal(np.tril(white, -1), 0)
+    curvature = white.T.astype(np.float64) @ (moment / 3 + l2 * np.eye(40)) @ white
     # The weakest directions lack as much as float32 leaves unknown of them.
     unknown = np.finfo(np.float32).eps * np.trace(moment) / 3 / l2
     np.testing.assert_allclose(curvature, np.eye(40), atol=unknown + 1e-5)
+
+
+def test_a_moment_with_rounding_errors_is_whitened():
+    moment = np.diag([1.0, -1e-4, 1e-3]).astype(np.float32)
+    white = whitening(moment, 1e-5, 2)
+    assert np.all(np.isfinite(white))
+    # What the moment resolves is scaled to one all the same.
+    assert white[0, 0] == pytest.approx(2**0.5, rel=1e-3)
+
+
+def test_a_warm_start_is_where_the_fit_before_ended(monkeypatch):
+    features, labels = _classes(0, 200)
+    laid_out, moment = _laid_out(features, labels)
+    given = jnp.float32(1e-3), whitening(moment, 1e-3, 3)
+    end = linear.fit([laid_out], *given, num_classes=3)
+    monkeypatch.setattr(linear, '_MAX_STEPS', 0)
+    linear.fit.clear_cache()
+    try:
+        again = linear.fit([laid_out], *given, num_classes=3, start=end)
+    finally:
+        linear.fit.clear_cache()
+    np.testing.assert_allclose(again.weight, end.weight, rtol=1e-4, atol=1e-5)

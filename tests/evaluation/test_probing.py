@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from contrastive_jax.evaluation import by_group, linear, probe
-from contrastive_jax.evaluation.rows import lay_out
+from contrastive_jax.evaluation import blocks, by_group, linear, probe
+from contrastive_jax.evaluation.blocks import lay_out
 from contrastive_jax.evaluation.validation import hold_out
 from contrastive_jax.evaluation.whitening import second_moment, standardise, whitening
 from tests.helpers import small_config
@@ -30,11 +30,11 @@ def test_the_strength_is_the_one_that_held_out_samples_prefer():
     found = probe((features, labels), test, num_classes=4, options=small_config().probe)
     x, _ = standardise(features, test[0])
     kept, checked = hold_out(labels, 0.1)
-    rows = lay_out(x[kept], labels[kept], 4)
-    moment = np.asarray(second_moment([rows]))
+    (laid_out,) = lay_out([(x[kept], labels[kept])], 4)
+    moment = np.asarray(second_moment([laid_out]))
     whitenings = {l2: whitening(moment, l2, 4) for l2 in linear.STRENGTHS}
     held_out = x[checked], labels[checked]
-    hits, _ = linear.try_strengths(rows, whitenings, held_out, num_classes=4)
+    hits, _ = linear.try_strengths(laid_out, whitenings, held_out, num_classes=4)
     assert found.l2 == linear.STRENGTHS[int(np.argmax(hits.sum(axis=1)))]
 
 
@@ -53,3 +53,22 @@ def test_a_single_draw_of_few_labels_has_no_deviation(draws):
     config = small_config(probe__draws=draws).probe
     found = probe(_split(0, 90), _split(1, 60), num_classes=3, options=config)
     assert (found.few_label_std is None) == (draws == 1)
+
+
+@pytest.mark.parametrize(('images', 'spread'), [(90, 0), (3, 1 << 30)])
+def test_devices_and_single_samples_are_probed_alike(monkeypatch, images, spread):
+    train, test = _split(0, images), _split(1, 60)
+    if images == 3:
+        # One sample a class: none can be held out. Classes 1 and 3 of five are absent.
+        train = (train[0], np.array([0, 2, 4], np.int32))
+        test = (test[0], 2 * test[1])
+    options = small_config(probe__labels_per_class=1).probe
+    found = [probe(train, test, num_classes=5, options=options, validate=True)]
+    monkeypatch.setattr(blocks, '_SPREAD_BYTES', spread)
+    monkeypatch.setattr(blocks, '_BLOCK_LOGITS', 50)
+    found.append(probe(train, test, num_classes=5, options=options, validate=True))
+    assert found[0].l2 == found[1].l2
+    assert (found[0].validation is None) == (images == 3)
+    # A sample between two classes may go to either.
+    assert found[0].linear == pytest.approx(found[1].linear, abs=1.01 / 60)
+    assert found[0].few_label == pytest.approx(found[1].few_label, abs=1.01 / 60)
