@@ -1,6 +1,6 @@
 """One score from those of several seeds, how far they agree, and which images a removal keeps.
 
-    python -m contrastive_jax.score --workdir=RUN --columns=score,boundary --out=SEED
+    python -m contrastive_jax.score --workdir=RUN --columns=score,isolation,boundary --out=SEED
     python -m studies.mean_scores --scores SEED/scores.parquet ... --out mean.parquet \
       [--config configs/cifar.py:cpu --data_dir DIR]
 
@@ -34,24 +34,38 @@ from contrastive_jax.graph.subsets import most_difficult_removed
 _MEANS = ('score', 'boundary')
 
 
-def mean_columns(tables: list[dict[str, np.ndarray]], ratio: float) -> dict[str, np.ndarray]:
-    """The columns of the file that is written.
+def read_all(paths: list[str]) -> list[dict[str, np.ndarray]]:
+    """Reads files of scores of the same images.
 
     Raises:
-      SystemExit: scores of other images.
+      SystemExit: a column is missing, or two files score different images.
     """
-    first = tables[0]
-    for table in tables[1:]:
-        same = str(table['checksum']) == str(first['checksum'])
-        if not same or not np.array_equal(table['index'], first['index']):
-            raise SystemExit('--scores: the files score different images')
+    tables = [read_table(path) for path in paths]
+    for path, table in zip(paths, tables, strict=True):
+        missing = [name for name in ('checksum', 'index', *_MEANS) if name not in table]
+        if missing:
+            raise SystemExit(
+                f'--scores={path}: has no {", ".join(missing)}; give the scores.parquet of a run, '
+                'scored with --columns=score,isolation,boundary or without --columns'
+            )
+        same = str(table['checksum']) == str(tables[0]['checksum'])
+        if not same or not np.array_equal(table['index'], tables[0]['index']):
+            raise SystemExit(
+                f'--scores={path}: scores other images than {paths[0]}; give runs on the same data'
+            )
+    return tables
+
+
+def mean_columns(tables: list[dict[str, np.ndarray]], ratio: float) -> dict[str, np.ndarray]:
+    """The columns of the file that is written."""
+    index = tables[0]['index'].astype(np.int32)
     columns = {name: np.mean([table[name] for table in tables], axis=0) for name in _MEANS}
-    kept = np.zeros(len(first['index']), np.int8)
+    kept = np.zeros(len(index), np.int8)
     kept[most_difficult_removed(columns['score'], ratio)] = 1
-    # Four digits, a three-hundredth of their deviation, take a quarter of the space.
+    # Rounding to four decimals, a 330th of their deviation, saves three quarters of the space.
     own = {f'score_{seed}': table['score'].round(4) for seed, table in enumerate(tables)}
     means = {name: column.astype(np.float32) for name, column in columns.items()}
-    return {'index': first['index'].astype(np.int32), **means, **own, 'kept': kept}
+    return {'index': index, **means, **own, 'kept': kept}
 
 
 def pixel_key(image: np.ndarray) -> int:
@@ -74,7 +88,10 @@ def pixel_keys(config: str, data_dir: str | None, scored: dict[str, np.ndarray])
     section.data_dir = data_dir or section.data_dir
     images = sources.load(section).train.images
     if checksum(images) != str(scored['checksum']):
-        raise SystemExit('--config: these are not the images that were scored')
+        raise SystemExit(
+            f'--config={config}: its images are not those that were scored; give the config and '
+            '--data_dir of the runs'
+        )
     return np.array([pixel_key(images[i]) for i in scored['index']], np.int64)
 
 
@@ -102,17 +119,21 @@ def main() -> None:
     parser.add_argument('--config', help='config of the data, for the column pixels')
     parser.add_argument('--data_dir', help='its config.data.data_dir')
     options = parser.parse_args()
+    if len(options.scores) < 2:
+        raise SystemExit('--scores: give the files of two seeds or more')
+    if not 0 < options.ratio < 1:
+        raise SystemExit(f'--ratio={options.ratio}: must be above 0 and below 1')
     if options.out.exists():
         raise SystemExit(f'--out={options.out}: exists; give another name, or delete it')
-    tables = [read_table(path) for path in options.scores]
+    tables = read_all(options.scores)
     columns = mean_columns(tables, options.ratio)
     if options.config:
         columns['pixels'] = pixel_keys(options.config, options.data_dir, tables[0])
-    write_table(options.out, columns, str(tables[0]['checksum']), None)
-    print(f'{len(columns["index"])} images, {columns["kept"].sum()} kept; written to {options.out}')
     for name in _MEANS:
         for measure, values in agreement(tables, name, options.ratio).items():
             print(f'{name}, {measure}, each two of {len(tables)}: {spread(values)}')
+    write_table(options.out, columns, str(tables[0]['checksum']), None)
+    print(f'{len(columns["index"])} images, {columns["kept"].sum()} kept; written to {options.out}')
 
 
 if __name__ == '__main__':

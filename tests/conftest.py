@@ -34,20 +34,19 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 jaxtyping.install_import_hook('contrastive_jax', 'beartype.beartype')
 
 # After the hook, so that what this imports is checked as well.
-from contrastive_jax.runtime.compilation import processor
+from contrastive_jax.runtime.compilation import processor_kind
 
 _MOST_COMPILED = 2 << 30
 
 
 def _keep_programs():
     """Keeps compiled programs for all processes of this session and for the next one."""
-    # XLA compiles for the instructions of a processor, and a folder may move to another machine.
-    kind = processor().replace(' ', '_').replace('/', '_')
-    folder = Path(__file__).parents[1] / '.pytest_cache' / 'compiled' / kind
+    # A folder may move to another machine.
+    folder = Path(__file__).parents[1] / '.pytest_cache' / 'compiled' / processor_kind()
     if 'PYTEST_XDIST_WORKER' not in os.environ:
-        size = sum(file.stat().st_size for file in folder.glob('*'))
+        size = sum(file.stat().st_size for file in folder.glob('*-cache'))
         if size > _MOST_COMPILED:
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
     os.environ['JAX_COMPILATION_CACHE_DIR'] = str(folder)
     jax.config.update('jax_compilation_cache_dir', str(folder))
 

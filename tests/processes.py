@@ -49,6 +49,8 @@ def start(workdir, changes, *, processes=1, devices=1, differ=None, dying=(), lo
             f'def get_config():\n    return small_config(**{own!r})\n'
         )
         dies = dying and process == lost
+        # What it has half written to the cache would stay, and what is there is not compiled.
+        own_environ = environ | {'JAX_ENABLE_COMPILATION_CACHE': '0'} if dies else environ
         module = ['tests.faults.dying', *dying] if dies else ['contrastive_jax.main']
         command = [sys.executable, '-m', *module, f'--workdir={workdir}', f'--config={config}']
         with log_of(workdir, process).open('a') as log:
@@ -57,7 +59,7 @@ def start(workdir, changes, *, processes=1, devices=1, differ=None, dying=(), lo
                     [*command, *(place if processes > 1 else [])],
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env=environ,
+                    env=own_environ,
                     cwd=ROOT,
                     start_new_session=True,
                 )

@@ -1,7 +1,7 @@
 """Linear probing: multinomial logistic regression on frozen features, fitted by L-BFGS.
 
-Axes: n samples, v held out, k features, c classes, g regularisation strengths; r draws of m samples;
-b, d, s as in `evaluation.blocks`.
+Axes: n samples, v held out, k features, c classes, g strengths of the penalty; r draws of m
+samples; b, d, s as in `evaluation.blocks`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -207,7 +207,7 @@ def try_strengths(
     """
     features, labels = map(jnp.asarray, held_out)
     # Where the samples are, as what a fit returns, so that one program makes all fits.
-    zeros = np.zeros((features.shape[1], num_classes), np.float32)
+    zeros = jnp.zeros((features.shape[1], num_classes), jnp.float32)
     fits = [beside(Linear(zeros, zeros[0]), blocks)]
     # Not mapped, because then all probes would take as many steps as the slowest.
     for l2 in STRENGTHS:

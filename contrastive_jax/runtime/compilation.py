@@ -17,7 +17,14 @@ from absl import logging
 
 from contrastive_jax.errors import UserError
 
-__all__ = ['keep_programs', 'make_deterministic', 'processor', 'refusals', 'step_options']
+__all__ = [
+    'keep_programs',
+    'make_deterministic',
+    'processor',
+    'processor_kind',
+    'refusals',
+    'step_options',
+]
 
 # Excludes operations that add in any order, and kernels chosen by their measured time.
 _DETERMINISTIC = '--xla_gpu_deterministic_ops=true'
@@ -87,10 +94,25 @@ def keep_programs() -> None:
 
 
 def processor() -> str:
-    """The name of the processor. XLA compiles for its instructions."""
+    """The name of the processor."""
+    return _of_processor('model name') or platform.processor() or platform.machine()
+
+
+def processor_kind() -> str:
+    """Eight hexadecimal digits for the instructions of the processor, which XLA compiles for.
+
+    Processors with one name may differ in these: a virtual machine may hide some.
+    """
+    # `flags` on x86-64, `Features` on ARM.
+    facts = [processor(), _of_processor('flags'), _of_processor('Features')]
+    return hashlib.sha256('\n'.join(facts).encode()).hexdigest()[:8]
+
+
+def _of_processor(name: str) -> str:
+    """What the system says of the first processor; empty where it says nothing."""
     lines = Path('/proc/cpuinfo').read_text().splitlines() if _LINUX else []
-    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-    return names[0] if names else platform.processor() or platform.machine()
+    fields = (line.partition(':') for line in lines)
+    return next((value.strip() for key, _, value in fields if key.strip() == name), '')
 
 
 def _cache_folder() -> Path:
@@ -103,5 +125,4 @@ def _cache_folder() -> Path:
     # The specification ignores paths that are not absolute, such as an unexpanded `~`.
     home = cache_home if cache_home.is_absolute() else Path.home() / '.cache'
     # Machines may share a home folder, and a program of one processor may fail on another.
-    kind = hashlib.sha256(processor().encode()).hexdigest()[:8]
-    return home / 'contrastive_jax' / 'compiled' / kind
+    return home / 'contrastive_jax' / 'compiled' / processor_kind()

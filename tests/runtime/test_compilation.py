@@ -59,6 +59,17 @@ def test_without_a_home_folder_there_is_no_cache(no_cache, monkeypatch, caplog):
     assert 'programs are compiled at every start' in caplog.text
 
 
+def test_processors_of_one_name_and_other_instructions_share_no_programs(monkeypatch):
+    lines = 'processor : 0\nmodel name : Some EPYC\nflags : fpu {}\nmodel name : Another'
+    monkeypatch.setattr(compilation, '_LINUX', True)
+    kinds = []
+    for flags in ('avx2 avx512f', 'avx2', 'avx2'):
+        monkeypatch.setattr(Path, 'read_text', lambda path, flags=flags: lines.format(flags))
+        assert compilation.processor() == 'Some EPYC'
+        kinds.append(compilation.processor_kind())
+    assert kinds[0] != kinds[1] == kinds[2]
+
+
 def test_a_relative_cache_folder_is_not_made(no_cache, monkeypatch, tmp_path):
     """A `~` that no shell has expanded, as in a Dockerfile."""
     monkeypatch.chdir(tmp_path)

@@ -4,7 +4,7 @@ import pytest
 from contrastive_jax.data.score_files import ScoreFile, read_scores, write_scores
 from contrastive_jax.data.score_table import read_table
 from contrastive_jax.data.stored import checksum
-from studies.mean_scores import agreement, main, mean_columns, pixel_key, pixel_keys
+from studies.mean_scores import agreement, main, pixel_key, pixel_keys
 from tests.helpers import write_npz
 
 
@@ -41,11 +41,30 @@ def test_the_file_holds_means_and_what_a_removal_keeps(tmp_path, monkeypatch, ca
         main()
 
 
-def test_scores_of_other_images_are_refused(tmp_path):
-    first, second, _ = map(read_table, map(str, _files(tmp_path)))
-    other = second | {'checksum': np.array('others')}
-    with pytest.raises(SystemExit, match='different images'):
-        mean_columns([first, other], 0.2)
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        (['0.parquet'], 'two seeds'),
+        (['0.parquet', '1.parquet', '--ratio=1'], 'above 0 and below 1'),
+        (['0.parquet', 'others.parquet'], 'others.parquet: scores other images'),
+        (['0.parquet', 'short.parquet'], 'short.parquet: has no boundary'),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    tmp_path, monkeypatch, arguments, words
+):
+    _files(tmp_path)
+    score = np.zeros(40, np.float32)
+    for name, columns in {
+        'others': {'score': score, 'boundary': score},
+        'short': {'score': score},
+    }.items():
+        write_scores(tmp_path / f'{name}.npz', ScoreFile(columns, name))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('sys.argv', ['', '--out=mean.parquet', '--scores', *arguments])
+    with pytest.raises(SystemExit, match=words):
+        main()
+    assert not (tmp_path / 'mean.parquet').exists()
 
 
 def test_equal_scores_agree_and_opposite_ones_do_not():
@@ -73,5 +92,5 @@ def test_images_have_their_keys(tmp_path):
     scored = {'index': np.array([4, 1]), 'checksum': np.array(checksum(images))}
     found = pixel_keys(str(config), str(data), scored)
     assert found.tolist() == [pixel_key(images[4]), pixel_key(images[1])]
-    with pytest.raises(SystemExit, match='not the images'):
+    with pytest.raises(SystemExit, match='not those that were scored'):
         pixel_keys(str(config), str(data), scored | {'checksum': np.array('others')})
