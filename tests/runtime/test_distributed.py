@@ -26,7 +26,8 @@ SMALL = {
 }
 
 
-# The run on one device is that of two tests.
+# Two tests share the run on one device, so one worker gets both. It has a monitor, which changes no
+# parameter.
 together = pytest.mark.xdist_group('distributed')
 MONITOR = {'monitor__every_epochs': 2, 'monitor__images': 10}
 
