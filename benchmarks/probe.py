@@ -1,7 +1,7 @@
 """Time of the linear probe: five L2 strengths and the final fit, beside scikit-learn.
 
     python -m benchmarks.probe --samples 50000 --features 512
-    python -m benchmarks.probe --samples 1281167 --features 2048 --classes 1000 --memory
+    python -m benchmarks.probe --samples 1281167 --features 2048 --memory 1000
 
 Ours is `linear.try_strengths` on nine tenths of the rows and `linear.fit` on all of them, with the
 second moment and the whitening before. scikit-learn makes the same six fits with `lbfgs` on the
@@ -112,15 +112,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--samples', type=int, default=50_000)
     parser.add_argument('--features', type=int, default=512)
     parser.add_argument('--cold', action='store_true', help='beside our own fits from zero')
-    parser.add_argument('--classes', type=int, default=1000, help='for --memory')
     parser.add_argument(
-        '--memory', action='store_true', help='compile a fit on all devices and print what it holds'
+        '--memory',
+        type=int,
+        metavar='CLASSES',
+        help='compile a fit of so many classes on all devices, and print what it holds',
     )
     options = parser.parse_args(arguments)
     report = measure.Report('probe', options.json)
     n, k = options.samples, options.features
     if options.memory:
-        report.add(n=n, k=k, classes=options.classes, **memory(n, k, options.classes))
+        report.add(n=n, k=k, classes=options.memory, **memory(n, k, options.memory))
         return
     rows, labels = features(n, k)
     standard, _ = standardise(rows, rows[:2])
