@@ -5,6 +5,7 @@ import pytest
 
 from contrastive_jax import report
 from contrastive_jax.reporting.style import DARK, LIGHT
+from tests.reporting.browsing import set_theme
 from tests.reporting.runs import fake_result, read_csv, write_run
 
 EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)">&'
@@ -141,12 +142,7 @@ def test_the_figures_follow_the_theme(opened):
     tab = opened(color_scheme='dark')
     first = f'{PARTS}[0].glyph.line_color.value'
     assert tab.evaluate(first) == DARK[0]
-    tab.emulate_media(color_scheme='light')
-    # The page hears of the change a moment later.
-    for _ in range(100):
-        if tab.evaluate(first) == LIGHT[0]:
-            break
-        tab.wait_for_timeout(100)
+    set_theme(tab, 'light')
     assert tab.evaluate(first) == LIGHT[0]
 
 

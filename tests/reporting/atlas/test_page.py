@@ -9,6 +9,7 @@ from contrastive_jax.graph.verdicts import VERDICTS
 from contrastive_jax.reporting.atlas.content import Content, Dynamics
 from contrastive_jax.reporting.atlas.page import page
 from contrastive_jax.reporting.style import DARK, LIGHT
+from tests.reporting.browsing import set_theme
 
 # One worker, so that one browser is enough.
 pytestmark = pytest.mark.xdist_group('browser')
@@ -160,8 +161,7 @@ def test_colours_follow_the_choice_and_the_theme(opened):
     for by in ('class', 'verdict', 'number'):
         _set(tab, 'colour', 'value', by)
         for theme in ('light', 'dark'):
-            tab.emulate_media(color_scheme=theme)
-            tab.evaluate('new Promise((done) => requestAnimationFrame(() => setTimeout(done)))')
+            set_theme(tab, theme)
             found[by, theme] = tab.evaluate(colours)
     assert set(found['class', 'light']) == set(LIGHT[:2])
     assert set(found['class', 'dark']) == set(DARK[:2])
