@@ -26,6 +26,7 @@ from contrastive_jax.runtime import cli, distributed, preemption
 from contrastive_jax.runtime.files import write_sealed_json
 from contrastive_jax.training.hints import advice
 from contrastive_jax.training.loop import pretrain
+from contrastive_jax.training.optimizer import with_equal_updates
 from contrastive_jax.training.task import task_of
 
 config_flags.DEFINE_config_file('config', None, 'Config file; add :NAME for a variant.')
@@ -101,7 +102,13 @@ def _train_and_probe(config: ConfigDict, workdir: Path, shared: Path | None, log
         monitor = make_monitor(config, dataset, construction, workdir)
         begin = start and start.begin
         pretrained = pretrain(
-            config, construction.split, workdir, should_stop, monitor, begin, logger
+            with_equal_updates(config, len(construction.whole.images)),
+            construction.split,
+            workdir,
+            should_stop,
+            monitor,
+            begin,
+            logger,
         )
     accuracies = probe_all(config, dataset, pretrained, shared)
     result = make_result(config, task, dataset, construction, pretrained, accuracies, start_time)

@@ -182,6 +182,20 @@ def test_the_number_of_updates_can_be_fixed(config, tmp_path, steps):
     assert rates[-1] < rates[0] / 2
 
 
+def test_a_run_that_leaves_images_out_can_make_as_many_updates_as_one_that_does_not(
+    config, tmp_path
+):
+    config.removal.update(method='random', ratio=0.5)
+    config.equal_updates = True
+    result = main.run(config, tmp_path / 'run')
+    # Two steps of 16 an epoch with all 40 images, one with 20 of them.
+    assert (result['steps'], result['epochs']) == (8, 8)
+    assert len(_metrics(tmp_path / 'run')) == 8
+    config.update(extend=str(tmp_path / 'run'), epochs=5)
+    result = main.run(config, tmp_path / 'longer')
+    assert (result['steps'], result['epochs']) == (10, 10)
+
+
 def test_without_labels_there_is_nothing_to_probe(config, tmp_path, capsys):
     write_npz(Path(config.data.data_dir), labels=False)
     result = main.run(config, tmp_path / 'run')

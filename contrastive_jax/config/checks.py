@@ -39,6 +39,11 @@ def check_together(config: ConfigDict, values: Mapping[str, Any]) -> None:
             f'config.init={config.init!r}: has no effect with config.extend={config.extend!r}, '
             'which brings all weights; give one of them'
         )
+    if config.steps and config.equal_updates:
+        raise UserError(
+            f'config.equal_updates=True: has no effect with config.steps={config.steps}, which '
+            'fixes the number of updates; give one of them'
+        )
     check_needs(values, _NEEDS)
     if config.mixed.drop and config.mixed.ratio == 1:
         raise UserError(

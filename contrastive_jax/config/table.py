@@ -63,6 +63,12 @@ _FIRST: dict[str, Field] = {
         'A run makes so many updates, whatever the number of images; 0 means as many as epochs '
         'takes. The warm-up keeps its share of the run, warmup_epochs / epochs.',
     ),
+    'equal_updates': Field(
+        False,
+        BOOL,
+        'A run that leaves images out, by removal or mixed.drop, makes as many updates as epochs '
+        'of all images take; False means fewer.',
+    ),
     'batch_size': Field(256, integer(2), 'Each step takes so many images, over all devices.'),
     'precision': Field(
         'auto',

@@ -34,7 +34,7 @@ from contrastive_jax.runs.dynamics import ScoreLog
 from contrastive_jax.training import devices
 from contrastive_jax.training.augmentation import two_views
 from contrastive_jax.training.looks import Looks, Monitor, no_looks
-from contrastive_jax.training.optimizer import count_steps
+from contrastive_jax.training.optimizer import count_steps, with_equal_updates
 from contrastive_jax.training.step import TrainState
 from contrastive_jax.training.task import Metrics
 
@@ -114,7 +114,8 @@ def _begin(
     scores = ScoreLog(
         workdir, construction.kept[sample.trained], int(state.step) // steps_per_epoch
     )
-    total = count_steps(config, steps_per_epoch)
+    images = len(construction.whole.images)
+    total = count_steps(with_equal_updates(config, images), steps_per_epoch)
     # A run that ends before its first look is looked at once, at its end.
     between = min(config.monitor.every_epochs * steps_per_epoch, total)
     images = devices.split(_spread(list(sample.images.values()), 2 * config.batch_size))

@@ -208,7 +208,7 @@ def _differences(cells: Sequence[Cell], baseline: int) -> Table:
     if others:
         note += (
             f' Not of as many updates as the baseline: {numbered("cell", others)}; see Images '
-            'and time, and config.steps.'
+            'and time, and config.equal_updates.'
         )
     columns = ('cell', *MEASURES.values(), 'beyond chance')
     return Table('Difference to the baseline', note, columns, rows)

@@ -32,7 +32,7 @@ from contrastive_jax.runs.workdir import RESULT, has_checkpoint
 from contrastive_jax.runtime import distributed
 from contrastive_jax.runtime.files import read_json, write_sealed_json, write_whole
 from contrastive_jax.training import devices
-from contrastive_jax.training.optimizer import count_steps, make_schedule
+from contrastive_jax.training.optimizer import count_steps, make_schedule, with_equal_updates
 from contrastive_jax.training.setup import set_up
 from contrastive_jax.training.step import TrainState
 from contrastive_jax.training.task import task_of
@@ -41,7 +41,7 @@ __all__ = ['Start', 'check_apart', 'keep_start', 'kept_start', 'read_start']
 
 _START = 'start.json'
 # Fields in which a run may differ from the one that it extends.
-_OWN = ('init', 'extend', 'epochs', 'steps')
+_OWN = ('init', 'extend', 'epochs', 'steps', 'equal_updates')
 
 
 class Start(NamedTuple):
@@ -190,10 +190,12 @@ def _from_run(
     _check_images(old, construction, held_out)
     if not has_checkpoint(old):
         raise UserError('holds no checkpoint')
+    name = 'steps' if config.steps else 'epochs'
+    images = len(construction.whole.images)
+    config, before = with_equal_updates(config, images), with_equal_updates(before, images)
     steps_per_epoch = len(construction.split.images) // config.batch_size
     total, done = count_steps(config, steps_per_epoch), count_steps(before, steps_per_epoch)
     if total <= done:
-        name = 'steps' if config.steps else 'epochs'
         raise UserError(
             f'has taken {done} steps, and config.{name}={config[name]} is {total}; give more'
         )

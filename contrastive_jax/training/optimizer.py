@@ -8,7 +8,13 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-__all__ = ['clip_by_trust_ratio', 'count_steps', 'make_optimizer', 'make_schedule']
+__all__ = [
+    'clip_by_trust_ratio',
+    'count_steps',
+    'make_optimizer',
+    'make_schedule',
+    'with_equal_updates',
+]
 
 # Batch size for which the learning rate of a config is meant.
 _REFERENCE_BATCH = 256
@@ -17,6 +23,20 @@ _REFERENCE_BATCH = 256
 def count_steps(config: ConfigDict, steps_per_epoch: int) -> int:
     """Number of steps in a run: `config.steps` or, if that is 0, the steps of `config.epochs`."""
     return config.steps or config.epochs * steps_per_epoch
+
+
+def with_equal_updates(config: ConfigDict, images: int) -> ConfigDict:
+    """The config whose `steps` are those of `epochs` of all images, if `equal_updates` says so.
+
+    Args:
+      config: the whole config.
+      images: number of all images, also of those that the run leaves out.
+    """
+    if not config.equal_updates:
+        return config
+    config = config.copy_and_resolve_references()
+    config.steps = config.epochs * (images // config.batch_size)
+    return config
 
 
 def make_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:

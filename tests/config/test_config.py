@@ -90,6 +90,8 @@ BAD = [
     ({'monitor.images': 1}, 'monitor.images', 'at least 2'),
     ({'arm': 'margin', 'loss.name': 'debiased'}, 'pairs.select', 'choose config.arm=simclr'),
     ({'steps': -1}, 'steps', 'at least 0'),
+    ({'steps': 9, 'equal_updates': True}, 'equal_updates', 'give one of them'),
+    ({'equal_updates': 1}, 'equal_updates', 'True or False'),
     ({'epochs': 0}, 'epochs', 'at least 1'),
     ({'epochs': -5}, 'epochs', 'at least 1'),
     ({'epochs': True}, 'epochs', 'an integer'),

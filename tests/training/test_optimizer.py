@@ -3,7 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from contrastive_jax.training.optimizer import count_steps, make_optimizer, make_schedule
+from contrastive_jax.training.optimizer import (
+    count_steps,
+    make_optimizer,
+    make_schedule,
+    with_equal_updates,
+)
 from tests.config.test_config import load_config
 from tests.helpers import small_config
 
@@ -34,6 +39,14 @@ def test_equal_steps_have_equal_schedules_however_many_images_there_are():
 def test_the_steps_of_a_run_are_those_given_or_those_of_its_epochs():
     assert count_steps(small_config(epochs=7), 5) == 35
     assert count_steps(small_config(epochs=7, steps=3), 5) == 3
+
+
+def test_equal_updates_are_those_of_all_images_and_change_no_other_config():
+    config = small_config(epochs=7, batch_size=16, equal_updates=True)
+    assert count_steps(with_equal_updates(config, 100), 3) == 7 * 6
+    assert config.steps == 0
+    plain = small_config(epochs=7, batch_size=16)
+    assert with_equal_updates(plain, 100) is plain
 
 
 def test_a_run_of_one_step_has_a_schedule():
