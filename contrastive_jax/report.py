@@ -16,7 +16,7 @@ from contrastive_jax.reporting import markdown
 from contrastive_jax.reporting.choice import choose
 from contrastive_jax.reporting.collect import find_runs, read_run
 from contrastive_jax.reporting.details import csv_text
-from contrastive_jax.reporting.statistics import find_baseline, group, name_by_changes
+from contrastive_jax.reporting.statistics import find_baselines, group, name_by_changes
 from contrastive_jax.reporting.tables import make_report
 from contrastive_jax.runs.workdir import check_outside_data_of
 from contrastive_jax.runtime import cli
@@ -41,7 +41,8 @@ def run(
     Args:
       folders: workdirs, or folders that hold them at any depth.
       out: folder to write to.
-      baseline: `field=value,...` of one cell; None for the first cell without any treatment.
+      baseline: `field=value,...` of the cell that all are compared with; None for the cell without
+        treatment that agrees with a cell in all else.
       select: whether to choose the cell with the highest mean validation accuracy.
       paper: folder for the tables as LaTeX and the figures as SVG and PDF, or None.
       overwrite: whether to replace the files of an earlier report.
@@ -55,16 +56,16 @@ def run(
     check_outside_data_of(map(Path, found), out)
     runs = [read_run(folder) for folder in found]
     cells = group(runs)
-    base = 0
+    baselines: list[int] = []
     if cells:
-        base = find_baseline(cells, baseline)
-        cells = name_by_changes(cells, base)
+        baselines = find_baselines(cells, baseline)
+        cells = name_by_changes(cells, baselines)
     elif baseline is not None:
         raise UserError(
             f'--baseline={baseline}: no run has a config that can be read; leave it out'
         )
     choice = choose(cells) if select else None
-    report = make_report(runs, cells, base, choice)
+    report = make_report(runs, cells, baselines, choice)
     # Imported here, because Bokeh takes a second, and the errors above do not need it.
     from contrastive_jax.reporting.html import page
 
@@ -114,7 +115,12 @@ if __name__ == '__main__':
     cli.define_common(
         out='Folder to write to.', overwrite='Replace the files of an earlier report.'
     )
-    flags.DEFINE_string('baseline', None, 'field=value,... of the cell to compare with.')
+    flags.DEFINE_string(
+        'baseline',
+        None,
+        'field=value,... of the cell that all others are compared with. Default: for each cell the '
+        'untreated one with the same data, batch, network and epochs.',
+    )
     flags.DEFINE_bool('select', False, 'Choose the cell with the highest mean validation accuracy.')
     flags.DEFINE_string('paper', None, 'Folder for LaTeX tables, and figures as SVG and PDF.')
     flags.mark_flag_as_required('out')

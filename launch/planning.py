@@ -26,6 +26,7 @@ from contrastive_jax.config import (
     completed,
     flatten,
     resolve,
+    validate,
 )
 from contrastive_jax.config.arms import ARMS, STRENGTHS
 from contrastive_jax.config.arms import FIELDS as PAIR_FIELDS
@@ -127,9 +128,10 @@ def plan(
         treatment sets only the cells whose arm has that treatment.
 
     Raises:
-      GridError: the config cannot be read, or lacks a field that is set; `extra` changes the arm of
-        a cell.
+      GridError: the config cannot be read, or lacks a field that is set; the config of a cell is
+        refused; `extra` sets a field that the cells vary, or changes the arm of a cell.
     """
+    _check_extra(cells, extra)
     base = _load(config)
     scored = {
         value
@@ -147,7 +149,7 @@ def plan(
             fields = {**cells[cell], **_of_cell(cells[cell], extra), 'seed': seed}
             wanted = {p: v for p, v in fields.items() if isinstance(v, ScoresOf)}
             sources = {p: str(_scores_folder(names[v.cell], v.by)) for p, v in wanted.items()}
-            values = _values(base, fields | sources)
+            values = _values(base, cell, fields | sources)
             _check_arm(cell, fields, values, extra)
             names[cell] = name = _name(values)
             own = folder / name
@@ -162,6 +164,19 @@ def plan(
             same = runs.get(run.folder)
             runs[run.folder] = run if same is None else same._replace(cells=(*same.cells, cell))
     return list(runs.values())
+
+
+def _check_extra(cells: Mapping[str, Mapping[str, Any]], extra: Mapping[str, Any]) -> None:
+    """Refuses extra fields that the grid varies: cells would no longer be what their names say."""
+    for path, value in extra.items():
+        if path == 'seed':
+            raise GridError(f'--config.seed={value}: a sweep has its own seeds; use --seeds')
+        values = {repr(cell.get(path)) for cell in cells.values()}
+        if len(values) > 1:
+            raise GridError(
+                f'--config.{path}={value}: this grid compares cells that differ in {path}; leave '
+                'it out, or run --config without --grid'
+            )
 
 
 def _of_cell(cell: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,18 +208,20 @@ def _load(config: str) -> ConfigDict:
         raise GridError(f'--config={config}: cannot be read ({reason})') from error
 
 
-def _values(base: ConfigDict, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a run by paths, resolved as `main` will resolve it."""
+def _values(base: ConfigDict, cell: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a run by paths, resolved and checked as `main` will do it."""
     config = base.copy_and_resolve_references()
     try:
         for path in fields:
             check_field(path)
         config.update_from_flattened_dict(fields)
-        return flatten(resolve(config, fields)[0])
+        resolved, _ = resolve(config, fields)
+        validate(resolved)
+        return flatten(resolved)
     except (KeyError, TypeError) as error:
         raise GridError(f'config: {error.args[0]}') from error
     except UserError as error:
-        raise GridError(str(error)) from error
+        raise GridError(f'cell {cell!r}: {error}') from error
 
 
 def _name(values: Mapping[str, Any]) -> str:

@@ -28,9 +28,10 @@ __all__ = [
     'accuracy_resolution',
     'as_number',
     'by_seed',
+    'common_baseline',
     'curves',
     'differing',
-    'find_baseline',
+    'find_baselines',
     'group',
     'holm',
     'name_by_changes',
@@ -43,6 +44,9 @@ _PATHS = ('data.data_dir', 'removal.scores')
 # An arm is a name for values of other fields, so cells are neither named nor ordered by it.
 _DERIVED = ('arm',)
 _PLAIN = {'pairs.select': 'none', 'removal.ratio': '0', 'mixed.ratio': '0'}
+# What a treatment changes. All else is the setting, in which cells have to agree to be compared.
+_TREATMENT = ('arm', 'pairs.', 'removal.', 'mixed.', 'loss.', 'equal_updates')
+_SETTING = ('loss.temperature',)
 _LEVEL = 0.95
 LEAST_PAIRS = 3
 
@@ -174,10 +178,11 @@ def _name(fields: dict[str, str], names: Sequence[str]) -> str:
     return ', '.join(f'{name}={fields.get(name, ABSENT)}' for name in names) or 'all runs'
 
 
-def name_by_changes(cells: Sequence[Cell], baseline: int) -> tuple[Cell, ...]:
-    """The cells with short names: only the fields that differ from the baseline."""
+def name_by_changes(cells: Sequence[Cell], baselines: Sequence[int]) -> tuple[Cell, ...]:
+    """The cells with short names: only the fields that differ from the common baseline."""
     if len(cells) == 1:
         return tuple(cells)
+    baseline = common_baseline(baselines)
     base = cells[baseline].fields
     names = (
         _name(cell.fields, _telling([base, cell.fields])) if index != baseline else 'baseline'
@@ -186,20 +191,52 @@ def name_by_changes(cells: Sequence[Cell], baseline: int) -> tuple[Cell, ...]:
     return tuple(cell._replace(name=name) for cell, name in zip(cells, names, strict=True))
 
 
-def find_baseline(cells: Sequence[Cell], wanted: str | None) -> int:
-    """Index of the cell that the others are compared with.
+def find_baselines(cells: Sequence[Cell], wanted: str | None) -> list[int]:
+    """Index of the cell that each cell is compared with.
+
+    A cell is plain if it has no selected pairs and no removed or mixed samples. The first plain
+    cell is the common baseline; if there is none, the first cell. A cell is compared with the first
+    plain cell of its own setting: the same data, batch, network and number of epochs. It is
+    compared with the common baseline if there is no such cell or if it is that cell itself.
 
     Args:
       cells: at least one cell.
-      wanted: `field=value,...`; None for the first cell without selected pairs and without removed
-        or mixed samples or, if there is none, the first cell.
+      wanted: `field=value,...` of the cell that all are compared with; None for the above.
+
+    Returns:
+      An index for each cell. The common baseline has its own.
 
     Raises:
       UserError: a text that does not pick exactly one cell.
     """
-    if wanted is None:
-        plain = _matching(cells, _PLAIN)
-        return plain[0] if plain else 0
+    if wanted is not None:
+        return [_wanted(cells, wanted)] * len(cells)
+    plain = _matching(cells, _PLAIN)
+    common = plain[0] if plain else 0
+    own: dict[tuple, int] = {}
+    for index in plain:
+        own.setdefault(_setting(cells[index]), index)
+    found = [own.get(_setting(cell), common) for cell in cells]
+    return [common if index == at else at for index, at in enumerate(found)]
+
+
+def common_baseline(baselines: Sequence[int]) -> int:
+    """The cell that is compared with itself."""
+    return next(index for index, at in enumerate(baselines) if index == at)
+
+
+def _setting(cell: Cell) -> tuple[tuple[str, str], ...]:
+    """The fields of a cell that no treatment changes."""
+    return _key(
+        {
+            name: value
+            for name, value in cell.fields.items()
+            if name in _SETTING or not name.startswith(_TREATMENT)
+        }
+    )
+
+
+def _wanted(cells: Sequence[Cell], wanted: str) -> int:
     values = dict(_parse(part, wanted) for part in wanted.split(','))
     known = {name for cell in cells for name in cell.fields}
     for name in values.keys() - known:

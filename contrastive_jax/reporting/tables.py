@@ -28,6 +28,7 @@ from contrastive_jax.reporting.statistics import (
     accuracy_resolution,
     as_number,
     by_seed,
+    common_baseline,
     differing,
     holm,
     paired,
@@ -57,14 +58,17 @@ class Report(NamedTuple):
 
 
 def make_report(
-    runs: Sequence[Run], cells: Sequence[Cell], baseline: int, choice: Choice | None = None
+    runs: Sequence[Run],
+    cells: Sequence[Cell],
+    baselines: Sequence[int],
+    choice: Choice | None = None,
 ) -> Report:
     """Makes the summary and all tables.
 
     Args:
       runs: all runs.
       cells: the groups of runs.
-      baseline: index of the cell that the others are compared with.
+      baselines: index of the cell that each cell is compared with.
       choice: the cell chosen by validation accuracy, or None.
     """
     counts = Counter(run.status for run in runs)
@@ -76,10 +80,10 @@ def make_report(
         [f'{run.folder}: {run.status} ({run.note})' for run in runs if run.status != 'finished'],
         _filled(
             _chosen(cells, choice),
-            _cells(cells, baseline),
+            _cells(cells, baselines),
             _accuracies(cells),
             _validation(cells),
-            _differences(cells, baseline),
+            _differences(cells, baselines),
         ),
         _filled(*detail_tables(runs, cells)),
     )
@@ -89,7 +93,7 @@ def _filled(*tables: Table) -> list[Table]:
     return [table for table in tables if table.rows]
 
 
-def _cells(cells: Sequence[Cell], baseline: int) -> Table:
+def _cells(cells: Sequence[Cell], baselines: Sequence[int]) -> Table:
     """The fields in which cells differ, and the seeds of each cell."""
     # `group` makes cells of runs that have a seed.
     seeds = sorted({run.seed for cell in cells for run in cell.runs if run.seed is not None})
@@ -104,7 +108,8 @@ def _cells(cells: Sequence[Cell], baseline: int) -> Table:
     ]
     note = 'Runs that differ in nothing but the seed. Only finished runs are in the numbers.'
     if len(cells) > 1:
-        note += f' Cell {baseline + 1} is the baseline; changes are those of the others to it.'
+        common = common_baseline(baselines)
+        note += f' Cell {common + 1} is the baseline; changes are those of the others to it.'
     return Table('Cells', note, ('cell', *names, 'seeds'), rows)
 
 
@@ -175,7 +180,7 @@ def _seeds(cell: Cell, seeds: Sequence[int]) -> str:
     return '; '.join(filter(None, (' '.join(finished), ', '.join(others))))
 
 
-def _differences(cells: Sequence[Cell], baseline: int) -> Table:
+def _differences(cells: Sequence[Cell], baselines: Sequence[int]) -> Table:
     def against(cell: Cell, reference: Cell, name: str) -> Difference | None:
         values, base = (
             {s: 100 * v for s, v in by_seed(c, name).items()} for c in (cell, reference)
@@ -183,18 +188,25 @@ def _differences(cells: Sequence[Cell], baseline: int) -> Table:
         return paired(values, base, 100 * accuracy_resolution((cell, reference)))
 
     found = {
-        index: {name: against(cell, cells[baseline], name) for name in MEASURES}
-        for index, cell in enumerate(cells)
-        if index != baseline
+        index: {name: against(cell, cells[at], name) for name in MEASURES}
+        for index, (cell, at) in enumerate(zip(cells, baselines, strict=True))
+        if index != at
     }
+    several = len({baselines[index] for index in found}) > 1
     beyond = _beyond_chance(found)
     rows = [
-        (name_of(index, cells), *map(_interval, differences.values()), Entry(beyond[index]))
+        (
+            name_of(index, cells),
+            *([short(baselines[index])] if several else ()),
+            *map(_interval, differences.values()),
+            Entry(beyond[index]),
+        )
         for index, differences in found.items()
     ]
+    less = 'the cell named beside it' if several else numbered('cell', sorted(set(baselines)))
     note = (
-        f'Percentage points, less cell {baseline + 1} of the same seed: mean of the pairs '
-        '[95 % t-interval, wider by the resolution of one test image where runs record their '
+        f'Percentage points, less {less} of the same seed: mean of the pairs [95 % t-interval, '
+        'wider by the resolution of one test image where runs record their '
         f'number], in brackets the number of pairs. {DASH}: no interval, of fewer than '
         f'{LEAST_PAIRS} pairs or of equal differences. The intervals are not corrected for how '
         'many there are; the last column is: it names the measures that differ beyond chance, by '
@@ -202,15 +214,18 @@ def _differences(cells: Sequence[Cell], baseline: int) -> Table:
     )
     updates = [set(by_seed(cell, 'steps').values()) for cell in cells]
     # Runs of earlier versions do not say how many they made.
-    others = [index for index, made in enumerate(updates) if made and made != updates[baseline]]
-    if updates and not updates[baseline]:
-        others = []
+    others = [
+        index
+        for index, at in enumerate(baselines)
+        if updates[index] and updates[at] and updates[index] != updates[at]
+    ]
     if others:
         note += (
             f' Not of as many updates as the baseline: {numbered("cell", others)}; see Images '
-            'and time, and config.equal_updates.'
+            'and time. config.steps fixes their number, and config.equal_updates does where images '
+            'are removed or dropped.'
         )
-    columns = ('cell', *MEASURES.values(), 'beyond chance')
+    columns = ('cell', *(['less cell'] if several else ()), *MEASURES.values(), 'beyond chance')
     return Table('Difference to the baseline', note, columns, rows)
 
 

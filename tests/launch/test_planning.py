@@ -59,7 +59,7 @@ def test_names_follow_every_field_and_nothing_else(tmp_path):
 
     plain = names()
     assert plain == names(tmp_path / 'elsewhere')
-    for change in ({'epochs': 7}, {'probe__draws': 3}, {'data__data_dir': '/images'}):
+    for change in ({'epochs': 70}, {'probe__draws': 3}, {'data__data_dir': '/images'}):
         assert not set(plain) & set(names(**change))
 
 
@@ -187,6 +187,29 @@ def test_what_the_user_sets_wins(tmp_path):
     assert '--config.moco.queue_size=4096' not in run.commands[0]
 
 
+@pytest.mark.parametrize(
+    ('grid', 'fields', 'path'),
+    [
+        ('fig2', {'mixed__ratio': 0.3}, 'mixed.ratio'),
+        ('thm45', {'pairs__temperature_scale': 0.7}, 'pairs.temperature_scale'),
+        ('batch_size', {'batch_size': 128}, 'batch_size'),
+        ('fig4', {'pairs__pos_high': 0.1}, 'pairs.pos_high'),
+        ('removal', {'equal_updates': True}, 'equal_updates'),
+        ('table4', {'arm': 'margin'}, 'arm'),
+    ],
+)
+def test_a_field_that_the_grid_varies_is_refused(grid, fields, path, tmp_path):
+    with pytest.raises(
+        GridError, match=rf'config\.{path}=.*: this grid compares cells that differ'
+    ):
+        _plan(grid, tmp_path, **fields)
+
+
+def test_what_cannot_be_trained_is_refused_before_the_first_run(tmp_path):
+    with pytest.raises(GridError, match=r"cell 'difficulty, equal updates': config\.equal_updates"):
+        _plan('removal', tmp_path, steps=1000)
+
+
 def test_values_keep_their_types():
     texts = ('--config.a.b=0.5', '--config.c=3', '--config.d=true', '--config.e=x y', '--config.f=')
     assert dict(override(text) for text in texts) == {
@@ -207,6 +230,7 @@ def test_values_keep_their_types():
         (lambda tmp: override('--config.epochs'), '--config.FIELD=VALUE'),
         (lambda tmp: _plan('table4', tmp, epoch=3), 'epoch'),
         (lambda tmp: _plan('table4', tmp, epochs='many'), 'config'),
+        (lambda tmp: _plan('table4', tmp, seed=3), 'use --seeds'),
         (lambda tmp: _plan('table4', tmp, config='configs/none.py'), 'configs/none.py'),
         (lambda tmp: _plan('table4', tmp, config=DIGITS + ':big'), 'big'),
     ],

@@ -70,8 +70,8 @@ def cells_of(folder):
 def report_of(folder, baseline=None):
     runs = [read_run(path) for path in find_runs([str(folder)])]
     cells = statistics.group(runs)
-    place = statistics.find_baseline(cells, baseline)
-    return tables.make_report(runs, statistics.name_by_changes(cells, place), place)
+    baselines = statistics.find_baselines(cells, baseline)
+    return tables.make_report(runs, statistics.name_by_changes(cells, baselines), baselines)
 
 
 def texts(report, title):

@@ -4,7 +4,7 @@ import pytest
 
 from contrastive_jax.errors import UserError
 from contrastive_jax.reporting import statistics
-from tests.reporting.runs import cells_of, report_of, texts, write_run
+from tests.reporting.runs import MARGIN, cells_of, report_of, texts, write_run
 
 
 def test_seeds_do_not_split_cells_and_fields_do(runs):
@@ -75,7 +75,7 @@ def test_cells_are_ordered_by_size_after_the_defaults(tmp_path):
     [(None, 0), ('pairs.margin=0.10', 1), ('pairs.select=none,epochs=2', 0), ('arm=margin', 1)],
 )
 def test_the_baseline_is_the_untreated_cell_or_the_one_named(runs, wanted, place):
-    assert statistics.find_baseline(cells_of(runs), wanted) == place
+    assert statistics.find_baselines(cells_of(runs), wanted) == [place] * 2
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,42 @@ def test_the_baseline_is_the_untreated_cell_or_the_one_named(runs, wanted, place
 )
 def test_a_baseline_must_pick_one_cell(runs, wanted, words):
     with pytest.raises(UserError, match=words):
-        statistics.find_baseline(cells_of(runs), wanted)
+        statistics.find_baselines(cells_of(runs), wanted)
+
+
+def test_a_cell_is_compared_with_the_plain_cell_of_its_own_setting(tmp_path):
+    for factor in (1.0, 10.0, 50.0):
+        setting = {'long_tail__factor': factor}
+        write_run(tmp_path / f'plain {factor}', 0, 0.5, **setting)
+        write_run(tmp_path / f'margin {factor}', 0, 0.5, **setting, **MARGIN)
+    # A trial, and a treated cell without a plain one.
+    write_run(tmp_path / 'trial', 0, epochs=1)
+    write_run(tmp_path / 'alone', 0, batch_size=64, **MARGIN)
+    cells = cells_of(tmp_path)
+    baselines = statistics.find_baselines(cells, None)
+    at = {
+        tuple(cell.fields[name] for name in ('epochs', 'batch_size', 'long_tail.factor', 'arm')): i
+        for i, cell in enumerate(cells)
+    }
+    setting = [(*fields[:3],) for fields in at]
+    compared = {fields: setting[baselines[i]] for fields, i in at.items()}
+    common = setting[statistics.common_baseline(baselines)]
+    for fields, other in compared.items():
+        treated_with_a_plain_one = fields[3] == 'margin' and fields[1] != '64'
+        assert other == (fields[:3] if treated_with_a_plain_one else common)
+
+
+def test_objectives_are_compared_with_each_other_and_temperatures_are_not(tmp_path):
+    for name in ('nt_xent', 'debiased'):
+        for temperature in (0.2, 0.5):
+            loss = {'loss__name': name, 'loss__temperature': temperature}
+            write_run(tmp_path / f'{name} {temperature}', **loss)
+    cells = cells_of(tmp_path)
+    baselines = statistics.find_baselines(cells, None)
+    for cell, at in zip(cells, baselines, strict=True):
+        assert cells[at].fields['loss.name'] == 'nt_xent'
+        if cell.fields['loss.name'] == 'debiased':
+            assert cells[at].fields['loss.temperature'] == cell.fields['loss.temperature']
 
 
 def test_runs_of_one_seed_count_once(runs):

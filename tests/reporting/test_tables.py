@@ -49,6 +49,19 @@ def test_fields_equal_everywhere_are_listed_once(runs):
     assert not settings.keys() & {'seed', 'pairs.select', 'pairs.margin'}
 
 
+def test_settings_are_compared_each_with_its_own_baseline(runs):
+    # Three seeds of another batch size, whose accuracies are another story.
+    for seed, accuracy in enumerate((0.2, 0.3, 0.4)):
+        write_run(runs / 'plain 64' / str(seed), seed, accuracy, batch_size=64)
+        write_run(runs / 'margin 64' / str(seed), seed, accuracy + 0.05, batch_size=64, **MARGIN)
+    rows = {row['cell'].partition(': ')[2]: row for row in texts(report_of(runs), 'Difference')}
+    treated = rows['batch_size=64, pairs.select=difficult, pairs.margin=0.1']
+    assert treated['linear'].startswith('+5.00')
+    assert treated['less cell'] == '3'
+    assert rows['batch_size=64']['linear'].startswith('-30.00')
+    assert rows['batch_size=64']['less cell'] == '1'
+
+
 def test_what_was_removed_and_how_fast_it_was(runs):
     row = texts(report_of(runs), 'Images')[0]
     assert row['removed'] == '3 ± 0 (3)'
