@@ -102,7 +102,7 @@ def _train_and_probe(config: ConfigDict, workdir: Path, shared: Path | None, log
         monitor = make_monitor(config, dataset, construction, workdir)
         begin = start and start.begin
         pretrained = pretrain(
-            with_equal_updates(config, len(construction.whole.images)),
+            with_equal_updates(config, construction.available),
             construction.split,
             workdir,
             should_stop,

@@ -36,7 +36,8 @@ def variables(slot: int, names: Sequence[str], jobs: int) -> dict[str, str]:
     """
     if not names or jobs == 1:
         return {}
-    own = names[slot :: min(jobs, len(names))] if jobs < len(names) else [names[slot % len(names)]]
+    # As many for each run: the number of devices decides what a batch may be, and the pace.
+    own = names[slot::jobs][: len(names) // jobs] or [names[slot % len(names)]]
     shared = {'XLA_PYTHON_CLIENT_PREALLOCATE': 'false'} if jobs > len(names) else {}
     return {_VISIBLE: ','.join(own), **shared}
 
@@ -47,4 +48,6 @@ def describe(names: Sequence[str], jobs: int) -> str:
         return ''
     if jobs > len(names):
         return f'{jobs} runs at a time share {len(names)} GPUs, and set no memory aside'
-    return f'{jobs} runs at a time have {len(names)} GPUs, each its own'
+    each, idle = divmod(len(names), jobs)
+    rest = f'; {idle} of {len(names)} stay idle' if idle else ''
+    return f'{jobs} runs at a time have {each} GPU{"" if each == 1 else "s"} each, their own{rest}'

@@ -38,7 +38,7 @@ def supervised_difficulty(features, labels) -> dict[str, np.ndarray]:
 
 def scores(features, labels, band, seed) -> dict[str, np.ndarray]:
     """The scores that are compared, by name."""
-    latent = graph.scores.latent_classes(features, 10, seed)
+    latent = graph.scores.latent_classes(features, len(np.unique(labels)), seed)
     difficulty = np.asarray(graph.sample_difficulty(features, **band).score)
     isolation = np.asarray(graph.isolation(features))
     return {

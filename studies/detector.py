@@ -142,7 +142,7 @@ def all_scores(graphdef, states, images, labels, augment, seed) -> dict[str, np.
         scores[f'boundary {high} {low}'] = graph.scores.boundary(score, isolation)
     scores['disagreement of 8 views'] = -np.linalg.norm(seen, axis=1)
     scores['disagreement of 8 views, embeddings'] = -np.linalg.norm(seen_embeddings, axis=1)
-    latent = graph.scores.latent_classes(features, 10, seed)
+    latent = graph.scores.latent_classes(features, len(np.unique(labels)), seed)
     scores['margin to k-means classes'] = graph.scores.supervised_margin(features, latent)
     scores['sas, k-means'] = graph.scores.sas_score(features, latent)
     scores['sas, labels'] = graph.scores.sas_score(features, labels)

@@ -44,7 +44,8 @@ def _train(kind: str, count: int, seed: int, options) -> tuple[float, float]:
     config.data.data_dir = options.data_dir
     config.update_from_flattened_dict(_KINDS[kind])
     config.seed, config.batch_size = seed, min(config.batch_size, count)
-    config.epochs = max(1, round(options.steps / (count // config.batch_size)))
+    config.steps = options.steps
+    # The warm-up takes this share of the steps.
     config.optimizer.warmup_epochs = config.epochs / 10
     data = sources.load(config.data)
     chosen = host_rng(Use.SCALING_SUBSET, seed, count).permutation(len(data.train.images))[:count]

@@ -66,8 +66,8 @@ _FIRST: dict[str, Field] = {
     'equal_updates': Field(
         False,
         BOOL,
-        'A run that leaves images out, by removal or mixed.drop, makes as many updates as epochs '
-        'of all images take; False means fewer.',
+        'A run that leaves images out, by removal or mixed.drop, makes as many updates as the '
+        'same epochs would make without that; False means fewer.',
     ),
     'batch_size': Field(256, integer(2), 'Each step takes so many images, over all devices.'),
     'precision': Field(
@@ -83,8 +83,8 @@ _FIRST: dict[str, Field] = {
     'checkpoint_keep': Field(
         0,
         integer(0),
-        'A checkpoint is also saved after every so many steps and stays beside the newest; 0 keeps '
-        'the newest alone.',
+        'A checkpoint is also saved after every so many steps and stays beside the newest two; 0 '
+        'keeps the newest two alone.',
     ),
     'init': Field(
         None,

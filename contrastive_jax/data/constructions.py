@@ -27,6 +27,7 @@ class Construction(NamedTuple):
       mixed: indices of the images that are mixed, or left out by `mixed.drop`, ascending.
       partners: index of the image that each of these is mixed with.
       scored: kind of the scores that removal goes by: 'exact', 'landmarks=R', or None if not known.
+      left_out: number of images that `mixed.drop` and removal leave out, without a long tail's.
     """
 
     whole: Split
@@ -34,6 +35,12 @@ class Construction(NamedTuple):
     mixed: np.ndarray
     partners: np.ndarray
     scored: str | None = None
+    left_out: int = 0
+
+    @property
+    def available(self) -> int:
+        """Number of images before `mixed.drop` and removal."""
+        return len(self.kept) + self.left_out
 
     @property
     def split(self) -> Split:
@@ -77,6 +84,7 @@ def construct(config, train: Split) -> Construction:
         other images.
     """
     kept = _tail(config, train)
+    available = len(kept)
     mixed = _mix(config, train, kept)
     split = train._replace(images=mixed.images)
     if config.mixed.drop:
@@ -85,7 +93,8 @@ def construct(config, train: Split) -> Construction:
     scored = None
     if config.removal.ratio:
         kept, scored = _remove(config, split, kept)
-    return Construction(split, kept, mixed.indices, mixed.partners, scored)
+    left_out = available - len(kept)
+    return Construction(split, kept, mixed.indices, mixed.partners, scored, left_out)
 
 
 def _tail(config, train: Split) -> np.ndarray:

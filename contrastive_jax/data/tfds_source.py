@@ -144,9 +144,10 @@ def _read(builder, test_name: str, config) -> Dataset:
     whole, train, test = train, _labelled(train), _labelled(test)
     pretrain = train if train is whole else whole._replace(labels=None)
     if 'unlabelled' in builder.info.splits:
-        unlabelled = _split(builder, 'unlabelled', config)
-        pretrain = unlabelled._replace(labels=None)
-        if not config.stream:
+        if config.stream:
+            pretrain = _split(builder, 'train+unlabelled', config)._replace(labels=None)
+        else:
+            unlabelled = _split(builder, 'unlabelled', config)
             pretrain = Split(np.concatenate([whole.images, unlabelled.images]), None)
     return Dataset(train, test, tuple(builder.info.features['label'].names), pretrain)
 

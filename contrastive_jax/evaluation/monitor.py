@@ -114,8 +114,7 @@ def _begin(
     scores = ScoreLog(
         workdir, construction.kept[sample.trained], int(state.step) // steps_per_epoch
     )
-    images = len(construction.whole.images)
-    total = count_steps(with_equal_updates(config, images), steps_per_epoch)
+    total = count_steps(with_equal_updates(config, construction.available), steps_per_epoch)
     # A run that ends before its first look is looked at once, at its end.
     between = min(config.monitor.every_epochs * steps_per_epoch, total)
     images = devices.split(_spread(list(sample.images.values()), 2 * config.batch_size))

@@ -100,7 +100,10 @@ def _training(cells: Sequence[Cell]) -> Table:
         *('cell', 'removed', 'removed by class', 'mixed', 'updates', 'epochs'),
         *('pairs/s', 'seconds'),
     )
-    note = f'Epochs: passes over the images that were pre-trained on. {SPREAD}'
+    note = (
+        'Epochs: passes over the images that were pre-trained on, each without the images that '
+        f'fill no whole batch. {SPREAD}'
+    )
     return Table('Images and time', note, columns, rows)
 
 

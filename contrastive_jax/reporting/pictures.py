@@ -19,7 +19,9 @@ __all__ = ['NOTE', 'Curve', 'Dots', 'Picture', 'pictures']
 NOTE = (
     'Accuracies: each seed is a dot; the bar is mean ± standard deviation. Curves: mean over the '
     'seeds of finished runs, steps averaged within each epoch; the band is ± one standard '
-    'deviation. A treatment changes the loss itself: compare courses, not heights.'
+    'deviation. A treatment changes the loss itself: compare courses, not heights. The monitor '
+    'looks at images that a run trains on: where some are removed or mixed, alpha, beta, gamma and '
+    'purity are those of other images.'
 )
 _CURVES = {
     'loss': 'Loss',

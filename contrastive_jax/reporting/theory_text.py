@@ -19,7 +19,11 @@ def bounds_text(model: theory.SimilarityModel, labelling_error: float, feature_d
     """The table of bounds, the conditions, the optimal margin and the optimal temperature."""
     bounds = theory.bounds(model, labelling_error, feature_dim)
     conditions = theory.conditions(model, feature_dim)
-    lines = [f'{"bound on the error":34} {"printed":>9}  {"block":>9}  {"matched":>9}']
+    lines = [
+        f'n = {model.samples_per_class} samples a class, {model.difficult_per_class} of them '
+        'difficult; the optimal margin and the limit for the temperature depend on n',
+        f'{"bound on the error":34} {"printed":>9}  {"block":>9}  {"matched":>9}',
+    ]
     vacuous = False
     for name, title in _BOUNDS.items():
         values = getattr(bounds, name)

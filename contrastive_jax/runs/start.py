@@ -191,8 +191,7 @@ def _from_run(
     if not has_checkpoint(old):
         raise UserError('holds no checkpoint')
     name = 'steps' if config.steps else 'epochs'
-    images = len(construction.whole.images)
-    config, before = with_equal_updates(config, images), with_equal_updates(before, images)
+    config, before = (with_equal_updates(c, construction.available) for c in (config, before))
     steps_per_epoch = len(construction.split.images) // config.batch_size
     total, done = count_steps(config, steps_per_epoch), count_steps(before, steps_per_epoch)
     if total <= done:

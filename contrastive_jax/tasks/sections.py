@@ -42,7 +42,10 @@ _LOSS = {
         1.0, POSITIVE, 'The spectral loss bounds the squared length of an embedding by this number.'
     ),
     'loss.tau_plus': Field(
-        0.1, number(0, 0.99), 'The losses debiased and hard_negative assume this class prior.'
+        0.1,
+        number(0, 0.99),
+        'The losses debiased and hard_negative assume this class prior: one over the number of '
+        'classes, if all are equally large.',
     ),
     'loss.beta': Field(
         1.0, number(0), 'A larger beta makes hard_negative concentrate more on similar pairs.'

@@ -28,6 +28,12 @@ def advice(config: ConfigDict, dataset: Dataset, trained: Split) -> list[str]:
             f'config.batch_size={batch}: an epoch of {images} images is one step; for at least two '
             f'choose {images // 2} or less'
         )
+    if config.moco.queue_size > images:
+        lines.append(
+            f'config.moco.queue_size={config.moco.queue_size}: more keys than the {images} images '
+            'that the run trains on, so older keys of an image are among its own negatives; choose '
+            f'{images} or less'
+        )
     voters, labels = len(dataset.train.images), dataset.train.labels
     if labels is not None and config.probe.neighbours > _VOTERS * voters:
         lines.append(

@@ -30,7 +30,7 @@ def with_equal_updates(config: ConfigDict, images: int) -> ConfigDict:
 
     Args:
       config: the whole config.
-      images: number of all images, also of those that the run leaves out.
+      images: number of images before some were removed or dropped, `Construction.available`.
     """
     if not config.equal_updates:
         return config

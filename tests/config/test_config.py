@@ -13,7 +13,7 @@ from contrastive_jax.errors import UserError
 CONFIGS = Path(__file__).parents[2] / 'configs'
 VARIANTS = {
     'digits': ('', 'small'),
-    'cifar': ('cifar10', 'cifar100', 'small', 'cifar100_small', 'solo_learn', 'simclr'),
+    'cifar': ('cifar10', 'cifar100', 'small', 'cifar100_small', 'solo_learn', 'simclr', 'cpu'),
     'stl10': ('', 'small'),
     'tiny_imagenet': ('', 'small'),
     'imagenet': ('', 'small'),
@@ -35,7 +35,10 @@ def test_every_config_file_is_listed_here():
     ('name', 'variant'), [(name, variant) for name in VARIANTS for variant in VARIANTS[name]]
 )
 def test_every_config_is_valid(name, variant):
-    base.validate(load_config(name, variant))
+    config = load_config(name, variant)
+    base.validate(config)
+    # Both are one over the number of classes.
+    assert config.loss.tau_plus == config.pairs.pos_high
 
 
 @pytest.mark.parametrize('name', VARIANTS)

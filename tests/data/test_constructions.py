@@ -83,6 +83,12 @@ def test_dropped_images_are_those_that_would_be_mixed(train):
     np.testing.assert_array_equal(np.flatnonzero(changed), mixed.mixed)
 
 
+def test_removed_and_dropped_images_are_available_without_that(train):
+    options = {'mixed__ratio': 0.5, 'mixed__drop': True, 'removal__method': 'random'}
+    built = construct(small_config(**options, removal__ratio=0.5), train)
+    assert (built.available, len(built.kept)) == (20, 5)
+
+
 def test_removal_takes_its_ratio_of_what_mixing_left(train, tmp_path):
     path = _file(tmp_path, train, score=np.arange(N) / N)
     options = {'removal__ratio': 0.5, 'removal__scores': path}
@@ -188,6 +194,8 @@ def test_a_long_tail_is_cut_before_mixing_and_removal(train):
     assert np.isin(built.kept, tail.kept).all()
     # What counts as removed is all that is not trained on.
     assert built.summary(('a', 'b'))['removed'] == 11
+    # Equal updates are those of the whole tail.
+    assert built.available == len(tail.kept) == tail.available == 12
 
 
 def test_a_long_tail_needs_labels(train):

@@ -121,7 +121,7 @@ class _Builder:
         return True
 
     def as_data_source(self, split, decoders=None):
-        return _Source(self.splits[split])
+        return _Source([one for name in split.split('+') for one in self.splits[name]])
 
 
 class _Source:
@@ -199,6 +199,18 @@ def test_unlabelled_images_are_pre_trained_on(monkeypatch, tmp_path, size):
     assert found.pretrain.labels is None
     assert found.train.labels.tolist() == [0, 1, 0, 1, 0, 1]
     np.testing.assert_array_equal(found.pretrain.images[:6], found.train.images)
+
+
+def test_streaming_pre_trains_on_the_same_images(monkeypatch, tmp_path):
+    splits = {
+        'train': _examples(6),
+        'test': _examples(4),
+        'unlabelled': _examples(10, label=-1),
+    }
+    memory = _tiny(monkeypatch, tmp_path, splits, image_size=6)
+    disk = _tiny(monkeypatch, tmp_path, splits, image_size=6, stream=True)
+    np.testing.assert_array_equal(disk.pretrain.images[:], memory.pretrain.images)
+    assert (disk.pretrain.labels, len(disk.train.images)) == (None, 6)
 
 
 def test_grey_sets_stay_grey(monkeypatch, tmp_path):

@@ -29,6 +29,7 @@ def test_gpus_are_those_that_may_be_used(tmp_path, monkeypatch):
         (2, '', [{}, {}]),
         (2, '01', [{'CUDA_VISIBLE_DEVICES': '0'}, {'CUDA_VISIBLE_DEVICES': '1'}]),
         (2, '0123', [{'CUDA_VISIBLE_DEVICES': '0,2'}, {'CUDA_VISIBLE_DEVICES': '1,3'}]),
+        (3, '01234567', [{'CUDA_VISIBLE_DEVICES': own} for own in ('0,3', '1,4', '2,5')]),
         (
             3,
             '01',
@@ -42,6 +43,10 @@ def test_gpus_are_those_that_may_be_used(tmp_path, monkeypatch):
 def test_runs_have_gpus_of_their_own_or_share_them_without_preallocation(jobs, names, expected):
     assert [variables(slot, names, jobs) for slot in range(jobs)] == expected
     assert bool(describe(names, jobs)) == any(expected)
+
+
+def test_gpus_that_stay_idle_are_counted():
+    assert describe('01234567', 3).endswith('2 GPUs each, their own; 2 of 8 stay idle')
 
 
 def test_runs_at_the_same_time_see_different_gpus(tmp_path, monkeypatch, capsys):
@@ -58,7 +63,7 @@ def test_runs_at_the_same_time_see_different_gpus(tmp_path, monkeypatch, capsys)
         command = (sys.executable, '-c', program)
         runs.append(Run((name,), 0, tmp_path / name, (command,), (made,), None))
     assert [outcome.reason for outcome in run_all(runs, 2)] == [''] * 4
-    assert '2 runs at a time have 2 GPUs, each its own' in capsys.readouterr().out
+    assert '2 runs at a time have 1 GPU each, their own\n' in capsys.readouterr().out
     seen = [run.log.read_text().split() for run in runs]
     spans = [(gpu, float(start), float(end)) for gpu, start, end in seen]
     assert {gpu for gpu, *_ in spans} == {'4', '7'}

@@ -25,6 +25,11 @@ BALANCED = [0, 1] * 20
         (BALANCED, {'probe__neighbours': 11}, ['config.probe.neighbours=11: more than 25%']),
         ([*BALANCED, 4], {'probe__neighbours': 5}, ['labelled image: e', 'training image: e']),
         (
+            BALANCED,
+            {'probe__neighbours': 10, 'moco__queue_size': 48},
+            ['config.moco.queue_size=48: more keys than the 40 images'],
+        ),
+        (
             [*BALANCED, 2, 3, 4, 5],
             {'probe__neighbours': 5},
             ['4 classes have one labelled image: c, d, e, ...', '4 classes'],
