@@ -12,7 +12,7 @@ from contrastive_jax.runtime.preemption import end_when_told
 __all__ = ['main']
 
 _COMMANDS = (
-    'main', 'score', 'bounds', 'report', 'probe', 'views', 'verify', 'export', 'atlas',
+    'main', 'score', 'bounds', 'report', 'probe', 'views', 'verify', 'export', 'atlas', 'config',
 )  # fmt: skip
 
 
@@ -20,6 +20,9 @@ def main() -> None:
     """Runs the module of the command that the first argument names."""
     end_when_told()
     command = sys.argv[1] if len(sys.argv) > 1 else ''
+    if command in ('-h', '--help', '--helpfull'):
+        print(f'{__doc__}\nCommands: {", ".join((*_COMMANDS, "sweep"))}. Each has --help.')
+        return
     if command not in (*_COMMANDS, 'sweep'):
         words = 'no command' if not command else f'{command}: no such command'
         sys.exit(f'error: {words}; give one of {", ".join(_COMMANDS)}, sweep')

@@ -47,6 +47,12 @@ def test_a_path_wins_over_the_config_that_comes_with_the_package(tmp_path, monke
     ]
 
 
+def test_help_lists_the_commands():
+    command = [sys.executable, '-m', 'contrastive_jax', '--help']
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert 'Commands: main, score, ' in done.stdout
+
+
 @pytest.mark.parametrize(
     ('arguments', 'words'),
     [([], 'error: no command; give one of main, '), (['scores'], 'error: scores: no such command')],

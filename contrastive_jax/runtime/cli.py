@@ -3,6 +3,8 @@
 import contextlib
 import errno
 import os
+import select
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
@@ -29,6 +31,8 @@ _COMMON: dict[str, tuple[Callable[..., object], bool | None]] = {
 # Flags of commands that hold a path.
 _PATHS = ('workdir', 'out', 'features', 'labels', 'images', 'shared', 'init')
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+# The exit status of a program that writes to a pipe without a reader.
+_SIGPIPE = 128 + signal.SIGPIPE
 
 
 def run(command: Callable[..., None], *, positional: bool = False) -> None:
@@ -112,6 +116,10 @@ def _guarded(command: Callable[[], None]) -> None:
         print(f'error: {notice}; the same command goes on from there', file=sys.stderr)
         sys.exit(preemption.STATUS)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            # As `head` does it to any program. Python would try again at its end, and complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(_SIGPIPE)
         if not _is_lack_of_room(error):
             raise
         print(
@@ -122,6 +130,13 @@ def _guarded(command: Callable[[], None]) -> None:
         )
         # A normal exit would let other writers, which meet the full disk later, abort the process.
         os._exit(1)
+
+
+def _nobody_reads() -> bool:
+    """Whether standard output is a pipe whose reader has left."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _is_lack_of_room(error: Exception) -> bool:

@@ -30,3 +30,17 @@ def test_flags_that_cannot_be_meant_are_one_line(tmp_path, command, arguments, w
     assert words in done.stderr
     assert done.stderr.count('\n') == 1
     assert not list(tmp_path.glob('*.*'))
+
+
+def test_a_reader_may_leave_early():
+    # More than a pipe holds, so that the command meets the closed end while it writes.
+    program = (
+        "import sys; sys.argv = ['fields']; from contrastive_jax.runtime import cli; "
+        "cli.run(lambda: print('x' * 10_000_000))"
+    )
+    with subprocess.Popen(
+        [sys.executable, '-c', program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as command:
+        command.stdout.close()
+        assert command.stderr.read() == ''
+    assert command.returncode == 141

@@ -1,0 +1,63 @@
+"""Prints the config fields: default, allowed values and meaning.
+
+python -m contrastive_jax.config
+python -m contrastive_jax.config monitor moco
+"""
+
+import argparse
+import signal
+import sys
+import textwrap
+from collections.abc import Sequence
+
+from contrastive_jax.config import FIELDS
+from contrastive_jax.errors import UserError
+
+__all__ = ['describe']
+
+_WIDTH = 100
+
+
+def describe(parts: Sequence[str] = ()) -> str:
+    """The fields as text, in the order of the table.
+
+    Args:
+      parts: only fields whose path contains one of these; none for all fields.
+
+    Raises:
+      UserError: no path contains one of the parts.
+    """
+    parts = [part.removeprefix('config.') for part in parts]
+    found = [path for path in FIELDS if not parts or any(part in path for part in parts)]
+    if not found:
+        raise UserError(f'{" ".join(parts)}: no field has this in its path; give nothing for all')
+    return '\n'.join(_entry(path) for path in found)
+
+
+def _entry(path: str) -> str:
+    default, rule, meaning = FIELDS[path]
+    lines = textwrap.wrap(
+        f'{meaning} Allowed: {rule.allowed}.',
+        _WIDTH,
+        initial_indent='    ',
+        subsequent_indent='    ',
+        break_on_hyphens=False,
+    )
+    return '\n'.join([f'config.{path}={default!r}', *lines])
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(
+        prog='python -m contrastive_jax.config', description=__doc__.splitlines()[0]
+    )
+    parser.add_argument('parts', nargs='*', help='only fields whose path contains one of these')
+    # `head` may leave early, and then this ends as other programs do.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        print(describe(parser.parse_args().parts))
+    except UserError as error:
+        sys.exit(f'error: {error}')
+
+
+if __name__ == '__main__':
+    _main()
