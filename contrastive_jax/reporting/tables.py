@@ -203,9 +203,9 @@ def _differences(cells: Sequence[Cell], baselines: Sequence[int]) -> Table:
         )
         for index, differences in found.items()
     ]
-    less = 'the cell named beside it' if several else numbered('cell', sorted(set(baselines)))
+    less = 'the cell beside it' if several else numbered('cell', sorted(set(baselines)))
     note = (
-        f'Percentage points, less {less} of the same seed: mean of the pairs [95 % t-interval, '
+        f'Percentage points, less {less} with the same seed: mean of the pairs [95 % t-interval, '
         'wider by the resolution of one test image where runs record their '
         f'number], in brackets the number of pairs. {DASH}: no interval, of fewer than '
         f'{LEAST_PAIRS} pairs or of equal differences. The intervals are not corrected for how '
