@@ -25,7 +25,7 @@ from contrastive_jax.evaluation.samples import (
     score,
 )
 from contrastive_jax.evaluation.tiles.request import COLUMNS, Request
-from contrastive_jax.reporting.row_scores import needs_tiles, run_files, run_samples
+from contrastive_jax.reporting.row_scores import PICTURES, needs_tiles, run_files, run_samples
 from contrastive_jax.reporting.score_summary import summarise, summary_text
 from contrastive_jax.runs.workdir import check_outside_data_of
 from contrastive_jax.runtime import cli, distributed, progress
@@ -34,9 +34,7 @@ from contrastive_jax.runtime.outputs import check_out, make_folder
 
 __all__ = ['Options', 'Samples', 'from_files', 'from_run', 'run']
 
-_FILES = tuple(f'scores.{kind}' for kind in ('npz', 'csv', 'parquet', 'json')) + tuple(
-    f'scores_{picture}.png' for picture in ('histogram', 'gallery', 'classes')
-)
+_FILES = (*(f'scores.{kind}' for kind in ('npz', 'csv', 'parquet', 'json')), *PICTURES)
 
 
 def run(
@@ -98,8 +96,13 @@ def main(values: flags.FlagValues) -> None:
         raise UserError('--dynamics: goes with --workdir, without --landmarks and --columns')
     if values.embedding_atlas and (values.landmarks or values.columns):
         raise UserError('--embedding_atlas: goes without --landmarks and --columns')
-    if values['all'].value and (values.features is not None or values.landmarks is not None):
+    if values['all'].value and values.features is not None:
         raise UserError('--all: goes with --workdir; with --features all rows are scored')
+    if values['all'].value and (values.landmarks is not None or values.columns):
+        raise UserError(
+            '--all: goes without --landmarks and --columns, since images trained on are scored '
+            'among themselves'
+        )
     if values.features is None and jax.process_count() > 1:
         raise UserError('--workdir: a run is scored by one process; several take --features')
     out = Path(values.out or values.workdir)
@@ -110,6 +113,7 @@ def main(values: flags.FlagValues) -> None:
     tiles = values.landmarks is not None or bool(values.columns) or jax.process_count() > 1
     if values.features is not None:
         if tiles or needs_tiles(open_rows(values.features)):
+            _check_tiles(values)
             request = _request(values, Options(0.1, 0.5)._replace(**changed))
             run_files(values.features, values.labels, request, out, overwrite=values.overwrite)
             return
@@ -132,8 +136,21 @@ def main(values: flags.FlagValues) -> None:
         )
 
 
+def _check_tiles(values: flags.FlagValues) -> None:
+    """Refuses what only a scoring in memory can do, and says what else is left out."""
+    for name in ('embedding_atlas', 'latent_classes'):
+        if values[name].value:
+            raise UserError(
+                f'--{name}: needs one array of features in memory; these are scored in tiles, '
+                'because they are of several files or of another kind than npy and npz, do not '
+                'fit, or are scored by landmarks, columns or several processes'
+            )
+    progress.say('scored in tiles: without sas, verdicts and pictures')
+
+
 def _request(values: flags.FlagValues, options: Options) -> Request:
-    columns = tuple(values.columns or ('score', 'isolation', 'boundary', 'partner'))
+    margin = () if values.labels is None else ('supervised_margin',)
+    columns = tuple(values.columns or ('score', 'isolation', 'boundary', 'partner', *margin))
     return Request(options.pos_high, options.pos_low, values.landmarks, values.seed, columns)
 
 

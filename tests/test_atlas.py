@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -6,6 +8,7 @@ from contrastive_jax import main as training
 from contrastive_jax import score
 from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.errors import UserError
+from contrastive_jax.graph.nearest import neighbours
 from contrastive_jax.graph.verdicts import VERDICTS
 from contrastive_jax.reporting.atlas import build
 from contrastive_jax.reporting.atlas.build import Files
@@ -140,6 +143,41 @@ def test_scores_of_other_samples_are_refused(files):
         _of(files, scores='scores.npz')
 
 
+def test_scores_of_other_features_are_refused(files):
+    samples, options = score.from_files(str(files / 'features.npy'), None)
+    score.run(samples, options, files)
+    _of(files, scores='scores.npz')
+    np.save(files / 'features.npy', np.load(files / 'features.npy') + 1)
+    for kind in ('npz', 'parquet'):
+        with pytest.raises(UserError, match=r'scores other features \(checksum'):
+            _of(files, scores=f'scores.{kind}')
+
+
+def test_partners_are_those_of_the_band_that_was_scored(files):
+    samples, options = score.from_files(str(files / 'features.npy'), None)
+    band = {'pos_high': 0.3, 'pos_low': 0.4}
+    score.run(samples, options._replace(**band), files)
+    expected = neighbours(samples.features, **band, count=8).partners
+    np.testing.assert_array_equal(_of(files, scores='scores.npz').partners, expected)
+    other = neighbours(samples.features, **options.band(), count=8).partners
+    assert not np.array_equal(other[:, 0], expected[:, 0])
+
+
+def test_images_trained_on_have_their_partners_among_themselves(files):
+    samples, options = score.from_files(str(files / 'features.npy'), None)
+    trained = np.arange(N) % 2 == 0
+    found = build._neighbours(samples._replace(trained=trained), options)
+    everyone = build._neighbours(samples, options)
+    rows = np.flatnonzero(trained)
+    own = neighbours(samples.features[trained], **options.band(), count=8).partners
+    shared = own.shape[1]
+    np.testing.assert_array_equal(
+        found.partners[trained][:, :shared], np.where(own < 0, -1, rows[own])
+    )
+    np.testing.assert_array_equal(found.partners[~trained], everyone.partners[~trained])
+    np.testing.assert_array_equal(found.nearest, everyone.nearest)
+
+
 @pytest.mark.parametrize('shape', [(N - 1, 6, 6, 3), (N, 6, 6)])
 def test_images_that_do_not_fit_are_refused(shape, files):
     np.savez(files / 'images.npz', x=np.zeros(shape, np.uint8))
@@ -179,6 +217,10 @@ def test_a_scored_run_has_an_atlas(tmp_path):
     content = build.of_run(workdir, workdir, 'pca', 100)
     assert len(content.labels) == len(content.images) == len(content.index)
     assert content.dynamics is None
+    summary = json.loads((workdir / 'scores.json').read_text())
+    (workdir / 'scores.json').write_text(json.dumps(summary | {'step': summary['step'] - 1}))
+    with pytest.raises(UserError, match=r'scores of step 1, and the run is at step 2 now'):
+        build.of_run(workdir, workdir, 'pca', 100)
 
 
 def test_a_monitored_run_shows_how_scores_moved(tmp_path):

@@ -373,6 +373,7 @@ def test_no_score_file_holds_nan(tmp_path, rows):
         ([], '--workdir, --features: give one of them'),
         (['--features=nowhere.npy', '--out=x', '--all'], '--all: goes with --workdir'),
         (['--workdir=x', '--landmarks=9', '--dynamics'], '--dynamics: goes with --workdir'),
+        (['--workdir=x', '--columns=score', '--all'], '--all: goes without --landmarks'),
         (['--features=nowhere.npy'], '--out: missing'),
         (['--features=nowhere.npy', '--out=x'], '--features=nowhere.npy: cannot be read'),
     ],
@@ -394,14 +395,15 @@ def test_landmarks_and_shards_are_scored_by_the_command(files, tmp_path):
     (tmp_path / 'shards').mkdir()
     for name, rows in (('a', features[:11]), ('b', features[11:])):
         np.save(tmp_path / 'shards' / f'{name}.npy', rows)
-    done = _score_command(
-        f'--features={tmp_path}/shards',
-        f'--labels={labels}',
-        f'--out={tmp_path}/out',
-        '--landmarks=29',
-        '--columns=score,partner,supervised_margin',
-    )
+    given = (f'--features={tmp_path}/shards', f'--labels={labels}', f'--out={tmp_path}/out')
+    done = _score_command(*given, '--embedding_atlas')
+    assert '--embedding_atlas: needs one array of features in memory' in done.stderr
+    # Of an earlier scoring in memory.
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / 'scores_histogram.png').touch()
+    done = _score_command(*given, '--landmarks=29', '--overwrite')
     assert done.returncode == 0, done.stderr
+    assert 'scored in tiles: without sas, verdicts and pictures' in done.stderr
     assert 'floating-point operations' in done.stderr
     assert 'note: the top band, pos_high=0.1, holds 3 of 29 landmarks' in done.stderr
     assert 'estimated standard error 0.0000' in done.stdout

@@ -5,6 +5,7 @@ Rows are read block by block, in order. Nothing holds all of them.
 Axes: n samples, k features, c rows of a block.
 """
 
+import hashlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,9 @@ from contrastive_jax.data.row_parts import Part, array_part, check_stamp, read
 from contrastive_jax.errors import UserError
 
 __all__ = ['Rows', 'array_rows', 'open_rows']
+
+# Bytes of float32 that are read at a time for a checksum.
+_PIECE_BYTES = 2**24
 
 
 class Rows:
@@ -93,6 +97,13 @@ class Rows:
                 for piece in read(part, begin, end, size):
                     yield np.ascontiguousarray(piece, np.float16 if half else np.float32)
             first += part.shape[0]
+
+    def checksum(self) -> str:
+        """SHA-256 of the numbers as they are stored, however they are divided into files."""
+        digest = hashlib.sha256()
+        for _, _, piece in self.pieces(max(1, _PIECE_BYTES // (4 * self.width))):
+            digest.update(np.ascontiguousarray(piece).data)
+        return digest.hexdigest()
 
     def check_unchanged(self) -> None:
         """Raises UserError if a file has been changed since it was opened."""

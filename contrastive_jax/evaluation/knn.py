@@ -81,5 +81,5 @@ def knn_predict(
 def _votes(similarity: Float[Array, ' n'], rule: Rule) -> Float[Array, ' n']:
     if rule.temperature is None:
         return jnp.ones_like(similarity)
-    # Relative to the largest cosine, which is 1, so that no temperature overflows.
-    return jnp.exp((similarity - 1) / rule.temperature)
+    # Relative to the nearest, whose weight is then 1: at no temperature do all weights vanish.
+    return jnp.exp((similarity - jnp.max(similarity)) / rule.temperature)

@@ -112,7 +112,10 @@ def _begin(
     sample = monitored(config, dataset, construction)
     steps_per_epoch = len(construction.split.images) // config.batch_size
     scores = ScoreLog(
-        workdir, construction.kept[sample.trained], int(state.step) // steps_per_epoch
+        workdir,
+        construction.kept[sample.trained],
+        int(state.step) // steps_per_epoch,
+        Path(config.extend) if config.extend else None,
     )
     total = count_steps(with_equal_updates(config, construction.available), steps_per_epoch)
     # A run that ends before its first look is looked at once, at its end.
@@ -278,6 +281,8 @@ def _similarities(
         features, jnp.asarray(labels), pos_high=pos_high, pos_low=pos_low
     )
     ordered = ((beta < gamma) & (gamma < alpha)).astype(jnp.float32)
+    # Without easy or without difficult pairs there is no order to look at.
+    ordered = jnp.where(jnp.isnan(alpha + beta + gamma), jnp.nan, ordered)
     return {
         'alpha': alpha,
         'beta': beta,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from contrastive_jax.data.feature_files import read_features
+from contrastive_jax.data.feature_rows import open_rows
 from contrastive_jax.data.stored import StoredImages, subset
 from contrastive_jax.data.stored import checksum as image_checksum
 from contrastive_jax.errors import UserError
@@ -48,6 +49,8 @@ class Samples(NamedTuple):
       files: `[m]` names of the image files, or None.
       trained: `[m]` whether the run trained on each image; None if it trained on all of them.
       checksum: checksum of all n images; None to take it of `images`.
+      features_checksum: checksum of a file of features; None of a run.
+      step: number of steps that the encoder of a run had taken; None of files.
     """
 
     features: np.ndarray
@@ -61,6 +64,8 @@ class Samples(NamedTuple):
     files: tuple[str, ...] | None = None
     trained: np.ndarray | None = None
     checksum: str | None = None
+    features_checksum: str | None = None
+    step: int | None = None
 
     def taken(self, rows: np.ndarray) -> 'Samples':
         """Some of the samples, in the order of `rows`."""
@@ -129,6 +134,7 @@ def from_run(workdir: Path, *, everything: bool = False) -> tuple[Samples, Optio
         files,
         np.isin(index, built.kept) if everything else None,
         image_checksum(built.whole.images),
+        step=run.step,
     )
     return samples, Options(run.config.pairs.pos_high, run.config.pairs.pos_low)
 
@@ -151,7 +157,12 @@ def from_files(features: str, labels: str | None) -> tuple[Samples, Options]:
     Raises:
       UserError: files that cannot be read or do not fit together.
     """
-    samples = Samples(*read_features(features, labels), images=None, source=f'rows of {features}')
+    samples = Samples(
+        *read_features(features, labels),
+        images=None,
+        source=f'rows of {features}',
+        features_checksum=open_rows(features).checksum(),
+    )
     return samples, Options(0.1, 0.5)
 
 

@@ -19,6 +19,7 @@ __all__ = ['second_moment', 'span', 'standardise', 'whitening']
 
 _EPSILON = float(np.finfo(np.float32).eps)
 _ATTEMPTS = 6
+_BLOCK_ROWS = 4096
 
 
 def standardise(
@@ -28,12 +29,27 @@ def standardise(
 
     A constant feature becomes zero. The results are float32.
     """
-    mean, std = train.mean(axis=0), train.std(axis=0)
-    std = np.where(std < 1e-6 * np.abs(mean) + 1e-12, np.inf, std)
+    mean, std = _moments(train)
+    std = np.where(std < 1e-6 * np.abs(mean) + 1e-12, np.inf, std).astype(np.float32)
+    mean = mean.astype(np.promote_types(train.dtype, np.float32))
     results = [(rows - mean).astype(np.float32, copy=False) for rows in (train, test)]
     for rows in results:
         np.divide(rows, std, out=rows)
     return results[0], results[1]
+
+
+def _moments(
+    rows: Float[np.ndarray, 'n k'],
+) -> tuple[Float[np.ndarray, ' k'], Float[np.ndarray, ' k']]:
+    """Mean and standard deviation of each feature.
+
+    In float64: in float32 the mean of many equal numbers is another number, and a constant feature
+    would seem to vary.
+    """
+    mean = rows.mean(axis=0, dtype=np.float64)
+    blocks = (rows[start : start + _BLOCK_ROWS] for start in range(0, len(rows), _BLOCK_ROWS))
+    squares = sum(np.square(block - mean).sum(axis=0) for block in blocks)
+    return mean, np.sqrt(squares / len(rows))
 
 
 def span(

@@ -5,7 +5,6 @@
 Axes: n samples, k features.
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -80,11 +79,11 @@ def class_cosines(
         masks = (others & ~differs, differs & (similarity < low), differs & (similarity >= low))
         sums = [jnp.sum(jnp.where(mask, similarity, 0.0)) for mask in masks]
         counts = [jnp.sum(mask, dtype=jnp.int32) for mask in (*masks, band & differs, band)]
-        return sums, counts
+        # All pairs together may be more than an int32 holds.
+        return sums, [count.astype(jnp.float32) for count in counts]
 
     sums, counts = jax.tree.map(jnp.sum, map_anchors(kinds, (anchors, labels), n, block_size))
-    shares = map(partial(jnp.asarray, dtype=jnp.float32), counts)
-    same, easy, difficult, pure, band = shares
+    same, easy, difficult, pure, band = counts
     alpha, beta, gamma = (
         total / count for total, count in zip(sums, (same, easy, difficult), strict=True)
     )

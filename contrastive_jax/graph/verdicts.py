@@ -62,7 +62,8 @@ def verdicts(
     - near-duplicate: `robust_z(artanh(similarity)) > 3.5`;
     - label suspect: as `label_suspects` says;
     - outlier: `robust_z(isolation) > 3.5`;
-    - between classes: none of these, and the score is among the highest fifth;
+    - between classes: none of these, and the score is among the highest fifth, without ties at its
+      lower end;
     - easy: everything else.
 
     All thresholds come from the distribution over the samples, so there is nothing to set. Where
@@ -83,12 +84,17 @@ def verdicts(
     if known.any():
         margin_z[known] = robust_z(margin[known])
     verdict = np.zeros(len(score), np.int64)
-    order = np.argsort(-score, kind='stable')
-    verdict[order[: round(_HARDEST * len(score))]] = VERDICTS.index('between classes')
+    verdict[_above_the_rest(score)] = VERDICTS.index('between classes')
     verdict[outlier > _FAR] = VERDICTS.index('outlier')
     verdict[label_suspects(margin, margin_z)] = VERDICTS.index('label suspect')
     verdict[duplicate > _FAR] = VERDICTS.index('near-duplicate')
     return Verdicts(verdict, duplicate, outlier, margin, margin_z)
+
+
+def _above_the_rest(score: Float[np.ndarray, ' n']) -> Bool[np.ndarray, ' n']:
+    """Whether each score is among the highest fifth and above all that are not."""
+    count = round(_HARDEST * len(score))
+    return score > np.sort(score)[len(score) - count - 1]
 
 
 def robust_z(values: Float[np.ndarray, ' n']) -> Float[np.ndarray, ' n']:

@@ -21,9 +21,11 @@ from contrastive_jax.reporting.style import SCORE, one_line
 from contrastive_jax.runtime import distributed, memory, progress
 from contrastive_jax.runtime.files import write_json
 
-__all__ = ['TILES', 'needs_tiles', 'run_files', 'run_rows', 'run_samples']
+__all__ = ['PICTURES', 'TILES', 'needs_tiles', 'run_files', 'run_rows', 'run_samples']
 
 TILES = 'scores.tiles'
+# What a scoring in memory draws.
+PICTURES = tuple(f'scores_{name}.png' for name in ('histogram', 'gallery', 'classes'))
 _LEAST_IN_BAND = 50
 _PRINTED = 10
 _SUMMARISED = ('score', 'alpha', 'beta', 'gamma', 'isolation', 'supervised_margin', 'error')
@@ -55,6 +57,7 @@ def run_samples(samples: Samples, request: Request, out: Path, *, overwrite: boo
         labels=samples.labels,
         classes=samples.classes,
         images=ScoreFile({}, samples.image_checksum(), samples.index, samples.files),
+        step=samples.step,
         overwrite=overwrite,
     )
 
@@ -67,6 +70,7 @@ def run_rows(
     labels: np.ndarray | None = None,
     classes: tuple[str, ...] = (),
     images: ScoreFile | None = None,
+    step: int | None = None,
     overwrite: bool = False,
 ) -> dict:
     """Scores rows of features, writes `scores.parquet`, `.npz`, `.csv` and `.json`, and prints.
@@ -82,6 +86,7 @@ def run_rows(
       classes: names of the classes.
       images: index, files and checksum of the images that the rows belong to; its columns are not
         used. None where there are no images.
+      step: number of steps that the encoder of a run had taken; None of another encoder.
       overwrite: whether unfinished tiles of another scoring may be deleted.
 
     Returns:
@@ -96,7 +101,10 @@ def run_rows(
     if warning:
         progress.say(warning)
     scoring = score_rows(rows, request, labels, keep=out / TILES, overwrite=overwrite)
-    summary = _summary(rows, request, scoring, labels, classes, images, warning)
+    summary = {
+        **_summary(rows, request, scoring, labels, classes, images, warning),
+        **({} if step is None else {'step': step}),
+    }
     distributed.by_writer(lambda: _write(out, request, scoring, labels, images, summary))
     print(_text(summary, scoring.columns['score'], images))
     names = [f'scores.{kind}' for kind in ('parquet', 'npz', 'csv', 'json')]
@@ -147,9 +155,9 @@ def _write(out, request, scoring, labels, images, summary) -> None:
     columns = {x: columns[x] for x in (*order, *sorted(columns)) if x in columns}
     if labels is not None:
         columns['label'] = labels
-    for name in ('npz', 'csv'):
-        # Of more rows neither is written, and an earlier one would hold other scores.
-        (out / f'scores.{name}').unlink(missing_ok=True)
+    # Not all of them are written, and what an earlier scoring left would show other scores.
+    for name in ('scores.npz', 'scores.csv', *PICTURES):
+        (out / name).unlink(missing_ok=True)
     place = images or ScoreFile({}, None)
     write_scores(out / 'scores.npz', place._replace(columns=columns, landmarks=request.landmarks))
     write_json(out / 'scores.json', summary)

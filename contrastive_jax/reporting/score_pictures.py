@@ -51,9 +51,7 @@ def _gallery(
 ) -> Figure:
     hardest, easiest = hardest_and_easiest(score, np.arange(len(score)), _SHOWN)
     shown = np.unique(np.concatenate([hardest, easiest]))
-    neighbours = graph.nearest_difficult(
-        samples.features, shown, pos_high=options.pos_high, pos_low=options.pos_low
-    )
+    neighbours = _partners(samples, shown, options)
     # Read only what is drawn, because the images may be on disk.
     rows = np.unique(np.concatenate([shown, neighbours]))
     hardest, easiest, shown, neighbours = (
@@ -68,6 +66,20 @@ def _gallery(
         None if labels is None else [classes[label] for label in labels[rows]],
         sample_names(samples, rows),
     )
+
+
+def _partners(samples: Samples, shown: np.ndarray, options: Options) -> np.ndarray:
+    """Nearest in the band; images trained on have theirs among themselves, as they are scored."""
+    found = graph.nearest_difficult(samples.features, shown, **options.band())
+    trained = samples.trained
+    if trained is None or trained.all() or trained.sum() < 2:
+        return found
+    rows = np.flatnonzero(trained)
+    own = trained[shown]
+    within = np.searchsorted(rows, shown[own])
+    partners = np.array(found)
+    partners[own] = rows[graph.nearest_difficult(samples.features[rows], within, **options.band())]
+    return partners
 
 
 def _class_gallery(

@@ -12,7 +12,7 @@ import numpy as np
 
 from contrastive_jax.errors import UserError
 from contrastive_jax.runs.names import CONFIG, DYNAMICS
-from contrastive_jax.runtime import distributed
+from contrastive_jax.runtime import distributed, progress
 from contrastive_jax.runtime.files import read_arrays, write_arrays
 
 __all__ = ['DYNAMICS', 'Dynamics', 'ScoreLog', 'read_dynamics']
@@ -60,14 +60,17 @@ def read_dynamics(workdir: Path) -> Dynamics:
 class ScoreLog:
     """Collects the scores of the looks, and writes them as a whole. Process 0 alone writes."""
 
-    def __init__(self, workdir: Path, indices: np.ndarray, epoch: int):
-        """Goes on from the file of the run, if there is one.
+    def __init__(
+        self, workdir: Path, indices: np.ndarray, epoch: int, extended: Path | None = None
+    ):
+        """Goes on from the file of the run or, if there is none, of the run that it extends.
 
         Args:
           workdir: folder of the run.
           indices: `[n]` index of each monitored image in the training split.
           epoch: finished epochs of the state that training starts from. Later looks are dropped,
             because the run looks again.
+          extended: folder of the run that this one extends; None if it extends none.
 
         Raises:
           UserError: in every process, if the file is of another run or of other images.
@@ -78,7 +81,7 @@ class ScoreLog:
         )
         # Scores stay on the device until they are written, so that no step waits.
         self._new: list[tuple[int, jax.Array]] = []
-        distributed.by_writer(lambda: self._resume(epoch))
+        distributed.by_writer(lambda: self._resume(epoch, extended))
 
     def add(self, epoch: int, score: jax.Array) -> None:
         """Takes the scores `[n]` of a look."""
@@ -99,8 +102,10 @@ class ScoreLog:
         run = np.array(_run_of(self._workdir))
         write_arrays(self._workdir / DYNAMICS, {**self._dynamics._asdict(), 'run': run})
 
-    def _resume(self, epoch: int) -> None:
+    def _resume(self, epoch: int, extended: Path | None) -> None:
         if not (self._workdir / DYNAMICS).exists():
+            if extended is not None and (extended / DYNAMICS).exists():
+                self._take_over(read_dynamics(extended), epoch)
             return
         before, indices = read_dynamics(self._workdir), self._dynamics.indices
         if not np.array_equal(before.indices, indices):
@@ -109,8 +114,19 @@ class ScoreLog:
                 f'and config.monitor.images={len(indices)} chooses others; go on with '
                 f'config.monitor.images={len(before.indices)}, or move the file away'
             )
+        self._keep(before, epoch)
+
+    def _take_over(self, before: Dynamics, epoch: int) -> None:
+        if np.array_equal(before.indices, self._dynamics.indices):
+            self._keep(before, epoch)
+        else:
+            progress.say(
+                f'{DYNAMICS}: the run before looked at other images, so its looks are not taken over'
+            )
+
+    def _keep(self, before: Dynamics, epoch: int) -> None:
         kept = before.epochs <= epoch
-        self._dynamics = Dynamics(before.score[kept], before.epochs[kept], indices)
+        self._dynamics = Dynamics(before.score[kept], before.epochs[kept], before.indices)
 
 
 def _run_of(workdir: Path) -> str:

@@ -99,9 +99,9 @@ class _TensorBoard:
     def __init__(self, workdir: Path, start: int):
         # Without the suffix, a run that resumes within a second would overwrite the earlier events.
         self._events = EventsWriter(str(workdir / 'events'), f'.{os.getpid()}')
-        # TensorBoard then drops earlier events of the steps that are taken again.
+        # TensorBoard then drops earlier events of the steps that are taken again, from `start + 1`.
         restart = SessionLog(status=SessionLog.START)
-        self._events.write_event(Event(wall_time=time.time(), step=start, session_log=restart))
+        self._events.write_event(Event(wall_time=time.time(), step=start + 1, session_log=restart))
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
         values = [Summary.Value(tag=name, simple_value=value) for name, value in numbers.items()]

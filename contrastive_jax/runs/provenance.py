@@ -44,11 +44,18 @@ def platform_flags() -> dict[str, object]:
 
 def git_commit() -> str | None:
     """Commit of the running checkout, with `-dirty` if it has changes; None if it is not known."""
-    command = ['git', 'describe', '--always', '--abbrev=40', '--dirty', '--match=']
     try:
-        done = subprocess.run(command, cwd=_PACKAGE, capture_output=True, text=True, check=True)
+        # An installed package may lie in a folder of somebody else's repository.
+        _git('ls-files', '--error-unmatch', 'COMMIT')
+        return _git('describe', '--always', '--abbrev=40', '--dirty', '--match=')
     except (OSError, subprocess.CalledProcessError):
         # `git archive` replaces the placeholder in this file by its commit.
         archived = (_PACKAGE / 'COMMIT').read_text().strip()
         return None if archived.startswith('$') else archived
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ['git', *arguments], cwd=_PACKAGE, capture_output=True, text=True, check=True
+    )
     return done.stdout.strip()

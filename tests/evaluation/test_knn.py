@@ -47,3 +47,17 @@ def test_a_low_temperature_stays_finite():
     (train, labels), _ = _split(0, 30), None
     (found,) = knn_predict(train, labels, train, num_classes=3, rules=(Rule(5, 1e-3),))
     np.testing.assert_array_equal(found, labels)  # the nearest is the sample itself
+
+
+@pytest.mark.parametrize('temperature', [0.01, 0.005, 0.001])
+def test_far_neighbours_vote_at_any_temperature(temperature):
+    # Without a neighbour near, each weight exp((s - 1) / temperature) is zero in float32.
+    (train, labels), (test, _) = _split(0, 200, k=60), _split(1, 50, k=60)
+    (found,) = knn_predict(train, labels, test, num_classes=3, rules=(Rule(20, temperature),))
+    cosine = _unit(test).astype(np.float64) @ _unit(train).T
+    votes = np.zeros((len(test), 3))
+    for row, nearest in enumerate(np.argsort(-cosine, axis=1)[:, :20]):
+        weights = np.exp((cosine[row, nearest] - cosine[row].max()) / temperature)
+        np.add.at(votes[row], labels[nearest], weights)
+    assert cosine.max() < 0.8
+    np.testing.assert_array_equal(found, votes.argmax(axis=1))

@@ -143,6 +143,16 @@ def test_standardise_uses_the_training_split_alone():
     np.testing.assert_array_equal(train, [[0, 5], [2, 5]])
 
 
+@pytest.mark.parametrize('value', [128 / 255, 26 / 255, 1e4 / 3])
+def test_a_feature_that_is_constant_in_training_is_zero_everywhere(value):
+    # Added up in float32, so many equal numbers have another mean, which looks like a deviation.
+    train = np.random.default_rng(0).normal(size=(30_000, 2)).astype(np.float32)
+    train[:, 1] = value
+    test = train[:10] + np.float32(0.3)
+    for rows in standardise(train, test):
+        np.testing.assert_array_equal(rows[:, 1], 0)
+
+
 def test_few_labels_are_few_and_balanced():
     _, labels = _classes(0, 300)
     drawn = linear.draw_few_labels(labels, 2, 4)

@@ -104,6 +104,19 @@ def test_what_can_be_measured_is(labels, tmp_path):
         assert found['monitor/beta'] < found['monitor/gamma'] < found['monitor/alpha']
 
 
+def test_without_easy_pairs_there_is_no_order(tmp_path):
+    config = _config(tmp_path)
+    sample = monitored(config, *_loaded(config))
+    rng = np.random.default_rng(0)
+    features = {
+        name: jnp.asarray(rng.normal(size=(len(images), 6)), jnp.float32)
+        for name, images in sample.images.items()
+    }
+    found, _ = measures(features, sample.labels, pos_high=0.2, pos_low=1.0)
+    assert np.isnan([found['monitor/beta'], found['monitor/ordered']]).all()
+    assert np.isfinite(found['monitor/gamma'])
+
+
 def test_a_run_without_monitor_has_no_looks(tmp_path):
     config = _config(tmp_path, monitor__every_epochs=0)
     assert make_monitor(config, *_loaded(config), tmp_path) is no_looks

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from contrastive_jax.graph import class_cosines as module
 from contrastive_jax.graph.class_cosines import class_cosines
 from contrastive_jax.theory import estimate
 
@@ -45,3 +46,18 @@ def test_of_one_class_there_is_no_other_pair():
     assert np.isfinite(float(found.alpha))
     assert np.isnan([float(found.beta), float(found.gamma)]).all()
     assert float(found.purity) == 0
+
+
+def test_more_pairs_than_an_integer_of_32_bits_holds_are_counted(monkeypatch):
+    features, labels = map(jnp.asarray, _clusters(n=61))
+    expected = class_cosines(features, labels, **BAND)
+
+    def many(*arguments):
+        # As if each anchor had 50 million times as many pairs of each kind.
+        sums, counts = map_anchors(*arguments)
+        return [50_000_000 * x for x in sums], [50_000_000 * x for x in counts]
+
+    map_anchors = module.map_anchors
+    monkeypatch.setattr(module, 'map_anchors', many)
+    found = class_cosines(features, labels, **BAND)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)

@@ -47,6 +47,27 @@ def test_without_a_new_look_nothing_is_written(workdir):
     assert not (workdir / 'dynamics.npz').exists()
 
 
+def test_a_longer_run_keeps_the_looks_of_the_run_that_it_extends(workdir, tmp_path, capsys):
+    _written(workdir, [2, 4])
+    longer = tmp_path / 'longer'
+    longer.mkdir()
+    (longer / 'config.json').write_text(json.dumps({'seed': 0, 'epochs': 8}))
+    for _ in range(2):
+        # Once from the other folder, then from its own.
+        log = ScoreLog(longer, INDICES, 4, workdir)
+        log.add(6, jnp.array([0.5, 0.6, 0.7]))
+        log.save()
+        found = read_dynamics(longer)
+        assert found.epochs.tolist() == [2, 4, 6]
+        np.testing.assert_array_equal(found.score[:2], read_dynamics(workdir).score)
+    (longer / 'dynamics.npz').unlink()
+    log = ScoreLog(longer, INDICES[:2], 4, workdir)
+    assert 'looked at other images' in capsys.readouterr().err
+    log.add(6, jnp.array([0.5, 0.6]))
+    log.save()
+    assert read_dynamics(longer).epochs.tolist() == [6]
+
+
 def test_the_file_of_another_run_is_refused_and_kept(workdir):
     _written(workdir, [2])
     before = (workdir / 'dynamics.npz').read_bytes()

@@ -3,17 +3,20 @@
 import importlib.util
 import json
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tensorboardX.proto.event_pb2 import Event
 
 from contrastive_jax import main
 from contrastive_jax.errors import UserError
 from contrastive_jax.runs.loggers import check_logger
 from contrastive_jax.runs.logs import MetricsLog
+from contrastive_jax.runs.names import TENSORBOARD
 from tests.helpers import small_config
 
 ROOT = Path(__file__).parents[2]
@@ -213,3 +216,21 @@ def test_trackio_takes_a_run_and_its_resumption_on_this_machine(workdir):
     lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
     assert [log['step'] for log in logs] == [line['step'] for line in lines] == list(range(1, 9))
     assert [log['loss'] for log in logs] == [line['loss'] for line in lines]
+
+
+def _events(workdir):
+    """All TensorBoard events, in the order of their files."""
+    for path in sorted(workdir.glob('events*')):
+        data, at = path.read_bytes(), 0
+        while at < len(data):
+            (length,) = struct.unpack_from('<Q', data, at)
+            yield Event.FromString(data[at + 12 : at + 12 + length])
+            at += length + 16
+
+
+def test_tensorboard_is_told_which_steps_are_taken_again(workdir):
+    """A reader drops all earlier events from the step of a START on; steps taken before stay."""
+    log = MetricsLog(workdir, 4, TENSORBOARD)
+    log.close()
+    starts = [event.step for event in _events(workdir) if event.HasField('session_log')]
+    assert starts == [5]

@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,3 +27,26 @@ def test_an_archive_knows_its_commit(tmp_path):
     file, commit = done.stdout.split()
     assert Path(file).is_relative_to(tmp_path)
     assert commit == _git('rev-parse', 'HEAD')
+
+
+def test_a_repository_around_an_installed_package_is_not_its_own(tmp_path):
+    """A virtual environment often lies in the repository of the work that uses it."""
+    shutil.copytree(
+        ROOT / 'contrastive_jax',
+        tmp_path / 'venv' / 'contrastive_jax',
+        ignore=shutil.ignore_patterns('__pycache__'),
+    )
+    git = ['git', '-c', 'user.name=a', '-c', 'user.email=a@b']
+    for arguments in (['init', '-q'], ['commit', '-q', '--allow-empty', '-m', 'theirs']):
+        subprocess.run([*git, *arguments], cwd=tmp_path, check=True)
+    program = 'from contrastive_jax.runs import provenance as p; print(p.__file__, p.git_commit())'
+    done = subprocess.run(
+        [sys.executable, '-c', program],
+        cwd=tmp_path / 'venv',
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    file, commit = done.stdout.split()
+    assert Path(file).is_relative_to(tmp_path)
+    assert commit == 'None'

@@ -32,7 +32,7 @@ from contrastive_jax.reporting.atlas.sprites import SIDE
 from contrastive_jax.runs.dynamics import DYNAMICS, read_dynamics
 from contrastive_jax.runs.workdir import check_outside_data_of
 from contrastive_jax.runtime import progress
-from contrastive_jax.runtime.files import read_arrays
+from contrastive_jax.runtime.files import read_arrays, read_json
 
 __all__ = ['Files', 'class_names', 'of_files', 'of_run', 'small']
 
@@ -80,6 +80,13 @@ def of_run(workdir: Path, out: Path, map_name: str, most: int) -> Content:
     samples, options = from_run(workdir, everything=True)
     n = len(samples.features)
     file = read_scores(str(scores), n=n, checksum=samples.image_checksum(), where='scores')
+    made = _made_with(scores)
+    if made.get('step') not in (None, samples.step):
+        raise UserError(
+            f'{scores}: holds scores of step {made["step"]}, and the run is at step '
+            f'{samples.step} now; score it again with --overwrite'
+        )
+    options = _band(options, made)
     samples, columns = _scored(samples, file)
     content = _content(samples, options, columns, map_name, most)
     return content._replace(dynamics=_dynamics(workdir, content.index))
@@ -95,7 +102,7 @@ def of_files(files: Files, map_name: str, most: int) -> Content:
     n = len(samples.features)
     notes: list[str] = []
     if files.images is not None:
-        # Scores of features have the checksum of the features, whatever the images are.
+        # Files of before features had a checksum of their own give it as that of the images.
         samples = samples._replace(checksum=samples.image_checksum())
         samples, notes = _with_images(samples, Path(files.images))
     if files.scores is None:
@@ -103,9 +110,29 @@ def of_files(files: Files, map_name: str, most: int) -> Content:
     else:
         checksum = samples.image_checksum()
         file = read_scores(files.scores, n=n, checksum=checksum, where='--scores')
+        made = _made_with(Path(files.scores))
+        theirs, ours = made.get('features_checksum'), samples.features_checksum
+        if theirs is not None and theirs != ours:
+            raise UserError(
+                f'--scores={files.scores}: scores other features (checksum {theirs[:12]}, here '
+                f'{str(ours)[:12]}); score these'
+            )
+        options = _band(options, made)
         samples, columns = _scored(samples, file)
     content = _content(samples, options, columns, map_name, most)
     return content._replace(notes=(*notes, *content.notes))
+
+
+def _made_with(scores: Path) -> dict:
+    """What the summary beside a file of scores says of their making; empty if there is none."""
+    summary = scores.parent / 'scores.json'
+    return read_json(summary) if scores.stem == 'scores' and summary.exists() else {}
+
+
+def _band(options: Options, made: dict) -> Options:
+    """The band in which the samples were scored, where it is known."""
+    known = {name: made[name] for name in ('pos_high', 'pos_low') if name in made}
+    return options._replace(**known)
 
 
 def _scored(samples: Samples, file: ScoreFile) -> tuple[Samples, dict[str, np.ndarray]]:
@@ -144,7 +171,7 @@ def _content(
         notes.append('There are no labels, so no label is suspected and no class is shown.')
     if samples.images is None:
         notes.append('There are no images, so samples are shown by their index.')
-    near = _neighbours(samples.features, options)
+    near = _neighbours(samples, options)
     progress.say('map')
     place, how = project(samples.features, map_name, samples.seed)
     assert samples.index is not None
@@ -185,11 +212,21 @@ def _in_order(columns: dict[str, np.ndarray]) -> list[str]:
     return [*_FIRST, *others]
 
 
-def _neighbours(features: np.ndarray, options: Options) -> Neighbours:
+def _neighbours(samples: Samples, options: Options) -> Neighbours:
+    features, trained = samples.features, samples.trained
     if len(features) < 2:
         nobody = np.full((len(features), 1), -1)
         return Neighbours(nobody, np.zeros(nobody.shape), nobody)
-    return neighbours(features, **options.band(), count=_SHOWN)
+    found = neighbours(features, **options.band(), count=_SHOWN)
+    if trained is None or trained.all() or trained.sum() < 2:
+        return found
+    # As they are scored: images trained on have their band among themselves.
+    rows = np.flatnonzero(trained)
+    own = neighbours(features[rows], **options.band(), count=_SHOWN).partners
+    partners = found.partners.copy()
+    partners[rows] = -1
+    partners[rows, : own.shape[1]] = np.where(own < 0, -1, rows[own])
+    return found._replace(partners=partners)
 
 
 def _complete(

@@ -31,10 +31,10 @@ function course(row) {
   return [element('h3', {textContent: `Score over ${last} epochs, from 0 to 1`}), svg];
 }
 
-// Share of the samples below a value, in %.
+// Share of the samples on the page below a value, in %.
 function share(values, value) {
   const known = values.filter((other) => other !== null);
-  return Math.round((100 * known.filter((other) => other < value).length) / known.length);
+  return Math.floor((100 * known.filter((other) => other < value).length) / known.length);
 }
 
 function facts(row) {
@@ -45,7 +45,7 @@ function facts(row) {
   for (const [key, values] of Object.entries(data.numbers)) {
     const value = values[row];
     if (value === null) continue;
-    const below = share(values, value), title = `above ${below} % of all`;
+    const below = share(values, value), title = `above ${below} % of the samples on this page`;
     const meter = element('meter', {max: 100, value: below, title, ariaLabel: title});
     add(key, meter, ` ${value.toFixed(data.digits)}`);
   }
