@@ -121,7 +121,7 @@ class ScoreLog:
             self._keep(before, epoch)
         else:
             progress.say(
-                f'{DYNAMICS}: the run before looked at other images, so its looks are not taken over'
+                f'{DYNAMICS}: the earlier run looked at other images; its looks are not taken over'
             )
 
     def _keep(self, before: Dynamics, epoch: int) -> None:
