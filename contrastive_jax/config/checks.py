@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from contrastive_jax.config.arms import ARMS
 from contrastive_jax.errors import UserError
 
-__all__ = ['check_needs', 'check_together']
+__all__ = ['check_data_section', 'check_needs', 'check_together']
 
 # Switches that say how something is done, and the number that says whether it is.
 _NEEDS = {
@@ -34,6 +34,13 @@ def check_together(config: ConfigDict, values: Mapping[str, Any]) -> None:
             'scores; train a run, score it with python -m contrastive_jax.score --workdir=RUN, '
             'and give RUN/scores.npz'
         )
+    _check_removal(config.removal)
+    check_data_section(config.data)
+    if config.mixed.ratio and config.data.stream and not config.mixed.drop:
+        raise UserError(
+            f'config.mixed.ratio={config.mixed.ratio}: images are mixed in memory; set '
+            'config.data.stream=False with a config.data.image_size that fits, or leave it at 0'
+        )
     if config.init and config.extend:
         raise UserError(
             f'config.init={config.init!r}: has no effect with config.extend={config.extend!r}, '
@@ -53,6 +60,40 @@ def check_together(config: ConfigDict, values: Mapping[str, Any]) -> None:
         raise UserError(
             f'config.optimizer.warmup_epochs={config.optimizer.warmup_epochs}: must be less than '
             f'config.epochs={config.epochs}'
+        )
+
+
+def _check_removal(removal: ConfigDict) -> None:
+    if not removal.scores:
+        return
+    where = f'config.removal.scores={removal.scores!r}'
+    if not removal.ratio:
+        raise UserError(
+            f'{where}: nothing is removed while config.removal.ratio=0.0; set that above 0, or '
+            'leave the scores out'
+        )
+    if removal.method == 'random':
+        raise UserError(
+            f"{where}: has no effect with config.removal.method='random'; leave it out, or choose "
+            'another method'
+        )
+
+
+def check_data_section(data: ConfigDict) -> None:
+    """Checks the fields of `data` against each other.
+
+    Raises:
+      UserError: names the field, its value, and what is allowed beside the others.
+    """
+    if data.name in ('digits', 'npz') and (data.stream or data.image_size):
+        raise UserError(
+            f'config.data.name={data.name!r}: its images are in memory and keep their size; '
+            'leave config.data.stream at False and config.data.image_size at 0'
+        )
+    if data.stream and not data.image_size:
+        raise UserError(
+            'config.data.image_size=0: with config.data.stream=True set the side of the crops, '
+            'such as 224'
         )
 
 

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from contrastive_jax.data.mixed import Mixed, mix
+from contrastive_jax.data.mixed import Mixed, draw, mix
 from contrastive_jax.data.score_files import read_indices, read_scores
 from contrastive_jax.data.splits import Split
-from contrastive_jax.data.stored import StoredImages, array_checksum, checksum, subset
+from contrastive_jax.data.stored import array_checksum, checksum, subset
 from contrastive_jax.data.tails import long_tail
 from contrastive_jax.errors import UserError
 from contrastive_jax.graph import subsets
@@ -88,7 +88,6 @@ def construct(config, train: Split) -> Construction:
     mixed = _mix(config, train, kept)
     split = train._replace(images=mixed.images)
     if config.mixed.drop:
-        split = train
         kept = np.setdiff1d(kept, mixed.indices, assume_unique=True)
     scored = None
     if config.removal.ratio:
@@ -119,11 +118,11 @@ def _mix(config, train: Split, kept: np.ndarray) -> Mixed:
             f'config.mixed.ratio={options.ratio}: mixes images of two classes, and these have '
             f'{"no labels" if train.labels is None else "only one class"}; leave it at 0'
         )
-    if isinstance(train.images, StoredImages):
-        raise UserError(
-            f'config.mixed.ratio={options.ratio}: images are mixed in memory; set '
-            'config.data.stream=False with a config.data.image_size that fits, or leave it at 0'
-        )
+    if options.drop:
+        indices, partners = draw(train.labels[kept], ratio=options.ratio, seed=config.seed)
+        return Mixed(train.images, kept[indices], kept[partners])
+    # A config that mixes images on disk is refused.
+    assert isinstance(train.images, np.ndarray)
     mixed = mix(
         train.images[kept],
         train.labels[kept],
@@ -182,9 +181,15 @@ def _without_listed(kept: np.ndarray, listed: np.ndarray, ratio: float, path: st
     """The indices that a list does not name; it must name the share that the ratio says."""
     named = np.isin(kept, listed)
     left = subsets.most_difficult_removed(named.astype(np.float64), ratio)
-    if len(kept) - len(left) != named.sum():
+    count = named.sum()
+    if count == len(kept):
         raise UserError(
-            f'config.removal.ratio={ratio}: {path} names {named.sum()} of the {len(kept)} images '
-            f'that are trained on; give --config.removal.ratio={named.sum() / len(kept):.8g}'
+            f'config.removal.scores={path!r}: names all {count} images that are trained on, and a '
+            'list names those to leave out; scores of all images are read from scores.npz'
+        )
+    if len(kept) - len(left) != count:
+        raise UserError(
+            f'config.removal.ratio={ratio}: {path} names {count} of the {len(kept)} images that '
+            f'are trained on; give --config.removal.ratio={count / len(kept):.12g}'
         )
     return kept[left]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from contrastive_jax.data.row_files import OPENERS, open_part
@@ -113,6 +114,9 @@ class Rows:
 
 def array_rows(features: np.ndarray | jax.Array, source: str = 'rows of features') -> Rows:
     """Rows of an array or a memory map; nothing is copied."""
+    if isinstance(features, jax.Array):
+        # NumPy has no bfloat16.
+        features = features.astype(jnp.float32) if features.dtype == jnp.bfloat16 else features
     array = np.asarray(features) if isinstance(features, jax.Array) else features
     return Rows([array_part('features', array, None)], source)
 

@@ -65,11 +65,7 @@ def mix(
 
     Source: Section 3.1 and Figure 2 (omega-Mixed CIFAR-10); drawing and contrast are ours.
     """
-    n = len(images)
-    rng = host_rng(Use.MIXING, seed)
-    order, chance = rng.permutation(n), rng.random(n)
-    indices = np.sort(order[: math.floor(exact_share(ratio, n))])
-    partners = _partners(labels, chance)[indices]
+    indices, partners = draw(labels, ratio=ratio, seed=seed)
     mixed = images.copy()
     for start in range(0, len(indices), _CHUNK):
         rows = slice(start, start + _CHUNK)
@@ -79,6 +75,15 @@ def mix(
             blend = _with_contrast(blend, source.std(axis=(1, 2, 3), keepdims=True))
         mixed[indices[rows]] = np.round(blend).astype(np.uint8)
     return Mixed(mixed, indices, partners)
+
+
+def draw(labels: np.ndarray, *, ratio: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The images that `mix` mixes, ascending, and their partners, each `[m]`."""
+    n = len(labels)
+    rng = host_rng(Use.MIXING, seed)
+    order, chance = rng.permutation(n), rng.random(n)
+    indices = np.sort(order[: math.floor(exact_share(ratio, n))])
+    return indices, _partners(labels, chance)[indices]
 
 
 def _partners(labels: np.ndarray, chance: np.ndarray) -> np.ndarray:

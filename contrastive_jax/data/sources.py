@@ -5,6 +5,7 @@ Axes: n images, h w pixels, c channels.
 
 import numpy as np
 
+from contrastive_jax.config.checks import check_data_section
 from contrastive_jax.data.array_sources import load_digits, load_npz
 from contrastive_jax.data.folder_source import load_folder
 from contrastive_jax.data.splits import Dataset, Split
@@ -28,7 +29,7 @@ def load(config) -> Dataset:
       UserError: unknown name, missing or unreadable files, images that are not uint8
         `[n, h, w, c]`, labels of another length.
     """
-    _check_section(config)
+    check_data_section(config)
     where = f'config.data.name={config.name!r}'
     dataset = _LOADERS.get(config.name, load_tfds)(config)
     for name in ('train', 'test', 'pretrain'):
@@ -40,19 +41,6 @@ def load(config) -> Dataset:
             'both need one shape'
         )
     return dataset
-
-
-def _check_section(config) -> None:
-    if config.name in ('digits', 'npz') and (config.stream or config.image_size):
-        raise UserError(
-            f'config.data.name={config.name!r}: its images are in memory and keep their size; '
-            'leave config.data.stream at False and config.data.image_size at 0'
-        )
-    if config.stream and not config.image_size:
-        raise UserError(
-            'config.data.image_size=0: with config.data.stream=True set the side of the crops, '
-            'such as 224'
-        )
 
 
 def _check_split(split: Split, where: str) -> None:

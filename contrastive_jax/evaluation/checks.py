@@ -5,7 +5,7 @@ from ml_collections import ConfigDict
 
 from contrastive_jax.data.constructions import Construction
 from contrastive_jax.data.sources import Dataset
-from contrastive_jax.data.stored import StoredImages
+from contrastive_jax.data.stored import StoredImages, array_checksum, checksum
 from contrastive_jax.data.streaming import check_workers
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.monitor import check_monitor
@@ -37,7 +37,16 @@ def check_data(
         check_labels_per_class(dataset.train.labels, count, 'config.probe.labels_per_class')
     check_monitor(config, dataset)
     distributed.by_all(lambda: _check_workers(config, construction))
-    distributed.check_same(construction.summary(dataset.classes)['kept_checksum'], 'images')
+    if jax.process_count() > 1:
+        # Else each process would train on its rows of another data set.
+        distributed.check_same(_identity(construction), 'images')
+
+
+def _identity(construction: Construction) -> str:
+    """Checksums of all images, of their labels and of the indices of those trained on."""
+    images, labels, _ = construction.whole
+    arrays = (construction.kept, *(() if labels is None else (labels,)))
+    return ' '.join([checksum(images), *map(array_checksum, arrays)])
 
 
 def _check_batch(batch_size: int, images: int, devices: int) -> None:

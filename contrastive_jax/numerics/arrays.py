@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 # A plain number, and a number that may also be traced or learnt.
-Number = int | float
+Number = int | float | np.number
 Scalar = Number | Float[Array, '']
 
 # A threshold is the cosine of some pair. If that cosine is computed again, in other blocks or fused
@@ -42,6 +43,8 @@ COSINE_SLACK = 2.0**-21
 
 _SIGN_FLIP = 0x7FFFFFFF
 _LEAST_BLOCK = 16
+# Number of samples by which floating point may miss an integer.
+_ROUNDING = Fraction(1, 10**6)
 
 
 def unit_rows(rows: Float[Array, '*batch d']) -> Float[Array, '*batch d']:
@@ -86,9 +89,13 @@ def gather(local: Array, axis_name: str | None) -> Array:
 def exact_share(share: Number, count: int) -> Fraction:
     """`share * count` with the share as the decimal that was written.
 
-    0.55 of 20 is exactly 11; in floating point it is slightly more.
+    0.55 of 20 is exactly 11; in floating point it is slightly more. So is 1 - 0.9 of 100, and 0.1
+    in float32 of 50: what is an integer but for rounding is that integer.
     """
-    return Fraction(str(float(share))) * count
+    # Numbers of NumPy and JAX are printed as the shortest decimal of their own type.
+    exact = Fraction(str(share)) * count
+    nearest = round(exact)
+    return Fraction(nearest) if abs(exact - nearest) < _ROUNDING else exact
 
 
 def percentile_rank(percentile: Number, count: int) -> int:

@@ -7,6 +7,7 @@ a batch m = 2b (view 1, then view 2) and n = devices * m.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
@@ -138,6 +139,8 @@ def mean_over_anchors(
       The loss and the metrics. `positive_similarity` is the mean over the positives.
     """
     anchors, rows, positives = comparison
+    # Numbers of other precision would change that of the sums.
+    numbers = jax.tree.map(_in_float32, numbers)
 
     def of_anchor(common, inputs, own, shared):
         (rows, numbers), (anchor, positive) = common, inputs
@@ -157,8 +160,12 @@ def mean_over_anchors(
     return means if axis_name is None else lax.pmean(means, axis_name)
 
 
+def _in_float32(number: Scalar) -> Scalar:
+    return number if isinstance(number, int | float) else jnp.asarray(number, jnp.float32)
+
+
 def check_positive(**values: Scalar) -> None:
     """Raises ValueError for a number that is not above zero. Traced values are not checked."""
     for name, value in values.items():
-        if isinstance(value, int | float) and not value > 0:
+        if not isinstance(value, jax.core.Tracer) and not value > 0:
             raise ValueError(f'{name}={value}: must be above 0')

@@ -153,7 +153,8 @@ def _cross_entropy(
     block_size: int | None,
 ) -> tuple[Float[Array, ''], Metrics]:
     """Softmax cross-entropy of the positive against the negatives, in a batch or with a queue."""
-    entries, shared, select = selection(pairs, axis_name)
+    queue = isinstance(comparison.anchors, QueueAnchors)
+    entries, shared, select = selection(pairs, axis_name, queue=queue)
 
     def anchor_loss(numbers, anchor, similarity, positive, entry, shared):
         temperature, margin, scale = numbers

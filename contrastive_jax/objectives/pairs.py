@@ -86,13 +86,15 @@ class _Ranked:
 
     Attributes:
       ranks: ranks of both thresholds among the similarities of an anchor; None if not known.
+      axis_name: mapped axis over which the rows were gathered.
     """
 
     ranks: Ranks | None = None
+    axis_name: str | None = None
 
-    def at(self, ranks: Ranks):
+    def at(self, ranks: Ranks, axis_name: str | None = None):
         """The band itself, which now remembers its ranks."""
-        self.ranks = ranks
+        self.ranks, self.axis_name = ranks, axis_name
         return self
 
 
@@ -153,7 +155,7 @@ def difficult_band(
     _, high, low, ranks = _map_bands(
         lambda *_: (), features, None, pos_high, pos_low, axis_name, block_size
     )
-    return _RankedBand(features, high, low).at(ranks)
+    return _RankedBand(features, high, low).at(ranks, axis_name)
 
 
 def queue_band(
@@ -250,14 +252,22 @@ def _unit_anchors_and_rows(features, axis_name, queue):
 
 
 def selection(
-    pairs: Pairs | QueuePairs, axis_name: str | None
+    pairs: Pairs | QueuePairs, axis_name: str | None, *, queue: bool = False
 ) -> tuple[Any, Any, Callable[[Any, Any, Bool[Array, ' n']], Bool[Array, ' n']]]:
     """Brings every form of `pairs` to one: arrays of each anchor, arrays of all, and a function.
+
+    Args:
+      pairs: the selection.
+      axis_name: mapped axis of the loss.
+      queue: whether the anchors are compared with a queue.
 
     Returns:
       A tree of arrays `[m, ...]`, a tree of arrays that all anchors use, and a function of one
       anchor's entry of the first, of the second, and of the mask of its negatives `[n]`, which
       returns the mask of the selected negatives `[n]`.
+
+    Raises:
+      ValueError: another text than 'all', a band of the other kind, or one of another axis.
     """
     if pairs is None:
         return (), (), lambda _, __, negative: jnp.zeros_like(negative)
@@ -268,8 +278,9 @@ def selection(
     if not isinstance(pairs, DifficultBand | QueueBand):
         return pairs, (), lambda row, _, negative: row & negative
 
-    queue = pairs.queue if isinstance(pairs, QueueBand) else None
-    anchors, rows = _unit_anchors_and_rows(pairs.features, axis_name, queue)
+    _check_band(pairs, axis_name, queue)
+    keys = pairs.queue if isinstance(pairs, QueueBand) else None
+    anchors, rows = _unit_anchors_and_rows(pairs.features, axis_name, keys)
 
     def by_thresholds(entry, shared, negative):
         anchor, high, low = entry
@@ -286,6 +297,21 @@ def selection(
     if ranks is None:
         return (anchors, pairs.high, pairs.low), rows, by_thresholds
     return anchors, (rows, tuple(map(jnp.int32, ranks))), by_ranks
+
+
+def _check_band(band: DifficultBand | QueueBand, axis_name: str | None, queue: bool) -> None:
+    """Refuses a band whose thresholds would be those of other rows than the loss compares."""
+    if isinstance(band, QueueBand) != queue:
+        given, wanted = 'difficult_band', 'queue_band'
+        if not queue:
+            given, wanted = wanted, given
+        raise ValueError(f'pairs: a band of {given}; here give one of {wanted}')
+    # A band that was rebuilt no longer knows its axis.
+    if isinstance(band, _RankedBand) and band.axis_name != axis_name:
+        raise ValueError(
+            f'axis_name={axis_name!r}: the band was made with axis_name={band.axis_name!r}; give '
+            'both the same'
+        )
 
 
 @compiler_sharded
@@ -346,7 +372,8 @@ def queue_different_class_share(
 def _different_share(pairs, anchors, labels, classes, axis_name, block_size):
     """Share of the selected pairs of known classes that differ in class."""
     n = len(classes)
-    entries, shared, select = selection(pairs, axis_name)
+    queue = isinstance(anchors, QueueAnchors)
+    entries, shared, select = selection(pairs, axis_name, queue=queue)
 
     def counts(inputs):
         anchor, label, entry = inputs

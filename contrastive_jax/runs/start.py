@@ -199,11 +199,6 @@ def _from_run(
             f'has taken {done} steps, and config.{name}={config[name]} is {total}; give more'
         )
     first, last = make_schedule(config, steps_per_epoch), make_schedule(before, steps_per_epoch)
-    line = (
-        f'{workdir}: goes on where {old} ended, after step {done}, to step {total}; the '
-        f'learning rate was {float(last(done - 1)):.3g} in its last step, is '
-        f'{float(first(done)):.3g} in the next one, and goes on as in a run of {total} steps, to 0'
-    )
     record = {'extend': config.extend, 'step': done}
 
     def restored() -> Start:
@@ -213,6 +208,14 @@ def _from_run(
                 f'config.extend={config.extend!r}: its checkpoint of step {done} is missing or '
                 'damaged; restore it from a copy'
             )
+        # The schedules count updates, and some steps may have made none.
+        updates = done - int(state.skipped)
+        line = (
+            f'{workdir}: goes on where {old} ended, after step {done}, to step {total}; the '
+            f'learning rate was {float(last(max(updates - 1, 0))):.3g} in its last step, is '
+            f'{float(first(updates)):.3g} in the next one, and goes on as in a run of {total} '
+            'steps, to 0'
+        )
         return Start(lambda graphdef, initial: state, done, line, record, first_lines(old, done))
 
     return restored

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -41,6 +42,8 @@ _MESSAGE_BYTES = 2000
 _PATIENCE_SECONDS = 120.0
 # A process that sends no heartbeat for so long counts as lost.
 _SILENCE_SECONDS = 30
+# How XLA's errors begin.
+_STATUS = re.compile('(UNKNOWN|INTERNAL|UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED): ')
 _FLAGS = '--coordinator_address=HOST:PORT --num_processes=N --process_id=I'
 
 
@@ -152,8 +155,8 @@ def or_leave() -> Iterator[None]:
     """
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        if jax.process_count() == 1 or not _of_xla(error):
             raise
         reason = str(error).splitlines()[0]
         _leave(
@@ -165,6 +168,11 @@ def or_leave() -> Iterator[None]:
         if jax.process_count() == 1:
             raise
         _leave(f'cannot go on: {error}', 1)
+
+
+def _of_xla(error: Exception) -> bool:
+    """Whether an error comes from a program; JAX raises ValueError if one fails at its dispatch."""
+    return isinstance(error, jax.errors.JaxRuntimeError) or _STATUS.match(str(error)) is not None
 
 
 def _leave(message: str, status: int) -> NoReturn:

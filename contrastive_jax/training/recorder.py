@@ -90,7 +90,9 @@ class Recorder:
             }
             loss = float(metrics['loss'])
             self._knn = numbers.get(_KNN, self._knn)
-            numbers['learning_rate'] = float(self._schedule(step - 1))
+            # The schedule counts updates, and some steps may have made none.
+            updates = step - int(metrics.get('skipped_updates', 0))
+            numbers['learning_rate'] = float(self._schedule(max(updates - 1, 0)))
             numbers['pairs_per_second'] = self.pairs_per_second
             if self._log:
                 self._log.write(step, (step - 1) // self._steps_per_epoch, numbers)

@@ -119,7 +119,24 @@ BAD = [
     ({'long_tail.factor': 0.5}, 'long_tail.factor', '>= 1'),
     ({'model.name': 'energy', 'pairs.select': 'difficult'}, 'model.name', 'compares no pairs'),
     ({'model.name': 'diffusion', 'moco.queue_size': 512}, 'model.name', 'compares no pairs'),
-    ({'model.name': 'energy', 'data.stream': True}, 'data.stream', 'whole images'),
+    (
+        {'model.name': 'energy', 'data.name': 'x', 'data.image_size': 8, 'data.stream': True},
+        'data.stream',
+        'whole images',
+    ),
+    ({'data.stream': True}, 'data.name', 'in memory and keep their size'),
+    ({'data.name': 'x', 'data.stream': True}, 'data.image_size', 'the side of the crops'),
+    (
+        {'data.name': 'x', 'data.stream': True, 'data.image_size': 8, 'mixed.ratio': 0.1},
+        'mixed.ratio',
+        'mixed in memory',
+    ),
+    ({'removal.scores': 'a.npz'}, 'removal.scores', 'nothing is removed'),
+    (
+        {'removal.scores': 'a.npz', 'removal.ratio': 0.1, 'removal.method': 'random'},
+        'removal.scores',
+        'has no effect',
+    ),
     ({'model.name': 'energy', 'denoise.level': 333}, 'denoise.level', 'below 333'),
     ({'model.name': 'energy', 'denoise.least_steps': 3}, 'denoise.least_steps', 'not exceed'),
     ({'model.name': 'energy', 'denoise.steps': 3}, 'denoise.least_steps', 'has no effect'),
@@ -233,7 +250,7 @@ def test_a_bad_config_is_refused_by_name(changes, field, words):
 
 def test_every_field_has_a_bad_value_in_the_table():
     tried = {path for changes, _, _ in BAD for path in changes}
-    assert base.FIELDS.keys() - tried == {'removal.scores'}
+    assert base.FIELDS.keys() <= tried
 
 
 def test_a_missing_field_is_named():

@@ -4,7 +4,7 @@ import pytest
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.data.sources import Split
-from contrastive_jax.data.stored import array_checksum
+from contrastive_jax.data.stored import StoredImages, array_checksum
 from contrastive_jax.errors import UserError
 from tests.helpers import small_config
 
@@ -213,6 +213,37 @@ def test_images_that_a_list_names_are_left_out(train, tmp_path):
     config = _listed(tmp_path, 'index,score,file\n3,0.5,"a, b"\n11,0.4,c\n', 0.1)
     built = construct(config, train)
     np.testing.assert_array_equal(built.kept, np.setdiff1d(np.arange(N), [3, 11]))
+
+
+def test_the_ratio_that_the_message_gives_is_taken(tmp_path):
+    # Shares of 1,347 images have no short decimal.
+    many = Split(np.zeros((1347, 1, 1, 1), np.uint8), None, None)
+    for count in (1, 15, 16, 700, 1346):
+        rows = ''.join(f'{row}\n' for row in range(count))
+        (tmp_path / 'samples.csv').write_text('index\n' + rows)
+        options = {'removal__method': 'file', 'removal__scores': str(tmp_path / 'samples.csv')}
+        with pytest.raises(UserError, match=f'names {count} of the 1347') as caught:
+            construct(small_config(**options, removal__ratio=0.333), many)
+        ratio = float(str(caught.value).rpartition('=')[2])
+        assert len(construct(small_config(**options, removal__ratio=ratio), many).kept) == (
+            1347 - count
+        )
+
+
+def test_a_list_of_all_images_is_no_list(train, tmp_path):
+    (tmp_path / 'samples.csv').write_text('index\n' + ''.join(f'{row}\n' for row in range(20)))
+    options = {'removal__method': 'file', 'removal__scores': str(tmp_path / 'samples.csv')}
+    with pytest.raises(UserError, match='names all 20 images'):
+        construct(small_config(**options, removal__ratio=0.5), train)
+
+
+def test_images_on_disk_can_be_dropped(train):
+    options = {'mixed__ratio': 0.5, 'mixed__drop': True}
+    memory = construct(small_config(**options), train)
+    stored = StoredImages(lambda index: None, np.arange(20), 'x', 4, 1)
+    disk = construct(small_config(**options), train._replace(images=stored))
+    np.testing.assert_array_equal(disk.kept, memory.kept)
+    np.testing.assert_array_equal(disk.partners, memory.partners)
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,14 @@ class TestOneOrderStatistic:
 
 @pytest.mark.parametrize(
     ('percentile', 'count', 'rank'),
-    [(0.0, 20, 0), (1.0, 20, 20), (0.55, 20, 11), (0.1, 30, 3), (0.07, 100, 7), (0.01, 14, 1)],
+    [
+        *[(0.0, 20, 0), (1.0, 20, 20), (0.55, 20, 11), (0.1, 30, 3), (0.07, 100, 7), (0.01, 14, 1)],
+        # Rounded by arithmetic, or by a shorter type.
+        *[(1 - 0.9, 100, 10), (float(np.linspace(0.1, 0.5, 5)[2]), 50, 15), (15 / 1347, 1347, 15)],
+        *[(np.float32(0.1), 50, 5), (np.float32(0.29), 100, 29)],
+        # More than rounding.
+        *[(0.2001, 10_000, 2001), (0.20001, 10_000, 2001)],
+    ],
 )
 def test_rank_is_that_of_the_decimal_as_written(percentile, count, rank):
     assert percentile_rank(percentile, count) == rank

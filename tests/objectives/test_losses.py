@@ -227,3 +227,21 @@ def test_rows_that_are_not_two_views_are_refused(name, rows):
     z = jnp.ones((rows, 2))
     with pytest.raises(ValueError, match=f'{rows} rows'):
         LOSSES[name](z, z, jnp.zeros(rows, jnp.int32))
+
+
+@pytest.mark.parametrize('dtype', [jnp.bfloat16, jnp.float16])
+def test_a_temperature_of_half_precision_is_learnt(dtype):
+    rows = jnp.asarray(normal(0, 8, 4))
+
+    def loss(temperature):
+        return nt_xent(rows, temperature=temperature)[0]
+
+    gradient = jax.grad(loss)(dtype(0.5))
+    assert gradient.dtype == dtype
+    np.testing.assert_allclose(gradient, jax.grad(loss)(jnp.float32(0.5)), rtol=2e-2)
+
+
+@pytest.mark.parametrize('kind', [float, np.float32, jnp.float32])
+def test_no_kind_of_number_hides_a_negative_temperature(kind):
+    with pytest.raises(ValueError, match=r'temperature=-0\.5: must be above 0'):
+        nt_xent(jnp.ones((4, 2)), temperature=kind(-0.5))

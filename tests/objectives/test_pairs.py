@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contrastive_jax.objectives import different_class_share, difficult_band, difficult_pairs
+from contrastive_jax.objectives import (
+    different_class_share,
+    difficult_band,
+    difficult_pairs,
+    info_nce,
+    nt_xent,
+    queue_band,
+)
 from contrastive_jax.objectives._compare import anchors_and_rows
 from contrastive_jax.objectives.pairs import selection
 from tests.objectives import references
@@ -187,6 +194,29 @@ class TestErrors:
     def test_number_of_rows_that_is_not_two_views(self, rows):
         with pytest.raises(ValueError, match=f'{rows} rows'):
             difficult_band(jnp.ones((rows, 2)), pos_high=0.1, pos_low=0.5)
+
+    @pytest.mark.parametrize(('band_axis', 'loss_axis'), [(None, 'd'), ('d', None)])
+    def test_a_band_of_other_rows_than_the_loss_compares(self, band_axis, loss_axis):
+        def loss(features):
+            band = difficult_band(features, pos_high=0.1, pos_low=0.5, axis_name=band_axis)
+            return nt_xent(features, temperature=0.5, pairs=band, axis_name=loss_axis)
+
+        devices = jnp.ones((2, 4, 3))
+        with pytest.raises(ValueError, match=f'axis_name={loss_axis!r}: the band was made with'):
+            jax.eval_shape(jax.vmap(loss, axis_name='d'), devices)
+
+    def test_a_band_of_the_other_kind(self):
+        rows = jnp.asarray(normal(0, 4, 3))
+        of_batch = difficult_band(rows, pos_high=0.1, pos_low=0.5)
+        of_queue = queue_band(rows, rows, pos_high=0.1, pos_low=0.5)
+        jaxtyping.config.update('jaxtyping_disable', True)
+        try:
+            with pytest.raises(ValueError, match='a band of queue_band; here'):
+                nt_xent(rows, temperature=0.5, pairs=of_queue)
+            with pytest.raises(ValueError, match='a band of difficult_band; here'):
+                info_nce(rows, rows, rows, temperature=0.5, pairs=of_batch)
+        finally:
+            jaxtyping.config.update('jaxtyping_disable', False)
 
     def test_unknown_word_for_the_pairs(self):
         # Outside the tests no type is checked, and the function itself has to refuse.

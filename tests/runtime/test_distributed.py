@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from contrastive_jax.errors import UserError
+from contrastive_jax.runtime import distributed
 from contrastive_jax.runtime.distributed import ProcessInfo, started_as_one_of_many
 from contrastive_jax.runtime.distributed import start as join
 from tests.helpers import small_config, state_and_step, write_npz
@@ -137,3 +138,17 @@ def test_half_a_place_is_refused():
     with pytest.raises(UserError, match='process_id'):
         join(True, ProcessInfo('localhost:1', 2, 2))
     assert join(False, ProcessInfo()) is None
+
+
+@pytest.mark.parametrize('kind', [ValueError, jax.errors.JaxRuntimeError])
+def test_a_collective_that_fails_at_its_dispatch_ends_the_process(kind, monkeypatch):
+    left = []
+    monkeypatch.setattr(jax, 'process_count', lambda: 2)
+    monkeypatch.setattr(distributed, '_leave', lambda text, status: left.append((text, status)))
+    with distributed.or_leave():
+        raise kind('UNKNOWN: Gloo all-reduce failed: Connection closed by peer\nmore')
+    ((text, status),) = left
+    assert 'Gloo all-reduce failed: Connection closed by peer. Most likely' in text
+    assert status == 75
+    with pytest.raises(ValueError, match='no status'), distributed.or_leave():
+        raise ValueError('no status of XLA')

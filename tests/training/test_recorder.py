@@ -1,9 +1,12 @@
 import io
+import json
 
 import jax.numpy as jnp
 import optax
+import pytest
 from tqdm import tqdm
 
+from contrastive_jax.runs.logs import MetricsLog
 from contrastive_jax.training import recorder
 from contrastive_jax.training.recorder import Recorder
 
@@ -21,3 +24,16 @@ def test_the_bar_shows_the_last_accuracy_of_the_monitor(monkeypatch):
     assert 'knn' not in (shown[1] or '')
     for text in shown[2:]:
         assert ', loss 1.500, knn 81.2, ' in text
+
+
+def test_the_learning_rate_is_that_of_the_updates_taken(tmp_path):
+    log = MetricsLog(tmp_path, 0)
+    records = Recorder(log, 8, 2, optax.linear_schedule(1.0, 0.0, 10))
+    with tqdm(total=4, file=io.StringIO()) as bar:
+        # The first and the third step make no update.
+        for step, skipped in enumerate((1, 1, 2, 2), start=1):
+            numbers = {'loss': jnp.float32(1), 'skipped_updates': jnp.float32(skipped)}
+            records.add(step, numbers, bar)
+        records.close()
+    lines = map(json.loads, (tmp_path / 'metrics.jsonl').read_text().splitlines())
+    assert [line['learning_rate'] for line in lines] == pytest.approx([1.0, 1.0, 1.0, 0.9])
