@@ -21,7 +21,6 @@ _SHARED = MARGIN | {
     'model.stem': 'imagenet',
     'loss.temperature': 0.1,
     'pairs.pos_high': 0.001,
-    'loss.tau_plus': 0.001,
     'pairs.pos_low': 0.5,
 }
 _VARIANTS = {

@@ -16,7 +16,6 @@ _SHARED = MARGIN | {
     'model.stem': 'cifar',
     'loss.temperature': 0.5,
     'pairs.pos_high': 0.005,
-    'loss.tau_plus': 0.005,
     'pairs.pos_low': 0.5,
     'monitor.every_epochs': 10,
 }

@@ -5,6 +5,7 @@ contrastive-jax main --config=digits --workdir=runs/digits
 
 import importlib.util
 import runpy
+import signal
 import sys
 
 from contrastive_jax.runtime.preemption import end_when_told
@@ -21,6 +22,7 @@ def main() -> None:
     end_when_told()
     command = sys.argv[1] if len(sys.argv) > 1 else ''
     if command in ('-h', '--help', '--helpfull'):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         print(f'{__doc__}\nCommands: {", ".join((*_COMMANDS, "sweep"))}. Each has --help.')
         return
     if command not in (*_COMMANDS, 'sweep'):

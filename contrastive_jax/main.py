@@ -11,13 +11,14 @@ from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from contrastive_jax.config import resolve, validate
+from contrastive_jax.config.checks import check_removal
 from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.evaluation.checks import check_data
 from contrastive_jax.evaluation.monitor import make_monitor
 from contrastive_jax.evaluation.result import make_result, print_table, probe_all
 from contrastive_jax.runs.loggers import check_logger
-from contrastive_jax.runs.names import LOGGERS, TENSORBOARD
+from contrastive_jax.runs.names import CONFIG, LOGGERS, TENSORBOARD
 from contrastive_jax.runs.start import check_apart, keep_start, kept_start, read_start
 from contrastive_jax.runs.training_set import claim_workdir
 from contrastive_jax.runs.weights import save_encoder
@@ -78,6 +79,8 @@ def run(
         result = finished(workdir)
         if result is not None:
             return result
+        if not (workdir / CONFIG).exists():
+            check_removal(config.removal)
         distributed.by_writer(lambda: check_logger(logger))
         return _train_and_probe(config, workdir, shared, logger)
 

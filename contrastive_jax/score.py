@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from absl import flags
 
+from contrastive_jax.data.feature_files import read_labels
 from contrastive_jax.data.feature_rows import open_rows
 from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.errors import UserError
@@ -112,9 +113,11 @@ def main(values: flags.FlagValues) -> None:
     changed = {name: value for name, value in given.items() if value is not None}
     tiles = values.landmarks is not None or bool(values.columns) or jax.process_count() > 1
     if values.features is not None:
-        if tiles or needs_tiles(open_rows(values.features)):
+        rows = open_rows(values.features)
+        if tiles or needs_tiles(rows):
             _check_tiles(values)
-            request = _request(values, Options(0.1, 0.5)._replace(**changed))
+            several = values.labels is not None and _several_classes(values.labels, len(rows))
+            request = _request(values, Options(0.1, 0.5)._replace(**changed), several)
             run_files(values.features, values.labels, request, out, overwrite=values.overwrite)
             return
         samples, options = from_files(values.features, values.labels)
@@ -123,7 +126,9 @@ def main(values: flags.FlagValues) -> None:
         samples, options = from_run(Path(values.workdir), everything=bool(values['all'].value))
     options = options._replace(**changed)
     if tiles:
-        run_samples(samples, _request(values, options), out, overwrite=values.overwrite)
+        _check_tiles(values)
+        several = samples.labels is not None and len(np.unique(samples.labels)) > 1
+        run_samples(samples, _request(values, options, several), out, overwrite=values.overwrite)
     else:
         more = dynamics_columns(Path(values.workdir), samples) if values.dynamics else None
         run(
@@ -141,15 +146,20 @@ def _check_tiles(values: flags.FlagValues) -> None:
     for name in ('embedding_atlas', 'latent_classes'):
         if values[name].value:
             raise UserError(
-                f'--{name}: needs one array of features in memory; these are scored in tiles, '
-                'because they are of several files or of another kind than npy and npz, do not '
-                'fit, or are scored by landmarks, columns or several processes'
+                f'--{name}: needs all features in memory; these are scored in tiles, because they '
+                'are of several files or of another kind than npy and npz, do not fit, or are '
+                'scored by landmarks, columns or several processes'
             )
     progress.say('scored in tiles: without sas, verdicts and pictures')
 
 
-def _request(values: flags.FlagValues, options: Options) -> Request:
-    margin = () if values.labels is None else ('supervised_margin',)
+def _several_classes(labels: str, n: int) -> bool:
+    indices, _ = read_labels(labels, n)
+    return len(np.unique(indices)) > 1
+
+
+def _request(values: flags.FlagValues, options: Options, several_classes: bool) -> Request:
+    margin = ('supervised_margin',) if several_classes else ()
     columns = tuple(values.columns or ('score', 'isolation', 'boundary', 'partner', *margin))
     return Request(options.pos_high, options.pos_low, values.landmarks, values.seed, columns)
 

@@ -14,8 +14,8 @@ beside those of sbatch: signal_delay_s=SECONDS, how long before the limit the jo
 (default: 90, or a third of a shorter limit), and max_num_timeout=N, the number of limits after
 which a run is given up (default: three in a row without a new checkpoint).
 
-After -- come config fields for all cells. They win over those of the cells; but a margin or a
-temperature scale sets only the cells whose arm has one:
+After -- come config fields for all cells. A margin or a temperature scale sets only the cells whose
+arm has one, and a field that the grid itself varies is refused:
 
     python -m launch.sweep --grid=table4 --config=configs/digits.py --runs=runs/digits -- \
         --config.pairs.margin=0.2
@@ -26,6 +26,7 @@ The report of one grid or of all: python -m contrastive_jax.report $(cat RUNS/ta
 
 import argparse
 import shlex
+import signal
 import sys
 from collections import deque
 from pathlib import Path
@@ -149,6 +150,8 @@ def _name(runs: list[Run], path: Path) -> None:
 
 
 def _print_commands(runs: list[Run]) -> None:
+    # `head` may leave early, and then this ends as other programs do.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     for run in runs:
         print(f'# {run.title}{" (done)" if run.done() else ""}')
         for command in run.commands:

@@ -15,6 +15,7 @@ from contrastive_jax.data.constructions import construct
 from contrastive_jax.errors import UserError
 from contrastive_jax.runs.loading import load_run
 from contrastive_jax.runs.training_set import claim_workdir
+from contrastive_jax.runs.weights import read_config
 from contrastive_jax.training import loop
 from tests.helpers import small_config, write_npz
 
@@ -194,6 +195,32 @@ def test_a_run_that_leaves_images_out_can_make_as_many_updates_as_one_that_does_
     config.update(extend=str(tmp_path / 'run'), epochs=5)
     result = main.run(config, tmp_path / 'longer')
     assert (result['steps'], result['epochs']) == (10, 10)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({'ratio': 0.0}, r'nothing is removed while config\.removal\.ratio=0\.0'),
+        (
+            {'ratio': 0.1, 'method': 'random'},
+            r"has no effect with config\.removal\.method='random'",
+        ),
+    ],
+)
+def test_scores_that_remove_nothing_are_refused_for_a_new_run_alone(
+    config, tmp_path, changes, words
+):
+    config.removal.update(scores='scores.npz', **changes)
+    with pytest.raises(UserError, match=words):
+        main.run(config, tmp_path / 'run')
+    # A run of an earlier version, which took them, can be read and goes on.
+    stored = base.resolve(config)[0]
+    (tmp_path / 'run').mkdir(exist_ok=True)
+    (tmp_path / 'run' / 'config.json').write_text(json.dumps(stored.to_dict()))
+    assert read_config(tmp_path / 'run').removal.scores == 'scores.npz'
+    config.batch_size = 15
+    with pytest.raises(UserError, match='holds a run of another config'):
+        main.run(config, tmp_path / 'run')
 
 
 def test_without_labels_there_is_nothing_to_probe(config, tmp_path, capsys):

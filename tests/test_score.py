@@ -397,7 +397,7 @@ def test_landmarks_and_shards_are_scored_by_the_command(files, tmp_path):
         np.save(tmp_path / 'shards' / f'{name}.npy', rows)
     given = (f'--features={tmp_path}/shards', f'--labels={labels}', f'--out={tmp_path}/out')
     done = _score_command(*given, '--embedding_atlas')
-    assert '--embedding_atlas: needs one array of features in memory' in done.stderr
+    assert '--embedding_atlas: needs all features in memory' in done.stderr
     # Of an earlier scoring in memory.
     (tmp_path / 'out').mkdir()
     (tmp_path / 'out' / 'scores_histogram.png').touch()

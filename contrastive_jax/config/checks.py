@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from contrastive_jax.config.arms import ARMS
 from contrastive_jax.errors import UserError
 
-__all__ = ['check_data_section', 'check_needs', 'check_together']
+__all__ = ['check_data_section', 'check_needs', 'check_removal', 'check_together']
 
 # Switches that say how something is done, and the number that says whether it is.
 _NEEDS = {
@@ -34,7 +34,6 @@ def check_together(config: ConfigDict, values: Mapping[str, Any]) -> None:
             'scores; train a run, score it with python -m contrastive_jax.score --workdir=RUN, '
             'and give RUN/scores.npz'
         )
-    _check_removal(config.removal)
     check_data_section(config.data)
     if config.mixed.ratio and config.data.stream and not config.mixed.drop:
         raise UserError(
@@ -63,7 +62,12 @@ def check_together(config: ConfigDict, values: Mapping[str, Any]) -> None:
         )
 
 
-def _check_removal(removal: ConfigDict) -> None:
+def check_removal(removal: ConfigDict) -> None:
+    """Checks that scores for removal have an effect. Runs of earlier versions need not pass.
+
+    Raises:
+      UserError: scores, and nothing is removed by them.
+    """
     if not removal.scores:
         return
     where = f'config.removal.scores={removal.scores!r}'

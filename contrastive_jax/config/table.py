@@ -34,6 +34,7 @@ __all__ = [
     'PATHS',
     'WITHOUT_EFFECT',
     'check_field',
+    'check_values',
     'completed',
     'default',
     'differences',
@@ -338,6 +339,15 @@ def validate(config: ConfigDict) -> None:
     check_together(resolved, values)
     for section in SECTIONS:
         section.check(resolved, values)
+
+
+def check_values(config: ConfigDict) -> None:
+    """Checks every field by itself, as a stored config needs it: its run began with these fields.
+
+    Raises:
+      UserError: names the field, its value, and what is allowed.
+    """
+    _check_values(flatten(config))
 
 
 def resolve(config: ConfigDict, given: Collection[str] = ()) -> tuple[ConfigDict, list[str]]:

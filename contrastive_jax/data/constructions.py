@@ -190,6 +190,6 @@ def _without_listed(kept: np.ndarray, listed: np.ndarray, ratio: float, path: st
     if len(kept) - len(left) != count:
         raise UserError(
             f'config.removal.ratio={ratio}: {path} names {count} of the {len(kept)} images that '
-            f'are trained on; give --config.removal.ratio={count / len(kept):.12g}'
+            f'are trained on; give --config.removal.ratio={float(count / len(kept))!r}'
         )
     return kept[left]

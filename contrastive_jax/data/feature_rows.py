@@ -100,7 +100,7 @@ class Rows:
             first += part.shape[0]
 
     def checksum(self) -> str:
-        """SHA-256 of the numbers as they are stored, however they are divided into files."""
+        """SHA-256 of the bytes of all numbers, in the type in which they are stored."""
         digest = hashlib.sha256()
         for _, _, piece in self.pieces(max(1, _PIECE_BYTES // (4 * self.width))):
             digest.update(np.ascontiguousarray(piece).data)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -167,5 +168,14 @@ def _in_float32(number: Scalar) -> Scalar:
 def check_positive(**values: Scalar) -> None:
     """Raises ValueError for a number that is not above zero. Traced values are not checked."""
     for name, value in values.items():
-        if not isinstance(value, jax.core.Tracer) and not value > 0:
+        if isinstance(value, jax.Array):
+            if isinstance(value, jax.core.Tracer) or not value.is_fully_addressable:
+                continue
+            # Under `jit` a comparison in JAX would be traced.
+            positive = bool(np.asarray(value) > 0)
+        elif isinstance(value, int | float | np.number):
+            positive = bool(value > 0)
+        else:
+            continue
+        if not positive:
             raise ValueError(f'{name}={value}: must be above 0')

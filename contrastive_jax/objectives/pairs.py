@@ -306,8 +306,10 @@ def _check_band(band: DifficultBand | QueueBand, axis_name: str | None, queue: b
         if not queue:
             given, wanted = wanted, given
         raise ValueError(f'pairs: a band of {given}; here give one of {wanted}')
-    # A band that was rebuilt no longer knows its axis.
-    if isinstance(band, _RankedBand) and band.axis_name != axis_name:
+    # A band that was rebuilt has lost its ranks, and no longer knows its axis either.
+    if not isinstance(band, _RankedBand) or band.ranks is None:
+        return
+    if band.axis_name != axis_name:
         raise ValueError(
             f'axis_name={axis_name!r}: the band was made with axis_name={band.axis_name!r}; give '
             'both the same'

@@ -196,8 +196,9 @@ def find_baselines(cells: Sequence[Cell], wanted: str | None) -> list[int]:
 
     A cell is plain if it has no selected pairs and no removed or mixed samples. The first plain
     cell is the common baseline; if there is none, the first cell. A cell is compared with the first
-    plain cell of its own setting: the same data, batch, network and number of epochs. It is
-    compared with the common baseline if there is no such cell or if it is that cell itself.
+    plain cell of its own setting: equal in all fields that no treatment changes, such as data,
+    batch, network and epochs; or, if there is none, in all of them but `steps`. It is compared with
+    the common baseline if there is no such cell either, or if it is that cell itself.
 
     Args:
       cells: at least one cell.
@@ -215,8 +216,12 @@ def find_baselines(cells: Sequence[Cell], wanted: str | None) -> list[int]:
     common = plain[0] if plain else 0
     own: dict[tuple, int] = {}
     for index in plain:
-        own.setdefault(_setting(cells[index]), index)
-    found = [own.get(_setting(cell), common) for cell in cells]
+        for setting in _settings(cells[index]):
+            own.setdefault(setting, index)
+    found = [
+        next((own[setting] for setting in _settings(cell) if setting in own), common)
+        for cell in cells
+    ]
     return [common if index == at else at for index, at in enumerate(found)]
 
 
@@ -225,15 +230,15 @@ def common_baseline(baselines: Sequence[int]) -> int:
     return next(index for index, at in enumerate(baselines) if index == at)
 
 
-def _setting(cell: Cell) -> tuple[tuple[str, str], ...]:
-    """The fields of a cell that no treatment changes."""
-    return _key(
-        {
-            name: value
-            for name, value in cell.fields.items()
-            if name in _SETTING or not name.startswith(_TREATMENT)
-        }
-    )
+def _settings(cell: Cell) -> list[tuple[tuple[str, str], ...]]:
+    """The fields of a cell that no treatment changes; then the same without the number of steps."""
+    fields = {
+        name: value
+        for name, value in cell.fields.items()
+        if name in _SETTING or not name.startswith(_TREATMENT)
+    }
+    loose = {name: value for name, value in fields.items() if name != 'steps'}
+    return [_key(fields), _key(loose)]
 
 
 def _wanted(cells: Sequence[Cell], wanted: str) -> int:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from ml_collections import ConfigDict
 
-from contrastive_jax.config import PATHS, restored, validate
+from contrastive_jax.config import PATHS, check_values, restored
 from contrastive_jax.errors import UserError
 from contrastive_jax.models import Context, Moments, compute_dtype
 from contrastive_jax.models.portable import filled, named_arrays, read_portable, write_portable
@@ -114,7 +114,7 @@ def read_weights(path: Path) -> Weights:
     arrays, facts = read_portable(path)
     try:
         config = restored({**json.loads(facts['config']), 'model': json.loads(facts['model'])})
-        validate(config)
+        check_values(config)
         images = facts_of(
             {
                 'shape': json.loads(facts['image_shape']),
@@ -168,7 +168,7 @@ def read_config(workdir: Path) -> ConfigDict:
     stored = read_json(path)
     try:
         config = restored(stored)
-        validate(config)
+        check_values(config)
     except UserError as error:
         raise UserError(
             f'{path}: {error}; it was written by another version, or changed by hand'

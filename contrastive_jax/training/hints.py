@@ -11,6 +11,8 @@ __all__ = ['advice']
 _VOTERS = 0.25
 # Number of classes that a warning names.
 _NAMED = 3
+# Losses that assume a class prior.
+_WITH_PRIOR = ('debiased', 'hard_negative')
 
 
 def advice(config: ConfigDict, dataset: Dataset, trained: Split) -> list[str]:
@@ -33,6 +35,12 @@ def advice(config: ConfigDict, dataset: Dataset, trained: Split) -> list[str]:
             f'config.moco.queue_size={config.moco.queue_size}: more keys than the {images} images '
             'that the run trains on, so older keys of an image are among its own negatives; choose '
             f'{images} or less'
+        )
+    prior, classes = config.loss.tau_plus, len(dataset.classes)
+    if config.loss.name in _WITH_PRIOR and classes and not 0.5 <= prior * classes <= 2:
+        lines.append(
+            f'config.loss.tau_plus={prior}: the chance that a negative is of the same class; with '
+            f'{classes} equally large classes it is {1 / classes:.3g}'
         )
     voters, labels = len(dataset.train.images), dataset.train.labels
     if labels is not None and config.probe.neighbours > _VOTERS * voters:

@@ -245,3 +245,11 @@ def test_a_temperature_of_half_precision_is_learnt(dtype):
 def test_no_kind_of_number_hides_a_negative_temperature(kind):
     with pytest.raises(ValueError, match=r'temperature=-0\.5: must be above 0'):
         nt_xent(jnp.ones((4, 2)), temperature=kind(-0.5))
+
+
+def test_a_temperature_that_jit_closes_over_is_taken_or_refused():
+    rows, good, bad = jnp.asarray(normal(0, 8, 4)), jnp.float32(0.5), jnp.float32(-0.5)
+    found = jax.jit(lambda x: nt_xent(x, temperature=good)[0])(rows)
+    np.testing.assert_allclose(found, nt_xent(rows, temperature=0.5)[0], rtol=1e-6)
+    with pytest.raises(ValueError, match=r'temperature=-0\.5: must be above 0'):
+        jax.jit(lambda x: nt_xent(x, temperature=bad)[0])(rows)

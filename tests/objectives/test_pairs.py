@@ -205,6 +205,17 @@ class TestErrors:
         with pytest.raises(ValueError, match=f'axis_name={loss_axis!r}: the band was made with'):
             jax.eval_shape(jax.vmap(loss, axis_name='d'), devices)
 
+    @pytest.mark.parametrize('rebuild', [jax.jit, jax.checkpoint])
+    def test_a_band_that_was_rebuilt_is_taken(self, rebuild):
+        def loss(features):
+            make = functools.partial(difficult_band, pos_high=0.2, pos_low=0.6, axis_name='d')
+            direct = nt_xent(features, temperature=0.5, pairs=make(features), axis_name='d')
+            band = rebuild(make)(features)
+            return direct[0], nt_xent(features, temperature=0.5, pairs=band, axis_name='d')[0]
+
+        direct, rebuilt = jax.vmap(loss, axis_name='d')(jnp.asarray(normal(0, 2, 4, 3)))
+        np.testing.assert_allclose(rebuilt, direct, rtol=1e-6)
+
     def test_a_band_of_the_other_kind(self):
         rows = jnp.asarray(normal(0, 4, 3))
         of_batch = difficult_band(rows, pos_high=0.1, pos_low=0.5)

@@ -114,6 +114,20 @@ def test_a_cell_is_compared_with_the_plain_cell_of_its_own_setting(tmp_path):
         assert other == (fields[:3] if treated_with_a_plain_one else common)
 
 
+def test_a_cell_of_other_steps_is_compared_with_the_plain_cell_of_its_setting(tmp_path):
+    for name, epochs, batch in (('trial', 1, 16), ('plain', 8, 16), ('wide', 8, 64)):
+        write_run(tmp_path / name, epochs=epochs, batch_size=batch)
+    for batch in (16, 64):
+        removal = {'removal__ratio': 0.2, 'removal__method': 'random', 'steps': 40}
+        write_run(tmp_path / f'removed {batch}', epochs=8, batch_size=batch, **removal)
+    cells = cells_of(tmp_path)
+    for cell, at in zip(cells, statistics.find_baselines(cells, None), strict=True):
+        if cell.fields['steps'] == '40':
+            for name in ('epochs', 'batch_size'):
+                assert cells[at].fields[name] == cell.fields[name]
+            assert cells[at].fields['removal.ratio'] == '0'
+
+
 def test_objectives_are_compared_with_each_other_and_temperatures_are_not(tmp_path):
     for name in ('nt_xent', 'debiased'):
         for temperature in (0.2, 0.5):

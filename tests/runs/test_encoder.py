@@ -84,6 +84,16 @@ def test_the_file_says_where_it_comes_from_and_no_path(trained):
     assert str(trained.parent) not in str(facts)
 
 
+def test_the_encoder_of_a_run_with_removal_by_scores_is_read(trained, tmp_path):
+    # The file holds no paths, so none of the scores either.
+    arrays, facts = read_portable(trained / ENCODER)
+    config = json.loads(facts['config'])
+    config['removal'] |= {'ratio': 0.2, 'method': 'difficulty'}
+    path = tmp_path / 'encoder.safetensors'
+    write_portable(path, arrays, facts | {'config': json.dumps(config)})
+    assert load_encoder(path).config.removal.ratio == 0.2
+
+
 def test_file_and_checkpoint_are_one_encoder(run, monkeypatch):
     by_file, images = load_encoder(run), _images(30)
     (run / ENCODER).unlink()

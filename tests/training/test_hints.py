@@ -26,6 +26,11 @@ BALANCED = [0, 1] * 20
         ([*BALANCED, 4], {'probe__neighbours': 5}, ['labelled image: e', 'training image: e']),
         (
             BALANCED,
+            {'probe__neighbours': 10, 'loss__name': 'debiased', 'loss__tau_plus': 0.05},
+            ['config.loss.tau_plus=0.05: the chance that a negative is of the same class; with 6'],
+        ),
+        (
+            BALANCED,
             {'probe__neighbours': 10, 'moco__queue_size': 48},
             ['config.moco.queue_size=48: more keys than the 40 images'],
         ),

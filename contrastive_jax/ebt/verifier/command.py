@@ -170,7 +170,8 @@ def run(
         columns, checksum(built.whole.images), prepared.indices, prepared.split.files
     )
     out.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
+    # The summary of another scoring would say how those scores were made.
+    for name in (*FILES, 'scores.json'):
         # A figure of an earlier call would show other energies.
         (out / name).unlink(missing_ok=True)
     # A sweep waits for `scores.npz`, so it is written first. An interrupted sweep
