@@ -154,8 +154,6 @@ def test_samples_are_removed_unread(images, tmp_path):
     write_scores(path, ScoreFile({'score': np.arange(N) / N}, checksum(images)))
     config.removal.update(method='difficulty', scores=str(path))
     np.testing.assert_array_equal(construct(config, split).kept, np.arange(15))
-    with pytest.raises(UserError, match=r'mixed\.ratio=0\.1: images are mixed in memory'):
-        construct(small_config(mixed__ratio=0.1), split)
 
 
 @pytest.mark.filterwarnings('ignore')
