@@ -15,7 +15,6 @@ from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.data.sources import Split
 from contrastive_jax.data.stored import StoredImages, checksum, in_memory, random_crop
 from contrastive_jax.data.streaming import stream_views
-from contrastive_jax.errors import UserError
 from contrastive_jax.models import pixel_moments
 from contrastive_jax.training import loop
 from tests.helpers import small_config
