@@ -102,16 +102,12 @@ def _train_and_probe(config: ConfigDict, workdir: Path, shared: Path | None, log
     for line in task.announcement:
         print(line)
     with preemption.noting() as should_stop:
-        monitor = make_monitor(config, dataset, construction, workdir)
+        # Only now is it known how many images there were before some were left out.
+        training = with_equal_updates(config, construction.available)
+        monitor = make_monitor(training, dataset, construction, workdir)
         begin = start and start.begin
         pretrained = pretrain(
-            with_equal_updates(config, construction.available),
-            construction.split,
-            workdir,
-            should_stop,
-            monitor,
-            begin,
-            logger,
+            training, construction.split, workdir, should_stop, monitor, begin, logger
         )
     accuracies = probe_all(config, dataset, pretrained, shared)
     result = make_result(config, task, dataset, construction, pretrained, accuracies, start_time)

@@ -401,7 +401,8 @@ def test_landmarks_and_shards_are_scored_by_the_command(files, tmp_path):
     # Of an earlier scoring in memory.
     (tmp_path / 'out').mkdir()
     (tmp_path / 'out' / 'scores_histogram.png').touch()
-    done = _score_command(*given, '--landmarks=29', '--overwrite')
+    columns = '--columns=score,partner,supervised_margin'
+    done = _score_command(*given, '--landmarks=29', columns, '--overwrite')
     assert done.returncode == 0, done.stderr
     assert 'scored in tiles: without sas, verdicts and pictures' in done.stderr
     assert 'floating-point operations' in done.stderr

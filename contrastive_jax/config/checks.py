@@ -8,7 +8,13 @@ from ml_collections import ConfigDict
 from contrastive_jax.config.arms import ARMS
 from contrastive_jax.errors import UserError
 
-__all__ = ['check_data_section', 'check_needs', 'check_removal', 'check_together']
+__all__ = [
+    'check_data_section',
+    'check_mixes_nothing',
+    'check_needs',
+    'check_removal',
+    'check_together',
+]
 
 # Switches that say how something is done, and the number that says whether it is.
 _NEEDS = {
@@ -35,11 +41,8 @@ def check_together(config: ConfigDict, values: Mapping[str, Any]) -> None:
             'and give RUN/scores.npz'
         )
     check_data_section(config.data)
-    if config.mixed.ratio and config.data.stream and not config.mixed.drop:
-        raise UserError(
-            f'config.mixed.ratio={config.mixed.ratio}: images are mixed in memory; set '
-            'config.data.stream=False with a config.data.image_size that fits, or leave it at 0'
-        )
+    if config.data.stream:
+        check_mixes_nothing(config.mixed)
     if config.init and config.extend:
         raise UserError(
             f'config.init={config.init!r}: has no effect with config.extend={config.extend!r}, '
@@ -80,6 +83,15 @@ def check_removal(removal: ConfigDict) -> None:
         raise UserError(
             f"{where}: has no effect with config.removal.method='random'; leave it out, or choose "
             'another method'
+        )
+
+
+def check_mixes_nothing(mixed: ConfigDict) -> None:
+    """Raises UserError if images would be mixed, which images on disk cannot be."""
+    if mixed.ratio and not mixed.drop:
+        raise UserError(
+            f'config.mixed.ratio={mixed.ratio}: images are mixed in memory; set '
+            'config.data.stream=False with a config.data.image_size that fits, or leave it at 0'
         )
 
 

@@ -67,8 +67,8 @@ _FIRST: dict[str, Field] = {
     'equal_updates': Field(
         False,
         BOOL,
-        'A run that leaves images out, by removal or mixed.drop, makes as many updates as the '
-        'same epochs would make without that; False means fewer.',
+        'A run that leaves images out, by removal or mixed.drop, makes as many updates as it would '
+        'with them; False means fewer.',
     ),
     'batch_size': Field(256, integer(2), 'Each step takes so many images, over all devices.'),
     'precision': Field(

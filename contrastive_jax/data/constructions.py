@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from contrastive_jax.config.checks import check_mixes_nothing
 from contrastive_jax.data.mixed import Mixed, draw, mix
 from contrastive_jax.data.score_files import read_indices, read_scores
 from contrastive_jax.data.splits import Split
-from contrastive_jax.data.stored import array_checksum, checksum, subset
+from contrastive_jax.data.stored import StoredImages, array_checksum, checksum, subset
 from contrastive_jax.data.tails import long_tail
 from contrastive_jax.errors import UserError
 from contrastive_jax.graph import subsets
@@ -121,7 +122,8 @@ def _mix(config, train: Split, kept: np.ndarray) -> Mixed:
     if options.drop:
         indices, partners = draw(train.labels[kept], ratio=options.ratio, seed=config.seed)
         return Mixed(train.images, kept[indices], kept[partners])
-    # A config that mixes images on disk is refused.
+    if isinstance(train.images, StoredImages):
+        check_mixes_nothing(options)
     assert isinstance(train.images, np.ndarray)
     mixed = mix(
         train.images[kept],

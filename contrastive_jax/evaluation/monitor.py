@@ -34,7 +34,7 @@ from contrastive_jax.runs.dynamics import ScoreLog
 from contrastive_jax.training import devices
 from contrastive_jax.training.augmentation import two_views
 from contrastive_jax.training.looks import Looks, Monitor, no_looks
-from contrastive_jax.training.optimizer import count_steps, with_equal_updates
+from contrastive_jax.training.optimizer import count_steps
 from contrastive_jax.training.step import TrainState
 from contrastive_jax.training.task import Metrics
 
@@ -117,7 +117,7 @@ def _begin(
         int(state.step) // steps_per_epoch,
         Path(config.extend) if config.extend else None,
     )
-    total = count_steps(with_equal_updates(config, construction.available), steps_per_epoch)
+    total = count_steps(config, steps_per_epoch)
     # A run that ends before its first look is looked at once, at its end.
     between = min(config.monitor.every_epochs * steps_per_epoch, total)
     images = devices.split(_spread(list(sample.images.values()), 2 * config.batch_size))

@@ -78,9 +78,9 @@ def class_cosines(
         differs = labels != label
         masks = (others & ~differs, differs & (similarity < low), differs & (similarity >= low))
         sums = [jnp.sum(jnp.where(mask, similarity, 0.0)) for mask in masks]
-        counts = [jnp.sum(mask, dtype=jnp.int32) for mask in (*masks, band & differs, band)]
         # All pairs together may be more than an int32 holds.
-        return sums, [count.astype(jnp.float32) for count in counts]
+        counts = [jnp.sum(mask, dtype=jnp.float32) for mask in (*masks, band & differs, band)]
+        return sums, counts
 
     sums, counts = jax.tree.map(jnp.sum, map_anchors(kinds, (anchors, labels), n, block_size))
     same, easy, difficult, pure, band = counts

@@ -302,10 +302,8 @@ def selection(
 def _check_band(band: DifficultBand | QueueBand, axis_name: str | None, queue: bool) -> None:
     """Refuses a band whose thresholds would be those of other rows than the loss compares."""
     if isinstance(band, QueueBand) != queue:
-        given, wanted = 'difficult_band', 'queue_band'
-        if not queue:
-            given, wanted = wanted, given
-        raise ValueError(f'pairs: a band of {given}; here give one of {wanted}')
+        makers = ('difficult_band', 'queue_band')
+        raise ValueError(f'pairs: a band of {makers[not queue]}; here give one of {makers[queue]}')
     # A band that was rebuilt has lost its ranks, and no longer knows its axis either.
     if not isinstance(band, _RankedBand) or band.ranks is None:
         return

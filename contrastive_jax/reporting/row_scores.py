@@ -101,10 +101,7 @@ def run_rows(
     if warning:
         progress.say(warning)
     scoring = score_rows(rows, request, labels, keep=out / TILES, overwrite=overwrite)
-    summary = {
-        **_summary(rows, request, scoring, labels, classes, images, warning),
-        **({} if step is None else {'step': step}),
-    }
+    summary = _summary(rows, request, scoring, labels, classes, images, warning) | {'step': step}
     distributed.by_writer(lambda: _write(out, request, scoring, labels, images, summary))
     print(_text(summary, scoring.columns['score'], images))
     names = [f'scores.{kind}' for kind in ('parquet', 'npz', 'csv', 'json')]

@@ -29,12 +29,8 @@ def summarise(samples: Samples, options: Options, columns: dict[str, np.ndarray]
         'source': samples.source,
         **options.band(),
         'checksum': samples.image_checksum(),
-        **({} if samples.step is None else {'step': samples.step}),
-        **(
-            {}
-            if samples.features_checksum is None
-            else {'features_checksum': samples.features_checksum}
-        ),
+        'features_checksum': samples.features_checksum,
+        'step': samples.step,
         **{name: spread(columns[name]) for name in _SUMMARISED},
         'by_class': by_class,
     }

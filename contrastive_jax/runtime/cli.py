@@ -116,10 +116,7 @@ def _guarded(command: Callable[[], None]) -> None:
         print(f'error: {notice}; the same command goes on from there', file=sys.stderr)
         sys.exit(preemption.STATUS)
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and _nobody_reads():
-            # As `head` does it to any program. Python would try again at its end, and complain.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(_SIGPIPE)
+        _leave_if_unread(error)
         if not _is_lack_of_room(error):
             raise
         print(
@@ -132,11 +129,16 @@ def _guarded(command: Callable[[], None]) -> None:
         os._exit(1)
 
 
-def _nobody_reads() -> bool:
-    """Whether standard output is a pipe whose reader has left."""
+def _leave_if_unread(error: Exception) -> None:
+    """Ends the program as `head` ends others, if standard output is a pipe without a reader."""
+    if not isinstance(error, BrokenPipeError):
+        return
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
-    return any(event & select.POLLERR for _, event in poll.poll(0))
+    if any(event & select.POLLERR for _, event in poll.poll(0)):
+        # Python would try again at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(_SIGPIPE)
 
 
 def _is_lack_of_room(error: Exception) -> bool:
@@ -174,6 +176,8 @@ def _parse_flags(arguments: list[str], positional: bool) -> list[str]:
         ValueError,
         OSError,
     ) as error:
+        # --help prints here.
+        _leave_if_unread(error)
         sys.exit(f'error: {_one_line(error)}')
     return rest
 

@@ -15,6 +15,7 @@ from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.data.sources import Split
 from contrastive_jax.data.stored import StoredImages, checksum, in_memory, random_crop
 from contrastive_jax.data.streaming import stream_views
+from contrastive_jax.errors import UserError
 from contrastive_jax.models import pixel_moments
 from contrastive_jax.training import loop
 from tests.helpers import small_config
@@ -153,6 +154,8 @@ def test_samples_are_removed_unread(images, tmp_path):
     write_scores(path, ScoreFile({'score': np.arange(N) / N}, checksum(images)))
     config.removal.update(method='difficulty', scores=str(path))
     np.testing.assert_array_equal(construct(config, split).kept, np.arange(15))
+    with pytest.raises(UserError, match=r'mixed\.ratio=0\.1: images are mixed in memory'):
+        construct(small_config(mixed__ratio=0.1), split)
 
 
 @pytest.mark.filterwarnings('ignore')

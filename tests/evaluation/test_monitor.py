@@ -86,15 +86,19 @@ def test_mixed_images_are_looked_at_and_others_vote(tmp_path):
     assert not np.array_equal(sample.images['voters'], mixed)
 
 
+def _any_features(sample):
+    rng = np.random.default_rng(0)
+    return {
+        name: jnp.asarray(rng.normal(size=(len(images), 6)), jnp.float32)
+        for name, images in sample.images.items()
+    }
+
+
 @pytest.mark.parametrize('labels', [True, False])
 def test_what_can_be_measured_is(labels, tmp_path):
     config = _config(tmp_path, labels=labels)
     sample = monitored(config, *_loaded(config))
-    rng = np.random.default_rng(0)
-    features = {
-        name: jnp.asarray(rng.normal(size=(len(images), 6)), jnp.float32)
-        for name, images in sample.images.items()
-    }
+    features = _any_features(sample)
     found, score = measures(features, sample.labels, pos_high=0.2, pos_low=0.5)
     known = {'monitor/knn', 'monitor/ordered', 'monitor/band_purity'}
     assert found.keys() == (KEYS if labels else KEYS - known)
@@ -107,12 +111,7 @@ def test_what_can_be_measured_is(labels, tmp_path):
 def test_without_easy_pairs_there_is_no_order(tmp_path):
     config = _config(tmp_path)
     sample = monitored(config, *_loaded(config))
-    rng = np.random.default_rng(0)
-    features = {
-        name: jnp.asarray(rng.normal(size=(len(images), 6)), jnp.float32)
-        for name, images in sample.images.items()
-    }
-    found, _ = measures(features, sample.labels, pos_high=0.2, pos_low=1.0)
+    found, _ = measures(_any_features(sample), sample.labels, pos_high=0.2, pos_low=1.0)
     assert np.isnan([found['monitor/beta'], found['monitor/ordered']]).all()
     assert np.isfinite(found['monitor/gamma'])
 

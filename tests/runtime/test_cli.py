@@ -44,3 +44,16 @@ def test_a_reader_may_leave_early():
         command.stdout.close()
         assert command.stderr.read() == ''
     assert command.returncode == 141
+
+
+def test_a_reader_of_help_may_leave_early():
+    with subprocess.Popen(
+        [sys.executable, '-m', 'contrastive_jax.report', '--help'],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as command:
+        command.stdout.close()
+        assert command.stderr.read() == ''
+    assert command.returncode == 141
