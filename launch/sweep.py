@@ -150,8 +150,6 @@ def _name(runs: list[Run], path: Path) -> None:
 
 
 def _print_commands(runs: list[Run]) -> None:
-    # `head` may leave early, and then this ends as other programs do.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     for run in runs:
         print(f'# {run.title}{" (done)" if run.done() else ""}')
         for command in run.commands:
@@ -188,4 +186,7 @@ def _positive(text: str) -> int:
 
 
 if __name__ == '__main__':
+    if {'--dry_run', '--status'} & set(sys.argv):
+        # `head` may leave early, and then this ends as other programs do.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.exit(main())

@@ -102,7 +102,7 @@ def of_files(files: Files, map_name: str, most: int) -> Content:
     n = len(samples.features)
     notes: list[str] = []
     if files.images is not None:
-        # Files of before features had a checksum of their own give it as that of the images.
+        # Older score files hold the checksum of the features in place of that of the images.
         samples = samples._replace(checksum=samples.image_checksum())
         samples, notes = _with_images(samples, Path(files.images))
     if files.scores is None:
