@@ -19,6 +19,7 @@ from benchmarks import measure, steps
 from contrastive_jax.data.batches import spread
 from contrastive_jax.runs.logs import MetricsLog
 from contrastive_jax.training import devices
+from contrastive_jax.training.optimizer import learning_rates
 from contrastive_jax.training.recorder import Recorder
 from contrastive_jax.training.setup import set_up
 from contrastive_jax.training.watch import WATCHED, Check, Watch
@@ -62,7 +63,8 @@ class Loops:
             workdir = Path(folder)
             watch = Watch(Check(self._config, images, workdir), WATCHED)
             log = MetricsLog(workdir, 0)
-            recorder = Recorder(log, self._config.batch_size, steps.STEPS_PER_EPOCH, self._schedule)
+            rates = learning_rates(self._schedule, count)
+            recorder = Recorder(log, self._config.batch_size, steps.STEPS_PER_EPOCH, rates)
             with closing(recorder), tqdm(range(count), 'train', disable=False) as progress:
                 for step in progress:
                     metrics = work()

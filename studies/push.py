@@ -144,7 +144,7 @@ def measure(workdir: Path, batches: int) -> tuple[dict[str, np.ndarray], np.ndar
         raise UserError(f'--workdirs={workdir}: its images have no labels')
     n = len(split.images)
     setup = set_up(config, moments_of(workdir, split), n // config.batch_size)
-    with closing(Checkpoints(workdir, keep=config.checkpoint_keep)) as checkpoints:
+    with closing(Checkpoints(workdir, read_only=True)) as checkpoints:
         state = checkpoints.restore(
             devices.replicate(setup.initial), partial(checksum_of_steps, workdir)
         )
@@ -152,8 +152,8 @@ def measure(workdir: Path, batches: int) -> tuple[dict[str, np.ndarray], np.ndar
     band = {'pos_high': config.pairs.pos_high, 'pos_low': config.pairs.pos_low}
 
     @jax.jit
-    def effects(key, images, labels):
-        model = nnx.merge(setup.graphdef, state.params, state.stats, copy=True)
+    def effects(params, stats, key, images, labels):
+        model = nnx.merge(setup.graphdef, params, stats, copy=True)
         rows = model(two_views(key, images, config.augment), train=False)
         return of_batch(rows, labels, arms, band, config.loss.temperature)
 
@@ -161,7 +161,8 @@ def measure(workdir: Path, batches: int) -> tuple[dict[str, np.ndarray], np.ndar
     for step in range(batches):
         rows = step_indices(config.seed, step, n, config.batch_size)
         key = jax.random.fold_in(seed_key, step)
-        results.append(jax.device_get(effects(key, split.images[rows], split.labels[rows])))
+        batch = split.images[rows], split.labels[rows]
+        results.append(jax.device_get(effects(state.params, state.stats, key, *batch)))
     columns = {arm: np.array([by_arm[arm] for by_arm, _ in results]) for arm in ARMS}
     error = max(values[:, -1].max() for values in columns.values())
     if error > _TOLERANCE:

@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks.measure import spread
 from contrastive_jax import graph, load_encoder
 from contrastive_jax.data.mixed import mix
-from contrastive_jax.graph.nearest import neighbours
+from contrastive_jax.graph.neighbours import neighbours
 from contrastive_jax.graph.verdicts import VERDICTS, verdicts
 from contrastive_jax.randomness import Use, host_rng, legacy_rng
 from contrastive_jax.runs.loading import load_run

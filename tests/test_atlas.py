@@ -8,7 +8,7 @@ from contrastive_jax import main as training
 from contrastive_jax import score
 from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.errors import UserError
-from contrastive_jax.graph.nearest import neighbours
+from contrastive_jax.graph.neighbours import neighbours
 from contrastive_jax.graph.verdicts import VERDICTS
 from contrastive_jax.reporting.atlas import build
 from contrastive_jax.reporting.atlas.build import Files

@@ -3,16 +3,19 @@
 Axes: n images, h w pixels, c channels, k features.
 """
 
+from contextlib import closing
+
+import jax
 import numpy as np
 
-from contrastive_jax.data.batches import padded_batches
+from contrastive_jax.data.batches import padded_batches, prefetch
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.models.frozen import Encode
 from contrastive_jax.runtime import distributed, progress
 
 __all__ = ['extract_features']
 
-# XLA's CPU programs sum in another order where a batch has fewer images.
+# Of each device. XLA's CPU programs sum in another order where a batch has fewer images.
 _LEAST_ROWS = 16
 
 
@@ -23,12 +26,13 @@ def extract_features(
     batch_size: int = 512,
     name: str = 'features',
 ) -> np.ndarray:
-    """Computes the features of all images, in order. Each process encodes a part of them.
+    """Computes the features of all images, in order. Each device encodes a part of them.
 
     Args:
       encode: function that `encoder_function` returns.
       images: `[n, h, w, c]` uint8, in memory or on disk.
-      batch_size: images at a time; the last batch is padded, so one size is compiled.
+      batch_size: images at a time, rounded up to a multiple of the devices of this process; the
+        last batch is padded, so one size is compiled.
       name: name that the progress bar shows.
 
     Returns:
@@ -37,9 +41,10 @@ def extract_features(
     n = len(images)
     # With fewer images than processes, some processes encode an image only to know the shape.
     own = range(n)[distributed.own_rows(n)] or range(1)
-    size = min(batch_size, max(len(own), _LEAST_ROWS))
-    batches = progress.track(
-        padded_batches(images, size, own), name, total=-(-len(own) // size), unit='batch'
-    )
-    features = [np.asarray(encode(batch))[:count] for batch, count in batches]
+    devices = jax.local_device_count()
+    size = -(-min(batch_size, max(len(own), _LEAST_ROWS * devices)) // devices) * devices
+    # A thread reads the next images from disk while these are encoded.
+    with closing(prefetch(padded_batches(images, size, own), lambda batch: batch)) as ready:
+        batches = progress.track(ready, name, total=-(-len(own) // size), unit='batch')
+        features = [np.asarray(encode(batch))[:count] for batch, count in batches]
     return distributed.gather_rows(np.concatenate(features), n)

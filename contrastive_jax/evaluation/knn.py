@@ -71,15 +71,21 @@ def knn_predict(
         similarity = cosines(rows, query)
         thresholds = order_statistics(similarity, [min(rule.neighbours, n) for rule in rules])
         return tuple(
-            jnp.argmax(jnp.where(similarity >= threshold, _votes(similarity, rule), 0.0) @ members)
+            jnp.argmax(
+                jnp.matmul(_votes(similarity, threshold, rule), members, precision='highest')
+            )
             for threshold, rule in zip(thresholds, rules, strict=True)
         )
 
     return map_anchors(predict, unit_rows(queries), n, block_size)
 
 
-def _votes(similarity: Float[Array, ' n'], rule: Rule) -> Float[Array, ' n']:
-    if rule.temperature is None:
-        return jnp.ones_like(similarity)
-    # Relative to the nearest, whose weight is then 1: at no temperature do all weights vanish.
-    return jnp.exp((similarity - jnp.max(similarity)) / rule.temperature)
+def _votes(
+    similarity: Float[Array, ' n'], threshold: Float[Array, ''], rule: Rule
+) -> Float[Array, ' n']:
+    """The weight of each sample that is at least as similar as the threshold, 0 of the others."""
+    weights = jnp.ones_like(similarity)
+    if rule.temperature is not None:
+        # Relative to the nearest, whose weight is then 1: at no temperature do all weights vanish.
+        weights = jnp.exp((similarity - jnp.max(similarity)) / rule.temperature)
+    return jnp.where(similarity >= threshold, weights, 0.0)

@@ -174,7 +174,7 @@ _sum_of_losses.defvjp(_with_gradient, _scaled)
 @jax.jit
 def predict(params: Linear, features: Float[Array, 'n k']) -> Int[Array, ' n']:
     """Predicts the class with the highest score for each sample."""
-    return jnp.argmax(features @ params.weight + params.bias[None], axis=-1)
+    return jnp.argmax(_product(features, params.weight) + params.bias[None], axis=-1)
 
 
 @jax.jit

@@ -15,7 +15,7 @@ from contrastive_jax.data.stored import checksum as image_checksum
 from contrastive_jax.errors import UserError
 from contrastive_jax.graph.columns import score_columns, score_trained_apart
 from contrastive_jax.graph.dynamics import sample_dynamics
-from contrastive_jax.graph.nearest import neighbours
+from contrastive_jax.graph.neighbours import neighbours
 from contrastive_jax.graph.verdicts import NEIGHBOURS, label_suspects, verdicts
 from contrastive_jax.runs.dynamics import DYNAMICS, read_dynamics
 from contrastive_jax.runtime import progress

@@ -1,15 +1,87 @@
-"""The sample that a sample is most easily confused with: the nearest in its difficult band.
+"""The nearest samples of a sample, among all others and inside its difficult band.
 
-Axes: n samples, m of them queried, k features.
+Axes: n samples, m of them queried, k features, b samples of a block, c neighbours.
 """
 
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Array, Float, Int
 
 from contrastive_jax.graph._inputs import Features, check_features, unit_rows
-from contrastive_jax.numerics import check_percentiles, percentile_rank
+from contrastive_jax.numerics import check_percentiles, order_statistics, percentile_rank
 
-__all__ = ['nearest_difficult']
+__all__ = ['Neighbours', 'nearest_difficult', 'neighbours']
+
+# Bytes of the cosines of a block.
+_BLOCK_BYTES = 2**25
+
+
+class Neighbours(NamedTuple):
+    """Neighbours of each sample, the most similar first.
+
+    Attributes:
+      nearest: `[n, c]` indices of the nearest samples.
+      similarity: `[n, c]` their cosines, in [-1, 1].
+      partners: `[n, c]` indices of the nearest samples inside the difficult band; -1 where it holds
+        fewer.
+    """
+
+    nearest: Int[np.ndarray, 'n c']
+    similarity: Float[np.ndarray, 'n c']
+    partners: Int[np.ndarray, 'n c']
+
+
+def neighbours(
+    features: Features, *, pos_high: float, pos_low: float, count: int, center: bool = True
+) -> Neighbours:
+    """Finds the nearest others of each sample by cosine, exactly.
+
+    Args:
+      features: `[n, k]`, any scale, n of at least 2.
+      pos_high: percentile at which the difficult band begins, from the top, in [0, pos_low].
+      pos_low: percentile at which it ends, in [pos_high, 1].
+      count: number c of neighbours, from 1; at most n - 1 are returned.
+      center: whether to subtract the mean of all rows first, as `sample_difficulty` does.
+
+    Raises:
+      ValueError: percentiles out of order, fewer than two samples, a row that is zero or not
+        finite.
+    """
+    check_features(features)
+    check_percentiles(pos_high, pos_low)
+    n = len(features)
+    if n < 2:
+        raise ValueError(f'features of shape {features.shape}: need at least two samples')
+    wide = np.asarray(features, np.float64)
+    unit = unit_rows(wide - wide.mean(axis=0) if center else wide)
+    rows = jnp.asarray(unit, jnp.float32)
+    # Traced, not static, so that another band needs no new compilation.
+    ranks = [jnp.int32(percentile_rank(percentile, n - 1)) for percentile in (pos_high, pos_low)]
+    size = max(1, min(n, _BLOCK_BYTES // (4 * n)))
+    parts = []
+    for start in range(0, n, size):
+        index = jnp.arange(start, start + size, dtype=jnp.int32) % n
+        found = _of_block(rows, index, ranks, min(count, n - 1))
+        parts.append([np.asarray(values)[: min(size, n - start)] for values in found])
+    return Neighbours(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+
+
+@partial(jax.jit, static_argnames='count')
+def _of_block(
+    rows: Float[Array, 'n k'], index: Int[Array, ' b'], ranks: list[Int[Array, '']], count: int
+) -> tuple[Array, Array, Array]:
+    cosines = jnp.matmul(rows[index], rows.T, precision='highest')
+    others = jnp.arange(len(rows))[None] != index[:, None]
+    cosines = jnp.where(others, jnp.clip(cosines, -1, 1), -jnp.inf)
+    high, low = jax.vmap(lambda row: order_statistics(row, ranks))(cosines)
+    similarity, nearest = jax.lax.top_k(cosines, count)
+    inside = (low[:, None] <= cosines) & (cosines < high[:, None])
+    partner, partners = jax.lax.top_k(jnp.where(inside, cosines, -jnp.inf), count)
+    return nearest, similarity, jnp.where(jnp.isfinite(partner), partners, -1)
 
 
 def nearest_difficult(

@@ -74,7 +74,7 @@ def verdicts(
       score: `[n]` difficulty, high = difficult.
       isolation: `[n]` isolation, high = far from all clusters.
       similarity: `[n]` cosine of the nearest sample.
-      nearest: `[n, c]` indices of the nearest samples, see `graph.nearest`.
+      nearest: `[n, c]` indices of the nearest samples, see `graph.neighbours`.
       labels: `[n]` class of each sample, -1 where it is not known; None without labels.
     """
     duplicate = robust_z(np.arctanh(np.clip(similarity.astype(np.float64), -1, 1 - 1e-7)))

@@ -8,7 +8,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 __all__ = ['Encode', 'encoder_function', 'token_function']
@@ -20,20 +22,25 @@ Encode = Callable[[Any], Array]
 def encoder_function(graphdef: nnx.GraphDef, params: Any, stats: Any) -> Encode:
     """Returns a jitted function from uint8 images `[b, h, w, c]` to features `[b, k]`.
 
-    Batch norm uses its running statistics, and images are not augmented.
+    Batch norm uses its running statistics, and images are not augmented. A batch is split over the
+    devices of this process, so b is a multiple of their number.
 
     Args:
       graphdef: static description of the model.
       params: its parameters.
       stats: its batch statistics.
     """
+    mesh = Mesh(np.array(jax.local_devices()), ('devices',))
+    rows, everywhere = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (('devices',), ()))
+    # Once, so that no batch has to wait for the weights.
+    weights = jax.device_put((params, stats), everywhere)
 
     @jax.jit
     def encode(params, stats, images):
         model = nnx.merge(graphdef, params, stats, copy=True)
         return model.encode(images.astype(jnp.float32) / 255, train=False)
 
-    return lambda images: encode(params, stats, images)
+    return lambda images: encode(*weights, jax.device_put(images, rows))
 
 
 def token_function(graphdef: nnx.GraphDef, params: Any, stats: Any) -> Callable:

@@ -168,14 +168,16 @@ def _in_float32(number: Scalar) -> Scalar:
 def check_positive(**values: Scalar) -> None:
     """Raises ValueError for a number that is not above zero. Traced values are not checked."""
     for name, value in values.items():
-        if isinstance(value, jax.Array):
-            if isinstance(value, jax.core.Tracer) or not value.is_fully_addressable:
-                continue
-            # Under `jit` a comparison in JAX would be traced.
-            positive = bool(np.asarray(value) > 0)
-        elif isinstance(value, int | float | np.number):
-            positive = bool(value > 0)
-        else:
-            continue
-        if not positive:
+        known = known_value(value)
+        if known is not None and not known > 0:
             raise ValueError(f'{name}={value}: must be above 0')
+
+
+def known_value(value: Scalar) -> float | None:
+    """The number that a scalar holds; None if it is traced, or on devices of other processes."""
+    if isinstance(value, jax.Array) and (
+        isinstance(value, jax.core.Tracer) or not value.is_fully_addressable
+    ):
+        return None
+    # Under `jit` a comparison in JAX would be traced.
+    return float(np.asarray(value))

@@ -14,6 +14,7 @@ from contrastive_jax.numerics import Scalar, compiler_sharded, gather, masked_lo
 from contrastive_jax.objectives._compare import (
     Metrics,
     check_positive,
+    known_value,
     mean_over_anchors,
     positive_similarities,
     within_batch,
@@ -60,9 +61,10 @@ def hard_negative(
     Source: Robinson et al. 2021.
     """
     check_positive(temperature=temperature)
-    if not 0 <= tau_plus < 1:
+    chance, concentration = known_value(tau_plus), known_value(beta)
+    if chance is not None and not 0 <= chance < 1:
         raise ValueError(f'tau_plus={tau_plus}: must be in [0, 1), a chance')
-    if not beta >= 0:
+    if concentration is not None and not concentration >= 0:
         raise ValueError(f'beta={beta}: must be at least 0')
 
     def anchor_loss(numbers, anchor, similarity, positive, *_):

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.evaluation.samples import Options, Samples
-from contrastive_jax.graph.nearest import neighbours
+from contrastive_jax.graph.neighbours import neighbours
 from contrastive_jax.graph.verdicts import VERDICTS
 from contrastive_jax.reporting.atlas.build import class_names, small
 from contrastive_jax.reporting.atlas.content import project

@@ -4,20 +4,17 @@ Axes: n images, h w pixels, c channels, k features.
 """
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from contrastive_jax.data import sources
 from contrastive_jax.data.batches import padded_batches
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.errors import UserError
+from contrastive_jax.models.frozen import Encode, encoder_function
 from contrastive_jax.runs.images import known_image_facts
 from contrastive_jax.runs.weights import (
     ENCODER,
@@ -50,7 +47,7 @@ class Encoder:
     image_shape: tuple[int, int, int]
     num_features: int
     step: int
-    _encode: Callable = dataclasses.field(repr=False)
+    _encode: Encode = dataclasses.field(repr=False)
 
     def __call__(self, images) -> np.ndarray:
         """Features of any number of images, in order.
@@ -107,7 +104,7 @@ def load_encoder(path: str | Path) -> Encoder:
         weights.images.shape,
         weights.num_features,
         weights.step,
-        _sharded_encoding(weights),
+        encoder_function(weights.graphdef, weights.params, weights.stats),
     )
 
 
@@ -126,20 +123,6 @@ def _newest(workdir: Path) -> Weights:
         workdir, lambda: construct(config, sources.load(config.data).pretrain)
     )
     return checkpoint_weights(workdir, config, images)
-
-
-def _sharded_encoding(weights: Weights) -> Callable:
-    """A jitted function of a batch, split over the devices of this process."""
-    mesh = Mesh(np.array(jax.local_devices()), ('devices',))
-    rows, everywhere = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (('devices',), ()))
-    state = jax.device_put((weights.params, weights.stats), everywhere)
-
-    @jax.jit
-    def encode(params, stats, images):
-        model = nnx.merge(weights.graphdef, params, stats, copy=True)
-        return model.encode(images.astype(jnp.float32) / 255, train=False)
-
-    return lambda images: encode(*state, jax.device_put(images, rows))
 
 
 def _batch_size() -> int:

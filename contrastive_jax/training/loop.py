@@ -24,7 +24,7 @@ from contrastive_jax.runtime.preemption import Preempted
 from contrastive_jax.training import devices
 from contrastive_jax.training.due import CheckpointClock, steps_between
 from contrastive_jax.training.looks import Looks, Monitor, no_looks
-from contrastive_jax.training.optimizer import count_steps
+from contrastive_jax.training.optimizer import count_steps, learning_rates
 from contrastive_jax.training.recorder import Recorder
 from contrastive_jax.training.setup import set_up
 from contrastive_jax.training.step import TrainState
@@ -101,7 +101,8 @@ def pretrain(
         clock = CheckpointClock(
             config.checkpoint_every, config.checkpoint_minutes, keep=config.checkpoint_keep
         )
-        recorder = Recorder(log, config.batch_size, steps_per_epoch, schedule)
+        rates = learning_rates(schedule, total)
+        recorder = Recorder(log, config.batch_size, steps_per_epoch, rates)
         looks = monitor(graphdef, state) if start < total else Looks()
 
         def after(step, state, metrics, bar):

@@ -5,12 +5,15 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jaxtyping import Float
 from ml_collections import ConfigDict
 
 __all__ = [
     'clip_by_trust_ratio',
     'count_steps',
+    'learning_rates',
     'make_optimizer',
     'make_schedule',
     'with_equal_updates',
@@ -60,6 +63,15 @@ def make_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
         warmup_steps=min(warmup, steps - 1),
         decay_steps=steps,
     )
+
+
+def learning_rates(schedule: optax.Schedule, updates: int) -> Float[np.ndarray, ' updates']:
+    """The learning rate of each update, on the host.
+
+    To ask the device for the rate of one step would wait for all steps before it.
+    """
+    with jax.numpy_dtype_promotion('standard'):
+        return np.asarray(jax.jit(jax.vmap(schedule))(jnp.arange(updates)))
 
 
 def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:

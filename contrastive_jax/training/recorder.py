@@ -3,7 +3,8 @@
 import time
 
 import jax
-import optax
+import numpy as np
+from jaxtyping import Float
 from tqdm import tqdm
 
 from contrastive_jax.runs.logs import MetricsLog
@@ -27,7 +28,7 @@ class Recorder:
         log: MetricsLog | None,
         batch_size: int,
         steps_per_epoch: int,
-        schedule: optax.Schedule,
+        learning_rates: Float[np.ndarray, ' updates'],
     ):
         """Stores the log and the numbers that turn a step into epoch, pace and learning rate.
 
@@ -35,12 +36,12 @@ class Recorder:
           log: log of the run; None in processes that write nothing.
           batch_size: images in a step.
           steps_per_epoch: steps in one pass over the images.
-          schedule: learning rate of each step.
+          learning_rates: that of each update.
         """
         self._log = log
         self._batch_size = batch_size
         self._steps_per_epoch = steps_per_epoch
-        self._schedule = schedule
+        self._learning_rates = learning_rates
         self._pending: list[tuple[int, dict]] = []
         # The first step compiles, so the clock starts when it has finished.
         self._first: tuple[int, float] | None = None
@@ -90,9 +91,9 @@ class Recorder:
             }
             loss = float(metrics['loss'])
             self._knn = numbers.get(_KNN, self._knn)
-            # The schedule counts updates, and some steps may have made none.
+            # Some steps may have made no update.
             updates = step - int(metrics.get('skipped_updates', 0))
-            numbers['learning_rate'] = float(self._schedule(max(updates - 1, 0)))
+            numbers['learning_rate'] = float(self._learning_rates[max(updates - 1, 0)])
             numbers['pairs_per_second'] = self.pairs_per_second
             if self._log:
                 self._log.write(step, (step - 1) // self._steps_per_epoch, numbers)

@@ -2,18 +2,20 @@ import io
 import json
 
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 from tqdm import tqdm
 
 from contrastive_jax.runs.logs import MetricsLog
 from contrastive_jax.training import recorder
+from contrastive_jax.training.optimizer import learning_rates
 from contrastive_jax.training.recorder import Recorder
 
 
 def test_the_bar_shows_the_last_accuracy_of_the_monitor(monkeypatch):
     monkeypatch.setattr(recorder, '_LOG_SECONDS', -1.0)
-    records = Recorder(None, 8, 2, optax.constant_schedule(0.1))
+    records = Recorder(None, 8, 2, np.full(4, 0.1, np.float32))
     with tqdm(total=4, file=io.StringIO()) as bar:
         shown = []
         for step in range(1, 5):
@@ -28,7 +30,7 @@ def test_the_bar_shows_the_last_accuracy_of_the_monitor(monkeypatch):
 
 def test_the_learning_rate_is_that_of_the_updates_taken(tmp_path):
     log = MetricsLog(tmp_path, 0)
-    records = Recorder(log, 8, 2, optax.linear_schedule(1.0, 0.0, 10))
+    records = Recorder(log, 8, 2, learning_rates(optax.linear_schedule(1.0, 0.0, 10), 4))
     with tqdm(total=4, file=io.StringIO()) as bar:
         # The first and the third step make no update.
         for step, skipped in enumerate((1, 1, 2, 2), start=1):

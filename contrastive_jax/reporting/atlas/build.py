@@ -24,7 +24,7 @@ from contrastive_jax.evaluation.samples import (
 )
 from contrastive_jax.graph.density import isolation
 from contrastive_jax.graph.difficulty import sample_difficulty
-from contrastive_jax.graph.nearest import Neighbours, neighbours
+from contrastive_jax.graph.neighbours import Neighbours, neighbours
 from contrastive_jax.graph.verdicts import VERDICTS
 from contrastive_jax.randomness import Use, host_rng
 from contrastive_jax.reporting.atlas.content import Content, Dynamics, chosen_rows, project
