@@ -19,8 +19,9 @@ from contrastive_jax import export, load_encoder
 from contrastive_jax.data.constructions import Construction
 from contrastive_jax.data.sources import Split
 from contrastive_jax.randomness import Use, host_rng
-from contrastive_jax.runs.images import image_facts, keep_image_facts
-from contrastive_jax.runs.weights import ENCODER, save_encoder
+from contrastive_jax.runs.images import measure_image_facts, write_image_facts
+from contrastive_jax.runs.names import ENCODER
+from contrastive_jax.runs.weights import save_encoder
 from contrastive_jax.training.setup import set_up
 
 _IMAGES = 64
@@ -41,8 +42,8 @@ def write_run(workdir: Path, name: str, stem: str) -> None:
     workdir.mkdir()
     none = np.zeros(0, np.int64)
     construction = Construction(Split(images, None, None), np.arange(_IMAGES), none, none)
-    keep_image_facts(workdir, construction)
-    initial = set_up(config, image_facts(construction).moments, 1).initial
+    write_image_facts(workdir, construction)
+    initial = set_up(config, measure_image_facts(construction).moments, 1).initial
 
     def perturbed(leaf):
         # Kernels keep their scale, so that features stay of order one.

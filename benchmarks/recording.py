@@ -51,13 +51,13 @@ class Loops:
         return self._metrics
 
     def bare(self, work, count: int) -> None:
-        """So many steps."""
+        """A number of steps, without a record."""
         for _ in range(count):
             metrics = work()
         jax.block_until_ready(metrics)
 
     def recorded(self, work, count: int) -> None:
-        """So many steps, each logged, watched and shown."""
+        """A number of steps, each logged, watched and shown."""
         images = steps.STEPS_PER_EPOCH * self._config.batch_size
         with tempfile.TemporaryDirectory() as folder:
             workdir = Path(folder)

@@ -24,6 +24,6 @@ __all__ = ['difficult_band', 'difficulty', 'load_encoder', 'nt_xent']
 # While Python looks for the module of `python -m contrastive_jax.COMMAND`. Commands import for
 # seconds, and Ctrl-C during that time must not end in a traceback either.
 if sys.argv[:1] == ['-m']:
-    from contrastive_jax.runtime.preemption import end_when_told
+    from contrastive_jax.runtime.preemption import exit_when_told_to_stop
 
-    end_when_told()
+    exit_when_told_to_stop()

@@ -8,7 +8,7 @@ import runpy
 import signal
 import sys
 
-from contrastive_jax.runtime.preemption import end_when_told
+from contrastive_jax.runtime.preemption import exit_when_told_to_stop
 
 __all__ = ['main']
 
@@ -19,7 +19,7 @@ _COMMANDS = (
 
 def main() -> None:
     """Runs the module of the command that the first argument names."""
-    end_when_told()
+    exit_when_told_to_stop()
     command = sys.argv[1] if len(sys.argv) > 1 else ''
     if command in ('-h', '--help', '--helpfull'):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -1,6 +1,6 @@
 """One HTML page to look through the samples by difficulty, verdict, neighbour and place.
 
-python -m contrastive_jax.atlas --workdir=runs/digits          # after contrastive_jax.score
+python -m contrastive_jax.atlas --workdir=runs/digits
 python -m contrastive_jax.atlas --features=features.npy --images=images.npz --out=DIR
 """
 
@@ -20,9 +20,7 @@ def main(values: flags.FlagValues) -> None:
     """Runs with the flags of the command line."""
     if (values.workdir is None) == (values.features is None):
         raise UserError('--workdir, --features: give one of them')
-    if values.features is not None and values.out is None:
-        raise UserError('--out: missing; with --features there is no workdir to write to')
-    out = Path(values.out or values.workdir)
+    out = Path(values.out or values.workdir or '.')
     check_out(out, names=(_FILE,), overwrite=values.overwrite)
     # Imported here, because Bokeh and JAX take seconds, and the errors above need neither.
     from contrastive_jax.reporting.atlas import build
@@ -46,8 +44,8 @@ def main(values: flags.FlagValues) -> None:
 
 if __name__ == '__main__':
     cli.define_common(
-        workdir='Trained and scored run.',
-        out='Folder to write to; the workdir by default.',
+        workdir='Trained run; its scores are computed if it has none.',
+        out='Folder to write to; by default the workdir, with --features this folder.',
         overwrite='Replace an earlier atlas.',
     )
     flags.DEFINE_string('features', None, 'Or features [n, k] of any encoder: a file or shards.')

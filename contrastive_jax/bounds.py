@@ -90,7 +90,7 @@ if __name__ == '__main__':
         out='Picture to write.',
         overwrite='Replace an earlier picture.',
     )
-    flags.DEFINE_string('features', None, 'Or an npy file: features [n, k] of any encoder.')
+    flags.DEFINE_string('features', None, 'Or features [n, k] of any encoder: a file or shards.')
     flags.DEFINE_string('labels', None, 'With --features: npy file of n integers.')
     flags.DEFINE_integer('images', 2000, 'Size of the random sample to measure.', lower_bound=10)
     for _name in ('num_classes', 'samples_per_class', 'difficult_per_class'):

@@ -26,8 +26,14 @@ from contrastive_jax.evaluation.samples import (
     score,
 )
 from contrastive_jax.evaluation.tiles.request import COLUMNS, Request
+from contrastive_jax.graph.columns import hardest_and_easiest
 from contrastive_jax.reporting.row_scores import PICTURES, needs_tiles, run_files, run_samples
-from contrastive_jax.reporting.score_summary import summarise, summary_text
+from contrastive_jax.reporting.score_summary import (
+    PRINTED,
+    sample_names,
+    summarise,
+    summary_text,
+)
 from contrastive_jax.runs.workdir import check_outside_data_of
 from contrastive_jax.runtime import cli, distributed, progress
 from contrastive_jax.runtime.files import write_json
@@ -68,13 +74,15 @@ def run(
     make_folder(out, _FILES)
     checksum = None if samples.images is None else summary['checksum']
     file = ScoreFile(columns, checksum, samples.index, samples.files)
-    write_scores(out / 'scores.npz', file, _view(samples, options, columns, embedding_atlas))
     write_json(out / 'scores.json', summary)
+    write_scores(out / 'scores.npz', file, _view(samples, options, columns, embedding_atlas))
     # Imported here, because matplotlib takes a second, and the errors above do not need it.
     from contrastive_jax.reporting import score_pictures
 
     score_pictures.draw(out, samples, columns['score'], options)
-    print(summary_text(summary, samples, columns['score']))
+    hardest, _ = hardest_and_easiest(columns['score'], np.arange(len(columns['score'])), PRINTED)
+    separator = ' ' if samples.files is None else '\n  '
+    print(summary_text(summary, sample_names(samples, hardest), separator))
     print(f'written to {out}: {", ".join(name for name in _FILES if (out / name).exists())}')
     return summary
 

@@ -271,7 +271,10 @@ def _run(cell, seed, workdir, config, fields, scored_by: Sequence[str]) -> Run:
         f'--shared={workdir.parent / "shared"}',
         *flags,
     )
-    scoring = ((*start, f'contrastive_jax.{by}', f'--workdir={workdir}') for by in scored_by)
+    # A scoring that was interrupted has left a part of its files.
+    scoring = (
+        (*start, f'contrastive_jax.{by}', f'--workdir={workdir}', '--overwrite') for by in scored_by
+    )
     scores = (_scores_folder(workdir, by) / 'scores.npz' for by in scored_by)
     makes = (workdir / 'result.json', *scores)
     return Run((cell,), seed, workdir, (train, *scoring), makes, None)

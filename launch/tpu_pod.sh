@@ -12,7 +12,7 @@
 #   --setup=COMMAND           run on every worker first, each time: mount what --workdir is on,
 #                             install a Python (3.11 to 3.13 is needed; Ubuntu 22.04 has 3.10)
 #   --delete                  delete the slice at the end, also after a failure or Ctrl-C
-#   --keep                    keep the slice, which goes on costing; the default
+#   --keep                    keep the slice, which costs money until it is deleted; the default
 #   --dry-run                 print the commands instead of running them
 #
 # What follows -- goes to contrastive_jax.main. The code that runs is the last commit. The workdir

@@ -9,8 +9,9 @@ from contrastive_jax.data.batches import Batch
 from contrastive_jax.data.constructions import Construction
 from contrastive_jax.data.sources import Split
 from contrastive_jax.models import Moments
-from contrastive_jax.runs.images import image_facts, keep_image_facts
-from contrastive_jax.runs.weights import ENCODER, read_weights, save_encoder
+from contrastive_jax.runs.images import measure_image_facts, write_image_facts
+from contrastive_jax.runs.names import ENCODER
+from contrastive_jax.runs.weights import read_weights, save_encoder
 from contrastive_jax.training.devices import AXIS
 from contrastive_jax.training.setup import set_up
 
@@ -101,8 +102,8 @@ def portable_run(workdir, config, *, shape=(8, 8, 3), step: int = 7, seed: int =
     none = np.zeros(0, np.int64)
     workdir.mkdir(parents=True)
     construction = Construction(Split(images, None, None), np.arange(20), none, none)
-    keep_image_facts(workdir, construction)
-    initial = set_up(config, image_facts(construction).moments, 1).initial
+    write_image_facts(workdir, construction)
+    initial = set_up(config, measure_image_facts(construction).moments, 1).initial
     params = jax.tree.map(
         lambda leaf: leaf + rng.normal(0, 0.1, leaf.shape).astype(np.float32), initial.params
     )

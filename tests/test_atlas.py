@@ -205,16 +205,19 @@ def test_the_map_is_the_plane_of_most_variance():
     assert project(np.ones((3, 1)), 'auto', 0)[0].shape == (3, 2)
 
 
-def test_a_scored_run_has_an_atlas(tmp_path):
+def test_a_run_has_an_atlas_scored_or_not(tmp_path, capsys):
     config = small_config(
         data__name='npz', data__data_dir=str(write_npz(tmp_path / 'data.npz')), epochs=1
     )
     workdir = tmp_path / 'run'
     training.run(config, workdir)
-    with pytest.raises(UserError, match=r'first run python -m contrastive_jax\.score'):
-        build.of_run(workdir, workdir, 'pca', 100)
+    unscored = build.of_run(workdir, workdir, 'pca', 100)
+    assert 'holds no scores; computes them' in capsys.readouterr().err
+    assert not (workdir / 'scores.npz').exists()
     score.run(*score.from_run(workdir), workdir)
     content = build.of_run(workdir, workdir, 'pca', 100)
+    np.testing.assert_array_equal(unscored.numbers['score'], content.numbers['score'])
+    np.testing.assert_array_equal(unscored.verdict, content.verdict)
     assert len(content.labels) == len(content.images) == len(content.index)
     assert content.dynamics is None
     summary = json.loads((workdir / 'scores.json').read_text())

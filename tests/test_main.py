@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -296,11 +297,12 @@ def test_images_that_another_version_drew_are_not_taken_for_those_of_this_one(
         read(config, workdir)
 
 
-def test_a_folder_with_somebody_elses_results_is_refused(config, tmp_path):
-    (tmp_path / 'metrics.jsonl').write_text('precious')
-    with pytest.raises(UserError, match=r'metrics\.jsonl but no config\.json'):
+@pytest.mark.parametrize('name', ['metrics.jsonl', 'encoder.safetensors'])
+def test_a_folder_with_somebody_elses_results_is_refused(config, tmp_path, name):
+    (tmp_path / name).write_text('precious')
+    with pytest.raises(UserError, match=rf'{re.escape(name)} but no config\.json'):
         main.run(config, tmp_path)
-    assert (tmp_path / 'metrics.jsonl').read_text() == 'precious'
+    assert (tmp_path / name).read_text() == 'precious'
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+import re
 
 import jax
 import numpy as np
@@ -116,6 +117,13 @@ def test_pairs_are_of_the_images_trained_on(tmp_path, monkeypatch):
         assert marks == (np.isin(index, built.kept).tolist() if everything else None)
     with pytest.raises(UserError, match='with --overwrite'):
         verify.run(tmp_path, out, **options)
+    for name in ('scores.parquet', 'scores.json'):
+        of_others = tmp_path / f'others {name}'
+        of_others.mkdir()
+        (of_others / name).write_text('precious')
+        with pytest.raises(UserError, match=rf'holds {re.escape(name)}'):
+            verify.run(tmp_path, of_others, **options)
+        assert (of_others / name).read_text() == 'precious'
     (out / 'verify.png').write_text('of earlier energies')
     verify.run(tmp_path, out, **options, overwrite=True)
     assert not (out / 'verify.png').exists()

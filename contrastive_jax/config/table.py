@@ -126,7 +126,9 @@ _FIRST: dict[str, Field] = {
     ),
     'data.stream': Field(False, BOOL, 'Leave the images on disk and read them while training.'),
     'data.workers': Field(
-        2, integer(0), 'So many processes read images; 0 means threads of the training process.'
+        2,
+        integer(0),
+        'Number of processes that read images; 0 means threads of the training process.',
     ),
     'long_tail.factor': Field(
         1.0,
@@ -280,7 +282,9 @@ _LAST: dict[str, Field] = {
         'On this share of the training images the L2 strength is chosen and the validation '
         'accuracies are measured.',
     ),
-    'probe.neighbours': Field(200, integer(1), 'So many neighbours vote in the weighted kNN.'),
+    'probe.neighbours': Field(
+        200, integer(1), 'Number of neighbours that vote in the weighted kNN.'
+    ),
     'probe.knn_temperature': Field(
         0.1, POSITIVE, 'The votes in the weighted kNN have this temperature.'
     ),

@@ -1,4 +1,4 @@
-"""Features and labels of any encoder, in npy and npz files.
+"""Features and labels of any encoder, read from files into memory.
 
 Every command reads them here, so all commands check the same.
 
@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from contrastive_jax.data.feature_rows import open_rows
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.files import read_arrays
 
@@ -23,6 +24,8 @@ __all__ = [
 ]
 
 _SPLITS = ('train_features', 'train_labels', 'test_features', 'test_labels')
+# Numbers that are read and checked at a time.
+_PIECE_NUMBERS = 2**24
 # The square of a smaller number is zero, or loses its digits, in float32.
 _LEAST = 1e-18
 
@@ -42,18 +45,24 @@ class Features(NamedTuple):
 
 
 def read_features(features: str, labels: str | None, *, dtype: type = np.float32) -> Features:
-    """Reads two files of one array each: features and, where known, labels.
+    """Reads features and, where known, labels into memory.
 
     Args:
-      features: npy file, `[n, k]` floats; a row of zeros is refused, because it has no direction.
+      features: file or folder of shards, `[n, k]` floats, of any kind that `open_rows` reads; a row
+        of zeros is refused, because it has no direction.
       labels: npy file, `[n]` integers, or None.
       dtype: type that the features are converted to.
 
     Raises:
       UserError: a file that cannot be read, or whose array is not as described.
     """
-    where = f'--features={features}'
-    rows = checked_rows(_load_one(features, '--features'), where, dtype=dtype, direction=True)
+    stored = open_rows(features)
+    rows, end = np.empty((len(stored), stored.width), dtype), 0
+    for name, first, piece in stored.pieces(max(1, _PIECE_NUMBERS // stored.width)):
+        rows[end : end + len(piece)] = checked_rows(
+            piece, name, dtype=dtype, direction=True, first=first
+        )
+        end += len(piece)
     if labels is None:
         return Features(rows, None, ())
     return Features(rows, *read_labels(labels, len(rows)))

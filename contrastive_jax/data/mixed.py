@@ -14,7 +14,7 @@ from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.numerics import exact_share
 from contrastive_jax.randomness import Use, host_rng
 
-__all__ = ['Mixed', 'mix']
+__all__ = ['Mixed', 'draw', 'mix']
 
 # Images mixed at a time. The search for a gain holds several float copies of them.
 _CHUNK = 512

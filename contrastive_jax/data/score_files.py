@@ -62,7 +62,8 @@ class ScoreFile(NamedTuple):
 def write_scores(path: Path, scores: ScoreFile, more: 'pa.Table | None' = None) -> None:
     """Writes `scores.npz`, and beside it the same columns as `.csv` and `.parquet`.
 
-    Of more than a million rows, `.parquet` alone.
+    Of more than a million rows, `.parquet` alone. The npz file comes last, so that it shows that
+    all files are complete.
 
     The columns are `index`, `file` if images are files, and those of `scores`. File names that are
     not UTF-8 keep their bytes in the csv file. `more` columns, for other tools, go into `.parquet`.
@@ -75,10 +76,6 @@ def write_scores(path: Path, scores: ScoreFile, more: 'pa.Table | None' = None) 
     write_table(path.with_suffix('.parquet'), columns, scores.checksum, scores.landmarks, more)
     if len(index) > MOST_ROWS:
         return
-    facts = {'checksum': np.array(scores.checksum or '')}
-    if scores.landmarks is not None:
-        facts['landmarks'] = np.array(scores.landmarks)
-    write_arrays(path, {**facts, **columns})
     text = io.StringIO()
     csv.writer(text, lineterminator='\n').writerow(columns)
     # All texts in quotes, because `csv` does not quote a carriage return by itself.
@@ -87,6 +84,10 @@ def write_scores(path: Path, scores: ScoreFile, more: 'pa.Table | None' = None) 
     writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
     data = text.getvalue().encode(errors='surrogateescape')
     write_whole(path.with_suffix('.csv'), lambda file: file.write(data))
+    facts = {'checksum': np.array(scores.checksum or '')}
+    if scores.landmarks is not None:
+        facts['landmarks'] = np.array(scores.landmarks)
+    write_arrays(path, {**facts, **columns})
 
 
 def read_scores(path: str, *, n: int, checksum: str, where: str) -> ScoreFile:

@@ -92,7 +92,7 @@ def in_memory(images: np.ndarray | StoredImages) -> np.ndarray:
 def random_crop(
     image: Image.Image, rng: np.random.Generator, *, smallest: float, size: int
 ) -> np.ndarray:
-    """Random resized crop with bicubic interpolation, drawn as `training.augment` draws it.
+    """Random resized crop with bicubic interpolation, drawn as `training.augmentation` draws it.
 
     The area is uniform in [smallest, 1], the ratio log-uniform in [3/4, 4/3]. The first of ten
     draws that fits is taken; if none fits, the crop is the image itself.

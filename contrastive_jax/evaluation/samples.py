@@ -151,7 +151,7 @@ def from_files(features: str, labels: str | None) -> tuple[Samples, Options]:
     """Features of any encoder, with the difficult band of a data set of ten classes.
 
     Args:
-      features: npy file, `[n, k]`.
+      features: file or folder of shards, `[n, k]`, of any kind that `open_rows` reads.
       labels: npy file, `[n]` integers, or None.
 
     Raises:

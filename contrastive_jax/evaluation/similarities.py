@@ -76,7 +76,7 @@ def measure_files(features: str, labels: str | None, rows: int) -> Similarities:
     """Measures the features of any encoder, with the band of a data set of ten classes.
 
     Args:
-      features: npy file, `[n, k]`.
+      features: file or folder of shards, `[n, k]`, of any kind that `open_rows` reads.
       labels: npy file, `[n]` integers, or None.
       rows: how many rows to measure, a random sample that holds each class in proportion.
 

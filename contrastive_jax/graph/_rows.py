@@ -11,9 +11,9 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from contrastive_jax.graph._inputs import Features, check_features
-from contrastive_jax.numerics import cosines, gather, unit_rows
+from contrastive_jax.numerics import cosines, count_true, gather, unit_rows
 
-__all__ = ['Anchors', 'anchors_and_rows', 'as_checked', 'masked_mean']
+__all__ = ['Anchors', 'anchors_and_rows', 'as_checked', 'chosen_mean', 'masked_mean']
 
 
 class Anchors(NamedTuple):
@@ -77,3 +77,9 @@ def masked_mean(
 ) -> Float[Array, '']:
     """Mean of the `size` values that the mask marks; 0 of none."""
     return jnp.sum(jnp.where(mask, values, 0.0)) / jnp.maximum(size, 1).astype(jnp.float32)
+
+
+def chosen_mean(values: Float[Array, ' n'], chosen: Bool[Array, ' n']) -> Float[Array, '']:
+    """Mean of the chosen values; 0 of none."""
+    (size,) = count_true([chosen])
+    return masked_mean(values, chosen, size)

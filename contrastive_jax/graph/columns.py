@@ -40,13 +40,15 @@ def score_columns(
       and, with labels, label and (of two or more classes) supervised_margin.
 
     Raises:
-      ValueError: percentiles out of order, latent classes by labels without labels, a row that is
-        zero or not finite.
+      ValueError: percentiles out of order, other latent classes, or by labels without labels, a row
+        that is zero or not finite.
     """
     difficulty = sample_difficulty(features, pos_high=pos_high, pos_low=pos_low)
+    if latent_classes not in ('k-means', 'labels'):
+        raise ValueError(f"latent_classes={latent_classes!r}: must be 'k-means' or 'labels'")
     if latent_classes == 'labels':
         if labels is None:
-            raise ValueError('--latent_classes=labels: there are no labels; choose k-means')
+            raise ValueError("latent_classes='labels': there are no labels; choose 'k-means'")
         latent = labels
     else:
         # The paper advises pos_high = 1 / classes, so this is the number of classes.

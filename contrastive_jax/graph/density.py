@@ -9,11 +9,10 @@ import jax
 from jaxtyping import Array, Float
 
 from contrastive_jax.graph._inputs import Features
-from contrastive_jax.graph._rows import Anchors, anchors_and_rows, as_checked, masked_mean
+from contrastive_jax.graph._rows import Anchors, anchors_and_rows, as_checked, chosen_mean
 from contrastive_jax.numerics import (
     COSINE_SLACK,
     compiler_sharded,
-    count_true,
     gather,
     map_anchors,
     order_statistics,
@@ -74,19 +73,13 @@ def _isolation(features, rank, center, block_size, axis_name):
     def density(anchor: Anchors):
         similarity = anchor.similarities(rows)
         (threshold,) = order_statistics(similarity, [rank])
-        return _mean(similarity, threshold <= similarity), threshold
+        return chosen_mean(similarity, threshold <= similarity), threshold
 
     alpha, threshold = map_anchors(density, anchors, n, block_size)
     densities = gather(alpha, axis_name)
 
     def around(inputs):
         anchor, threshold = inputs
-        return _mean(densities, threshold - COSINE_SLACK <= anchor.similarities(rows))
+        return chosen_mean(densities, threshold - COSINE_SLACK <= anchor.similarities(rows))
 
     return map_anchors(around, (anchors, threshold), n, block_size) - alpha
-
-
-def _mean(values, chosen):
-    """Mean of the chosen values; 0 of none."""
-    (size,) = count_true([chosen])
-    return masked_mean(values, chosen, size)

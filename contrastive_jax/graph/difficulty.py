@@ -19,7 +19,6 @@ Costs for n rows of k features and blocks of B anchors:
 Source: Section 5.1, Eq. 12, over a data set instead of a batch; the score is ours.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -39,7 +38,7 @@ from contrastive_jax.numerics import (
     percentile_rank,
 )
 
-__all__ = ['RESOLUTION', 'SampleDifficulty', 'cut', 'difficulty_of', 'sample_difficulty']
+__all__ = ['RESOLUTION', 'SampleDifficulty', 'cut', 'sample_difficulty']
 
 
 class SampleDifficulty(NamedTuple):
@@ -121,28 +120,10 @@ def _difficulty(features, ranks, center, block_size, axis_name):
     n = len(rows)
 
     def bands(anchor):
-        return difficulty_of(anchor.similarities(rows), anchor.others(n), ranks)
+        similarity = anchor.similarities(rows)
+        return cut(similarity, anchor.others(n), *order_statistics(similarity, ranks))[0]
 
     return map_anchors(bands, anchors, n, block_size)
-
-
-def difficulty_of(
-    similarity: Float[Array, ' n'],
-    others: Bool[Array, ' n'],
-    ranks: Sequence[int | Int[Array, '']],
-) -> SampleDifficulty:
-    """Difficulty of one anchor from its cosines.
-
-    Args:
-      similarity: `[n]` cosines, `-inf` where `others` is False.
-      others: `[n]` whether to compare the anchor with this row.
-      ranks: of `Sim_high` and of `Sim_low` among the others.
-
-    Returns:
-      Scalars.
-    """
-    high, low = order_statistics(similarity, ranks)
-    return cut(similarity, others, high, low)[0]
 
 
 def cut(
@@ -152,6 +133,12 @@ def cut(
     low: Float[Array, ''],
 ) -> tuple[SampleDifficulty, Bool[Array, ' n'], tuple[Int[Array, ''], ...]]:
     """Difficulty of one anchor whose thresholds are known.
+
+    Args:
+      similarity: `[n]` cosines, `-inf` where `others` is False.
+      others: `[n]` whether to compare the anchor with this row.
+      high: `Sim_posHigh`.
+      low: `Sim_posLow`.
 
     Returns:
       The difficulty, the mask of the difficult band, and how many rows the top band, the difficult

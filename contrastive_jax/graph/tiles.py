@@ -13,13 +13,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from contrastive_jax.graph._rows import masked_mean
+from contrastive_jax.graph._rows import chosen_mean
 from contrastive_jax.graph.difficulty import cut
 from contrastive_jax.graph.landmarks import Levels, score_anchor
 from contrastive_jax.numerics import (
     COSINE_SLACK,
     cosines,
-    count_true,
     map_anchors,
     order_statistics,
     unit_rows,
@@ -135,11 +134,11 @@ def _reduce(similarity, own, cuts, columns, by_landmarks):
             nearest = cuts.indices[jnp.argmax(jnp.where(band, similarity, -jnp.inf))]
             out['partner'] = jnp.where(jnp.any(band), nearest, own)
     if near:
-        density = _mean(similarity, thresholds[-1] <= similarity)
+        density = chosen_mean(similarity, thresholds[-1] <= similarity)
         if 'density' in columns:
             out['density'] = density
         else:
-            around = _mean(cuts.densities, thresholds[-1] - COSINE_SLACK <= similarity)
+            around = chosen_mean(cuts.densities, thresholds[-1] - COSINE_SLACK <= similarity)
             out['isolation'] = around - density
     return out
 
@@ -156,9 +155,3 @@ def _add_score(out, similarity, others, thresholds, at, by_landmarks):
         bounds = getattr(estimate, end)._asdict()
         out |= {f'{name}_{end}': values for name, values in bounds.items()}
     return band
-
-
-def _mean(values, chosen):
-    """Mean of the chosen values; 0 of none."""
-    (size,) = count_true([chosen])
-    return masked_mean(values, chosen, size)

@@ -18,7 +18,7 @@ __all__ = [
     'verdicts',
 ]
 
-# The first that applies, from the last to the first, is the verdict of a sample.
+# In rising priority: the verdict of a sample is the last one that applies.
 VERDICTS = ('easy', 'between classes', 'outlier', 'label suspect', 'near-duplicate')
 # Nearest samples whose labels are compared.
 NEIGHBOURS = 20

@@ -29,20 +29,14 @@ __all__ = [
     'write_portable',
 ]
 
-# Raised when a reader of before would misread the file.
+# To be increased whenever an older reader would misread the file.
 FORMAT_VERSION = 1
 _FORMAT = 'contrastive_jax.encoder'
 
 
-def named_arrays(state: Any, *, without: str | None = None) -> dict[str, np.ndarray]:
-    """The arrays of an NNX state by their places in the model.
-
-    Args:
-      state: parameters or batch statistics.
-      without: first part of the names that are left out, such as `projector`.
-    """
-    named = {_name(path): np.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(state)}
-    return {name: array for name, array in named.items() if name.partition('.')[0] != without}
+def named_arrays(state: Any) -> dict[str, np.ndarray]:
+    """The arrays of an NNX state, parameters or batch statistics, by their places in the model."""
+    return {_name(path): np.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(state)}
 
 
 def filled(state: Any, arrays: Mapping[str, np.ndarray]) -> Any:

@@ -173,6 +173,14 @@ def check_positive(**values: Scalar) -> None:
             raise ValueError(f'{name}={value}: must be above 0')
 
 
+def check_not_negative(**values: Scalar) -> None:
+    """Raises ValueError for a number below zero. Traced values are not checked."""
+    for name, value in values.items():
+        known = known_value(value)
+        if known is not None and not known >= 0:
+            raise ValueError(f'{name}={value}: must be at least 0')
+
+
 def known_value(value: Scalar) -> float | None:
     """The number that a scalar holds; None if it is traced, or on devices of other processes."""
     if isinstance(value, jax.Array) and (

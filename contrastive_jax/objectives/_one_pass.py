@@ -46,26 +46,27 @@ def mean_with_gradient(
       The mean, and the statistics stacked to `[m, ...]`.
     """
     m = len(jax.tree.leaves(anchors)[0])
-    common, numbers, join_common = _part(common)
-    moved, still, join_anchor = _part(anchors)
-    one = _one_like(moved[0])
+    # From here on `common` and `anchors` are the leaves that can have a gradient.
+    common, common_rest, join_common = _split_by_gradient(common)
+    anchors, anchors_rest, join_anchor = _split_by_gradient(anchors)
+    one = _one_like(anchors[0])
     common = [leaf * one.astype(leaf.dtype) for leaf in common]
 
-    def of_anchor(common, moved, fixed, shared):
-        still, own = fixed
-        return function(join_common(common, numbers), join_anchor(moved, still), own, shared)
+    def of_anchor(common, anchor, fixed, shared):
+        rest, own = fixed
+        return function(join_common(common, common_rest), join_anchor(anchor, rest), own, shared)
 
     @jax.custom_vjp
-    def mean(common, moved, fixed, shared):
+    def mean(common, anchors, fixed, shared):
         values, statistics = map_anchors(
-            lambda inputs: of_anchor(common, *inputs, shared), (moved, fixed), n, block_size
+            lambda inputs: of_anchor(common, *inputs, shared), (anchors, fixed), n, block_size
         )
         return jnp.mean(values), statistics
 
-    def forward(common, moved, fixed, shared):
-        def block(common, moved, fixed):
+    def forward(common, anchors, fixed, shared):
+        def block(common, anchors, fixed):
             in_axes = (None, 0, 0, None)
-            values, statistics = jax.vmap(of_anchor, in_axes)(common, moved, fixed, shared)
+            values, statistics = jax.vmap(of_anchor, in_axes)(common, anchors, fixed, shared)
             return jnp.sum(values), (values, statistics)
 
         gradient = jax.value_and_grad(block, argnums=(0, 1), has_aux=True)
@@ -74,10 +75,10 @@ def mean_with_gradient(
             (_, results), (of_common, of_anchors) = gradient(common, *inputs)
             return jax.tree.map(jnp.add, total, of_common), (results, of_anchors)
 
-        one = _one_like(moved[0])
+        one = _one_like(anchors[0])
         zeros = [jnp.zeros_like(leaf) * one.astype(leaf.dtype) for leaf in common]
         of_common, ((values, statistics), of_anchors) = blocks_of(
-            step, zeros, (moved, fixed), n, block_size
+            step, zeros, (anchors, fixed), n, block_size
         )
         return (jnp.mean(values), statistics), (of_common, of_anchors)
 
@@ -87,22 +88,23 @@ def mean_with_gradient(
         return of_common, of_anchors, None, None
 
     mean.defvjp(forward, backward)
-    return mean(common, moved, (still, per_anchor), shared)
+    return mean(common, anchors, (anchors_rest, per_anchor), shared)
 
 
-def _part(tree: Any) -> tuple[list, list, Callable[[list, list], Any]]:
+def _split_by_gradient(tree: Any) -> tuple[list, list, Callable[[list, list], Any]]:
     """Leaves that can have a gradient, the other leaves, and a function that joins both again."""
     leaves, structure = jax.tree.flatten(tree)
-    moves = [isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.inexact) for x in leaves]
+    floating = [isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.inexact) for x in leaves]
 
-    def join(moved, still):
-        parts = {True: iter(moved), False: iter(still)}
-        return structure.unflatten([next(parts[move]) for move in moves])
+    def join(with_gradient, rest):
+        parts = {True: iter(with_gradient), False: iter(rest)}
+        return structure.unflatten([next(parts[kind]) for kind in floating])
 
-    moved, still = (
-        [x for x, move in zip(leaves, moves, strict=True) if move == kind] for kind in (True, False)
+    with_gradient, rest = (
+        [x for x, kind in zip(leaves, floating, strict=True) if kind == wanted]
+        for wanted in (True, False)
     )
-    return moved, still, join
+    return with_gradient, rest, join
 
 
 def _one_like(array: Float[Array, 'm *rest']) -> Float[Array, '']:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from contrastive_jax.numerics import Scalar, compiler_sharded, gather, masked_logsumexp, unit_rows
 from contrastive_jax.objectives._compare import (
     Metrics,
+    check_not_negative,
     check_positive,
     known_value,
     mean_over_anchors,
@@ -61,11 +62,10 @@ def hard_negative(
     Source: Robinson et al. 2021.
     """
     check_positive(temperature=temperature)
-    chance, concentration = known_value(tau_plus), known_value(beta)
+    check_not_negative(beta=beta)
+    chance = known_value(tau_plus)
     if chance is not None and not 0 <= chance < 1:
         raise ValueError(f'tau_plus={tau_plus}: must be in [0, 1), a chance')
-    if concentration is not None and not concentration >= 0:
-        raise ValueError(f'beta={beta}: must be at least 0')
 
     def anchor_loss(numbers, anchor, similarity, positive, *_):
         temperature, tau_plus, beta = numbers

@@ -14,6 +14,7 @@ from contrastive_jax.objectives._compare import (
     Comparison,
     Metrics,
     QueueAnchors,
+    check_not_negative,
     check_positive,
     mean_over_anchors,
     within_batch,
@@ -65,7 +66,8 @@ def nt_xent(
       `check_vma`, and that times the number of devices without it and in `jax.pmap`.
 
     Raises:
-      ValueError: a temperature or scale that is not positive, or an odd number of rows.
+      ValueError: a temperature or scale that is not positive, a negative margin, an odd number of
+        rows, or pairs of other rows.
 
     Example:
       >>> import jax
@@ -78,6 +80,7 @@ def nt_xent(
     Source: Section 5, Eqs. 11 and 13-15; Chen et al. 2020.
     """
     check_positive(temperature=temperature, temperature_scale=temperature_scale)
+    check_not_negative(margin=margin)
     return _cross_entropy(
         within_batch(unit_rows(embeddings), axis_name),
         pairs,
@@ -126,12 +129,14 @@ def info_nce(
       The loss and the metrics, as `nt_xent`.
 
     Raises:
-      ValueError: a temperature or scale that is not positive.
+      ValueError: a temperature or scale that is not positive, a negative margin, or pairs of other
+        rows.
 
     Source: He et al. 2020, "Momentum contrast", Eq. 1; Chen et al. 2020, "MoCo v2"; Section 5 and
       Table 5 for the treatments.
     """
     check_positive(temperature=temperature, temperature_scale=temperature_scale)
+    check_not_negative(margin=margin)
     anchors, rows = unit_rows(queries), unit_rows(lax.stop_gradient(queue))
     positives = jnp.sum(anchors * unit_rows(lax.stop_gradient(keys)), axis=-1)
     return _cross_entropy(
@@ -154,7 +159,8 @@ def _cross_entropy(
 ) -> tuple[Float[Array, ''], Metrics]:
     """Softmax cross-entropy of the positive against the negatives, in a batch or with a queue."""
     queue = isinstance(comparison.anchors, QueueAnchors)
-    entries, shared, select = selection(pairs, axis_name, queue=queue)
+    shape = len(comparison.positives), len(comparison.rows)
+    entries, shared, select = selection(pairs, axis_name, shape, queue=queue)
 
     def anchor_loss(numbers, anchor, similarity, positive, entry, shared):
         temperature, margin, scale = numbers
@@ -227,13 +233,17 @@ def spectral(
       (of the pairs k, in [0, 1]). Gradients under `axis_name` are as in `nt_xent`.
 
     Raises:
-      ValueError: `mu` or a scale that is not positive, or an odd number of rows.
+      ValueError: `mu` or a scale that is not positive, a negative margin, an odd number of rows, or
+        pairs of other rows.
 
     Source: Theorems 4.2 and 4.4; HaoChen et al. 2021.
     """
     check_positive(mu=mu, temperature_scale=temperature_scale)
+    check_not_negative(margin=margin)
     m = len(embeddings)
-    entries, shared, select = selection(pairs, axis_name)
+    comparison = within_batch(_clipped_rows(embeddings, mu), axis_name)
+    shape = m, len(comparison.rows)
+    entries, shared, select = selection(pairs, axis_name, shape)
 
     def anchor_loss(numbers, anchor, similarity, positive, entry, shared):
         mu, margin, temperature_scale = numbers
@@ -250,7 +260,7 @@ def spectral(
 
     return mean_over_anchors(
         anchor_loss,
-        within_batch(_clipped_rows(embeddings, mu), axis_name),
+        comparison,
         (mu, margin, temperature_scale),
         entries,
         shared,

@@ -252,13 +252,18 @@ def _unit_anchors_and_rows(features, axis_name, queue):
 
 
 def selection(
-    pairs: Pairs | QueuePairs, axis_name: str | None, *, queue: bool = False
+    pairs: Pairs | QueuePairs,
+    axis_name: str | None,
+    shape: tuple[int, int],
+    *,
+    queue: bool = False,
 ) -> tuple[Any, Any, Callable[[Any, Any, Bool[Array, ' n']], Bool[Array, ' n']]]:
     """Brings every form of `pairs` to one: arrays of each anchor, arrays of all, and a function.
 
     Args:
       pairs: the selection.
       axis_name: mapped axis of the loss.
+      shape: m, and the number n of rows that an anchor is compared with.
       queue: whether the anchors are compared with a queue.
 
     Returns:
@@ -267,7 +272,8 @@ def selection(
       returns the mask of the selected negatives `[n]`.
 
     Raises:
-      ValueError: another text than 'all', a band of the other kind, or one of another axis.
+      ValueError: another text than 'all', a matrix of another shape, a band of the other kind, of
+        other rows or of another axis.
     """
     if pairs is None:
         return (), (), lambda _, __, negative: jnp.zeros_like(negative)
@@ -276,9 +282,14 @@ def selection(
             raise ValueError(f"pairs={pairs!r}: need a band, a matrix, 'all' or None")
         return (), (), lambda _, __, negative: negative
     if not isinstance(pairs, DifficultBand | QueueBand):
-        return pairs, (), lambda row, _, negative: row & negative
+        if pairs.shape != shape:
+            raise ValueError(
+                f'pairs: a matrix {list(pairs.shape)}; here it needs {list(shape)}, a row for each '
+                'anchor'
+            )
+        return pairs.astype(bool), (), lambda row, _, negative: row & negative
 
-    _check_band(pairs, axis_name, queue)
+    _check_band(pairs, axis_name, shape, queue)
     keys = pairs.queue if isinstance(pairs, QueueBand) else None
     anchors, rows = _unit_anchors_and_rows(pairs.features, axis_name, keys)
 
@@ -299,11 +310,19 @@ def selection(
     return anchors, (rows, tuple(map(jnp.int32, ranks))), by_ranks
 
 
-def _check_band(band: DifficultBand | QueueBand, axis_name: str | None, queue: bool) -> None:
+def _check_band(
+    band: DifficultBand | QueueBand, axis_name: str | None, shape: tuple[int, int], queue: bool
+) -> None:
     """Refuses a band whose thresholds would be those of other rows than the loss compares."""
     if isinstance(band, QueueBand) != queue:
         makers = ('difficult_band', 'queue_band')
         raise ValueError(f'pairs: a band of {makers[not queue]}; here give one of {makers[queue]}')
+    own = len(band.features), len(band.queue) if isinstance(band, QueueBand) else shape[1]
+    if own != shape:
+        raise ValueError(
+            f'pairs: a band of {own[0]} anchors and {own[1]} rows; here are {shape[0]} anchors and '
+            f'{shape[1]} rows'
+        )
     # A band that was rebuilt has lost its ranks, and no longer knows its axis either.
     if not isinstance(band, _RankedBand) or band.ranks is None:
         return
@@ -373,7 +392,7 @@ def _different_share(pairs, anchors, labels, classes, axis_name, block_size):
     """Share of the selected pairs of known classes that differ in class."""
     n = len(classes)
     queue = isinstance(anchors, QueueAnchors)
-    entries, shared, select = selection(pairs, axis_name, queue=queue)
+    entries, shared, select = selection(pairs, axis_name, (len(labels), n), queue=queue)
 
     def counts(inputs):
         anchor, label, entry = inputs

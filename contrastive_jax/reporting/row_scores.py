@@ -16,8 +16,7 @@ from contrastive_jax.evaluation.tiles.request import Request, check_request
 from contrastive_jax.evaluation.tiles.store import TileStore
 from contrastive_jax.graph.columns import class_means, hardest_and_easiest, spread
 from contrastive_jax.graph.landmarks import rank_error
-from contrastive_jax.reporting.score_summary import hardest_classes
-from contrastive_jax.reporting.style import SCORE, one_line
+from contrastive_jax.reporting.score_summary import PRINTED, SUMMARISED, summary_text
 from contrastive_jax.runtime import distributed, memory, progress
 from contrastive_jax.runtime.files import write_json
 
@@ -27,8 +26,6 @@ TILES = 'scores.tiles'
 # What a scoring in memory draws.
 PICTURES = tuple(f'scores_{name}.png' for name in ('histogram', 'gallery', 'classes'))
 _LEAST_IN_BAND = 50
-_PRINTED = 10
-_SUMMARISED = ('score', 'alpha', 'beta', 'gamma', 'isolation', 'supervised_margin', 'error')
 
 
 def needs_tiles(rows: Rows) -> bool:
@@ -103,7 +100,9 @@ def run_rows(
     scoring = score_rows(rows, request, labels, keep=out / TILES, overwrite=overwrite)
     summary = _summary(rows, request, scoring, labels, classes, images, warning) | {'step': step}
     distributed.by_writer(lambda: _write(out, request, scoring, labels, images, summary))
-    print(_text(summary, scoring.columns['score'], images))
+    hardest, _ = hardest_and_easiest(scoring.columns['score'], np.arange(len(rows)), PRINTED)
+    index = hardest if images is None or images.index is None else images.index[hardest]
+    print(summary_text(summary, [str(name) for name in index]))
     names = [f'scores.{kind}' for kind in ('parquet', 'npz', 'csv', 'json')]
     print(f'written to {out}: {", ".join(name for name in names if (out / name).exists())}')
     return summary
@@ -134,7 +133,7 @@ def _summary(rows, request, scoring, labels, classes, images, warning) -> dict:
         'checksum': None if images is None else images.checksum,
         'features_checksum': scoring.checksum,
         'landmarks': request.landmarks,
-        **{name: spread(columns[name]) for name in _SUMMARISED if name in columns},
+        **{name: spread(columns[name]) for name in SUMMARISED if name in columns},
         'by_class': None if labels is None else class_means(columns['score'], labels, classes),
     }
     if request.landmarks is not None:
@@ -159,33 +158,3 @@ def _write(out, request, scoring, labels, images, summary) -> None:
     write_scores(out / 'scores.npz', place._replace(columns=columns, landmarks=request.landmarks))
     write_json(out / 'scores.json', summary)
     TileStore(out / TILES).remove()
-
-
-def _text(summary: dict, score: np.ndarray, images: ScoreFile | None) -> str:
-    columns = ('mean', 'least', 'p10', 'median', 'p90', 'greatest')
-    landmarks = summary['landmarks']
-    lines = [
-        f'{summary["samples"]} {summary["source"]}, difficult band {summary["pos_high"]} to '
-        f'{summary["pos_low"]}, ' + ('exact' if landmarks is None else f'{landmarks} landmarks'),
-        f'{"":18}' + ''.join(f'{name:>9}' for name in columns),
-    ]
-    for name in _SUMMARISED:
-        if name in summary:
-            numbers = (f'{summary[name][column]:9{SCORE}}' for column in columns)
-            lines.append(f'{name:18}' + ''.join(numbers))
-    if landmarks is not None:
-        width, error = summary['guaranteed']['width'], summary['error']
-        lines.append(
-            f'error of the score: estimated standard error {error["median"]:.4f} (median), '
-            f'guaranteed interval {width["median"]:.3f} wide (median, 95 %)'
-        )
-    if means := summary['by_class']:
-        words = ', '.join(
-            f'{one_line(name)} {means[name]:{SCORE}}' for name in hardest_classes(means, _PRINTED)
-        )
-        lines.append(f'mean score by class, hardest first: {words}')
-    hardest, _ = hardest_and_easiest(score, np.arange(len(score)), _PRINTED)
-    index = None if images is None else images.index
-    names = hardest if index is None else index[hardest]
-    lines.append(f'hardest: {" ".join(map(str, names))}')
-    return '\n'.join(lines)

@@ -5,14 +5,23 @@ from collections.abc import Sequence
 import numpy as np
 
 from contrastive_jax.evaluation.samples import Options, Samples
-from contrastive_jax.graph.columns import class_means, hardest_and_easiest, spread
+from contrastive_jax.graph.columns import class_means, spread
 from contrastive_jax.reporting.style import SCORE, one_line
 
-__all__ = ['hardest_classes', 'sample_names', 'summarise', 'summary_text']
+__all__ = [
+    'PRINTED',
+    'SUMMARISED',
+    'hardest_classes',
+    'sample_names',
+    'summarise',
+    'summary_text',
+]
 
-_SUMMARISED = ('score', 'alpha', 'beta', 'gamma', 'isolation', 'sas')
+_IN_MEMORY = ('score', 'alpha', 'beta', 'gamma', 'isolation', 'sas')
+# Columns whose spread is summarised, where a scoring has them.
+SUMMARISED = (*_IN_MEMORY, 'supervised_margin', 'error')
 # Hardest samples and hardest classes in the text.
-_PRINTED = 10
+PRINTED = 10
 
 
 def summarise(samples: Samples, options: Options, columns: dict[str, np.ndarray]) -> dict:
@@ -31,35 +40,43 @@ def summarise(samples: Samples, options: Options, columns: dict[str, np.ndarray]
         'checksum': samples.image_checksum(),
         'features_checksum': samples.features_checksum,
         'step': samples.step,
-        **{name: spread(columns[name]) for name in _SUMMARISED},
+        **{name: spread(columns[name]) for name in _IN_MEMORY},
         'by_class': by_class,
     }
 
 
-def summary_text(summary: dict, samples: Samples, score: np.ndarray) -> str:
+def summary_text(summary: dict, hardest: Sequence[str], separator: str = ' ') -> str:
     """The summary as lines for the terminal, with the hardest classes and samples.
 
     Args:
-      summary: what `summarise` returns.
-      samples: the samples that were scored.
-      score: `[m]` their scores.
+      summary: what `scores.json` holds.
+      hardest: names of the hardest samples.
+      separator: what stands before each of these names.
     """
     columns = ('mean', 'least', 'p10', 'median', 'p90', 'greatest')
+    shown = [name for name in SUMMARISED if name in summary]
+    width = max(map(len, shown))
+    landmarks = summary.get('landmarks')
+    how = '' if landmarks is None else f', {landmarks} landmarks'
     lines = [
-        f'{summary["samples"]} {summary["source"]}, difficult band '
-        f'{summary["pos_high"]} to {summary["pos_low"]}',
-        f'{"":9}' + ''.join(f'{name:>9}' for name in columns),
+        f'{summary["samples"]} {summary["source"]}, difficult band {summary["pos_high"]} to '
+        f'{summary["pos_low"]}{how}',
+        f'{"":{width}}' + ''.join(f'{name:>9}' for name in columns),
     ]
-    for name in _SUMMARISED:
+    for name in shown:
         numbers = (f'{summary[name][column]:9{SCORE}}' for column in columns)
-        lines.append(f'{name:9}' + ''.join(numbers))
+        lines.append(f'{name:{width}}' + ''.join(numbers))
+    if landmarks is not None:
+        interval, error = summary['guaranteed']['width'], summary['error']
+        lines.append(
+            f'error of the score: estimated standard error {error["median"]:.4f} (median), '
+            f'guaranteed interval {interval["median"]:.3f} wide (median, 95 %)'
+        )
     if means := summary['by_class']:
-        names = hardest_classes(means, _PRINTED)
+        names = hardest_classes(means, PRINTED)
         words = ', '.join(f'{one_line(name)} {means[name]:{SCORE}}' for name in names)
         lines.append(f'mean score by class, hardest first: {words}')
-    hardest, _ = hardest_and_easiest(score, np.arange(len(score)), _PRINTED)
-    separator = ' ' if samples.files is None else '\n  '
-    lines.append(f'hardest:{separator}{separator.join(sample_names(samples, hardest))}')
+    lines.append(f'hardest:{separator}{separator.join(hardest)}')
     return '\n'.join(lines)
 
 

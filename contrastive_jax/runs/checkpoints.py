@@ -80,10 +80,10 @@ class Checkpoints:
             # All processes must do the same, also if only one of them sees the damage.
             checksums = self._checksums(step)
             saved: dict[str, Any] = {}
-            reason = distributed.first_said(_objection(step, checksums, log_checksum))
+            reason = distributed.first_message(_objection(step, checksums, log_checksum))
             if not reason:
                 saved, reason = self._read(step, like, checksums)
-                reason = distributed.first_said(reason)
+                reason = distributed.first_message(reason)
             if not reason:
                 self._set_aside(refused)
                 return state._replace(**saved)

@@ -15,9 +15,9 @@ from contrastive_jax.data.batches import padded_batches
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.errors import UserError
 from contrastive_jax.models.frozen import Encode, encoder_function
-from contrastive_jax.runs.images import known_image_facts
+from contrastive_jax.runs.images import read_or_measure_image_facts
+from contrastive_jax.runs.names import ENCODER
 from contrastive_jax.runs.weights import (
-    ENCODER,
     Weights,
     checkpoint_weights,
     read_config,
@@ -119,7 +119,7 @@ def _newest(workdir: Path) -> Weights:
     config = read_config(workdir)
     if not (workdir / 'checkpoints').is_dir():
         raise UserError(f'--workdir={workdir}: holds no checkpoint; train it first')
-    images = known_image_facts(
+    images = read_or_measure_image_facts(
         workdir, lambda: construct(config, sources.load(config.data).pretrain)
     )
     return checkpoint_weights(workdir, config, images)

@@ -1,4 +1,4 @@
-"""What a run's folder keeps of its training images, so that its encoder can do without them."""
+"""Shape, pixel moments and checksum of the training images, which the encoder needs later."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,12 +15,12 @@ from contrastive_jax.runtime.files import read_json, write_sealed_json
 __all__ = [
     'IMAGES',
     'ImageFacts',
-    'facts_of',
-    'image_facts',
-    'keep_image_facts',
-    'kept_image_facts',
-    'known_image_facts',
+    'measure_image_facts',
     'moments_of',
+    'parse_image_facts',
+    'read_image_facts',
+    'read_or_measure_image_facts',
+    'write_image_facts',
 ]
 
 IMAGES = 'images.json'
@@ -40,11 +40,11 @@ class ImageFacts(NamedTuple):
     checksum: str
 
     def as_json(self) -> dict:
-        """The same, of what JSON has."""
+        """The facts as a dict for JSON."""
         return {'shape': self.shape, **self.moments._asdict(), 'checksum': self.checksum}
 
 
-def image_facts(construction: Construction) -> ImageFacts:
+def measure_image_facts(construction: Construction) -> ImageFacts:
     """Measures the images that a run trains on."""
     images = construction.split.images
     return ImageFacts(
@@ -54,14 +54,14 @@ def image_facts(construction: Construction) -> ImageFacts:
     )
 
 
-def keep_image_facts(workdir: Path, construction: Construction) -> None:
-    """Writes them into the folder of a run, once."""
+def write_image_facts(workdir: Path, construction: Construction) -> None:
+    """Writes the facts into the folder of a run, unless they are there."""
     if not (workdir / IMAGES).exists():
-        write_sealed_json(workdir / IMAGES, image_facts(construction).as_json())
+        write_sealed_json(workdir / IMAGES, measure_image_facts(construction).as_json())
 
 
-def kept_image_facts(workdir: Path) -> ImageFacts | None:
-    """What the folder of a run holds of them; None where an earlier version wrote it.
+def read_image_facts(workdir: Path) -> ImageFacts | None:
+    """Reads the facts from the folder of a run; None where an earlier version wrote it.
 
     Raises:
       UserError: the file is damaged.
@@ -70,39 +70,39 @@ def kept_image_facts(workdir: Path) -> ImageFacts | None:
     if not path.exists():
         return None
     try:
-        return facts_of(read_json(path))
+        return parse_image_facts(read_json(path))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f'{path}: damaged; delete it, and it is measured again') from error
 
 
-def known_image_facts(workdir: Path, construct: Callable[[], Construction]) -> ImageFacts:
-    """What is known of the images of a run; where its folder does not say, measured, with a word.
+def read_or_measure_image_facts(workdir: Path, construct: Callable[[], Construction]) -> ImageFacts:
+    """Reads the facts; if the folder of the run has none, measures them and prints a note.
 
     Args:
       workdir: folder of the run.
-      construct: function that returns what the run trains on, called only to measure.
+      construct: function that returns what the run trains on; only called to measure.
     """
-    kept = kept_image_facts(workdir)
+    kept = read_image_facts(workdir)
     if kept is not None:
         return kept
     progress.say(
         f'{workdir}: was written by a version that did not keep the moments of the pixels; they '
         'are measured from the data once more'
     )
-    return image_facts(construct())
+    return measure_image_facts(construct())
 
 
 def moments_of(workdir: Path, split: Split) -> Moments:
     """Moments of the images that a run trains on: those that its folder holds, or measured."""
-    kept = kept_image_facts(workdir)
+    kept = read_image_facts(workdir)
     return kept.moments if kept else pixel_moments(in_memory(split.images))
 
 
-def facts_of(content: dict) -> ImageFacts:
+def parse_image_facts(content: dict) -> ImageFacts:
     """The inverse of `as_json`.
 
     Raises:
-      KeyError, TypeError, ValueError: what is there is something else.
+      KeyError, TypeError, ValueError: the content is something else.
     """
     height, width, channels = map(int, content['shape'])
     moments = Moments(*(tuple(map(float, content[name])) for name in Moments._fields))

@@ -11,9 +11,10 @@ from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import Construction, construct
 from contrastive_jax.errors import UserError
 from contrastive_jax.models.frozen import encoder_function
-from contrastive_jax.runs.images import known_image_facts
+from contrastive_jax.runs.images import read_or_measure_image_facts
+from contrastive_jax.runs.names import ENCODER
 from contrastive_jax.runs.training_set import check_images
-from contrastive_jax.runs.weights import ENCODER, checkpoint_weights, read_config, read_weights
+from contrastive_jax.runs.weights import checkpoint_weights, read_config, read_weights
 from contrastive_jax.runs.workdir import CONFIG
 
 __all__ = ['TrainedRun', 'load_run']
@@ -63,7 +64,7 @@ def load_run(workdir: Path) -> TrainedRun:
                 'checkpoint is read'
             )
     else:
-        images = known_image_facts(workdir, lambda: construction)
+        images = read_or_measure_image_facts(workdir, lambda: construction)
         weights = checkpoint_weights(workdir, config, images)
     frozen = weights.graphdef, weights.params, weights.stats
     encode = encoder_function(*frozen)

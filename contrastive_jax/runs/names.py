@@ -1,9 +1,18 @@
 """Names of the files and loggers of a run, for readers that need no other part of a run."""
 
-__all__ = ['CELL_NAMES', 'CONFIG', 'DYNAMICS', 'LOGGERS', 'METRICS', 'RESULT', 'TENSORBOARD']
+__all__ = [
+    'CELL_NAMES',
+    'CONFIG',
+    'DYNAMICS',
+    'ENCODER',
+    'LOGGERS',
+    'METRICS',
+    'RESULT',
+    'TENSORBOARD',
+]
 
 CONFIG, METRICS, RESULT = 'config.json', 'metrics.jsonl', 'result.json'
-DYNAMICS = 'dynamics.npz'
+DYNAMICS, ENCODER = 'dynamics.npz', 'encoder.safetensors'
 # Beside the folders of the runs of a grid: the names of the cells of each run.
 CELL_NAMES = 'cells.json'
 TENSORBOARD = 'tensorboard'

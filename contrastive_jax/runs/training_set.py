@@ -11,7 +11,7 @@ from contrastive_jax.data.constructions import Construction
 from contrastive_jax.data.stored import checksum
 from contrastive_jax.errors import UserError
 from contrastive_jax.randomness import STREAMS
-from contrastive_jax.runs.images import keep_image_facts, kept_image_facts
+from contrastive_jax.runs.images import read_image_facts, write_image_facts
 from contrastive_jax.runs.workdir import CONFIG, TRAINING_SET, has_checkpoint
 from contrastive_jax.runtime.files import read_arrays, write_sealed_json, write_whole
 
@@ -53,14 +53,14 @@ def claim_workdir(
                 workdir,
             )
         if path.exists():
-            keep_image_facts(workdir, construction)
+            write_image_facts(workdir, construction)
             return
     chosen = {name: getattr(construction, name) for name in _CHOSEN}
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         write_sealed_json(workdir / CONFIG, config.to_dict())
         write_whole(path, lambda file: np.savez(file, streams=edition, **chosen))
-        keep_image_facts(workdir, construction)
+        write_image_facts(workdir, construction)
     except OSError as error:
         raise UserError(f'--workdir={workdir}: cannot be written ({error.strerror})') from error
 
@@ -82,7 +82,7 @@ def check_images(workdir: Path, construction: Construction, *, held_out: bool = 
     """
     before = _training_set(workdir)
     streams = _edition(workdir, before)
-    kept = kept_image_facts(workdir)
+    kept = read_image_facts(workdir)
     if kept is not None and kept.checksum != checksum(construction.whole.images):
         raise UserError(
             f'--workdir={workdir}: was begun with other images (their checksum is another); give '

@@ -15,15 +15,14 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.models import Context, Moments, compute_dtype
 from contrastive_jax.models.portable import filled, named_arrays, read_portable, write_portable
 from contrastive_jax.runs.checkpoints import Checkpoints
-from contrastive_jax.runs.images import ImageFacts, facts_of, kept_image_facts
+from contrastive_jax.runs.images import ImageFacts, parse_image_facts, read_image_facts
+from contrastive_jax.runs.names import CONFIG, ENCODER
 from contrastive_jax.runs.provenance import git_commit, versions
-from contrastive_jax.runs.workdir import CONFIG
 from contrastive_jax.runtime.files import read_json
 from contrastive_jax.training.setup import set_up
 from contrastive_jax.training.task import task_of
 
 __all__ = [
-    'ENCODER',
     'Weights',
     'checkpoint_weights',
     'read_config',
@@ -32,8 +31,7 @@ __all__ = [
     'skeleton',
 ]
 
-ENCODER = 'encoder.safetensors'
-# The loss alone uses what it returns.
+# Only the loss uses it, so a portable file is without it.
 _LEFT_OUT = 'projector'
 _WRITTEN_BY = ('versions', 'git_commit')
 
@@ -92,13 +90,13 @@ def save_encoder(workdir: Path, config: ConfigDict, params: Any, stats: Any, ste
     """Writes `encoder.safetensors` into the folder of a run that has finished training.
 
     Args:
-      workdir: of the run; `keep_image_facts` has written to it.
+      workdir: of the run; `write_image_facts` has written to it.
       config: the whole config.
       params: parameters of the model.
       stats: batch statistics of the model.
       step: training steps taken.
     """
-    images = kept_image_facts(workdir)
+    images = read_image_facts(workdir)
     assert images is not None
     weights = _weights(config, images, params, stats, step)
     arrays = named_arrays(weights.params) | named_arrays(weights.stats)
@@ -115,7 +113,7 @@ def read_weights(path: Path) -> Weights:
     try:
         config = restored({**json.loads(facts['config']), 'model': json.loads(facts['model'])})
         check_values(config)
-        images = facts_of(
+        images = parse_image_facts(
             {
                 'shape': json.loads(facts['image_shape']),
                 **json.loads(facts['moments']),

@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, what is in it, and that it stays one run's."""
+"""The folder of a run: its files, its lock, and the check that it belongs to the config."""
 
 import contextlib
 import errno
@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from contrastive_jax.config import completed, differences, restored
 from contrastive_jax.errors import UserError
-from contrastive_jax.runs.names import CONFIG, DYNAMICS, METRICS, RESULT
+from contrastive_jax.runs.names import CONFIG, DYNAMICS, ENCODER, METRICS, RESULT
 from contrastive_jax.runtime.files import read_json
 
 __all__ = [
@@ -32,7 +32,7 @@ __all__ = [
 TRAINING_SET = 'training_set.npz'
 _LOCK = 'lock'
 # Files of a run. None of these may exist without the config.
-_OWN = (RESULT, METRICS, 'checkpoints', TRAINING_SET, DYNAMICS)
+_OWN = (RESULT, METRICS, 'checkpoints', TRAINING_SET, DYNAMICS, ENCODER)
 
 
 def check_outside_data(path: Path, flag: str, data: ConfigDict) -> None:
@@ -96,7 +96,7 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
 
 
 def finished(workdir: Path) -> dict | None:
-    """The result of a finished run, which it says that it leaves alone; None of another."""
+    """Returns the result of a finished run, and prints that nothing is left to do; else None."""
     if not (workdir / RESULT).exists():
         return None
     try:

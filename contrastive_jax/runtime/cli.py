@@ -44,7 +44,7 @@ def run(command: Callable[..., None], *, positional: bool = False) -> None:
       command: function that is called with the positional arguments, as texts.
       positional: whether positional arguments are allowed.
     """
-    preemption.end_when_told()
+    preemption.exit_when_told_to_stop()
     shell.escape_missing_characters()
     app.run(
         lambda rest: _guarded(lambda: command(*rest[1:])),

@@ -27,7 +27,7 @@ __all__ = [
     'by_all',
     'by_writer',
     'check_same',
-    'first_said',
+    'first_message',
     'gather_rows',
     'is_writer',
     'one_voice',
@@ -188,7 +188,7 @@ def by_all(action: Callable[[], object]) -> None:
         action()
     except UserError as error:
         message = str(error)
-    message = first_said(message)
+    message = first_message(message)
     if message:
         raise UserError(message)
 
@@ -198,7 +198,7 @@ def by_writer(action: Callable[[], object]) -> None:
     by_all(lambda: action() if is_writer() else None)
 
 
-def first_said(message: str) -> str:
+def first_message(message: str) -> str:
     """The message of the first process whose message is not empty; empty if there is none."""
     if jax.process_count() == 1:
         return message

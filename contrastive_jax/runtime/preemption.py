@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ['STATUS', 'Preempted', 'end_when_told', 'noting', 'pass_interrupt_on']
+__all__ = ['STATUS', 'Preempted', 'exit_when_told_to_stop', 'noting', 'pass_interrupt_on']
 
 # Exit status of a process that the same command continues (EX_TEMPFAIL of sysexits.h).
 STATUS = 75
@@ -25,7 +25,7 @@ class Preempted(Exception):
     """The run received a stop signal and has saved a checkpoint."""
 
 
-def end_when_told() -> None:
+def exit_when_told_to_stop() -> None:
     """Makes SIGINT and SIGTERM end this process at once, with one line and `STATUS`."""
     if not any(thread.name == _listen.__name__ for thread in threading.enumerate()):
         pipe, signals = os.pipe()
@@ -87,7 +87,7 @@ def noting() -> Iterator[Callable[[int], bool]]:
                 signal.signal(number, handler)
         if not alone and not noted:
             # JAX still handles SIGTERM, but nothing asks it after the last step.
-            end_when_told()
+            exit_when_told_to_stop()
     if noted:
         raise Preempted('told to stop after the last step')
 

@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 
 from contrastive_jax.data.batches import Batch
 from contrastive_jax.models import ContrastiveModel
+from contrastive_jax.numerics import gather
 from contrastive_jax.randomness import KeyTag
 from contrastive_jax.tasks import contrast
 from contrastive_jax.tasks.objective import Objective, make_objective
@@ -221,11 +222,10 @@ def key_rows(
         features, embeddings = model(views, train=True)
     else:
         order = jax.random.permutation(shuffle_key, lax.axis_size(axis_name) * len(views))
-        shuffled = _own(_of_all_devices(views, axis_name)[order], axis_name)
+        shuffled = _own(gather(views, axis_name)[order], axis_name)
         back = jnp.argsort(order)
         features, embeddings = (
-            _own(_of_all_devices(rows, axis_name)[back], axis_name)
-            for rows in model(shuffled, train=True)
+            _own(gather(rows, axis_name)[back], axis_name) for rows in model(shuffled, train=True)
         )
     rows = jax.tree.map(lax.stop_gradient, Rows(features, embeddings, labels))
     return rows, nnx.state(model, nnx.BatchStat)
@@ -242,16 +242,12 @@ def enqueue(queue: Queue, keys: Rows, step: int | Int[Array, ''], axis_name: str
       step: number of finished steps before this one.
       axis_name: name of the mapped axis; None on one device.
     """
-    keys = jax.tree.map(lambda rows: _of_all_devices(rows, axis_name), keys)
+    keys = jax.tree.map(lambda rows: gather(rows, axis_name), keys)
     count, size = len(keys.labels), len(queue.labels)
     start = (step % (size // count)) * count
     return jax.tree.map(
         lambda rows, new: lax.dynamic_update_slice_in_dim(rows, new, start, axis=0), queue, keys
     )
-
-
-def _of_all_devices(rows: Array, axis_name: str | None) -> Array:
-    return rows if axis_name is None else lax.all_gather(rows, axis_name, axis=0, tiled=True)
 
 
 def _own(rows: Array, axis_name: str) -> Array:

@@ -17,7 +17,17 @@ from contrastive_jax.theory.spectra import (
     treated_spectrum,
 )
 
-__all__ = ['Bound', 'Bounds', 'Condition', 'Conditions', 'bounds', 'conditions', 'error_bound']
+__all__ = [
+    'Bound',
+    'Bounds',
+    'Condition',
+    'Conditions',
+    'bounds',
+    'conditions',
+    'difficult_fraction',
+    'easy_fraction',
+    'error_bound',
+]
 
 
 class Bound(NamedTuple):

@@ -56,7 +56,7 @@ def _agreed(step: int, overdue: bool) -> bool:
         return overdue
     if step % _ASK_EVERY:
         return False
-    return distributed.first_said('overdue' if overdue and distributed.is_writer() else '') != ''
+    return distributed.first_message('overdue' if overdue and distributed.is_writer() else '') != ''
 
 
 def steps_between(

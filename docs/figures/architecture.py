@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 FILE = ROOT / 'docs' / 'guide' / 'architecture.svg'
 # Imported from everywhere: arrows to them would say nothing.
 GROUND = ('errors', 'randomness', 'numerics', 'runtime', 'config')
-# Imports that go up, each in one file, and why. No other may.
+# Imports that go up, and why. No other may.
 UP = {
     ('config', 'tasks'): 'importing the config registers the sections of all tasks',
     ('tasks', 'ebt'): 'the tenant is registered where it is there',

@@ -1,5 +1,8 @@
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import save_file
 
 from contrastive_jax import bounds, probe, score
 from contrastive_jax.data.feature_files import numbered, read_features, read_splits
@@ -157,6 +160,22 @@ def test_an_archive_of_one_array_is_read_and_one_of_several_refused(tmp_path):
     np.savez(tmp_path / 'two.npz', a=ROWS, b=ROWS)
     with pytest.raises(UserError, match=r'holds 2 arrays \(a, b\); need one'):
         read_features(str(tmp_path / 'two.npz'), None)
+
+
+def test_features_are_read_from_every_kind_of_file_and_from_shards(tmp_path):
+    rows = ROWS.astype(np.float32)
+    save_file({'features': rows}, tmp_path / 'x.safetensors')
+    column = pa.array(list(rows), pa.list_(pa.float32()))
+    pq.write_table(pa.table({'features': column}), tmp_path / 'x.parquet')
+    shards = tmp_path / 'shards'
+    shards.mkdir()
+    for place, part in enumerate(np.array_split(rows, 3)):
+        _save(shards / f'{place}.npy', part)
+    for name in ('x.safetensors', 'x.parquet', 'shards'):
+        np.testing.assert_array_equal(read_features(str(tmp_path / name), None).rows, rows)
+    _save(shards / '1.npy', _with(2, slice(None), 0)[:5])
+    with pytest.raises(UserError, match=r'1\.npy: row 2 holds only zeros'):
+        read_features(str(shards), None)
 
 
 def test_a_probe_needs_training_rows_of_every_class(tmp_path):

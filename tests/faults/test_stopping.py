@@ -154,8 +154,8 @@ def test_a_process_ends_at_once_while_its_main_thread_computes():
     """As it does for minutes while XLA compiles; here in OpenSSL."""
     program = (
         'import hashlib\n'
-        'from contrastive_jax.runtime.preemption import end_when_told\n'
-        'end_when_told()\n'
+        'from contrastive_jax.runtime.preemption import exit_when_told_to_stop\n'
+        'exit_when_told_to_stop()\n'
         "hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)\n"
     )
     status, text = _ended_by(signal.SIGINT, '-c', program)

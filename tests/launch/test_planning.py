@@ -252,6 +252,8 @@ def test_a_run_is_scored_by_every_command_that_is_asked_for(tmp_path):
     assert [command[2] for command in full.commands] == [
         f'contrastive_jax.{name}' for name in ('main', 'score', 'verify')
     ]
+    # What an interrupted scoring has left must not stop the next one.
+    assert all(command[-1] == '--overwrite' for command in full.commands[1:])
     folder = full.folder
     assert full.makes[1:] == (folder / 'scores.npz', folder / 'verify' / 'scores.npz')
     assert second.needs == first.needs == folder

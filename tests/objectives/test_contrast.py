@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contrastive_jax.objectives import difficult_band, difficult_pairs, nt_xent
+from contrastive_jax.objectives import difficult_band, difficult_pairs, nt_xent, spectral
 from tests.objectives import references
 from tests.objectives.checks import (
     assert_equals_reference,
@@ -151,3 +151,11 @@ def test_an_anchor_without_negatives_loses_nothing():
 def test_what_is_not_positive_is_refused(name, value):
     with pytest.raises(ValueError, match=f'{name}='):
         nt_xent(jnp.ones((4, 2)), **{'temperature': 0.5, name: value})
+
+
+@pytest.mark.parametrize('value', [-0.1, float('nan')])
+@pytest.mark.parametrize('loss', [nt_xent, spectral])
+def test_a_negative_margin_is_refused(loss, value):
+    temperature = {'temperature': 0.5} if loss is nt_xent else {}
+    with pytest.raises(ValueError, match='margin='):
+        loss(jnp.ones((4, 2)), margin=value, **temperature)

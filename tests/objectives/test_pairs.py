@@ -35,7 +35,7 @@ def band_as_matrix(features, *, axis_name=None, **options):
     """What a loss makes of the band, `[m, n]`."""
     band = difficult_band(features, axis_name=axis_name, **options)
     anchors, rows = anchors_and_rows(features, axis_name)
-    entries, shared, select = selection(band, axis_name)
+    entries, shared, select = selection(band, axis_name, (len(features), len(rows)))
     return jax.vmap(lambda entry, anchor: select(entry, shared, anchor.negatives(len(rows))))(
         entries, anchors
     )
@@ -190,6 +190,21 @@ class TestErrors:
         with pytest.raises(ValueError, match='pos_high'):
             function(jnp.ones((4, 2)), pos_high=pos_high, pos_low=pos_low)
 
+    def test_pairs_of_another_batch(self):
+        embeddings = jnp.ones((4, 2))
+        jaxtyping.config.update('jaxtyping_disable', True)
+        try:
+            with pytest.raises(ValueError, match=r'a matrix \[4, 2\]; here it needs \[4, 4\]'):
+                nt_xent(embeddings, temperature=0.5, pairs=jnp.ones((4, 2), bool))
+            band = difficult_band(jnp.ones((6, 2)), pos_high=0.1, pos_low=0.5)
+            with pytest.raises(ValueError, match=r'a band of 6 anchors .* here are 4 anchors'):
+                nt_xent(embeddings, temperature=0.5, pairs=band)
+            keys = queue_band(embeddings, jnp.ones((5, 2)), pos_high=0.1, pos_low=0.5)
+            with pytest.raises(ValueError, match='and 5 rows; here are 4 anchors and 6 rows'):
+                info_nce(embeddings, embeddings, jnp.ones((6, 2)), temperature=0.5, pairs=keys)
+        finally:
+            jaxtyping.config.update('jaxtyping_disable', False)
+
     @pytest.mark.parametrize('rows', [0, 3])
     def test_number_of_rows_that_is_not_two_views(self, rows):
         with pytest.raises(ValueError, match=f'{rows} rows'):
@@ -234,6 +249,6 @@ class TestErrors:
         jaxtyping.config.update('jaxtyping_disable', True)
         try:
             with pytest.raises(ValueError, match="'some'"):
-                selection('some', None)
+                selection('some', None, (4, 4))
         finally:
             jaxtyping.config.update('jaxtyping_disable', False)

@@ -18,7 +18,7 @@ from contrastive_jax.evaluation.features import extract_features
 from contrastive_jax.models.frozen import encoder_function
 from contrastive_jax.models.portable import read_portable, write_portable
 from contrastive_jax.runs.loading import load_run
-from contrastive_jax.runs.weights import ENCODER
+from contrastive_jax.runs.names import ENCODER
 from tests.helpers import portable_run, small_config, write_npz
 
 # Orbax and its event loop leave warnings of their own.

@@ -17,7 +17,8 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.models import Moments
 from contrastive_jax.models.portable import named_arrays
 from contrastive_jax.runs import start
-from contrastive_jax.runs.weights import ENCODER, read_weights
+from contrastive_jax.runs.names import ENCODER
+from contrastive_jax.runs.weights import read_weights
 from contrastive_jax.runtime.preemption import Preempted
 from contrastive_jax.training.setup import set_up
 from tests.helpers import small_config, write_npz
@@ -96,7 +97,9 @@ def test_a_run_begins_with_the_encoder_of_another_and_resumes_without_it(
     ours = load_file(tmp_path / 'whole' / ENCODER)
     resumed = load_file(tmp_path / 'broken' / ENCODER)
     own = set_up(config, Moments((0.5,), (0.25,)), 2).initial
-    for name, drawn in named_arrays(own.params, without='projector').items():
+    for name, drawn in named_arrays(own.params).items():
+        if name.startswith('projector'):  # the file is without it
+            continue
         np.testing.assert_array_equal(ours[name], resumed[name])
         if name.endswith('kernel'):
             distances = [np.linalg.norm(ours[name] - other) for other in (trained[name], drawn)]

@@ -26,7 +26,16 @@ from contrastive_jax.training.task import task_of
 
 __all__ = ['FILES', 'run']
 
-FILES = ('energies.npz', 'verify.json', 'verify.png', 'scores.npz', 'scores.csv')
+FILES = (
+    'energies.npz',
+    'verify.json',
+    'verify.png',
+    'scores.npz',
+    'scores.csv',
+    'scores.parquet',
+)
+# The summary of another scoring would say how its scores were made.
+_REPLACED = (*FILES, 'scores.json')
 # Augmentations of each image, and steps of thinking.
 _VIEWS, _THINKING = 4, 2
 # Partners of an image that negatives are drawn from, and partners whose energies are written.
@@ -126,7 +135,7 @@ def run(
       UserError: `out` cannot be written to or holds files of an earlier call, `workdir` holds no
         trained encoder, the band is empty, or a number of the training is not finite.
     """
-    check_out(out, names=FILES, overwrite=overwrite)
+    check_out(out, names=_REPLACED, overwrite=overwrite)
     check_outside_data_of([workdir], out)
     prepared = prepare(workdir, seed, everything=everything)
     built, images = prepared.run.construction, prepared.split.images
@@ -159,9 +168,7 @@ def run(
         'temperature': temperature,
         'step_sizes_clipped': system_2.clipped,
         'losses': {name: fitted.losses for name, fitted in verifiers.items()},
-        'cost_of_a_pair': infer.cost(
-            verifiers[comparison.SYSTEM_2], prepared.bank.clean, _THINKING
-        ),
+        'cost_of_a_pair': infer.cost(system_2, prepared.bank.clean, _THINKING),
         **tables,
     }
     if everything:
@@ -169,23 +176,24 @@ def run(
     scores = ScoreFile(
         columns, checksum(built.whole.images), prepared.indices, prepared.split.files
     )
+    _write(out, scores, arrays, summary)
+    return summary
+
+
+def _write(out: Path, scores: ScoreFile, arrays: dict[str, np.ndarray], summary: dict) -> None:
+    """Writes all files of a call, and deletes those of an earlier call."""
     out.mkdir(parents=True, exist_ok=True)
-    # The summary of another scoring would say how those scores were made.
-    for name in (*FILES, 'scores.json'):
-        # A figure of an earlier call would show other energies.
+    for name in _REPLACED:
         (out / name).unlink(missing_ok=True)
-    # A sweep waits for `scores.npz`, so it is written first. An interrupted sweep
-    # calls this command again, and that call must not find the other files.
-    write_scores(out / 'scores.npz', scores)
     write_arrays(out / 'energies.npz', arrays)
-    if controls and 'class' in tables['train']:
+    if 'class' in summary.get('train', {}):
         # Imported here, because matplotlib takes a second.
         from contrastive_jax.ebt.verifier import figures
 
         figures.overview(summary).savefig(out / 'verify.png', dpi=100)
-    # Written last, so that it shows that all files are complete.
     write_json(out / 'verify.json', summary)
-    return summary
+    # Last, because a sweep takes this file as the sign that all are complete.
+    write_scores(out / 'scores.npz', scores)
 
 
 def _energies(

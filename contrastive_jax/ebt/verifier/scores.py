@@ -7,11 +7,9 @@ import numpy as np
 from jaxtyping import Float
 
 from contrastive_jax import graph
+from contrastive_jax.graph.difficulty import RESOLUTION
 
 __all__ = ['energy_scores']
-
-# Smallest difference of alpha and beta that counts; below it, the score is 0.
-_RESOLUTION = 2.0**-20
 
 
 def energy_scores(
@@ -54,7 +52,7 @@ def energy_scores(
     )
     distance = alpha - beta
     corrected = gamma - temperature * residual.mean(axis=1, dtype=np.float64) - beta
-    score = np.where(distance < _RESOLUTION, 0, corrected / np.maximum(distance, _RESOLUTION))
+    score = np.where(distance < RESOLUTION, 0, corrected / np.maximum(distance, RESOLUTION))
     return {
         'score': score,
         'compatibility': probability.mean(axis=1),

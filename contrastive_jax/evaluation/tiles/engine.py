@@ -63,9 +63,7 @@ class Engine:
         missing = [start for start, tile in ready.items() if tile is None]
         trial = self._try(step, missing, own.stop, passes) if missing else None
         found: dict[str, np.ndarray] = {}
-        done = sum(min(size, own.stop - s) for s in starts) - sum(
-            min(size, own.stop - s) for s in missing
-        )
+        done = sum(min(size, own.stop - s) for s in starts if ready[s] is not None)
         total, rate = own.stop - own.start, _Rate()
         with progress.track((), stage, total=total, initial=done, unit='samples') as bar:
             for start, tile in self._tiles(stage, ready, missing, own.stop, step, trial):

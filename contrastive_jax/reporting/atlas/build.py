@@ -63,31 +63,30 @@ class Files(NamedTuple):
 
 
 def of_run(workdir: Path, out: Path, map_name: str, most: int) -> Content:
-    """The samples of a run, with the scores in its folder.
+    """The samples of a run, with the scores in its folder; without any, they are computed.
 
     Raises:
-      UserError: a run that is not trained or not scored.
+      UserError: a run that is not trained, or scores of another step.
     """
     # Of more than a million samples there is no npz file.
     kinds = [workdir / f'scores.{kind}' for kind in ('npz', 'parquet')]
     scores = next((file for file in kinds if file.exists()), None)
-    if scores is None:
-        raise UserError(
-            f'--workdir={workdir}: holds no scores.npz; first run '
-            f'python -m contrastive_jax.score --workdir={workdir}'
-        )
     check_outside_data_of([workdir], out)
     samples, options = from_run(workdir, everything=True)
-    n = len(samples.features)
-    file = read_scores(str(scores), n=n, checksum=samples.image_checksum(), where='scores')
-    made = _made_with(scores)
-    if made.get('step') not in (None, samples.step):
-        raise UserError(
-            f'{scores}: holds scores of step {made["step"]}, and the run is at step '
-            f'{samples.step} now; score it again with --overwrite'
-        )
-    options = _band(options, made)
-    samples, columns = _scored(samples, file)
+    if scores is None:
+        progress.say(f'{workdir}: holds no scores; computes them for this page alone')
+        columns = score(samples, options)
+    else:
+        n = len(samples.features)
+        file = read_scores(str(scores), n=n, checksum=samples.image_checksum(), where='scores')
+        made = _made_with(scores)
+        if made.get('step') not in (None, samples.step):
+            raise UserError(
+                f'{scores}: holds scores of step {made["step"]}, and the run is at step '
+                f'{samples.step} now; score it again with --overwrite'
+            )
+        options = _band(options, made)
+        samples, columns = _scored(samples, file)
     content = _content(samples, options, columns, map_name, most)
     return content._replace(dynamics=_dynamics(workdir, content.index))
 
