@@ -190,7 +190,9 @@ if __name__ == '__main__':
     flags.DEFINE_bool(
         'embedding_atlas', False, 'Add map, neighbours and images to scores.parquet, for that tool.'
     )
-    flags.DEFINE_integer('landmarks', None, 'Compare with so many samples, drawn once, not all.')
+    flags.DEFINE_integer(
+        'landmarks', None, 'Compare with this many samples, drawn once, and not with all.'
+    )
     flags.DEFINE_integer('seed', 0, 'Seed of the draw of landmarks.', 0, 2**31 - 1)
     flags.DEFINE_list('columns', None, f'What to compute, in tiles: {", ".join(COLUMNS)}.')
     for _name, _verb in (('pos_high', 'begins'), ('pos_low', 'ends')):

@@ -56,12 +56,12 @@ _FIRST: dict[str, Field] = {
         "temperature_scale of pairs; with '' these fields decide.",
     ),
     'epochs': Field(
-        100, integer(1), 'A run passes so many times over the images that it pre-trains on.'
+        100, integer(1), 'A run passes this many times over the images that it pre-trains on.'
     ),
     'steps': Field(
         0,
         integer(0),
-        'A run makes so many updates, whatever the number of images; 0 means as many as epochs '
+        'A run makes this many updates, whatever the number of images; 0 means as many as epochs '
         'takes. The warm-up keeps its share of the run, warmup_epochs / epochs.',
     ),
     'equal_updates': Field(
@@ -70,21 +70,21 @@ _FIRST: dict[str, Field] = {
         'A run that leaves images out, by removal or mixed.drop, makes as many updates as it would '
         'with them; False means fewer.',
     ),
-    'batch_size': Field(256, integer(2), 'Each step takes so many images, over all devices.'),
+    'batch_size': Field(256, integer(2), 'Each step takes this many images, over all devices.'),
     'precision': Field(
         'auto',
         one_of('auto', 'float32', 'bfloat16'),
         'The encoder computes in this number type; auto means bfloat16 on accelerators and '
         'float32 on CPUs.',
     ),
-    'checkpoint_every': Field(1000, integer(1), 'A checkpoint is saved after so many steps.'),
+    'checkpoint_every': Field(1000, integer(1), 'A checkpoint is saved after this many steps.'),
     'checkpoint_minutes': Field(
-        10.0, number(0), 'At most so many minutes pass between two checkpoints; 0 means no limit.'
+        10.0, number(0), 'At most this many minutes pass between two checkpoints; 0 means no limit.'
     ),
     'checkpoint_keep': Field(
         0,
         integer(0),
-        'A checkpoint is also saved after every so many steps and stays beside the newest two; 0 '
+        'A checkpoint at each multiple of this number of steps stays beside the newest two; 0 '
         'keeps the newest two alone.',
     ),
     'init': Field(
@@ -128,12 +128,12 @@ _FIRST: dict[str, Field] = {
     'data.workers': Field(
         2,
         integer(0),
-        'Number of processes that read images; 0 means threads of the training process.',
+        'This many processes read images; 0 means threads of the training process.',
     ),
     'long_tail.factor': Field(
         1.0,
         number(1),
-        'The largest class is so many times as large as the smallest, with an exponential '
+        'The largest class is this many times as large as the smallest, with an exponential '
         'profile; this affects pre-training alone.',
     ),
     'mixed.ratio': Field(
@@ -193,15 +193,15 @@ _FIRST: dict[str, Field] = {
         one_of(),  # Tasks add the names.
         'This network is trained; an encoder by contrast, others for the task that brings them.',
     ),
-    'model.width': Field(64, integer(1), 'The first stage of an encoder has so many channels.'),
+    'model.width': Field(64, integer(1), 'The first stage of an encoder has this many channels.'),
     'model.stem': Field(
         'cifar',
         one_of('cifar', 'imagenet'),
         'A ResNet begins with these layers; cifar has a 3x3 convolution with stride 1 and no '
         'pooling, for images up to 64 pixels.',
     ),
-    'model.projector_width': Field(2048, integer(1), 'The projector has so many hidden units.'),
-    'model.projector_dim': Field(128, integer(1), 'The embedding has so many dimensions.'),
+    'model.projector_width': Field(2048, integer(1), 'The projector has this many hidden units.'),
+    'model.projector_dim': Field(128, integer(1), 'The embedding has this many dimensions.'),
     'model.sync_batch_norm': Field(True, BOOL, 'Compute batch statistics over all devices.'),
 }
 _LAST: dict[str, Field] = {
@@ -236,13 +236,13 @@ _LAST: dict[str, Field] = {
     'monitor.every_epochs': Field(
         0,
         integer(0),
-        'After every so many epochs, and after the last of a shorter run, the monitor measures the '
-        'encoder; 0 switches the monitor off.',
+        'Each time this many epochs are done, and at the end of a shorter run, the monitor '
+        'measures the encoder; 0 switches the monitor off.',
     ),
     'monitor.images': Field(
         1000,
         integer(2),
-        'The monitor looks at so many training images, and at no more test images than that.',
+        'The monitor looks at this many training images, and at no more test images than that.',
     ),
     'optimizer.name': Field(
         'lars',
@@ -259,7 +259,7 @@ _LAST: dict[str, Field] = {
     'optimizer.warmup_epochs': Field(
         10.0,
         number(0),
-        'The learning rate rises linearly for so many epochs, and then follows a cosine to 0.',
+        'The learning rate rises linearly for this many epochs, and then follows a cosine to 0.',
     ),
     'optimizer.weight_decay': Field(
         1e-4, number(0), 'All parameters but biases and normalisation have this weight decay.'
@@ -271,10 +271,10 @@ _LAST: dict[str, Field] = {
         0.02, POSITIVE, 'The optimisers lars and lars_clipped use this trust coefficient.'
     ),
     'probe.labels_per_class': Field(
-        10, integer(1), 'The few-label probe draws so many labels of each class.'
+        10, integer(1), 'The few-label probe draws this many labels of each class.'
     ),
     'probe.draws': Field(
-        20, integer(1), 'The few-label probe is repeated with so many random draws of labels.'
+        20, integer(1), 'The few-label probe is repeated with this many random draws of labels.'
     ),
     'probe.validation_share': Field(
         0.1,
@@ -282,9 +282,7 @@ _LAST: dict[str, Field] = {
         'On this share of the training images the L2 strength is chosen and the validation '
         'accuracies are measured.',
     ),
-    'probe.neighbours': Field(
-        200, integer(1), 'Number of neighbours that vote in the weighted kNN.'
-    ),
+    'probe.neighbours': Field(200, integer(1), 'This many neighbours vote in the weighted kNN.'),
     'probe.knn_temperature': Field(
         0.1, POSITIVE, 'The votes in the weighted kNN have this temperature.'
     ),

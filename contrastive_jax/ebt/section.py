@@ -34,27 +34,27 @@ _FIELDS = {
     'denoise.level': Field(
         99,
         integer(0),
-        'Level of the noise on training images, from 0 to 332 of 1,000 levels; diffusion is '
+        'Training images have noise of this level, from 0 to 332 of 1,000 levels; diffusion is '
         'trained with all levels up to three times this one.',
     ),
     'denoise.steps': Field(
-        2, integer(1), 'Largest number of steps of thinking in the training of an energy.'
+        2, integer(1), 'The training of an energy takes at most this many steps of thinking.'
     ),
     'denoise.least_steps': Field(
         2,
         integer(1),
-        'Smallest number of steps of thinking in the training of an energy. Each batch draws its '
-        'own number, which needs denoise.loss=last.',
+        'The training of an energy takes at least this many steps of thinking. Each batch draws '
+        'its own number, which needs denoise.loss=last.',
     ),
     'denoise.step_size': Field(
         47.0,
         POSITIVE,
-        'Initial size of a step of thinking for each token; training changes it.',
+        'A step of thinking begins with this size for each token; training changes it.',
     ),
     'denoise.step_size_spread': Field(
         1.0,
         number(1),
-        'Largest random factor between the step size of an image and the learned step size.',
+        'A random factor of at most this, and at least one over it, scales the learned step size.',
     ),
     'denoise.langevin': Field(
         0.0, number(0), 'Each step of thinking adds noise with this standard deviation.'
@@ -65,7 +65,7 @@ _FIELDS = {
         'Stop the gradient between steps of thinking; False passes it through all of them.',
     ),
     'denoise.loss': Field(
-        'all', one_of('all', 'last'), 'States of thinking that the loss includes.'
+        'all', one_of('all', 'last'), 'The loss includes these states of thinking.'
     ),
 }
 

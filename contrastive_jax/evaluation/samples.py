@@ -3,6 +3,7 @@
 Axes: n images of a training split, m of them scored, k features.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from contrastive_jax.data.feature_rows import open_rows
 from contrastive_jax.data.stored import StoredImages, subset
 from contrastive_jax.data.stored import checksum as image_checksum
 from contrastive_jax.errors import UserError
+from contrastive_jax.evaluation.scoring import difficulty
 from contrastive_jax.graph.columns import score_columns, score_trained_apart
 from contrastive_jax.graph.dynamics import sample_dynamics
 from contrastive_jax.graph.neighbours import neighbours
@@ -31,6 +33,8 @@ __all__ = [
 ]
 
 
+# Of more samples a scoring takes so long that one wants to see how far it is.
+_MANY_SAMPLES = 20_000
 # Above this share of samples whose neighbours are led by another class, something is said.
 _MANY = 0.1
 
@@ -174,7 +178,9 @@ def score(samples: Samples, options: Options) -> dict[str, np.ndarray]:
         without labels.
     """
     features, labels, trained = samples.features, samples.labels, samples.trained
-    given = {**options._asdict(), 'seed': samples.seed}
+    given: dict[str, Any] = {**options._asdict(), 'seed': samples.seed}
+    if len(features) > _MANY_SAMPLES:
+        given['measure'] = _in_tiles
     try:
         if trained is None or trained.all():
             columns = score_columns(features, labels, **given)
@@ -186,6 +192,12 @@ def score(samples: Samples, options: Options) -> dict[str, np.ndarray]:
     if 'label_margin' in columns:
         _say_of_labels(columns['label_margin'], columns['label_z'])
     return columns if trained is None else {'trained': trained, **columns}
+
+
+def _in_tiles(features: np.ndarray, *, pos_high: float, pos_low: float) -> dict[str, np.ndarray]:
+    """`graph.columns.bands_and_isolation`, to rounding, which says its cost and shows progress."""
+    found = difficulty(features, pos_high=pos_high, pos_low=pos_low)
+    return {name: getattr(found, name) for name in ('score', 'alpha', 'beta', 'gamma', 'isolation')}
 
 
 def _verdict_columns(
@@ -232,7 +244,10 @@ def verdicts_of(
     features = samples.features[rows]
     labels = None if samples.labels is None else samples.labels[rows]
     near = neighbours(
-        features, pos_high=options.pos_high, pos_low=options.pos_low, count=NEIGHBOURS
+        features,
+        **options.band(),
+        count=NEIGHBOURS,
+        progress=partial(progress.track, name='neighbours', unit='block'),
     )
     found = verdicts(
         columns['score'][rows],

@@ -3,7 +3,7 @@
 Axes: n samples, m of them trained on, k features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -13,7 +13,23 @@ from contrastive_jax.graph._inputs import Features
 from contrastive_jax.graph.density import isolation
 from contrastive_jax.graph.difficulty import sample_difficulty
 
-__all__ = ['class_means', 'hardest_and_easiest', 'score_columns', 'score_trained_apart', 'spread']
+__all__ = [
+    'bands_and_isolation',
+    'class_means',
+    'hardest_and_easiest',
+    'score_columns',
+    'score_trained_apart',
+    'spread',
+]
+
+
+def bands_and_isolation(
+    features: Features, *, pos_high: float, pos_low: float
+) -> dict[str, np.ndarray]:
+    """`sample_difficulty` and `isolation` as columns: score, alpha, beta, gamma, isolation."""
+    difficulty = sample_difficulty(features, pos_high=pos_high, pos_low=pos_low)
+    columns = {name: np.asarray(values) for name, values in difficulty._asdict().items()}
+    return columns | {'isolation': np.asarray(isolation(features))}
 
 
 def score_columns(
@@ -24,6 +40,7 @@ def score_columns(
     pos_low: float,
     latent_classes: str = 'k-means',
     seed: int = 0,
+    measure: Callable[..., dict[str, np.ndarray]] = bands_and_isolation,
 ) -> dict[str, np.ndarray]:
     """Computes every score of each sample, and the statistics that the scores come from.
 
@@ -34,6 +51,7 @@ def score_columns(
       pos_low: where it ends, from the top too, in [pos_high, 1].
       latent_classes: of `sas`: 'k-means' or 'labels'.
       seed: of k-means.
+      measure: function that takes the place of `bands_and_isolation`.
 
     Returns:
       Columns by name, each `[n]`: score, alpha, beta, gamma, isolation, boundary, latent_class, sas
@@ -43,7 +61,7 @@ def score_columns(
       ValueError: percentiles out of order, other latent classes, or by labels without labels, a row
         that is zero or not finite.
     """
-    difficulty = sample_difficulty(features, pos_high=pos_high, pos_low=pos_low)
+    columns = measure(features, pos_high=pos_high, pos_low=pos_low)
     if latent_classes not in ('k-means', 'labels'):
         raise ValueError(f"latent_classes={latent_classes!r}: must be 'k-means' or 'labels'")
     if latent_classes == 'labels':
@@ -54,8 +72,6 @@ def score_columns(
         # The paper advises pos_high = 1 / classes, so this is the number of classes.
         count = min(round(1 / max(pos_high, 1 / len(features))), len(features))
         latent = scores.latent_classes(features, count, seed)
-    columns = {name: np.asarray(values) for name, values in difficulty._asdict().items()}
-    columns['isolation'] = np.asarray(isolation(features))
     columns['boundary'] = scores.boundary(columns['score'], columns['isolation'])
     columns |= {'latent_class': latent, 'sas': scores.sas_score(features, latent)}
     if labels is not None:

@@ -3,6 +3,7 @@
 Axes: n samples, m of them queried, k features, b samples of a block, c neighbours.
 """
 
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -36,7 +37,13 @@ class Neighbours(NamedTuple):
 
 
 def neighbours(
-    features: Features, *, pos_high: float, pos_low: float, count: int, center: bool = True
+    features: Features,
+    *,
+    pos_high: float,
+    pos_low: float,
+    count: int,
+    center: bool = True,
+    progress: Callable[[Sequence[int]], Iterable[int]] = iter,
 ) -> Neighbours:
     """Finds the nearest others of each sample by cosine, exactly.
 
@@ -46,6 +53,7 @@ def neighbours(
       pos_low: percentile at which it ends, in [pos_high, 1].
       count: number c of neighbours, from 1; at most n - 1 are returned.
       center: whether to subtract the mean of all rows first, as `sample_difficulty` does.
+      progress: function that wraps the sequence of blocks, for a progress bar.
 
     Raises:
       ValueError: percentiles out of order, fewer than two samples, a row that is zero or not
@@ -63,7 +71,7 @@ def neighbours(
     ranks = [jnp.int32(percentile_rank(percentile, n - 1)) for percentile in (pos_high, pos_low)]
     size = max(1, min(n, _BLOCK_BYTES // (4 * n)))
     parts = []
-    for start in range(0, n, size):
+    for start in progress(range(0, n, size)):
         index = jnp.arange(start, start + size, dtype=jnp.int32) % n
         found = _of_block(rows, index, ranks, min(count, n - 1))
         parts.append([np.asarray(values)[: min(size, n - start)] for values in found])

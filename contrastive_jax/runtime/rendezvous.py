@@ -25,7 +25,7 @@ _QUIET_SECONDS = 3.0
 _HELLO_SECONDS = 2.0
 _ANSWER_SECONDS = 10.0
 _POLL_SECONDS = 0.2
-# At most so many missing processes are listed in a message.
+# The most missing processes that a message lists.
 _NAMED = 8
 
 

@@ -35,7 +35,7 @@ _LOSS = {
     'loss.block_size': Field(
         0,
         integer(0),
-        'Number of anchors that the loss compares at a time, which bounds its memory; 0 chooses '
+        'The loss compares this many anchors at a time, which bounds its memory; 0 chooses '
         'by the number of rows.',
     ),
     'loss.mu': Field(
@@ -58,7 +58,7 @@ _LOSS = {
 }
 _MOCO = {
     'moco.queue_size': Field(
-        0, integer(0), 'Number of keys that the queue keeps as negatives; 0 means SimCLR.'
+        0, integer(0), 'The queue keeps this many keys as negatives; 0 means SimCLR.'
     ),
     'moco.momentum': Field(
         0.99, PART, 'The momentum encoder keeps this share of itself in an update.'

@@ -1,6 +1,8 @@
 """Builds the optimiser and its learning-rate schedule from a config and the length of the run.
 
 `docs/optimizers.md` describes the two forms of LARS and their sources.
+
+Axes: u updates of a run.
 """
 
 import jax
@@ -65,8 +67,8 @@ def make_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
     )
 
 
-def learning_rates(schedule: optax.Schedule, updates: int) -> Float[np.ndarray, ' updates']:
-    """The learning rate of each update, on the host.
+def learning_rates(schedule: optax.Schedule, updates: int) -> Float[np.ndarray, ' u']:
+    """The learning rate of each update, `[u]`, on the host.
 
     To ask the device for the rate of one step would wait for all steps before it.
     """

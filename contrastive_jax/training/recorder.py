@@ -1,4 +1,7 @@
-"""Writes the metrics of the steps to the log, about once a second."""
+"""Writes the metrics of the steps to the log, about once a second.
+
+Axes: u updates of a run.
+"""
 
 import time
 
@@ -28,7 +31,7 @@ class Recorder:
         log: MetricsLog | None,
         batch_size: int,
         steps_per_epoch: int,
-        learning_rates: Float[np.ndarray, ' updates'],
+        learning_rates: Float[np.ndarray, ' u'],
     ):
         """Stores the log and the numbers that turn a step into epoch, pace and learning rate.
 
@@ -36,7 +39,7 @@ class Recorder:
           log: log of the run; None in processes that write nothing.
           batch_size: images in a step.
           steps_per_epoch: steps in one pass over the images.
-          learning_rates: that of each update.
+          learning_rates: `[u]` that of each update.
         """
         self._log = log
         self._batch_size = batch_size

@@ -12,6 +12,7 @@ import contrastive_jax
 from contrastive_jax import graph
 from contrastive_jax.data.feature_rows import array_rows, open_rows
 from contrastive_jax.errors import UserError
+from contrastive_jax.evaluation import samples
 from contrastive_jax.evaluation.scoring import score_rows
 from contrastive_jax.evaluation.tiles import plan
 from contrastive_jax.evaluation.tiles.plan import Layout, cost_text, lay_out
@@ -266,6 +267,7 @@ def test_the_cost_is_said_before(capsys):
 _STOP = """
 import os, pathlib, sys
 import numpy as np
+from contrastive_jax.evaluation import samples
 from contrastive_jax.evaluation.scoring import score_rows
 from contrastive_jax.evaluation.tiles import plan, store
 from contrastive_jax.evaluation.tiles.request import Request
@@ -303,6 +305,7 @@ def test_a_killed_scoring_goes_on_where_it_was(small_tiles, tmp_path):
 
 _MEMORY = """
 import re, sys, numpy as np, jax
+from contrastive_jax.evaluation import samples
 from contrastive_jax.evaluation.scoring import score_rows
 from contrastive_jax.evaluation.tiles.request import Request
 from contrastive_jax.data.feature_rows import array_rows, open_rows
@@ -346,3 +349,16 @@ def test_features_are_never_copied_as_a_whole(tmp_path, how):
     assert done.returncode == 0, done.stderr
     # As float32 they are 819 MB, as float16 410 MB.
     assert int(done.stdout) < 380e6
+
+
+def test_many_samples_in_memory_have_the_same_scores_and_say_what_they_cost(monkeypatch, capsys):
+    drawn = samples.Samples(FEATURES, LABELS, tuple('abcde'), None, 'rows')
+    options = samples.Options(0.1, 0.5)
+    at_once = samples.score(drawn, options)
+    assert 'operations' not in capsys.readouterr().err
+    monkeypatch.setattr(samples, '_MANY_SAMPLES', N - 1)
+    in_tiles = samples.score(drawn, options)
+    assert capsys.readouterr().err.count('floating-point operations') == 1
+    assert at_once.keys() == in_tiles.keys()
+    for name in ('score', 'alpha', 'beta', 'gamma', 'isolation', 'sas', 'verdict'):
+        np.testing.assert_allclose(at_once[name], in_tiles[name], atol=2e-6)

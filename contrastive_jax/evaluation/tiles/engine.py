@@ -36,6 +36,7 @@ class Engine:
         if n == 1:
             self._at = self._at._replace(ranks=np.zeros(6, np.int32))
         self._near = np.array(percentile_rank(_NEAR, count), np.int32)
+        self._cost_said = False
 
     def densities(self) -> np.ndarray:
         """Mean cosine of each of the rows that anchors are compared with to its neighbourhood."""
@@ -105,13 +106,16 @@ class Engine:
     def _try(
         self, step: Step, missing: list[int], stop: int, passes: int
     ) -> dict[str, np.ndarray] | None:
-        """Says what the tiles will cost; returns the first one if it served to find out."""
+        """Says once what the tiles will cost; returns the first one if it served to find out."""
         start, size = missing[0], self._reference.tile
         block = next(self._reference.rows.blocks(size, start, min(start + size, stop)))
         index = np.arange(start, start + len(block), dtype=np.int32)
         seconds, tile = step.trial(block, index)
         seconds *= len(missing)
         rows, request = self._reference.rows, self._request
+        if self._cost_said:
+            return tile
+        self._cost_said = True
         progress.say(
             cost_text(
                 len(rows),

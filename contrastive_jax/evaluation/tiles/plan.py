@@ -65,7 +65,7 @@ def lay_out(
     blocks = 3 * _WORD * k * block
 
     def kept(rows: int) -> int:
-        """Bytes with so many rows on the device."""
+        """Bytes with this many rows on the device."""
         return _WORD * (k * rows + _COPIES * default_block(rows) * rows) + blocks
 
     step = default_block(r)

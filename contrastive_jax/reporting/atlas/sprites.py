@@ -16,7 +16,7 @@ __all__ = ['SIDE', 'Sheet', 'sprite_sheet', 'thumbnail']
 
 # Pixels of a thumbnail.
 SIDE = 32
-# Above so many thumbnails the picture is compressed with losses: 50,000 would take 100 MB.
+# Of more thumbnails than this the picture is compressed with losses: 50,000 would take 100 MB.
 _LOSSLESS = 5000
 _QUALITY = 70
 
