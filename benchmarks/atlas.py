@@ -18,7 +18,7 @@ import numpy as np
 from contrastive_jax.graph.verdicts import VERDICTS
 from contrastive_jax.randomness import Use, host_rng
 from contrastive_jax.reporting.atlas.content import Content
-from contrastive_jax.reporting.atlas.page import page
+from contrastive_jax.reporting.atlas.page import atlas_page
 
 _SIDE, _CLASSES, _NEIGHBOURS = 32, 10, 8
 _NUMBERS = ('score', 'alpha', 'beta', 'gamma', 'isolation', 'duplicate_z', 'outlier_z')
@@ -77,7 +77,7 @@ def main() -> None:
         for n in arguments.samples:
             path = Path(folder) / 'atlas.html'
             start = time.perf_counter()
-            path.write_text(page(content(n)))
+            path.write_text(atlas_page(content(n)))
             written = time.perf_counter() - start
             times = opening_times(path, arguments.rounds)
             print(

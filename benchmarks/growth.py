@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks import measure, steps
 from benchmarks.peer.turns import serve
 from benchmarks.sides import started
-from contrastive_jax.data.batches import spread
+from contrastive_jax.data.batches import split_over_devices
 from contrastive_jax.training import devices
 from contrastive_jax.training.setup import set_up
 
@@ -25,7 +25,7 @@ def serve_step(config, batch) -> None:
     """Steps on all devices of this process, so many for each line read."""
     setup = set_up(config, steps.moments(batch.images.shape[-1]), 10, devices.AXIS)
     state, step = devices.replicate(setup.initial), devices.map_over_devices(setup.step)
-    batch = devices.split(spread(batch, jax.device_count()))
+    batch = devices.split(split_over_devices(batch, jax.device_count()))
 
     def work():
         nonlocal state

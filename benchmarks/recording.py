@@ -16,7 +16,7 @@ import jax
 from tqdm import tqdm
 
 from benchmarks import measure, steps
-from contrastive_jax.data.batches import spread
+from contrastive_jax.data.batches import split_over_devices
 from contrastive_jax.runs.logs import MetricsLog
 from contrastive_jax.training import devices
 from contrastive_jax.training.optimizer import learning_rates
@@ -38,7 +38,7 @@ class Loops:
         )
         self._config, self._schedule = config, setup.schedule
         self._step = devices.map_over_devices(setup.step)
-        self._batch = devices.split(spread(batch, jax.device_count()))
+        self._batch = devices.split(split_over_devices(batch, jax.device_count()))
         self._state, self._metrics = self._step(devices.replicate(setup.initial), self._batch)
 
     def train(self):

@@ -24,16 +24,16 @@ def main(values: flags.FlagValues) -> None:
     check_out(out, names=(_FILE,), overwrite=values.overwrite)
     # Imported here, because Bokeh and JAX take seconds, and the errors above need neither.
     from contrastive_jax.reporting.atlas import build
-    from contrastive_jax.reporting.atlas.page import page
+    from contrastive_jax.reporting.atlas.page import atlas_page
     from contrastive_jax.reporting.style import one_line
 
     if values.workdir is not None:
         content = build.of_run(Path(values.workdir), out, values.map, values.most)
     else:
-        files = build.Files(values.features, values.labels, values.images, values.scores)
+        files = build.SampleFiles(values.features, values.labels, values.images, values.scores)
         content = build.of_files(files, values.map, values.most)
     progress.say('page')
-    text = page(content)
+    text = atlas_page(content)
     make_folder(out, (_FILE,))
     write_whole(out / _FILE, lambda file: file.write(text.encode(errors='surrogateescape')))
     size = (out / _FILE).stat().st_size / 1e6

@@ -67,13 +67,13 @@ def run(
     choice = choose(cells) if select else None
     report = make_report(runs, cells, baselines, choice)
     # Imported here, because Bokeh takes a second, and the errors above do not need it.
-    from contrastive_jax.reporting.html import page
+    from contrastive_jax.reporting.html import report_page
 
     results = markdown.results(report)
     texts = {
         'report.md': f'# Report\n\n{results}\n{markdown.details(report)}',
         'report.csv': csv_text(runs, cells, choice),
-        'report.html': page(report, cells),
+        'report.html': report_page(report, cells),
     }
     extra = {}
     if paper is not None:

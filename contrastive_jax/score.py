@@ -31,7 +31,7 @@ from contrastive_jax.reporting.row_scores import PICTURES, needs_tiles, run_file
 from contrastive_jax.reporting.score_summary import (
     PRINTED,
     sample_names,
-    summarise,
+    summarise_scores,
     summary_text,
 )
 from contrastive_jax.runs.workdir import check_outside_data_of
@@ -70,7 +70,7 @@ def run(
     check_out(out, names=_FILES, overwrite=overwrite)
     progress.say(f'scores: {len(samples.features)} {samples.source}')
     columns = {**score(samples, options), **(more or {})}
-    summary = summarise(samples, options, columns)
+    summary = summarise_scores(samples, options, columns)
     make_folder(out, _FILES)
     checksum = None if samples.images is None else summary['checksum']
     file = ScoreFile(columns, checksum, samples.index, samples.files)
@@ -79,7 +79,7 @@ def run(
     # Imported here, because matplotlib takes a second, and the errors above do not need it.
     from contrastive_jax.reporting import score_pictures
 
-    score_pictures.draw(out, samples, columns['score'], options)
+    score_pictures.write_pictures(out, samples, columns['score'], options)
     hardest, _ = hardest_and_easiest(columns['score'], np.arange(len(columns['score'])), PRINTED)
     separator = ' ' if samples.files is None else '\n  '
     print(summary_text(summary, sample_names(samples, hardest), separator))

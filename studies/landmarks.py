@@ -107,7 +107,7 @@ def calibrate(name, features, band, sizes, draws: int, num_anchors: int) -> list
     for count in (size for size in sizes if size < n):
         at = landmarks.levels(*band, count, n)
         found = [
-            _scores(unit, landmarks.draw(n, count, seed), anchors, at, True)
+            _scores(unit, landmarks.draw_rows(n, count, seed), anchors, at, True)
             for seed in range(draws)
         ]
         cells.append(_compare(name, band, count, found, exact))

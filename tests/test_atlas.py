@@ -11,9 +11,9 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.graph.neighbours import neighbours
 from contrastive_jax.graph.verdicts import VERDICTS
 from contrastive_jax.reporting.atlas import build
-from contrastive_jax.reporting.atlas.build import Files
+from contrastive_jax.reporting.atlas.build import SampleFiles
 from contrastive_jax.reporting.atlas.content import Content, chosen_rows, project
-from contrastive_jax.reporting.atlas.page import page
+from contrastive_jax.reporting.atlas.page import atlas_page
 from contrastive_jax.runs.dynamics import read_dynamics
 from tests.helpers import small_config, write_npz
 
@@ -33,7 +33,7 @@ def files(tmp_path):
 def _of(folder, **changes):
     given = {'labels': None, 'images': None, 'scores': None}
     given |= {name: str(folder / file) for name, file in changes.items()}
-    return build.of_files(Files(str(folder / 'features.npy'), **given), 'pca', 100)
+    return build.of_files(SampleFiles(str(folder / 'features.npy'), **given), 'pca', 100)
 
 
 def test_features_alone_are_enough(files):
@@ -98,7 +98,7 @@ def test_verdicts_are_those_of_the_scores(files):
 
 
 def test_of_more_samples_than_fit_verdicts_are_those_among_all(files):
-    given = Files(str(files / 'features.npy'), str(files / 'labels.npy'), None, None)
+    given = SampleFiles(str(files / 'features.npy'), str(files / 'labels.npy'), None, None)
     whole, part = (build.of_files(given, 'pca', most) for most in (N, 10))
     assert part.notes[0].startswith('10 of 30 samples are here')
     assert part.verdict == tuple(whole.verdict[row] for row in part.index)
@@ -106,7 +106,7 @@ def test_of_more_samples_than_fit_verdicts_are_those_among_all(files):
 
 def test_scores_without_verdicts_are_judged_and_the_page_says_among_which(files):
     write_scores(files / 'scores.npz', ScoreFile({'score': np.arange(N) / N}, None))
-    given = Files(str(files / 'features.npy'), None, None, str(files / 'scores.npz'))
+    given = SampleFiles(str(files / 'features.npy'), None, None, str(files / 'scores.npz'))
     content = build.of_files(given, 'pca', 10)
     assert 'since the scores lack them: verdict' in content.notes[1]
     assert 'duplicate_z' in content.numbers
@@ -117,7 +117,7 @@ def test_one_sample_is_enough(tmp_path):
     content = _of(tmp_path)
     assert content.verdict == ('easy',)
     assert not content.place.any()
-    page(content)
+    atlas_page(content)
 
 
 def test_ten_thousand_classes_make_a_page(tmp_path):
@@ -127,7 +127,7 @@ def test_ten_thousand_classes_make_a_page(tmp_path):
     numbers = {name: rng.random(n) for name in ('score', 'alpha', 'beta', 'gamma')}
     labels = tuple(f'class {row}' for row in range(n))
     place = rng.normal(size=(n, 2))
-    text = page(
+    text = atlas_page(
         Content(
             'many', np.arange(n), place, 'PCA', numbers, ('easy',) * n, nobody, nobody,
             labels, None, None, None, (),

@@ -97,7 +97,7 @@ def test_pairs_are_of_the_images_trained_on(tmp_path, monkeypatch):
     def pair_energies(fitted, first, second, i, j, *, steps):
         return Energies(np.zeros(len(i)), np.zeros((3, len(i))), np.zeros((3, len(i))))
 
-    monkeypatch.setattr(command, 'fit', fit)
+    monkeypatch.setattr(command, 'train_verifiers', fit)
     monkeypatch.setattr(command.infer, 'pair_energies', pair_energies)
     monkeypatch.setattr(command.infer, 'cost', lambda *arguments: {})
     for everything, index in ((False, built.kept), (True, np.arange(60))):

@@ -11,7 +11,7 @@ from typing import Any
 
 from contrastive_jax.errors import UserError
 
-__all__ = ['ARMS', 'FIELDS', 'STRENGTHS', 'contradicting', 'resolve']
+__all__ = ['ARMS', 'FIELDS', 'STRENGTHS', 'contradicting', 'resolve_fields']
 
 _SELECT, _REMOVE = 'pairs.select', 'pairs.remove'
 _MARGIN, _SCALE = 'pairs.margin', 'pairs.temperature_scale'
@@ -29,13 +29,13 @@ ARMS: dict[str, tuple[str, frozenset[str]]] = {
 # The value at which a treatment does nothing, and the one that an arm takes in its place.
 _NEUTRAL = {_REMOVE: False, _MARGIN: 0.0, _SCALE: 1.0}
 _STRENGTH = {_REMOVE: True, _MARGIN: 0.1, _SCALE: 0.7}
-# What `resolve` reads and sets.
+# What `resolve_fields` reads and sets.
 FIELDS = ('arm', _SELECT, *_NEUTRAL)
 # The treatments that have a strength.
 STRENGTHS = (_MARGIN, _SCALE)
 
 
-def resolve(
+def resolve_fields(
     values: Mapping[str, Any], given: Collection[str] = ()
 ) -> tuple[dict[str, Any], list[str]]:
     """Makes the arm and the four fields of a config say the same.

@@ -353,7 +353,9 @@ def check_values(config: ConfigDict) -> None:
 
 
 def resolve(config: ConfigDict, given: Collection[str] = ()) -> tuple[ConfigDict, list[str]]:
-    """A copy of a config in which `arm` and the fields of `pairs` say the same: see `arms.resolve`.
+    """A copy of a config in which `arm` and the fields of `pairs` say the same.
+
+    `arms.resolve_fields` says how.
 
     Args:
       config: every field set.
@@ -367,7 +369,7 @@ def resolve(config: ConfigDict, given: Collection[str] = ()) -> tuple[ConfigDict
     """
     values = flatten(config)
     _check_values(values)
-    changes, words = arms.resolve(values, given)
+    changes, words = arms.resolve_fields(values, given)
     config = config.copy_and_resolve_references()
     config.update_from_flattened_dict(changes)
     return config, words
@@ -381,7 +383,7 @@ def completed(stored: Mapping) -> dict[str, Any]:
     """
     values = {path: field.default for path, field in FIELDS.items()} | flatten(stored)
     if all(FIELDS[path].rule.holds(values[path]) for path in arms.FIELDS):
-        values |= arms.resolve(values)[0]
+        values |= arms.resolve_fields(values)[0]
     return values
 
 

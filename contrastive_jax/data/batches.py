@@ -24,7 +24,7 @@ __all__ = [
     'make_batch',
     'padded_batches',
     'prefetch',
-    'spread',
+    'split_over_devices',
     'step_indices',
 ]
 
@@ -62,10 +62,10 @@ def make_batch(split: Split, indices: np.ndarray, devices: int) -> Batch:
     """Gathers images and labels, device-major: device 0 gets the first ones."""
 
     labels = None if split.labels is None else split.labels[indices]
-    return spread(Batch(split.images[indices], labels), devices)
+    return split_over_devices(Batch(split.images[indices], labels), devices)
 
 
-def spread(batch: Batch, devices: int) -> Batch:
+def split_over_devices(batch: Batch, devices: int) -> Batch:
     """Splits the arrays of a batch along a new leading axis of devices, device-major."""
 
     def split(array):

@@ -14,7 +14,16 @@ from contrastive_jax.data.file_tree import Level, walk
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.files import printable, read_text
 
-__all__ = ['Files', 'Part', 'has_known_classes', 'label', 'label_tests', 'listed', 'read', 'some']
+__all__ = [
+    'Files',
+    'FolderPart',
+    'has_known_classes',
+    'label_tests',
+    'labelled',
+    'listed',
+    'read_folder',
+    'some',
+]
 
 # TinyImageNet has the classes of its validation images in this file.
 _TABLE = 'val_annotations.txt'
@@ -35,7 +44,7 @@ class Files(NamedTuple):
     labels: np.ndarray | None
 
 
-class Part(NamedTuple):
+class FolderPart(NamedTuple):
     """A folder whose folders may be classes.
 
     Attributes:
@@ -58,7 +67,7 @@ class Part(NamedTuple):
         return sorted([*self.loose, *(path for paths in self.classes.values() for path in paths)])
 
 
-def read(top: Level) -> Part:
+def read_folder(top: Level) -> FolderPart:
     """Reads everything below a folder."""
     levels = {folder.name: walk(folder) for folder in top.folders}
     below = [level for folder_levels in levels.values() for level in folder_levels]
@@ -69,7 +78,7 @@ def read(top: Level) -> Part:
         name: sorted(path for level in folder_levels for path in level.images)
         for name, folder_levels in levels.items()
     }
-    return Part(top.path, classes, sorted(top.images), others, below)
+    return FolderPart(top.path, classes, sorted(top.images), others, below)
 
 
 def some(files: Files, indices: np.ndarray) -> Files:
@@ -85,7 +94,7 @@ def listed(names: Iterable[str], end: str = '') -> str:
     return ', '.join(names[:_MOST_NAMES]) + (f' and {more} more' if more > 0 else '')
 
 
-def label(part: Part, where: str) -> tuple[Files, tuple[str, ...]]:
+def labelled(part: FolderPart, where: str) -> tuple[Files, tuple[str, ...]]:
     """The images of a folder and its classes; no classes if fewer than two folders hold images.
 
     Raises:
@@ -110,7 +119,7 @@ def label(part: Part, where: str) -> tuple[Files, tuple[str, ...]]:
     return _by_folder(full, tuple(full)), tuple(full)
 
 
-def label_tests(part: Part, classes: tuple[str, ...], where: str) -> Files:
+def label_tests(part: FolderPart, classes: tuple[str, ...], where: str) -> Files:
     """The test images of a folder, labelled with the classes of the training split if it has any.
 
     Raises:
@@ -134,7 +143,7 @@ def label_tests(part: Part, classes: tuple[str, ...], where: str) -> Files:
     return _by_folder(full, classes)
 
 
-def has_known_classes(part: Part, classes: tuple[str, ...]) -> bool:
+def has_known_classes(part: FolderPart, classes: tuple[str, ...]) -> bool:
     """Whether a folder holds images of at least one class, or a table of classes."""
     return any(part.classes.get(name) for name in classes) or (part.path / _TABLE).is_file()
 
@@ -145,7 +154,7 @@ def _by_folder(folders: dict[str, list[Path]], classes: tuple[str, ...]) -> File
     return Files(paths, np.repeat(labels, [len(part) for part in folders.values()]))
 
 
-def _by_table(part: Part, classes: tuple[str, ...], where: str) -> Files:
+def _by_table(part: FolderPart, classes: tuple[str, ...], where: str) -> Files:
     """Files whose classes are in a table, one line each: file name, class, unused columns."""
     table = part.path / _TABLE
     rows = [line.split('\t')[:2] for line in read_text(table).splitlines() if line]
@@ -170,7 +179,7 @@ def _by_table(part: Part, classes: tuple[str, ...], where: str) -> Files:
     raise UserError(f'{where}: {printable(table)} {problem}; unpack the data set again')
 
 
-def _check_not_empty(part: Part, where: str) -> None:
+def _check_not_empty(part: FolderPart, where: str) -> None:
     if not part.images:
         folders = listed(part.classes, '/')
         files = listed(f'{count} {end}' for end, count in part.others.most_common())

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from contrastive_jax.config.checks import check_mixes_nothing
-from contrastive_jax.data.mixed import Mixed, draw, mix
+from contrastive_jax.data.mixed import Mixed, draw_mixtures, mix
 from contrastive_jax.data.score_files import read_indices, read_scores
 from contrastive_jax.data.splits import Split
 from contrastive_jax.data.stored import StoredImages, array_checksum, checksum, subset
@@ -120,7 +120,7 @@ def _mix(config, train: Split, kept: np.ndarray) -> Mixed:
             f'{"no labels" if train.labels is None else "only one class"}; leave it at 0'
         )
     if options.drop:
-        indices, partners = draw(train.labels[kept], ratio=options.ratio, seed=config.seed)
+        indices, partners = draw_mixtures(train.labels[kept], ratio=options.ratio, seed=config.seed)
         return Mixed(train.images, kept[indices], kept[partners])
     if isinstance(train.images, StoredImages):
         check_mixes_nothing(options)

@@ -57,7 +57,8 @@ def read_features(features: str, labels: str | None, *, dtype: type = np.float32
       UserError: a file that cannot be read, or whose array is not as described.
     """
     stored = open_rows(features)
-    rows, end = np.empty((len(stored), stored.width), dtype), 0
+    rows: np.ndarray = np.empty((len(stored), stored.width), dtype)
+    end = 0
     for name, first, piece in stored.pieces(max(1, _PIECE_NUMBERS // stored.width)):
         rows[end : end + len(piece)] = checked_rows(
             piece, name, dtype=dtype, direction=True, first=first

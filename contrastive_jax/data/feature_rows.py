@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from contrastive_jax.data.row_files import OPENERS, open_part
-from contrastive_jax.data.row_parts import Part, array_part, check_stamp, read
+from contrastive_jax.data.row_parts import Part, array_part, check_stamp, read_rows
 from contrastive_jax.errors import UserError
 
 __all__ = ['Rows', 'array_rows', 'open_rows']
@@ -67,7 +67,7 @@ class Rows:
         """Name of the file, number of the first row in it, and at most `size` of its rows."""
         for part in self._parts:
             first = 0
-            for piece in read(part, 0, part.shape[0], size):
+            for piece in read_rows(part, 0, part.shape[0], size):
                 yield part.name, first, piece
                 first += len(piece)
 
@@ -95,7 +95,7 @@ class Rows:
         for part in self._parts:
             begin, end = max(start - first, 0), min(stop - first, part.shape[0])
             if begin < end:
-                for piece in read(part, begin, end, size):
+                for piece in read_rows(part, begin, end, size):
                     yield np.ascontiguousarray(piece, np.float16 if half else np.float32)
             first += part.shape[0]
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from contrastive_jax.data import class_folders
-from contrastive_jax.data.class_folders import Files, Part, listed
+from contrastive_jax.data.class_folders import Files, FolderPart, listed
 from contrastive_jax.data.file_tree import Level, level, walk
 from contrastive_jax.data.split_names import (
     check_inner_splits,
@@ -69,7 +69,7 @@ def find(root: Path, where: str) -> Layout:
     splits = split_folders(top.folders, where)
     if splits:
         return _from_splits(top, splits, where)
-    part = class_folders.read(top)
+    part = class_folders.read_folder(top)
     check_inner_splits(part, where)
     check_similar_names(part.classes, where)
     return _hold_out(part, '', part.others, {}, where)
@@ -85,7 +85,7 @@ def _from_splits(top: Level, splits: dict[str, Path], where: str) -> Layout:
             f'{where}: has {folder.name}/ but no train/; move the training images into train/, or '
             f'give {printable(folder)} to train on it alone, or rename it if it is a class'
         )
-    train = class_folders.read(level(splits['train']))
+    train = class_folders.read_folder(level(splits['train']))
     beside = _images_beside(top, splits)
     if beside and (len(splits) == 1 or not train.classes):
         raise UserError(
@@ -98,7 +98,9 @@ def _from_splits(top: Level, splits: dict[str, Path], where: str) -> Layout:
     others = top.others + train.others
     if len(splits) == 1:
         return _hold_out(train, f'from {train.path.name}/', others, unused, where)
-    tests = [class_folders.read(level(splits[role])) for role in ('test', 'val') if role in splits]
+    tests = [
+        class_folders.read_folder(level(splits[role])) for role in ('test', 'val') if role in splits
+    ]
     return _with_tests(train, tests, others, unused, where)
 
 
@@ -113,10 +115,14 @@ def _images_beside(top: Level, splits: dict[str, Path]) -> dict[str, int]:
 
 
 def _with_tests(
-    train: Part, tests: list[Part], others: Counter[str], unused: Mapping[str, int], where: str
+    train: FolderPart,
+    tests: list[FolderPart],
+    others: Counter[str],
+    unused: Mapping[str, int],
+    where: str,
 ) -> Layout:
     """The layout of a training split with one or two splits to test on."""
-    train_files, classes = class_folders.label(train, where)
+    train_files, classes = class_folders.labelled(train, where)
     test = _choose(tests, classes)
     test_files = class_folders.label_tests(test, classes, where)
     unused = {
@@ -133,7 +139,7 @@ def _with_tests(
     return Layout(train_files, test_files, tuple(map(printable, classes)), summary)
 
 
-def _choose(tests: list[Part], classes: tuple[str, ...]) -> Part:
+def _choose(tests: list[FolderPart], classes: tuple[str, ...]) -> FolderPart:
     """The first split that can be tested on, or the first one, which is refused later."""
     for part in tests:
         if class_folders.has_known_classes(part, classes) if classes else part.images:
@@ -142,10 +148,10 @@ def _choose(tests: list[Part], classes: tuple[str, ...]) -> Part:
 
 
 def _hold_out(
-    part: Part, source: str, others: Counter[str], unused: Mapping[str, int], where: str
+    part: FolderPart, source: str, others: Counter[str], unused: Mapping[str, int], where: str
 ) -> Layout:
     """Holds out a tenth of each class for tests, always the same images."""
-    files, classes = class_folders.label(part, where)
+    files, classes = class_folders.labelled(part, where)
     test = _tenth(files)
     if not len(test):
         raise UserError(
@@ -179,7 +185,7 @@ def _tenth(files: Files) -> np.ndarray:
     return np.sort(np.concatenate(parts)) if parts else np.zeros(0, int)
 
 
-def _outside(part: Part, files: Files) -> dict[str, int]:
+def _outside(part: FolderPart, files: Files) -> dict[str, int]:
     """Images of a folder that have no class where others have one."""
     name = printable(part.path.absolute().name)
     return {f'outside the classes of {name}/': len(part.images) - len(files.paths)}
@@ -190,7 +196,7 @@ def _count(number: int, thing: str) -> str:
 
 
 def _summary(
-    part: Part,
+    part: FolderPart,
     classes: tuple[str, ...],
     used: str,
     others: Counter[str],

@@ -14,7 +14,7 @@ from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.numerics import exact_share
 from contrastive_jax.randomness import Use, host_rng
 
-__all__ = ['Mixed', 'draw', 'mix']
+__all__ = ['Mixed', 'draw_mixtures', 'mix']
 
 # Images mixed at a time. The search for a gain holds several float copies of them.
 _CHUNK = 512
@@ -65,7 +65,7 @@ def mix(
 
     Source: Section 3.1 and Figure 2 (omega-Mixed CIFAR-10); drawing and contrast are ours.
     """
-    indices, partners = draw(labels, ratio=ratio, seed=seed)
+    indices, partners = draw_mixtures(labels, ratio=ratio, seed=seed)
     mixed = images.copy()
     for start in range(0, len(indices), _CHUNK):
         rows = slice(start, start + _CHUNK)
@@ -77,7 +77,7 @@ def mix(
     return Mixed(mixed, indices, partners)
 
 
-def draw(labels: np.ndarray, *, ratio: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_mixtures(labels: np.ndarray, *, ratio: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The images that `mix` mixes, ascending, and their partners, each `[m]`."""
     n = len(labels)
     rng = host_rng(Use.MIXING, seed)

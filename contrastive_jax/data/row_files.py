@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 
 from contrastive_jax.data.row_parquet import open_parquet
-from contrastive_jax.data.row_parts import Part, array_part, one_line, stamp_of
+from contrastive_jax.data.row_parts import Part, array_part, as_user_error, stamp_of
 from contrastive_jax.errors import UserError
 
 __all__ = ['OPENERS', 'open_part']
@@ -30,7 +30,7 @@ def open_part(file: Path, where: str) -> Part:
     Raises:
       UserError: it cannot be read, or holds something else than one array.
     """
-    with one_line(where):
+    with as_user_error(where):
         opened = OPENERS.get(file.suffix.lower(), _open_npy)(file, where)
     return opened
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from contrastive_jax.errors import UserError
 
-__all__ = ['Part', 'array_part', 'check_stamp', 'one_line', 'read', 'stamp_of']
+__all__ = ['Part', 'array_part', 'as_user_error', 'check_stamp', 'read_rows', 'stamp_of']
 
 
 class Part(NamedTuple):
@@ -48,14 +48,14 @@ def array_part(name: str, array: np.ndarray, file: Path | None) -> Part:
     )
 
 
-def read(part: Part, start: int, stop: int, size: int) -> Iterator[np.ndarray]:
+def read_rows(part: Part, start: int, stop: int, size: int) -> Iterator[np.ndarray]:
     """Rows from `start` to `stop`, at most `size` at a time.
 
     Raises:
       UserError: the file cannot be read, or has been changed.
     """
     try:
-        with one_line(part.name):
+        with as_user_error(part.name):
             yield from part.pieces(start, stop, size)
     except UserError:
         # A file that cannot be read any more is one that somebody changed.
@@ -82,7 +82,7 @@ def stamp_of(file: Path) -> tuple[int, int] | None:
 
 
 @contextlib.contextmanager
-def one_line(where: str) -> Iterator[None]:
+def as_user_error(where: str) -> Iterator[None]:
     """Errors of the libraries that read files, as UserError."""
     try:
         yield

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from contrastive_jax.data.class_folders import Part, listed
+from contrastive_jax.data.class_folders import FolderPart, listed
 from contrastive_jax.data.file_tree import Level
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.files import printable
@@ -49,7 +49,7 @@ def split_folders(folders: Iterable[Path], where: str) -> dict[str, Path]:
     return splits
 
 
-def check_inner_splits(part: Part, where: str) -> None:
+def check_inner_splits(part: FolderPart, where: str) -> None:
     """Refuses a folder above the real data folder: its test images would be trained on."""
     inner = [level.path for level in part.levels if _holds_splits(level)]
     if len(inner) == 1:

@@ -18,10 +18,10 @@ from contrastive_jax.numerics import (
     unit_rows,
 )
 
-__all__ = ['Rule', 'knn_predict']
+__all__ = ['VotingRule', 'knn_predict']
 
 
-class Rule(NamedTuple):
+class VotingRule(NamedTuple):
     """Number and weights of the neighbours that vote.
 
     Attributes:
@@ -42,7 +42,7 @@ def knn_predict(
     queries: Float[Array, 't k'],
     *,
     num_classes: int,
-    rules: tuple[Rule, ...],
+    rules: tuple[VotingRule, ...],
     block_size: int | None = None,
 ) -> tuple[Int[Array, ' t'], ...]:
     """Predicts the class with the most votes of the nearest training samples, for each rule.
@@ -81,7 +81,7 @@ def knn_predict(
 
 
 def _votes(
-    similarity: Float[Array, ' n'], threshold: Float[Array, ''], rule: Rule
+    similarity: Float[Array, ' n'], threshold: Float[Array, ''], rule: VotingRule
 ) -> Float[Array, ' n']:
     """The weight of each sample that is at least as similar as the threshold, 0 of the others."""
     weights = jnp.ones_like(similarity)

@@ -25,7 +25,7 @@ from contrastive_jax.data.sampling import representative
 from contrastive_jax.data.sources import Dataset, Split
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.geometry import alignment, effective_rank, uniformity
-from contrastive_jax.evaluation.knn import Rule, knn_predict
+from contrastive_jax.evaluation.knn import VotingRule, knn_predict
 from contrastive_jax.graph.class_cosines import class_cosines
 from contrastive_jax.graph.difficulty import sample_difficulty
 from contrastive_jax.numerics import gather
@@ -40,7 +40,7 @@ from contrastive_jax.training.task import Metrics
 
 __all__ = ['Sample', 'check_monitor', 'make_monitor', 'measures', 'monitored']
 
-_NEIGHBOURS = Rule(20)
+_NEIGHBOURS = VotingRule(20)
 # Images seen in two views. Their alignment has a standard error of a few hundredths.
 _ALIGNED = 128
 # Fewer rows at a time would keep a device waiting.

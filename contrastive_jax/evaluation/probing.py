@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import linear
 from contrastive_jax.evaluation.blocks import lay_out
-from contrastive_jax.evaluation.knn import Rule, knn_predict
+from contrastive_jax.evaluation.knn import VotingRule, knn_predict
 from contrastive_jax.evaluation.validation import Validation, cross_fitted, hold_out
 from contrastive_jax.evaluation.whitening import second_moment, span, standardise, whitening
 
@@ -21,7 +21,7 @@ __all__ = ['Accuracies', 'by_group', 'check_labels_per_class', 'probe']
 # Features `[n, k]` and labels `[n]` of some samples.
 Labelled = tuple[np.ndarray, np.ndarray]
 
-_PLAIN = Rule(20)
+_PLAIN = VotingRule(20)
 
 
 class Accuracies(NamedTuple):
@@ -136,7 +136,7 @@ def _knn(
     predictions = knn_predict(
         *map(jnp.asarray, (features, labels, queries)),
         num_classes=num_classes,
-        rules=(Rule(options.neighbours, options.knn_temperature), _PLAIN),
+        rules=(VotingRule(options.neighbours, options.knn_temperature), _PLAIN),
     )
     weighted, plain = (float(np.mean(np.asarray(classes) == truth)) for classes in predictions)
     return weighted, plain

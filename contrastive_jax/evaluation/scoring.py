@@ -18,7 +18,7 @@ from contrastive_jax.data.survey import survey
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.tiles.engine import Engine
 from contrastive_jax.evaluation.tiles.margins import streamed_margin
-from contrastive_jax.evaluation.tiles.plan import Layout, lay_out
+from contrastive_jax.evaluation.tiles.plan import TileLayout, plan_tiles
 from contrastive_jax.evaluation.tiles.reference import make_reference
 from contrastive_jax.evaluation.tiles.request import Request, check_request
 from contrastive_jax.evaluation.tiles.store import TileStore
@@ -67,7 +67,7 @@ class Scoring(NamedTuple):
 
     columns: dict[str, np.ndarray]
     checksum: str
-    layout: Layout
+    layout: TileLayout
 
 
 def difficulty(
@@ -162,14 +162,14 @@ def score_rows(
     layout = _layout(rows, request, len(wanted), available)
     drawn = None
     if request.landmarks is not None:
-        drawn = by_landmarks.draw(n, request.landmarks, request.seed)
+        drawn = by_landmarks.draw_rows(n, request.landmarks, request.seed)
     with progress.track((), 'checking', total=n, unit='samples') as bar:
         surveyed = survey(rows, np.zeros(0, np.int64) if drawn is None else drawn, bar.update)
     store = None
     if keep is not None:
         store = TileStore(keep)
         identity = _identity(request, wanted, surveyed.checksum, n)
-        layout = Layout(**store.open(identity, layout._asdict(), overwrite=overwrite))
+        layout = TileLayout(**store.open(identity, layout._asdict(), overwrite=overwrite))
     engine = Engine(request, make_reference(rows, surveyed, layout, drawn), store)
     densities, passes = None, 1
     if 'isolation' in wanted:
@@ -184,12 +184,12 @@ def score_rows(
     return Scoring(found, surveyed.checksum, layout)
 
 
-def _layout(rows: Rows, request: Request, columns: int, available: int | None) -> Layout:
+def _layout(rows: Rows, request: Request, columns: int, available: int | None) -> TileLayout:
     """The layout for what is asked for, in the memory that is there."""
     devices = jax.local_device_count()
     # The bands are columns too, and with landmarks their bounds and the error.
     columns += 4 + (9 if request.landmarks is not None else 0)
-    return lay_out(
+    return plan_tiles(
         len(rows),
         rows.width,
         landmarks=request.landmarks,

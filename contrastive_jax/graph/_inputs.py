@@ -50,7 +50,7 @@ def class_members(classes: Classes) -> list[Int[np.ndarray, '_']]:
     return [np.flatnonzero(classes == name) for name in np.unique(classes)]
 
 
-def unit_rows(rows: Features) -> Float[np.ndarray, 'n k']:
+def host_unit_rows(rows: Features) -> Float[np.ndarray, 'n k']:
     """Scales each row to length one, in float64; a zero row stays zero."""
     rows = np.asarray(rows, np.float64)
     largest = np.abs(rows).max(axis=1, keepdims=True)

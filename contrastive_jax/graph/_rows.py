@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from contrastive_jax.graph._inputs import Features, check_features
 from contrastive_jax.numerics import cosines, count_true, gather, unit_rows
 
-__all__ = ['Anchors', 'anchors_and_rows', 'as_checked', 'chosen_mean', 'masked_mean']
+__all__ = ['Anchors', 'as_checked', 'chosen_mean', 'masked_mean', 'sample_anchors']
 
 
 class Anchors(NamedTuple):
@@ -50,7 +50,7 @@ def as_checked(features: Features, axis_name: str | None) -> tuple[Float[Array, 
     return features, len(features) * (1 if axis_name is None else lax.axis_size(axis_name))
 
 
-def anchors_and_rows(
+def sample_anchors(
     features: Float[Array, 'm k'], center: bool, axis_name: str | None
 ) -> tuple[Anchors, Float[Array, 'n k']]:
     """Unit rows of the samples of this device, and those of all devices, without gradient."""

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from contrastive_jax.graph._rows import anchors_and_rows
+from contrastive_jax.graph._rows import sample_anchors
 from contrastive_jax.graph.difficulty import cut
 from contrastive_jax.numerics import (
     check_percentiles,
@@ -67,7 +67,7 @@ def class_cosines(
     """
     check_percentiles(pos_high, pos_low)
     n = len(features)
-    anchors, rows = anchors_and_rows(features, center=False, axis_name=None)
+    anchors, rows = sample_anchors(features, center=False, axis_name=None)
     ranks = [percentile_rank(percentile, n - 1) for percentile in (pos_high, pos_low)]
 
     def kinds(anchor_and_label):

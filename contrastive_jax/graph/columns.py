@@ -16,10 +16,10 @@ from contrastive_jax.graph.difficulty import sample_difficulty
 __all__ = [
     'bands_and_isolation',
     'class_means',
+    'column_summary',
     'hardest_and_easiest',
     'score_columns',
     'score_trained_apart',
-    'spread',
 ]
 
 
@@ -116,7 +116,7 @@ def score_trained_apart(
     return merged
 
 
-def spread(values: Float[np.ndarray, ' n']) -> dict[str, float]:
+def column_summary(values: Float[np.ndarray, ' n']) -> dict[str, float]:
     """Mean, least and greatest value, median, and the 10th and 90th percentile."""
     names = ('least', 'p10', 'median', 'p90', 'greatest')
     quantiles = np.quantile(values, [0, 0.1, 0.5, 0.9, 1])

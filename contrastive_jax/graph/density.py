@@ -9,7 +9,7 @@ import jax
 from jaxtyping import Array, Float
 
 from contrastive_jax.graph._inputs import Features
-from contrastive_jax.graph._rows import Anchors, anchors_and_rows, as_checked, chosen_mean
+from contrastive_jax.graph._rows import Anchors, as_checked, chosen_mean, sample_anchors
 from contrastive_jax.numerics import (
     COSINE_SLACK,
     compiler_sharded,
@@ -67,7 +67,7 @@ def isolation(
 @compiler_sharded
 def _isolation(features, rank, center, block_size, axis_name):
     """`isolation` without its checks, with a rank for the share."""
-    anchors, rows = anchors_and_rows(features, center, axis_name)
+    anchors, rows = sample_anchors(features, center, axis_name)
     n = len(rows)
 
     def density(anchor: Anchors):

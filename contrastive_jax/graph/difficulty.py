@@ -28,7 +28,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from contrastive_jax.graph._inputs import Features
-from contrastive_jax.graph._rows import anchors_and_rows, as_checked, masked_mean
+from contrastive_jax.graph._rows import as_checked, masked_mean, sample_anchors
 from contrastive_jax.numerics import (
     check_percentiles,
     compiler_sharded,
@@ -116,7 +116,7 @@ def sample_difficulty(
 @compiler_sharded
 def _difficulty(features, ranks, center, block_size, axis_name):
     """`sample_difficulty` without its checks, with ranks for percentiles."""
-    anchors, rows = anchors_and_rows(features, center, axis_name)
+    anchors, rows = sample_anchors(features, center, axis_name)
     n = len(rows)
 
     def bands(anchor):

@@ -40,7 +40,7 @@ __all__ = [
     'LandmarkDifficulty',
     'Levels',
     'check_landmarks',
-    'draw',
+    'draw_rows',
     'levels',
     'rank_error',
     'score_anchor',
@@ -88,7 +88,7 @@ def check_landmarks(count: int, n: int) -> None:
         )
 
 
-def draw(n: int, count: int, seed: int) -> Int[np.ndarray, ' r']:
+def draw_rows(n: int, count: int, seed: int) -> Int[np.ndarray, ' r']:
     """Draws `count + 1` of n rows without replacement, in random order.
 
     Args:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from contrastive_jax.graph._inputs import Features, check_features, unit_rows
+from contrastive_jax.graph._inputs import Features, check_features, host_unit_rows
 from contrastive_jax.numerics import check_percentiles, order_statistics, percentile_rank
 
 __all__ = ['Neighbours', 'nearest_difficult', 'neighbours']
@@ -65,7 +65,7 @@ def neighbours(
     if n < 2:
         raise ValueError(f'features of shape {features.shape}: need at least two samples')
     wide = np.asarray(features, np.float64)
-    unit = unit_rows(wide - wide.mean(axis=0) if center else wide)
+    unit = host_unit_rows(wide - wide.mean(axis=0) if center else wide)
     rows = jnp.asarray(unit, jnp.float32)
     # Traced, not static, so that another band needs no new compilation.
     ranks = [jnp.int32(percentile_rank(percentile, n - 1)) for percentile in (pos_high, pos_low)]
@@ -122,7 +122,7 @@ def nearest_difficult(
     check_percentiles(pos_high, pos_low)
     check_features(features)
     features = np.asarray(features, np.float64)
-    unit = unit_rows(features - features.mean(axis=0) if center else features)
+    unit = host_unit_rows(features - features.mean(axis=0) if center else features)
     ranks = [percentile_rank(percentile, len(unit) - 1) for percentile in (pos_high, pos_low)]
     return np.array([_nearest(unit, int(sample), *ranks) for sample in samples], np.int64)
 

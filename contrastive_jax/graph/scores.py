@@ -14,8 +14,8 @@ from contrastive_jax.graph._inputs import (
     check_classes,
     check_features,
     class_members,
+    host_unit_rows,
     positive_cosines,
-    unit_rows,
 )
 from contrastive_jax.randomness import Use, host_rng, legacy_rng
 
@@ -52,7 +52,7 @@ def latent_classes(features: Features, num_classes: int, seed: int) -> Int[np.nd
     means = MiniBatchKMeans(
         num_classes, random_state=legacy_rng(Use.LATENT_CLASSES, seed), n_init=3
     )
-    return means.fit_predict(unit_rows(features)).astype(np.int64)
+    return means.fit_predict(host_unit_rows(features)).astype(np.int64)
 
 
 def sas_score(features: Features, partition: Classes) -> Float[np.ndarray, ' n']:
@@ -77,7 +77,7 @@ def sas_score(features: Features, partition: Classes) -> Float[np.ndarray, ' n']
     """
     check_features(features)
     check_classes(partition, features, 'partition')
-    unit = unit_rows(features)
+    unit = host_unit_rows(features)
     score = np.empty(len(unit))
     for members in class_members(partition):
         rows = unit[members]
@@ -144,11 +144,11 @@ def supervised_margin(features: Features, labels: Classes) -> Float[np.ndarray, 
         raise ValueError(f'labels: all are {names[0]}; a margin needs at least two classes')
 
     features = np.asarray(features, np.float64)
-    unit = unit_rows(features - features.mean(axis=0))
+    unit = host_unit_rows(features - features.mean(axis=0))
     sums = np.zeros((len(names), unit.shape[1]))
     np.add.at(sums, class_of, unit)
-    own = np.sum(unit * unit_rows(sums[class_of] - unit), axis=1)
-    similarity = unit @ unit_rows(sums).T
+    own = np.sum(unit * host_unit_rows(sums[class_of] - unit), axis=1)
+    similarity = unit @ host_unit_rows(sums).T
     similarity[np.arange(len(unit)), class_of] = -np.inf
     return similarity.max(axis=1) - own
 

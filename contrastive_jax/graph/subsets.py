@@ -15,8 +15,8 @@ from contrastive_jax.graph._inputs import (
     check_classes,
     check_features,
     class_members,
+    host_unit_rows,
     positive_cosines,
-    unit_rows,
 )
 from contrastive_jax.numerics import exact_share
 from contrastive_jax.randomness import Use, host_rng
@@ -116,7 +116,7 @@ def sas(
         raise ValueError(f'fraction={fraction}: need (0, 1], the fraction of each class to keep')
     if objective not in _OBJECTIVES:
         raise ValueError(f'objective={objective!r}: need one of {sorted(_OBJECTIVES)}')
-    unit, classes = unit_rows(features), class_members(partition)
+    unit, classes = host_unit_rows(features), class_members(partition)
     choose = _OBJECTIVES[objective]
     chosen = [
         members[

@@ -13,15 +13,15 @@ from contrastive_jax.reporting.entries import (
     SPREAD,
     Entry,
     Table,
+    listed_numbers,
     mean_of,
     mean_over,
-    numbered,
     short,
 )
 from contrastive_jax.reporting.statistics import Cell, by_seed, differing
 from contrastive_jax.reporting.style import DASH, PERCENT
 
-__all__ = ['csv_text', 'detail_tables', 'run_rows']
+__all__ = ['csv_text', 'detail_tables', 'rows_of_runs']
 
 _MOST_CLASSES = 20
 _REPRESENTATIONS = {'random_encoder': 'untrained encoder', 'raw_pixel': 'raw pixels'}
@@ -45,7 +45,7 @@ def _representations(cells: Sequence[Cell]) -> Table:
     rows = []
     for prefix, title in _REPRESENTATIONS.items():
         for members, values in _agreeing(cells, [f'{prefix}_{name}' for name in names]):
-            which = 'all' if len(members) == len(cells) else numbered('cell', members)
+            which = 'all' if len(members) == len(cells) else listed_numbers('cell', members)
             means = (mean_over(list(seeds.values()), 100) for seeds in values.values())
             rows.append((Entry(title), Entry(which), *means))
     columns = ('representation', 'cells', *MEASURES.values())
@@ -180,7 +180,7 @@ def _origins(runs: Sequence[Run]) -> Table:
     return Table('Made with', '', ('what', 'value', 'runs'), rows)
 
 
-def run_rows(
+def rows_of_runs(
     runs: Sequence[Run], cells: Sequence[Cell], choice: Choice | None = None
 ) -> list[dict[str, str | float | int | None]]:
     """One row per run: its folder and cell, all fields that differ, and every numeric result.
@@ -220,8 +220,8 @@ def run_rows(
 
 
 def csv_text(runs: Sequence[Run], cells: Sequence[Cell], choice: Choice | None = None) -> str:
-    """The rows of `run_rows` as the text of a CSV file."""
+    """The rows of `rows_of_runs` as the text of a CSV file."""
     # Objects, because a column of integers with a missing one would become floats.
-    return pd.DataFrame(run_rows(runs, cells, choice), dtype=object).to_csv(
+    return pd.DataFrame(rows_of_runs(runs, cells, choice), dtype=object).to_csv(
         index=False, lineterminator='\r\n'
     )

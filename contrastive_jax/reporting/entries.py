@@ -13,13 +13,13 @@ __all__ = [
     'counted',
     'head',
     'head_columns',
-    'label',
+    'listed_numbers',
+    'mean_and_deviation',
     'mean_of',
     'mean_over',
     'name_of',
-    'numbered',
+    'numbered_name',
     'short',
-    'spread',
 ]
 
 SPREAD = 'Mean ± standard deviation over the seeds (n - 1 in its denominator), in brackets n.'
@@ -61,10 +61,10 @@ def head(index: int, cells: Sequence[Cell]) -> tuple[Entry, ...]:
 
 def name_of(index: int, cells: Sequence[Cell]) -> Entry:
     """Number and name of a cell."""
-    return Entry(label(index, cells[index]), index, index)
+    return Entry(numbered_name(index, cells[index]), index, index)
 
 
-def label(index: int, cell: Cell) -> str:
+def numbered_name(index: int, cell: Cell) -> str:
     """Number and name of a cell: the name that a grid gives it, or what it changes."""
     return f'{index + 1}: {cell.title or cell.name}'
 
@@ -86,10 +86,12 @@ def mean_of(cell: Cell, name: str, scale: int = 1, digits: int = 2) -> Entry:
 def mean_over(values: Sequence[float], scale: int = 1, digits: int = 2) -> Entry:
     """Mean, deviation and count of some values."""
     summary = summarise([scale * value for value in values])
-    return Entry(DASH) if summary is None else Entry(spread(summary, digits), summary.mean)
+    return (
+        Entry(DASH) if summary is None else Entry(mean_and_deviation(summary, digits), summary.mean)
+    )
 
 
-def spread(summary: Summary, digits: int) -> str:
+def mean_and_deviation(summary: Summary, digits: int) -> str:
     """Mean ± deviation (count)."""
     std = '' if summary.std is None else f' ± {summary.std:.{digits}f}'
     return f'{summary.mean:.{digits}f}{std} ({summary.n})'
@@ -100,6 +102,6 @@ def counted(number: int, what: str) -> str:
     return f'{number} {what}' + ('' if number == 1 else 's')
 
 
-def numbered(what: str, indices: Sequence[int]) -> str:
+def listed_numbers(what: str, indices: Sequence[int]) -> str:
     """Things by their numbers, which count from 1."""
     return f'{what}{"" if len(indices) == 1 else "s"} {", ".join(str(i + 1) for i in indices)}'

@@ -10,17 +10,17 @@ from typing import Any
 from bokeh.core.properties import value
 from bokeh.models import BasicTicker, HoverTool
 
-from contrastive_jax.reporting.entries import counted, spread
+from contrastive_jax.reporting.entries import counted, mean_and_deviation
 from contrastive_jax.reporting.pictures import Curve, Dots, Picture
 from contrastive_jax.reporting.plots import plot
 from contrastive_jax.reporting.style import CURVE, LIGHT, PERCENT, dashes_of, pattern
 
-__all__ = ['draw']
+__all__ = ['bokeh_figure']
 
 _PERCENT, _CURVE = pattern(PERCENT), pattern(CURVE)
 
 
-def draw(picture: Picture, names: Sequence[str]) -> Any:
+def bokeh_figure(picture: Picture, names: Sequence[str]) -> Any:
     """One figure.
 
     Args:
@@ -54,7 +54,7 @@ def _draw_dots(made: Any, dots: Dots, name: str) -> None:
         [mean - (std or 0), mean], [y, y - 0.15], [mean + (std or 0), mean], [y, y + 0.15],
         line_width=2, line_dash=value(dashes_of(dots.cell)), **look,
     )  # fmt: skip
-    tips = [('mean', spread(dots.summary, 2))]
+    tips = [('mean', mean_and_deviation(dots.summary, 2))]
     if std is not None:
         tips.append(('interval', f'{mean - std:{PERCENT}} to {mean + std:{PERCENT}}'))
     _hover(made, bar, tips)

@@ -5,20 +5,20 @@ from html import escape
 from importlib import resources
 
 from contrastive_jax.reporting import web
-from contrastive_jax.reporting.entries import Entry, Table, label
-from contrastive_jax.reporting.figures import draw
+from contrastive_jax.reporting.entries import Entry, Table, numbered_name
+from contrastive_jax.reporting.figures import bokeh_figure
 from contrastive_jax.reporting.pictures import NOTE, pictures
 from contrastive_jax.reporting.statistics import Cell
 from contrastive_jax.reporting.style import LIGHT, dashes_of
 from contrastive_jax.reporting.tables import Report
 
-__all__ = ['page']
+__all__ = ['report_page']
 
 _TITLE = 'Contrastive pre-training: report'
 _SHORT = 30
 
 
-def page(report: Report, cells: Sequence[Cell]) -> str:
+def report_page(report: Report, cells: Sequence[Cell]) -> str:
     """The whole page, which shows everything that comes from a file as text.
 
     Args:
@@ -90,11 +90,13 @@ def _swatch(cell: int | None) -> str:
 
 def _figures(cells: Sequence[Cell]) -> tuple[list[str], str]:
     """The scripts that draw the figures, and the figures with one legend for all of them."""
-    names = [label(index, cell) for index, cell in enumerate(cells)]
+    names = [numbered_name(index, cell) for index, cell in enumerate(cells)]
     drawn = {str(at): picture for at, picture in enumerate(pictures(cells))}
     if not drawn:
         return [], ''
-    scripts, places = web.embedded({at: draw(picture, names) for at, picture in drawn.items()})
+    scripts, places = web.embedded(
+        {at: bokeh_figure(picture, names) for at, picture in drawn.items()}
+    )
     figures = ''.join(
         f'<figure><figcaption>{escape(picture.title)}</figcaption>{places[at]}</figure>'
         for at, picture in drawn.items()

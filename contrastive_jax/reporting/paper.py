@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from contrastive_jax.reporting.entries import Entry, Table, label
+from contrastive_jax.reporting.entries import Entry, Table, numbered_name
 from contrastive_jax.reporting.pictures import Curve, Dots, Picture, pictures
 from contrastive_jax.reporting.statistics import Cell
 from contrastive_jax.reporting.style import DASH, FIGURE, LIGHT, dashes_of
@@ -56,7 +56,7 @@ def paper_files(report: Report, cells: Sequence[Cell]) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for table in (*report.results, *report.details):
         files[_free(f'table_{_plain(table.title)}', files) + '.tex'] = _latex(table).encode()
-    names = [_shortened(label(index, cell)) for index, cell in enumerate(cells)]
+    names = [_shortened(numbered_name(index, cell)) for index, cell in enumerate(cells)]
     for picture in pictures(cells):
         stem = _free(f'figure_{_plain(picture.name)}', files)
         files |= {f'{stem}.{kind}': content for kind, content in _drawn(picture, names).items()}

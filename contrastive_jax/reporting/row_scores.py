@@ -14,7 +14,7 @@ from contrastive_jax.evaluation.samples import Samples
 from contrastive_jax.evaluation.scoring import score_rows
 from contrastive_jax.evaluation.tiles.request import Request, check_request
 from contrastive_jax.evaluation.tiles.store import TileStore
-from contrastive_jax.graph.columns import class_means, hardest_and_easiest, spread
+from contrastive_jax.graph.columns import class_means, column_summary, hardest_and_easiest
 from contrastive_jax.graph.landmarks import rank_error
 from contrastive_jax.reporting.score_summary import PRINTED, SUMMARISED, summary_text
 from contrastive_jax.runtime import distributed, memory, progress
@@ -133,14 +133,14 @@ def _summary(rows, request, scoring, labels, classes, images, warning) -> dict:
         'checksum': None if images is None else images.checksum,
         'features_checksum': scoring.checksum,
         'landmarks': request.landmarks,
-        **{name: spread(columns[name]) for name in SUMMARISED if name in columns},
+        **{name: column_summary(columns[name]) for name in SUMMARISED if name in columns},
         'by_class': None if labels is None else class_means(columns['score'], labels, classes),
     }
     if request.landmarks is not None:
         found['guaranteed'] = {
             'probability': 0.95,
             'rank_error': rank_error(request.landmarks, len(rows)),
-            'width': spread(columns['score_high'] - columns['score_low']),
+            'width': column_summary(columns['score_high'] - columns['score_low']),
         }
     return {**found, 'note': warning} if warning else found
 

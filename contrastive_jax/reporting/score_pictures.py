@@ -14,7 +14,7 @@ from contrastive_jax.reporting import galleries
 from contrastive_jax.reporting.score_summary import hardest_classes, sample_names
 from contrastive_jax.reporting.style import one_line, save
 
-__all__ = ['draw']
+__all__ = ['write_pictures']
 
 # Samples at each end of the gallery.
 _SHOWN = 16
@@ -24,7 +24,7 @@ _MOST_CLASSES = 20
 Images = np.ndarray | StoredImages
 
 
-def draw(out: Path, samples: Samples, score: np.ndarray, options: Options) -> None:
+def write_pictures(out: Path, samples: Samples, score: np.ndarray, options: Options) -> None:
     """Draws the histogram and, of images, the galleries.
 
     Args:

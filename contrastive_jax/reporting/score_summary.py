@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from contrastive_jax.evaluation.samples import Options, Samples
-from contrastive_jax.graph.columns import class_means, spread
+from contrastive_jax.graph.columns import class_means, column_summary
 from contrastive_jax.reporting.style import SCORE, one_line
 
 __all__ = [
@@ -13,7 +13,7 @@ __all__ = [
     'SUMMARISED',
     'hardest_classes',
     'sample_names',
-    'summarise',
+    'summarise_scores',
     'summary_text',
 ]
 
@@ -24,7 +24,7 @@ SUMMARISED = (*_IN_MEMORY, 'supervised_margin', 'error')
 PRINTED = 10
 
 
-def summarise(samples: Samples, options: Options, columns: dict[str, np.ndarray]) -> dict:
+def summarise_scores(samples: Samples, options: Options, columns: dict[str, np.ndarray]) -> dict:
     """What `scores.json` holds.
 
     NumPy and not pandas computes the means, because pandas sums float32 columns in float64, which
@@ -40,7 +40,7 @@ def summarise(samples: Samples, options: Options, columns: dict[str, np.ndarray]
         'checksum': samples.image_checksum(),
         'features_checksum': samples.features_checksum,
         'step': samples.step,
-        **{name: spread(columns[name]) for name in _IN_MEMORY},
+        **{name: column_summary(columns[name]) for name in _IN_MEMORY},
         'by_class': by_class,
     }
 

@@ -15,9 +15,9 @@ from contrastive_jax.reporting.entries import (
     counted,
     head,
     head_columns,
+    listed_numbers,
     mean_of,
     name_of,
-    numbered,
     short,
 )
 from contrastive_jax.reporting.statistics import (
@@ -159,9 +159,9 @@ def _chosen(cells: Sequence[Cell], choice: Choice | None) -> Table:
         f'no say. {SPREAD}'
     )
     if choice.tied:
-        note += f' As high, and later in the order: {numbered("cell", choice.tied)}.'
+        note += f' As high, and later in the order: {listed_numbers("cell", choice.tied)}.'
     if choice.skipped:
-        note += f' Not compared, for no run is finished: {numbered("cell", choice.skipped)}.'
+        note += f' Not compared, for no run is finished: {listed_numbers("cell", choice.skipped)}.'
     if choice.unequal:
         note += ' Not all cells have the same seeds.'
     return Table(title, note, columns, [row])
@@ -203,7 +203,7 @@ def _differences(cells: Sequence[Cell], baselines: Sequence[int]) -> Table:
         )
         for index, differences in found.items()
     ]
-    less = 'the cell beside it' if several else numbered('cell', sorted(set(baselines)))
+    less = 'the cell beside it' if several else listed_numbers('cell', sorted(set(baselines)))
     note = (
         f'Percentage points, less {less} with the same seed: mean of the pairs [95 % t-interval, '
         'wider by the resolution of one test image where runs record their '
@@ -221,9 +221,9 @@ def _differences(cells: Sequence[Cell], baselines: Sequence[int]) -> Table:
     ]
     if others:
         note += (
-            f' Not of as many updates as the baseline: {numbered("cell", others)}; see Images '
-            'and time. config.steps fixes their number, and config.equal_updates does where images '
-            'are removed or dropped.'
+            f' Not of as many updates as the baseline: {listed_numbers("cell", others)}; see '
+            'Images and time. config.steps fixes their number, and config.equal_updates does where '
+            'images are removed or dropped.'
         )
     columns = ('cell', *(['less cell'] if several else ()), *MEASURES.values(), 'beyond chance')
     return Table('Difference to the baseline', note, columns, rows)

@@ -28,9 +28,9 @@ from contrastive_jax.tasks.objective import Objective, make_objective
 from contrastive_jax.training.task import Outcome, StepContext, Task
 
 __all__ = [
+    'EncodedRows',
     'Momentum',
     'Queue',
-    'Rows',
     'enqueue',
     'follow',
     'init_momentum',
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 
-class Rows(NamedTuple):
+class EncodedRows(NamedTuple):
     """Encoded views, one in each row.
 
     Attributes:
@@ -54,7 +54,7 @@ class Rows(NamedTuple):
     labels: Int[Array, ' r']
 
 
-Queue = Rows
+Queue = EncodedRows
 
 
 class Momentum(NamedTuple):
@@ -201,7 +201,7 @@ def key_rows(
     labels: Int[Array, ' r'],
     shuffle_key: Key[Array, ''] | None,
     axis_name: str | None,
-) -> tuple[Rows, Any]:
+) -> tuple[EncodedRows, Any]:
     """Encodes views as keys, without gradient.
 
     Args:
@@ -227,11 +227,13 @@ def key_rows(
         features, embeddings = (
             _own(gather(rows, axis_name)[back], axis_name) for rows in model(shuffled, train=True)
         )
-    rows = jax.tree.map(lax.stop_gradient, Rows(features, embeddings, labels))
+    rows = jax.tree.map(lax.stop_gradient, EncodedRows(features, embeddings, labels))
     return rows, nnx.state(model, nnx.BatchStat)
 
 
-def enqueue(queue: Queue, keys: Rows, step: int | Int[Array, ''], axis_name: str | None) -> Queue:
+def enqueue(
+    queue: Queue, keys: EncodedRows, step: int | Int[Array, ''], axis_name: str | None
+) -> Queue:
     """Replaces the oldest rows of the queue with the keys of all devices.
 
     The first row to replace is `step q mod n`, so no pointer has to be saved.

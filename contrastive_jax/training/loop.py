@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
-from contrastive_jax.data.batches import Batch, make_batch, spread, step_indices
+from contrastive_jax.data.batches import Batch, make_batch, split_over_devices, step_indices
 from contrastive_jax.data.sources import Split
 from contrastive_jax.data.streaming import stream_views
 from contrastive_jax.errors import UserError
@@ -182,4 +182,4 @@ def _batches(config: ConfigDict, split: Split, steps: range) -> Iterator[Batch]:
         rows=rows,
     )
     for batch in itertools.starmap(Batch, streamed):
-        yield spread(batch, count)
+        yield split_over_devices(batch, count)

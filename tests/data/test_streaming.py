@@ -165,7 +165,7 @@ def test_training_from_disk_resumes_as_the_unbroken_run(images, tmp_path, monkey
     for name in ('whole', 'broken'):
         (tmp_path / name).mkdir()
     whole = loop.pretrain(config, split, tmp_path / 'whole')
-    made, spread = [], loop.spread
+    made, spread = [], loop.split_over_devices
 
     def failing(*arguments):
         made.append(1)
@@ -174,7 +174,7 @@ def test_training_from_disk_resumes_as_the_unbroken_run(images, tmp_path, monkey
         return spread(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, 'spread', failing)
+        patch.setattr(loop, 'split_over_devices', failing)
         with pytest.raises(RuntimeError, match='taken away'):
             loop.pretrain(config, split, tmp_path / 'broken')
     resumed = loop.pretrain(config, split, tmp_path / 'broken')

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
-from contrastive_jax.evaluation.knn import Rule, knn_predict
+from contrastive_jax.evaluation.knn import VotingRule, knn_predict
 
 
 def _split(seed, n, k=5, c=3):
@@ -23,20 +23,20 @@ def test_agrees_with_scikit_learn(neighbours, temperature):
     if temperature is not None:
         weights = lambda distance: np.exp((1 - np.square(distance) / 2) / temperature)  # noqa: E731
     theirs = KNeighborsClassifier(neighbours, weights=weights).fit(_unit(train), labels)
-    rules = (Rule(neighbours, temperature), Rule(3))
+    rules = (VotingRule(neighbours, temperature), VotingRule(3))
     ours, _ = knn_predict(train, labels, test, num_classes=3, rules=rules)
     np.testing.assert_array_equal(ours, theirs.predict(_unit(test)))
 
 
 def test_more_neighbours_than_samples_means_all():
     (train, labels), (test, _) = _split(0, 12), _split(1, 7)
-    rules = (Rule(200, 0.1), Rule(12, 0.1))
+    rules = (VotingRule(200, 0.1), VotingRule(12, 0.1))
     np.testing.assert_array_equal(*knn_predict(train, labels, test, num_classes=3, rules=rules))
 
 
 def test_blocks_change_nothing():
     (train, labels), (test, _) = _split(0, 50), _split(1, 33)
-    options = {'num_classes': 3, 'rules': (Rule(7, 0.1),)}
+    options = {'num_classes': 3, 'rules': (VotingRule(7, 0.1),)}
     np.testing.assert_array_equal(
         knn_predict(train, labels, test, block_size=4, **options),
         knn_predict(train, labels, test, block_size=100, **options),
@@ -45,7 +45,7 @@ def test_blocks_change_nothing():
 
 def test_a_low_temperature_stays_finite():
     (train, labels), _ = _split(0, 30), None
-    (found,) = knn_predict(train, labels, train, num_classes=3, rules=(Rule(5, 1e-3),))
+    (found,) = knn_predict(train, labels, train, num_classes=3, rules=(VotingRule(5, 1e-3),))
     np.testing.assert_array_equal(found, labels)  # the nearest is the sample itself
 
 
@@ -53,7 +53,7 @@ def test_a_low_temperature_stays_finite():
 def test_far_neighbours_vote_at_any_temperature(temperature):
     # Without a neighbour near, each weight exp((s - 1) / temperature) is zero in float32.
     (train, labels), (test, _) = _split(0, 200, k=60), _split(1, 50, k=60)
-    (found,) = knn_predict(train, labels, test, num_classes=3, rules=(Rule(20, temperature),))
+    (found,) = knn_predict(train, labels, test, num_classes=3, rules=(VotingRule(20, temperature),))
     cosine = _unit(test).astype(np.float64) @ _unit(train).T
     votes = np.zeros((len(test), 3))
     for row, nearest in enumerate(np.argsort(-cosine, axis=1)[:, :20]):

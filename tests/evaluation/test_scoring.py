@@ -15,7 +15,7 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import samples
 from contrastive_jax.evaluation.scoring import score_rows
 from contrastive_jax.evaluation.tiles import plan
-from contrastive_jax.evaluation.tiles.plan import Layout, cost_text, lay_out
+from contrastive_jax.evaluation.tiles.plan import TileLayout, cost_text, plan_tiles
 from contrastive_jax.evaluation.tiles.request import COLUMNS, Request
 
 N, K = 211, 6
@@ -57,7 +57,7 @@ def test_tiles_give_the_scores_of_the_whole(small_tiles):
 
 
 def test_rows_in_blocks_give_the_scores_of_the_whole(small_tiles):
-    layout = lay_out(N, K, landmarks=None, devices=4, available=10**9)
+    layout = plan_tiles(N, K, landmarks=None, devices=4, available=10**9)
     # A little less than all rows on each device take.
     available = int((layout.memory - 3 * 4 * K * layout.anchors) / 0.6) - 9
     found = score_rows(array_rows(FEATURES), ALL, LABELS, available=available)
@@ -227,15 +227,15 @@ def test_what_does_not_fit_is_refused_with_what_would():
     with pytest.raises(
         UserError, match=r'--landmarks=1000000: .*; --landmarks=(\d+) fits'
     ) as caught:
-        lay_out(10**8, 512, landmarks=10**6, **options)
+        plan_tiles(10**8, 512, landmarks=10**6, **options)
     fit = int(str(caught.value).split('--landmarks=')[2].split()[0])
-    assert not lay_out(10**8, 512, landmarks=fit, **options).streamed
+    assert not plan_tiles(10**8, 512, landmarks=fit, **options).streamed
     with pytest.raises(UserError, match=r'--landmarks=\d+ fits'):
-        lay_out(10**8, 512, landmarks=fit + 1, **options)
+        plan_tiles(10**8, 512, landmarks=fit + 1, **options)
     with pytest.raises(UserError, match=r'100000000 rows: .* GiB are needed.*--landmarks=\d+ fits'):
-        lay_out(10**8, 512, landmarks=None, **options)
-    assert lay_out(10**6, 512, landmarks=None, devices=1, available=2**31).streamed
-    assert not lay_out(10**5, 512, landmarks=None, devices=1, available=2**32).streamed
+        plan_tiles(10**8, 512, landmarks=None, **options)
+    assert plan_tiles(10**6, 512, landmarks=None, devices=1, available=2**31).streamed
+    assert not plan_tiles(10**5, 512, landmarks=None, devices=1, available=2**32).streamed
 
 
 @pytest.mark.parametrize('landmarks', [None, 4096])
@@ -245,7 +245,7 @@ def test_layouts_keep_to_the_memory(n, landmarks):
         landmarks = n - 1
     for available in (2**28, 2**31, 2**36):
         try:
-            found = lay_out(n, 256, landmarks=landmarks, devices=2, available=available)
+            found = plan_tiles(n, 256, landmarks=landmarks, devices=2, available=available)
         except UserError:
             continue
         assert 1 <= found.anchors <= -(-n // 2)
@@ -257,7 +257,7 @@ def test_the_cost_is_said_before(capsys):
     said = capsys.readouterr().err
     assert f'{N} samples of {K} features' in said
     assert f'50 landmarks: {2.0 * N * 50 * K:.1e} floating-point operations' in said
-    layout = Layout(False, 1024, 1024, 2**30)
+    layout = TileLayout(False, 1024, 1024, 2**30)
     options = {'landmarks': 1000, 'stages': 1, 'num_bytes': 2**33}
     text = cost_text(10**7, 512, layout, seconds=1200.0, **options)
     assert 'about 20 min by a short trial; ten minutes are enough for --landmarks=500' in text

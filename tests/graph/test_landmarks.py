@@ -22,7 +22,7 @@ def _units():
 
 
 def _estimate(count, seed=0, band=(0.1, 0.5), p=0.05):
-    unit, drawn = _units(), landmarks.draw(N, count, seed).astype(np.int32)
+    unit, drawn = _units(), landmarks.draw_rows(N, count, seed).astype(np.int32)
     at = landmarks.levels(*band, count, N, p)
     cuts = tiles.Cuts(drawn, at, np.array(1, np.int32), np.zeros(count + 1, np.float32))
     columns = frozenset({'score', 'partner'})
@@ -66,7 +66,7 @@ def test_the_standard_error_is_the_spread_over_draws():
 def test_every_anchor_is_compared_with_as_many_others():
     # The mean of all cosines is that of the landmarks: the bands together hold R of them.
     count, unit = 40, _units()
-    drawn = landmarks.draw(N, count, 0)
+    drawn = landmarks.draw_rows(N, count, 0)
     found = _estimate(count, band=(0.0, 0.0))
     for anchor in (int(drawn[0]), int(drawn[-1]), int(np.setdiff1d(np.arange(N), drawn)[0])):
         own = drawn[drawn != anchor][:count]
@@ -78,7 +78,7 @@ def test_every_anchor_is_compared_with_as_many_others():
 
 def test_partners_are_the_nearest_landmarks_of_the_band():
     count, unit = 100, _units()
-    drawn, found = landmarks.draw(N, count, 0), _estimate(count)
+    drawn, found = landmarks.draw_rows(N, count, 0), _estimate(count)
     for anchor in range(20):
         own = drawn[drawn != anchor][:count]
         order = own[np.argsort(-(unit[own] @ unit[anchor]))]
@@ -95,7 +95,7 @@ def test_the_rank_error_is_that_of_the_inequality():
     values = np.sort(np.random.default_rng(1).normal(size=400))
     worst = []
     for seed in range(500):
-        own = np.sort(values[landmarks.draw(401, 200, seed)[:200] % 400])
+        own = np.sort(values[landmarks.draw_rows(401, 200, seed)[:200] % 400])
         share = np.searchsorted(own, values, side='right') / 200
         worst.append(np.abs(share - np.arange(1, 401) / 400).max())
     assert np.mean(np.array(worst) <= landmarks.rank_error(200, 401)) >= 0.95
@@ -104,14 +104,14 @@ def test_the_rank_error_is_that_of_the_inequality():
 @pytest.mark.parametrize('count', [-1, 0, 1, N, N + 1])
 def test_numbers_of_landmarks_that_cannot_be_are_refused(count):
     with pytest.raises(ValueError, match=f'landmarks={count}: need 2 to {N - 1}'):
-        landmarks.draw(N, count, 0)
+        landmarks.draw_rows(N, count, 0)
 
 
 def test_draws_differ_by_seed_and_repeat():
-    first = landmarks.draw(N, 50, 0)
+    first = landmarks.draw_rows(N, 50, 0)
     assert len(np.unique(first)) == 51
-    np.testing.assert_array_equal(first, landmarks.draw(N, 50, 0))
-    assert set(first) != set(landmarks.draw(N, 50, 1))
+    np.testing.assert_array_equal(first, landmarks.draw_rows(N, 50, 0))
+    assert set(first) != set(landmarks.draw_rows(N, 50, 1))
 
 
 def test_constant_cosines_give_a_score_of_zero():

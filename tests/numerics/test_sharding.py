@@ -13,7 +13,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from contrastive_jax.ebt.thinking import think, thinking_loss
-from contrastive_jax.evaluation.knn import Rule, knn_predict
+from contrastive_jax.evaluation.knn import VotingRule, knn_predict
 from contrastive_jax.graph import isolation, sample_difficulty
 from contrastive_jax.objectives import (
     different_class_share,
@@ -196,7 +196,7 @@ def isolated(features, labels, queries, **options):
 
 
 def predicted(features, labels, queries, axis_name=None, **options):
-    rules = (Rule(5), Rule(3, 0.1))
+    rules = (VotingRule(5), VotingRule(3, 0.1))
     return knn_predict(features, labels, queries, num_classes=3, rules=rules, **options)
 
 

@@ -7,7 +7,7 @@ import pytest
 from contrastive_jax import report
 from contrastive_jax.errors import UserError
 from contrastive_jax.reporting.collect import read_run
-from contrastive_jax.reporting.html import page
+from contrastive_jax.reporting.html import report_page
 from contrastive_jax.reporting.statistics import curves
 from tests.reporting.runs import MARGIN, cells_of, fake_result, report_of, texts, write_run
 
@@ -41,7 +41,7 @@ def test_cells_have_the_names_of_their_grids_and_the_changes_beside_them(grid):
         'pairs.select=difficult, pairs.margin=0.1',
         'pairs.select=difficult, pairs.pos_low=0.8, pairs.margin=0.1',
     ]
-    html = page(report_of(grid), cells_of(grid))
+    html = report_page(report_of(grid), cells_of(grid))
     assert '2: margin</button></li>' in html
 
 
@@ -99,7 +99,7 @@ def test_every_curve_of_the_monitor_is_drawn(grid):
     epochs, values = curves(cells[0], 'monitor/knn')
     assert epochs == [0, 1]
     assert values.shape == (5, 2)
-    html = page(report_of(grid), cells)
+    html = report_page(report_of(grid), cells)
     assert 'Monitor: test accuracy of 20 nearest neighbours' in html
     assert '<figcaption>monitor/odd_one</figcaption>' in html
     assert 'RankMe' not in html

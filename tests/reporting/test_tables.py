@@ -3,7 +3,7 @@ import pytest
 
 from contrastive_jax.reporting import markdown, statistics
 from contrastive_jax.reporting.collect import as_text, read_run
-from contrastive_jax.reporting.details import run_rows
+from contrastive_jax.reporting.details import rows_of_runs
 from tests.reporting.runs import MARGIN, cells_of, fake_result, report_of, texts, write_run
 
 
@@ -89,7 +89,7 @@ def test_a_result_does_not_take_the_column_of_a_field(tmp_path):
     for epochs in (2, 3):
         write_run(tmp_path / f'{epochs}', result=fake_result(0.5, 0, epochs=9.5), epochs=epochs)
     runs = [read_run(path) for path in sorted(tmp_path.iterdir())]
-    rows = run_rows(runs, statistics.group(runs))
+    rows = rows_of_runs(runs, statistics.group(runs))
     assert [(row['epochs'], row['result.epochs']) for row in rows] == [('2', 9.5), ('3', 9.5)]
 
 

@@ -105,7 +105,7 @@ def test_the_queue_is_filled_in_order_and_wraps_around():
 
 def test_a_row_of_the_queue_is_one_image():
     queue = moco.Queue(jnp.zeros((6, 3)), jnp.zeros((6, 2)), jnp.full(6, -1))
-    keys = moco.Rows(jnp.full((2, 3), 7.0), jnp.full((2, 2), 8.0), jnp.array([4, 5]))
+    keys = moco.EncodedRows(jnp.full((2, 3), 7.0), jnp.full((2, 2), 8.0), jnp.array([4, 5]))
     after = moco.enqueue(queue, keys, jnp.int32(5), None)
     np.testing.assert_array_equal(after.labels, [-1, -1, -1, -1, 4, 5])
     np.testing.assert_array_equal(after.features[:, 0], [0, 0, 0, 0, 7, 7])

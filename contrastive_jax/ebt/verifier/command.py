@@ -10,8 +10,8 @@ from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.data.sources import Split
 from contrastive_jax.data.stored import checksum
 from contrastive_jax.ebt.verifier import comparison, infer
-from contrastive_jax.ebt.verifier.encoding import Bank, Encoder, make_bank
-from contrastive_jax.ebt.verifier.fitting import Fitted, Kind, Options, fit
+from contrastive_jax.ebt.verifier.encoding import Bank, TokenEncoder, make_bank
+from contrastive_jax.ebt.verifier.fitting import FitOptions, Fitted, Kind, train_verifiers
 from contrastive_jax.ebt.verifier.pairs import Pairs, band_pairs, thinned
 from contrastive_jax.ebt.verifier.scores import energy_scores
 from contrastive_jax.errors import UserError
@@ -68,7 +68,7 @@ class Prepared(NamedTuple):
     split: Split
     indices: np.ndarray
     features: np.ndarray
-    encoder: Encoder
+    encoder: TokenEncoder
     bank: Bank
     band: dict[str, float]
 
@@ -97,7 +97,7 @@ def prepare(workdir: Path, seed: int, *, everything: bool = False) -> Prepared:
     images = split.images
     features = extract_features(trained.encode, images)
     tokens = token_function(*trained.weights)
-    encoder = Encoder(tokens, jax.numpy.asarray(features.mean(axis=0)))
+    encoder = TokenEncoder(tokens, jax.numpy.asarray(features.mean(axis=0)))
     band = {name: trained.config.pairs[name] for name in ('pos_high', 'pos_low')}
     key = device_key(KeyUse.VERIFIER_VIEWS, seed)
     bank = make_bank(encoder, images, trained.config.augment, key, views=_VIEWS)
@@ -146,14 +146,14 @@ def run(
         raise UserError(f'--workdir={workdir}: {error}') from error
     temperature = prepared.run.config.loss.temperature
 
-    verifiers = fit(
+    verifiers = train_verifiers(
         prepared.encoder,
         images,
         unit,
         drawn,
         prepared.run.config.augment,
         _VERIFIER | _CONTROLS if controls else _VERIFIER,
-        Options(steps, seed, temperature, neighbours),
+        FitOptions(steps, seed, temperature, neighbours),
     )
     pairs = thinned(drawn, _WRITTEN)
     system_2 = verifiers[comparison.SYSTEM_2]
@@ -228,11 +228,11 @@ def _tables(prepared: Prepared, verifiers: dict[str, Fitted], seed: int) -> dict
     labels, test = prepared.split.labels, prepared.run.dataset.test
     train = comparison.make_split(prepared.bank, labels, _ANCHORS, prepared.band, _WRITTEN)
     weight, instances = comparison.choose_weight(train, verifiers[comparison.SYSTEM_2])
-    tables = {'train': comparison.compare(train, verifiers, weight, instances, None)}
+    tables = {'train': comparison.comparison_tables(train, verifiers, weight, instances, None)}
     key = device_key(KeyUse.VERIFIER_TEST_VIEWS, seed)
     augmentation = prepared.run.config.augment
     bank = make_bank(prepared.encoder, test.images, augmentation, key, views=_VIEWS)
     held_out = comparison.make_split(bank, test.labels, _ANCHORS, prepared.band, _WRITTEN)
     calibration = tables['train']['calibration']
-    tables['test'] = comparison.compare(held_out, verifiers, weight, None, calibration)
+    tables['test'] = comparison.comparison_tables(held_out, verifiers, weight, None, calibration)
     return tables

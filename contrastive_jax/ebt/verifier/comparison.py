@@ -19,7 +19,7 @@ from contrastive_jax.ebt.verifier.networks import Encoded
 from contrastive_jax.ebt.verifier.pairs import Pairs, band_pairs, nearest_pairs
 from contrastive_jax.ebt.verifier.rerank import k_reciprocal
 
-__all__ = ['STEPS', 'SYSTEM_2', 'Split', 'choose_weight', 'compare', 'make_split']
+__all__ = ['STEPS', 'SYSTEM_2', 'PairSplit', 'choose_weight', 'comparison_tables', 'make_split']
 
 SYSTEM_2 = 'system 2'
 STEPS = (0, 1, 2, 4, 8)
@@ -31,7 +31,7 @@ _NEAREST = 10
 _CORE = 'cosine'
 
 
-class Split(NamedTuple):
+class PairSplit(NamedTuple):
     """Encoded images, and pairs of some of them.
 
     Attributes:
@@ -69,7 +69,7 @@ def make_split(
     anchors: int,
     band: dict[str, float],
     count: int,
-) -> Split:
+) -> PairSplit:
     """Draws anchors, without use of labels, and takes pairs of their bands.
 
     Args:
@@ -81,16 +81,16 @@ def make_split(
     """
     unit = np.asarray(bank.clean.unit)
     chosen = representative(len(unit), anchors)
-    return Split(bank, labels, band_pairs(unit, chosen, count=count, **band))
+    return PairSplit(bank, labels, band_pairs(unit, chosen, count=count, **band))
 
 
-def _class_sides(split: Split, partners: np.ndarray) -> _Sides:
+def _class_sides(split: PairSplit, partners: np.ndarray) -> _Sides:
     encoded = [split.bank.clean, *split.bank.views]
     i = np.repeat(split.pairs.anchors, partners.shape[1])
     return _Sides(encoded, encoded, i, partners.ravel())
 
 
-def _instance_sides(split: Split) -> tuple[_Sides, np.ndarray]:
+def _instance_sides(split: PairSplit) -> tuple[_Sides, np.ndarray]:
     """Pairs of each anchor with augmentations of itself and of its partners.
 
     The second value marks the pairs with itself.
@@ -111,7 +111,7 @@ def _weighted(energies: Energies, weight: float, steps: int) -> np.ndarray:
     return -(energies.energy + weight * energies.gain[steps])
 
 
-def choose_weight(split: Split, fitted: Fitted) -> tuple[float, Energies]:
+def choose_weight(split: PairSplit, fitted: Fitted) -> tuple[float, Energies]:
     """Chooses the weight of G_K, added to F, that best finds augmentations of the anchor itself.
 
     No labels are used.
@@ -170,8 +170,8 @@ def _by_steps(energies: Energies, truth: np.ndarray, weight: float) -> list[dict
     return rows
 
 
-def compare(
-    split: Split,
+def comparison_tables(
+    split: PairSplit,
     verifiers: dict[str, Fitted],
     weight: float,
     instances: Energies | None,
@@ -196,7 +196,9 @@ def compare(
     scores = _shaped(_scores(sides, verifiers, weight, instances), own.shape)
     names = {'cosine': _CORE, 'system 2': SYSTEM_2}
     if calibration is None:
-        calibration = {key: measure.calibrated(scores[name], own) for key, name in names.items()}
+        calibration = {
+            key: measure.logistic_calibration(scores[name], own) for key, name in names.items()
+        }
     probability = {key: _sigmoid(scores[name], calibration[key]) for key, name in names.items()}
     offset = float(system_2.params['offset'][...])
     raw = _sigmoid(scores[SYSTEM_2], (1.0, offset))
@@ -221,7 +223,7 @@ def compare(
 
 
 def _classes(
-    split: Split,
+    split: PairSplit,
     labels: Int[np.ndarray, ' n'],
     verifiers: dict[str, Fitted],
     weight: float,
@@ -255,7 +257,7 @@ def _classes(
 
 
 def _recall(
-    split: Split,
+    split: PairSplit,
     labels: Int[np.ndarray, ' n'],
     verifiers: dict[str, Fitted],
     weight: float,

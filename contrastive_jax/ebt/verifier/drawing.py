@@ -10,7 +10,7 @@ from jaxtyping import Int
 
 from contrastive_jax.ebt.verifier.pairs import Pairs
 
-__all__ = ['Draw', 'draw']
+__all__ = ['Draw', 'draw_pairs']
 
 # Number of anchors, and of the negatives of each from its band and from all other images.
 _BATCH, _HARD, _RANDOM = 16, 4, 2
@@ -33,7 +33,7 @@ class Draw(NamedTuple):
     negatives: Int[np.ndarray, 'b s']
 
 
-def draw(
+def draw_pairs(
     rng: np.random.Generator, pairs: Pairs, n: int, neighbours: Neighbours | None = None
 ) -> Draw:
     """Draws anchors, and for each a positive, negatives from its band and other negatives.

@@ -21,13 +21,13 @@ from contrastive_jax.numerics import unit_rows
 from contrastive_jax.runtime import progress
 from contrastive_jax.training.augmentation import augment
 
-__all__ = ['Bank', 'Encoder', 'encode', 'encode_all', 'encode_views', 'make_bank']
+__all__ = ['Bank', 'TokenEncoder', 'encode', 'encode_all', 'encode_views', 'make_bank']
 
 _BATCH = 512
 _EPSILON = 1e-6
 
 
-class Encoder(NamedTuple):
+class TokenEncoder(NamedTuple):
     """A frozen encoder.
 
     Attributes:
@@ -51,7 +51,7 @@ class Bank(NamedTuple):
     views: tuple[Encoded, ...]
 
 
-def encode(encoder: Encoder, images: Float[Array, 'b h w c']) -> Encoded:
+def encode(encoder: TokenEncoder, images: Float[Array, 'b h w c']) -> Encoded:
     """Encodes images as centred directions, and as tokens of mean 0 and variance 1, in float32."""
     features, tokens = encoder.tokens(images)
     # `transformer._norm` says why this does not call `jax.nn.standardize`.
@@ -61,7 +61,7 @@ def encode(encoder: Encoder, images: Float[Array, 'b h w c']) -> Encoded:
 
 
 def encode_all(
-    encoder: Encoder,
+    encoder: TokenEncoder,
     images: np.ndarray | StoredImages,
     augmentation: ConfigDict | None = None,
     key: Key[Array, ''] | None = None,
@@ -88,7 +88,7 @@ def encode_all(
 
 @partial(jax.jit, static_argnames='augmentation')
 def _encode(
-    encoder: Encoder,
+    encoder: TokenEncoder,
     batch: UInt8[Array, 'b h w c'],
     key: Key[Array, ''] | None,
     indices: Int[Array, ' b'],
@@ -104,7 +104,7 @@ def _encode(
 @partial(jax.jit, static_argnames='augmentation')
 def encode_views(
     key: Key[Array, ''],
-    encoder: Encoder,
+    encoder: TokenEncoder,
     images: UInt8[Array, 'b m h w c'],
     augmentation: FrozenConfigDict,
 ) -> tuple[Encoded, Float[Array, ' b']]:
@@ -136,7 +136,7 @@ def encode_views(
 
 
 def make_bank(
-    encoder: Encoder,
+    encoder: TokenEncoder,
     images: np.ndarray | StoredImages,
     augmentation: ConfigDict,
     key: Key[Array, ''],

@@ -16,8 +16,8 @@ from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from contrastive_jax.data.stored import StoredImages
-from contrastive_jax.ebt.verifier.drawing import Draw, draw
-from contrastive_jax.ebt.verifier.encoding import Encoder, encode, encode_views
+from contrastive_jax.ebt.verifier.drawing import Draw, draw_pairs
+from contrastive_jax.ebt.verifier.encoding import TokenEncoder, encode, encode_views
 from contrastive_jax.ebt.verifier.loss import pair_loss
 from contrastive_jax.ebt.verifier.networks import Encoded, Verifier, make_verifier
 from contrastive_jax.ebt.verifier.pairs import Pairs, mutual_neighbours
@@ -29,7 +29,7 @@ from contrastive_jax.training.steps import take_steps
 from contrastive_jax.training.task import Outcome, StepContext
 from contrastive_jax.training.watch import Watch, described, is_finite
 
-__all__ = ['Fitted', 'Kind', 'Options', 'fit']
+__all__ = ['FitOptions', 'Fitted', 'Kind', 'train_verifiers']
 
 _LEARNING_RATE, _WEIGHT_DECAY = 1e-3, 1e-4
 # Share of the steps in which the learning rate rises.
@@ -48,7 +48,7 @@ class Kind(NamedTuple):
     thinking: bool
 
 
-class Options(NamedTuple):
+class FitOptions(NamedTuple):
     """Settings of the training of verifiers.
 
     Attributes:
@@ -81,14 +81,14 @@ class Fitted(NamedTuple):
     clipped: int
 
 
-def fit(
-    encoder: Encoder,
+def train_verifiers(
+    encoder: TokenEncoder,
     images: np.ndarray | StoredImages,
     unit: Float[np.ndarray, 'n k'],
     pairs: Pairs,
     augmentation: ConfigDict,
     kinds: Mapping[str, Kind],
-    options: Options,
+    options: FitOptions,
 ) -> dict[str, Fitted]:
     """Trains verifiers with `verification_loss`, all on the same views of the same pairs.
 
@@ -149,13 +149,13 @@ def _batches(
     images: np.ndarray | StoredImages,
     unit: Float[np.ndarray, 'n k'],
     pairs: Pairs,
-    options: Options,
+    options: FitOptions,
 ) -> Iterator[np.ndarray]:
     """Yields the images of each step."""
     rng = host_rng(Use.VERIFIER_ORDER, options.seed)
     neighbours = mutual_neighbours(unit, options.neighbours) if options.neighbours else None
     for _ in range(options.steps):
-        yield _gathered(images, draw(rng, pairs, len(images), neighbours))
+        yield _gathered(images, draw_pairs(rng, pairs, len(images), neighbours))
 
 
 def _fitted(graphdef: nnx.GraphDef, params: Any, by_step: list[dict[str, float]]) -> Fitted:

@@ -16,10 +16,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from contrastive_jax.randomness import Use, host_rng
 
 __all__ = [
-    'calibrated',
     'calibration_error',
     'gain_by_fraction',
     'gain_by_margin',
+    'logistic_calibration',
     'recall_at_1',
     'table',
 ]
@@ -89,7 +89,7 @@ def recall_at_1(scores: Mapping[str, Scores], truth: Truth) -> dict[str, float]:
     return {name: float(truth[rows, score.argmax(1)].mean()) for name, score in scores.items()}
 
 
-def calibrated(scores: Scores, truth: Truth) -> tuple[float, float]:
+def logistic_calibration(scores: Scores, truth: Truth) -> tuple[float, float]:
     """Fits slope and intercept of `P = sigmoid(slope score + intercept)` by logistic regression."""
     model = LogisticRegression(C=1e6).fit(scores.reshape(-1, 1), truth.ravel())
     return float(model.coef_[0, 0]), float(model.intercept_[0])

@@ -9,7 +9,7 @@ import numpy as np
 
 from contrastive_jax.data.feature_rows import Rows
 from contrastive_jax.data.survey import Survey
-from contrastive_jax.graph._inputs import unit_rows
+from contrastive_jax.graph._inputs import host_unit_rows
 
 __all__ = ['streamed_margin']
 
@@ -23,7 +23,7 @@ def streamed_margin(rows: Rows, surveyed: Survey, labels: np.ndarray, size: int)
         start = 0
         for block in rows.blocks(size):
             centred = (block.astype(np.float64) - surveyed.origin) - surveyed.mean
-            yield slice(start, start + len(block)), unit_rows(centred)
+            yield slice(start, start + len(block)), host_unit_rows(centred)
             start += len(block)
 
     for part, unit in units():
@@ -31,8 +31,8 @@ def streamed_margin(rows: Rows, surveyed: Survey, labels: np.ndarray, size: int)
     margin = np.empty(len(rows))
     for part, unit in units():
         classes = class_of[part]
-        own = np.sum(unit * unit_rows(sums[classes] - unit), axis=1)
-        similarity = unit @ unit_rows(sums).T
+        own = np.sum(unit * host_unit_rows(sums[classes] - unit), axis=1)
+        similarity = unit @ host_unit_rows(sums).T
         similarity[np.arange(len(unit)), classes] = -np.inf
         margin[part] = similarity.max(axis=1) - own
     return margin

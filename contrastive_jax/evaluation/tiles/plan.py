@@ -9,7 +9,7 @@ from typing import NamedTuple
 from contrastive_jax.errors import UserError
 from contrastive_jax.numerics import default_block
 
-__all__ = ['Layout', 'cost_text', 'lay_out']
+__all__ = ['TileLayout', 'cost_text', 'plan_tiles']
 
 _WORD = 4
 # Of the memory that is free: the rest is for programs, and for whoever else works here.
@@ -25,7 +25,7 @@ _COPIES = 5
 _TEN_MINUTES = 600.0
 
 
-class Layout(NamedTuple):
+class TileLayout(NamedTuple):
     """How the rows are cut.
 
     Attributes:
@@ -42,9 +42,9 @@ class Layout(NamedTuple):
     memory: int
 
 
-def lay_out(
+def plan_tiles(
     n: int, k: int, *, landmarks: int | None, devices: int, available: int, host: int = 0
-) -> Layout:
+) -> TileLayout:
     """Chooses the layout.
 
     Args:
@@ -76,7 +76,7 @@ def lay_out(
         # of one compiles a second program.
         even = n / devices / math.ceil(n / devices / wanted)
         anchors = min(step * math.ceil(even / step), math.ceil(n / devices))
-        return Layout(False, anchors, block, kept(r) + 3 * _WORD * k * anchors)
+        return TileLayout(False, anchors, block, kept(r) + 3 * _WORD * k * anchors)
     needed = f'{_gib(kept(r))} are needed on each device, and {_gib(max(budget, 0))} may be used'
     if landmarks is not None:
         fit = _largest(lambda rows: kept(rows) <= budget, r)
@@ -95,13 +95,13 @@ def lay_out(
             + (f'--landmarks={fit - 1} fits' if fit > 2 else 'not even 2 landmarks fit')
         )
     anchors = min(anchors, math.ceil(n / devices))
-    return Layout(True, anchors, block, blocks + reduced + _WORD * n * anchors)
+    return TileLayout(True, anchors, block, blocks + reduced + _WORD * n * anchors)
 
 
 def cost_text(
     n: int,
     k: int,
-    layout: Layout,
+    layout: TileLayout,
     *,
     landmarks: int | None,
     stages: int,
@@ -113,7 +113,7 @@ def cost_text(
     Args:
       n: number of samples.
       k: number of features.
-      layout: from `lay_out`.
+      layout: from `plan_tiles`.
       landmarks: number of landmarks, or None.
       stages: number of passes of all samples over the rows.
       num_bytes: of the features as they are stored.

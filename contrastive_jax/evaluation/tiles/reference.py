@@ -12,7 +12,7 @@ import numpy as np
 
 from contrastive_jax.data.feature_rows import Rows
 from contrastive_jax.data.survey import Survey
-from contrastive_jax.evaluation.tiles.plan import Layout
+from contrastive_jax.evaluation.tiles.plan import TileLayout
 from contrastive_jax.graph import tiles
 from contrastive_jax.training.devices import map_over_local
 
@@ -33,7 +33,7 @@ class Reference(NamedTuple):
 
     rows: Rows
     surveyed: Survey
-    layout: Layout
+    layout: TileLayout
     # The field hides `tuple.index`, which nobody calls on these.
     index: np.ndarray  # type: ignore[assignment]
     by_landmarks: bool
@@ -51,14 +51,14 @@ class Reference(NamedTuple):
 
 
 def make_reference(
-    rows: Rows, surveyed: Survey, layout: Layout, drawn: np.ndarray | None
+    rows: Rows, surveyed: Survey, layout: TileLayout, drawn: np.ndarray | None
 ) -> Reference:
     """Puts the rows on the devices if the layout says so.
 
     Args:
       rows: features of n samples.
       surveyed: what `survey` found, with the landmarks.
-      layout: from `lay_out`.
+      layout: from `plan_tiles`.
       drawn: `[r]` indices of the landmarks, or None to compare with all rows.
     """
     index = np.arange(len(rows)) if drawn is None else drawn

@@ -27,14 +27,14 @@ from contrastive_jax.graph.difficulty import sample_difficulty
 from contrastive_jax.graph.neighbours import Neighbours, neighbours
 from contrastive_jax.graph.verdicts import VERDICTS
 from contrastive_jax.randomness import Use, host_rng
-from contrastive_jax.reporting.atlas.content import Content, Dynamics, chosen_rows, project
+from contrastive_jax.reporting.atlas.content import Content, ScoreCurves, chosen_rows, project
 from contrastive_jax.reporting.atlas.sprites import SIDE
 from contrastive_jax.runs.dynamics import DYNAMICS, read_dynamics
 from contrastive_jax.runs.workdir import check_outside_data_of
 from contrastive_jax.runtime import progress
 from contrastive_jax.runtime.files import read_arrays, read_json
 
-__all__ = ['Files', 'class_names', 'of_files', 'of_run', 'small']
+__all__ = ['SampleFiles', 'class_names', 'of_files', 'of_run', 'small']
 
 # Neighbours that the page shows.
 _SHOWN = 8
@@ -45,7 +45,7 @@ _NO_NUMBERS = (
 )  # fmt: skip
 
 
-class Files(NamedTuple):
+class SampleFiles(NamedTuple):
     """Files about samples of any encoder; all but the features may be None.
 
     Attributes:
@@ -91,7 +91,7 @@ def of_run(workdir: Path, out: Path, map_name: str, most: int) -> Content:
     return content._replace(dynamics=_dynamics(workdir, content.index))
 
 
-def of_files(files: Files, map_name: str, most: int) -> Content:
+def of_files(files: SampleFiles, map_name: str, most: int) -> Content:
     """Samples with features of any encoder.
 
     Raises:
@@ -291,11 +291,11 @@ def _thumbnail(file: Path) -> np.ndarray | None:
         return None
 
 
-def _dynamics(workdir: Path, index: np.ndarray) -> Dynamics | None:
+def _dynamics(workdir: Path, index: np.ndarray) -> ScoreCurves | None:
     """The scores of some images during training, if the run has kept them; NaN where it has not."""
     if not (workdir / DYNAMICS).exists():
         return None
     kept = read_dynamics(workdir)
     row = np.minimum(np.searchsorted(kept.indices, index), len(kept.indices) - 1)
     known = kept.indices[row] == index
-    return Dynamics(kept.epochs, np.where(known[:, None], kept.score.T[row], np.nan))
+    return ScoreCurves(kept.epochs, np.where(known[:, None], kept.score.T[row], np.nan))

@@ -10,12 +10,12 @@ import numpy as np
 from contrastive_jax.errors import UserError
 from contrastive_jax.randomness import Use, legacy_rng
 
-__all__ = ['MAPS', 'Content', 'Dynamics', 'chosen_rows', 'project']
+__all__ = ['MAPS', 'Content', 'ScoreCurves', 'chosen_rows', 'project']
 
 MAPS = ('auto', 'pca', 'umap')
 
 
-class Dynamics(NamedTuple):
+class ScoreCurves(NamedTuple):
     """The score of each sample while an encoder learnt.
 
     Attributes:
@@ -59,7 +59,7 @@ class Content(NamedTuple):
     labels: tuple[str, ...] | None
     files: tuple[str, ...] | None
     images: np.ndarray | list[np.ndarray] | None
-    dynamics: Dynamics | None
+    dynamics: ScoreCurves | None
     notes: tuple[str, ...]
 
 

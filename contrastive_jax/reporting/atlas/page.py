@@ -19,14 +19,14 @@ from contrastive_jax.reporting.atlas.models import models
 from contrastive_jax.reporting.atlas.sprites import Sheet, sprite_sheet
 from contrastive_jax.reporting.style import DARK, LIGHT, NEUTRAL, SCORE, pattern
 
-__all__ = ['page']
+__all__ = ['atlas_page']
 
 _SCRIPTS = ('samples.js', 'panel.js', 'colours.js', 'atlas.js')
 # The ends of Viridis are lost on a black and on a white page.
 _RAMP = Viridis256[40:224]
 
 
-def page(content: Content) -> str:
+def atlas_page(content: Content) -> str:
     """The whole page, which shows everything that comes from a file as text."""
     sheet = None if content.images is None else sprite_sheet(content.images)
     bokeh, places = web.embedded(models(content, sheet), ('gl', 'widgets', 'tables'))

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from contrastive_jax.ebt.verifier import fitting, infer
-from contrastive_jax.ebt.verifier.drawing import draw
+from contrastive_jax.ebt.verifier.drawing import draw_pairs
 from contrastive_jax.ebt.verifier.networks import NETWORKS, Encoded, make_verifier
 from contrastive_jax.ebt.verifier.pairs import Pairs
 from contrastive_jax.errors import UserError
@@ -76,7 +76,7 @@ def test_negatives_are_others_those_of_the_band_first():
     rng = np.random.default_rng(0)
     partners = np.stack([(np.arange(30) + shift) % 30 for shift in range(1, 9)], axis=1)
     pairs = Pairs(np.arange(30), partners, np.zeros((30, 8), np.float32))
-    drawn = draw(rng, pairs, 30)
+    drawn = draw_pairs(rng, pairs, 30)
     assert len(set(drawn.anchors.tolist())) == len(drawn.anchors) == 16
     hard = drawn.negatives[:, :4]
     assert np.all(np.isin((hard - drawn.anchors[:, None]) % 30, np.arange(1, 9)))
@@ -92,7 +92,7 @@ def test_positives_are_mutual_neighbours_or_the_anchor_itself():
     # Of even images the second and the third are mutual, of odd ones none is.
     mutual = (np.arange(30)[:, None] % 2 == 0) & np.array([[False, True, True]])
     for _ in range(5):
-        drawn = draw(rng, pairs, 30, (nearest, mutual))
+        drawn = draw_pairs(rng, pairs, 30, (nearest, mutual))
         steps, even = (drawn.positives - drawn.anchors) % 30, drawn.anchors % 2 == 0
         assert set(steps[even]) == {2, 3}
         assert set(steps[~even]) == {0}

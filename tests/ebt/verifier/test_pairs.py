@@ -10,9 +10,9 @@ from contrastive_jax.ebt.verifier.pairs import band_pairs, mutual_neighbours, ne
 from contrastive_jax.ebt.verifier.rerank import k_reciprocal
 from contrastive_jax.ebt.verifier.scores import energy_scores
 from contrastive_jax.graph import sample_difficulty
-from contrastive_jax.graph._inputs import unit_rows
+from contrastive_jax.graph._inputs import host_unit_rows
 
-UNIT = unit_rows(np.random.default_rng(0).standard_normal((41, 6))).astype(np.float32)
+UNIT = host_unit_rows(np.random.default_rng(0).standard_normal((41, 6))).astype(np.float32)
 
 
 def test_the_whole_band_is_that_of_the_graph():
@@ -65,7 +65,7 @@ def test_without_residual_the_score_is_system_1s():
 def test_k_reciprocal_prefers_shared_neighbours():
     rng = np.random.default_rng(1)
     centres = np.repeat(np.eye(2), 15, axis=0)
-    unit = unit_rows(centres + 0.3 * rng.standard_normal((30, 2)))
+    unit = host_unit_rows(centres + 0.3 * rng.standard_normal((30, 2)))
     i, j = np.triu_indices(30, 1)
     same = (i < 15) == (j < 15)
     found = k_reciprocal(unit, i, j, k1=10, k2=3)
@@ -114,7 +114,7 @@ def test_calibration_is_measured_in_bins():
 def test_logistic_calibration_finds_the_shares():
     scores = np.array([[0.0, 1.0]] * 40)
     truth = np.stack([np.arange(40) % 4 == 0, np.arange(40) % 4 > 0], axis=1)
-    slope, intercept = measure.calibrated(scores, truth)
+    slope, intercept = measure.logistic_calibration(scores, truth)
     np.testing.assert_allclose(intercept, -np.log(3), rtol=1e-2)
     np.testing.assert_allclose(slope, 2 * np.log(3), rtol=1e-2)
 

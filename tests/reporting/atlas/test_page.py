@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from contrastive_jax.graph.verdicts import VERDICTS
-from contrastive_jax.reporting.atlas.content import Content, Dynamics
-from contrastive_jax.reporting.atlas.page import page
+from contrastive_jax.reporting.atlas.content import Content, ScoreCurves
+from contrastive_jax.reporting.atlas.page import atlas_page
 from contrastive_jax.reporting.style import DARK, LIGHT
 from tests.reporting.browsing import set_theme
 
@@ -38,7 +38,7 @@ def _content(**changes) -> Content:
         labels=tuple(f'class {MARKUP}' if row % 2 else 'cat' for row in range(N)),
         files=tuple(f'{row}{MARKUP}.png' for row in range(N)),
         images=rng.integers(0, 255, (N, 8, 8, 3), dtype=np.uint8),
-        dynamics=Dynamics(np.array([1.0, 2.0]), rng.random((N, 2))),
+        dynamics=ScoreCurves(np.array([1.0, 2.0]), rng.random((N, 2))),
         notes=(f'A note {MARKUP}.',),
     )
     return content._replace(**changes)
@@ -48,7 +48,7 @@ def _content(**changes) -> Content:
 def opened(open_file, tmp_path):
     def open_page(content, **options):
         path = tmp_path / 'atlas.html'
-        path.write_text(page(content))
+        path.write_text(atlas_page(content))
         return open_file(path, **options)
 
     return open_page
@@ -300,7 +300,7 @@ def test_one_sample_is_a_page_too(opened):
 
 
 def test_nothing_is_fetched_and_only_own_scripts_may_run():
-    text = page(_content())
+    text = atlas_page(_content())
     policy = text.partition('http-equiv="Content-Security-Policy" content="')[2].partition('"')[0]
     assert policy.startswith("default-src 'none'")
     assert "script-src 'unsafe-eval' 'sha256-" in policy
