@@ -42,6 +42,8 @@ def most_difficult_removed(
 
     Raises:
       ValueError: a ratio out of range, no samples, a score that is NaN.
+
+    Source: Section 4.1, the removal of difficult samples; the score is ours.
     """
     score = np.asarray(score)
     if score.ndim != 1:
@@ -72,6 +74,8 @@ def random_subset(n: int, ratio: float, seed: int) -> Int[np.ndarray, ' kept']:
 
     Raises:
       ValueError: a ratio out of range, no samples.
+
+    Source: the control of removal by a score.
     """
     kept = _num_kept(n, ratio)
     return np.sort(host_rng(Use.RANDOM_SUBSET, seed).permutation(n)[:kept])

@@ -104,8 +104,21 @@ def debiased(
 ) -> tuple[Float[Array, ''], Metrics]:
     """Contrastive loss corrected for false negatives: `hard_negative` with `beta = 0`.
 
-    `G = max((sum_k exp(s_ik / t) - N tau_plus p) / (1 - tau_plus), N exp(-1 / t))`. Arguments,
-    results and errors are those of `hard_negative`.
+    `G = max((sum_k exp(s_ik / t) - N tau_plus p) / (1 - tau_plus), N exp(-1 / t))`.
+
+    Args:
+      embeddings: `[m, d]` projector outputs, not normalised, view 1 and then view 2.
+      temperature: `t > 0`.
+      tau_plus: in [0, 1), probability that a negative is of the anchor's class.
+      axis_name: mapped axis over which the negatives are global; None on one device.
+      block_size: anchors at a time, which bounds the memory; None for `numerics.default_block`.
+
+    Returns:
+      The loss, which is the mean over the anchors of all devices, and the metric
+      `positive_similarity` (mean cosine, in [-1, 1]).
+
+    Raises:
+      ValueError: `temperature` or `tau_plus` out of range, or an odd number of rows.
 
     Source: Chuang et al. 2020.
     """

@@ -205,10 +205,19 @@ def difficult_pairs(
     """The selection matrix `p_ij = 1[Sim_posLow <= s_ij < Sim_posHigh]`.
 
     The same selection as `difficult_band`, as a matrix: for small batches, tests and pictures.
-    Arguments and errors are those of `difficult_band`.
+
+    Args:
+      features: `[m, k]` encoder features (before the projector), view 1 and then view 2.
+      pos_high: percentile at which the band begins, in [0, pos_low].
+      pos_low: percentile at which the band ends, in [pos_high, 1].
+      axis_name: mapped axis over which the rows are gathered; None on one device.
+      block_size: anchors at a time; None for `numerics.default_block`.
 
     Returns:
       `[m, n]`; an anchor itself and its positive are never selected.
+
+    Raises:
+      ValueError: percentiles out of order, or an odd number of rows.
 
     Source: Section 5.1, Eq. 12.
     """

@@ -88,6 +88,9 @@ def load_encoder(path: str | Path) -> Encoder:
     Args:
       path: workdir of a run, or a file `encoder.safetensors`.
 
+    Returns:
+      The encoder, a function from uint8 images `[n, h, w, c]` to float32 features `[n, k]`.
+
     Raises:
       UserError: nothing there, no trained encoder in it, or a file that is damaged, something
         else's or of a newer version.

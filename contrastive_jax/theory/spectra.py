@@ -173,6 +173,9 @@ def optimal_margin(model: SimilarityModel, structure: Structure = 'block') -> fl
     Returns:
       `m > 0`, in the units of a loss whose weights are the row sums of A, not divided by their sum.
 
+    Raises:
+      ValueError: another structure.
+
     Source: Theorem 4.3.
     """
     degree = model.difficult_degree(structure)
@@ -192,6 +195,9 @@ def optimal_temperature(model: SimilarityModel, structure: Structure = 'block') 
 
     Returns:
       `tau > 0`; or 0 for beta = 0, a limit that no temperature reaches.
+
+    Raises:
+      ValueError: another structure.
 
     Source: Theorem 4.5.
     """
