@@ -5,6 +5,7 @@ Axes: n images of the split, m of them with scores.
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -62,8 +63,8 @@ class ScoreFile(NamedTuple):
 def write_scores(path: Path, scores: ScoreFile, more: 'pa.Table | None' = None) -> None:
     """Writes `scores.npz`, and beside it the same columns as `.csv` and `.parquet`.
 
-    Of more than a million rows, `.parquet` alone. The npz file comes last, so that it shows that
-    all files are complete.
+    There is no `.csv` of more than a million rows. The npz file comes last, so that it shows that
+    the others are complete.
 
     The columns are `index`, `file` if images are files, and those of `scores`. File names that are
     not UTF-8 keep their bytes in the csv file. `more` columns, for other tools, go into `.parquet`.
@@ -74,20 +75,23 @@ def write_scores(path: Path, scores: ScoreFile, more: 'pa.Table | None' = None) 
     files = {} if scores.files is None else {'file': np.array(scores.files, dtype=str)}
     columns = {'index': index, **files, **scores.columns}
     write_table(path.with_suffix('.parquet'), columns, scores.checksum, scores.landmarks, more)
-    if len(index) > MOST_ROWS:
-        return
+    if len(index) <= MOST_ROWS:
+        data = _csv_text(columns).encode(errors='surrogateescape')
+        write_whole(path.with_suffix('.csv'), lambda file: file.write(data))
+    facts = {'checksum': np.array(scores.checksum or '')}
+    if scores.landmarks is not None:
+        facts['landmarks'] = np.array(scores.landmarks)
+    write_arrays(path, {**facts, **columns})
+
+
+def _csv_text(columns: Mapping[str, np.ndarray]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator='\n').writerow(columns)
     # All texts in quotes, because `csv` does not quote a carriage return by itself.
     writer = csv.writer(text, lineterminator='\n', quoting=csv.QUOTE_NONNUMERIC)
     # As Python floats, which print as the shortest text that reads back as the same number.
     writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
-    data = text.getvalue().encode(errors='surrogateescape')
-    write_whole(path.with_suffix('.csv'), lambda file: file.write(data))
-    facts = {'checksum': np.array(scores.checksum or '')}
-    if scores.landmarks is not None:
-        facts['landmarks'] = np.array(scores.landmarks)
-    write_arrays(path, {**facts, **columns})
+    return text.getvalue()
 
 
 def read_scores(path: str, *, n: int, checksum: str, where: str) -> ScoreFile:

@@ -31,8 +31,8 @@ def extract_features(
     Args:
       encode: function that `encoder_function` returns.
       images: `[n, h, w, c]` uint8, in memory or on disk.
-      batch_size: images at a time, rounded up to a multiple of the devices of this process; the
-        last batch is padded, so one size is compiled.
+      batch_size: images at a time, rounded up to a multiple of the devices of this process, and to
+        16 on each; the last batch is padded, so one size is compiled.
       name: name that the progress bar shows.
 
     Returns:
@@ -42,7 +42,7 @@ def extract_features(
     # With fewer images than processes, some processes encode an image only to know the shape.
     own = range(n)[distributed.own_rows(n)] or range(1)
     devices = jax.local_device_count()
-    size = -(-min(batch_size, max(len(own), _LEAST_ROWS * devices)) // devices) * devices
+    size = -(-max(_LEAST_ROWS * devices, min(batch_size, len(own))) // devices) * devices
     # A thread reads the next images from disk while these are encoded.
     with closing(prefetch(padded_batches(images, size, own), lambda batch: batch)) as ready:
         batches = progress.track(ready, name, total=-(-len(own) // size), unit='batch')

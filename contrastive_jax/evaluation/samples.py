@@ -15,7 +15,11 @@ from contrastive_jax.data.stored import StoredImages, subset
 from contrastive_jax.data.stored import checksum as image_checksum
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.scoring import difficulty
-from contrastive_jax.graph.columns import score_columns, score_trained_apart
+from contrastive_jax.graph.columns import (
+    bands_and_isolation,
+    score_columns,
+    score_trained_apart,
+)
 from contrastive_jax.graph.dynamics import sample_dynamics
 from contrastive_jax.graph.neighbours import neighbours
 from contrastive_jax.graph.verdicts import NEIGHBOURS, label_suspects, verdicts
@@ -178,9 +182,7 @@ def score(samples: Samples, options: Options) -> dict[str, np.ndarray]:
         without labels.
     """
     features, labels, trained = samples.features, samples.labels, samples.trained
-    given: dict[str, Any] = {**options._asdict(), 'seed': samples.seed}
-    if len(features) > _MANY_SAMPLES:
-        given['measure'] = _in_tiles
+    given: dict[str, Any] = {**options._asdict(), 'seed': samples.seed, 'measure': _measure}
     try:
         if trained is None or trained.all():
             columns = score_columns(features, labels, **given)
@@ -194,8 +196,10 @@ def score(samples: Samples, options: Options) -> dict[str, np.ndarray]:
     return columns if trained is None else {'trained': trained, **columns}
 
 
-def _in_tiles(features: np.ndarray, *, pos_high: float, pos_low: float) -> dict[str, np.ndarray]:
-    """`graph.columns.bands_and_isolation`, to rounding, which says its cost and shows progress."""
+def _measure(features: np.ndarray, *, pos_high: float, pos_low: float) -> dict[str, np.ndarray]:
+    """`bands_and_isolation`; of many samples to rounding, with its cost said and progress shown."""
+    if len(features) <= _MANY_SAMPLES:
+        return bands_and_isolation(features, pos_high=pos_high, pos_low=pos_low)
     found = difficulty(features, pos_high=pos_high, pos_low=pos_low)
     return {name: getattr(found, name) for name in ('score', 'alpha', 'beta', 'gamma', 'isolation')}
 

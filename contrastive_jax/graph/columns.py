@@ -66,7 +66,7 @@ def score_columns(
         raise ValueError(f"latent_classes={latent_classes!r}: must be 'k-means' or 'labels'")
     if latent_classes == 'labels':
         if labels is None:
-            raise ValueError("latent_classes='labels': there are no labels; choose 'k-means'")
+            raise ValueError("latent_classes='labels': there are no labels; choose k-means")
         latent = labels
     else:
         # The paper advises pos_high = 1 / classes, so this is the number of classes.

@@ -23,7 +23,7 @@ def encoder_function(graphdef: nnx.GraphDef, params: Any, stats: Any) -> Encode:
     """Returns a jitted function from uint8 images `[b, h, w, c]` to features `[b, k]`.
 
     Batch norm uses its running statistics, and images are not augmented. A batch is split over the
-    devices of this process, so b is a multiple of their number.
+    devices of this process; if their number does not divide b, each device encodes all of it.
 
     Args:
       graphdef: static description of the model.
@@ -40,7 +40,11 @@ def encoder_function(graphdef: nnx.GraphDef, params: Any, stats: Any) -> Encode:
         model = nnx.merge(graphdef, params, stats, copy=True)
         return model.encode(images.astype(jnp.float32) / 255, train=False)
 
-    return lambda images: encode(*weights, jax.device_put(images, rows))
+    def split_and_encode(images):
+        whole = len(images) % mesh.size
+        return encode(*weights, jax.device_put(images, everywhere if whole else rows))
+
+    return split_and_encode
 
 
 def token_function(graphdef: nnx.GraphDef, params: Any, stats: Any) -> Callable:

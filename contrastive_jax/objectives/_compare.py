@@ -183,9 +183,10 @@ def check_not_negative(**values: Scalar) -> None:
 
 def known_value(value: Scalar) -> float | None:
     """The number that a scalar holds; None if it is traced, or on devices of other processes."""
-    if isinstance(value, jax.Array) and (
-        isinstance(value, jax.core.Tracer) or not value.is_fully_addressable
-    ):
-        return None
+    if isinstance(value, jax.Array):
+        if isinstance(value, jax.core.Tracer) or not value.is_fully_addressable:
+            return None
+    elif not isinstance(value, int | float | np.number | np.ndarray):
+        return None  # such as a parameter of Flax, which may hold a traced value
     # Under `jit` a comparison in JAX would be traced.
-    return float(np.asarray(value))
+    return float(value) if np.ndim(value) == 0 else None

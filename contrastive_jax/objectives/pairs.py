@@ -291,12 +291,13 @@ def selection(
             raise ValueError(f"pairs={pairs!r}: need a band, a matrix, 'all' or None")
         return (), (), lambda _, __, negative: negative
     if not isinstance(pairs, DifficultBand | QueueBand):
+        pairs = jnp.asarray(pairs, bool)
         if pairs.shape != shape:
             raise ValueError(
                 f'pairs: a matrix {list(pairs.shape)}; here it needs {list(shape)}, a row for each '
                 'anchor'
             )
-        return pairs.astype(bool), (), lambda row, _, negative: row & negative
+        return pairs, (), lambda row, _, negative: row & negative
 
     _check_band(pairs, axis_name, shape, queue)
     keys = pairs.queue if isinstance(pairs, QueueBand) else None

@@ -152,9 +152,9 @@ def _write(out, request, scoring, labels, images, summary) -> None:
     if labels is not None:
         columns['label'] = labels
     # Not all of them are written, and what an earlier scoring left would show other scores.
-    for name in ('scores.npz', 'scores.csv', *PICTURES):
+    for name in ('scores.json', 'scores.npz', 'scores.csv', *PICTURES):
         (out / name).unlink(missing_ok=True)
+    write_json(out / 'scores.json', summary)
     place = images or ScoreFile({}, None)
     write_scores(out / 'scores.npz', place._replace(columns=columns, landmarks=request.landmarks))
-    write_json(out / 'scores.json', summary)
     TileStore(out / TILES).remove()

@@ -128,14 +128,13 @@ def test_scores_of_others_have_no_kind(tmp_path):
     assert _read(tmp_path / 'own.npy').kind() is None
 
 
-def test_many_rows_are_written_as_parquet_alone(tmp_path, monkeypatch):
+def test_many_rows_have_no_csv(tmp_path, monkeypatch):
     monkeypatch.setattr('contrastive_jax.data.score_files.MOST_ROWS', 5)
     monkeypatch.setattr('contrastive_jax.data.score_table._GROUP', 4)
     write_scores(tmp_path / 'scores.npz', ScoreFile({'score': np.arange(10) / 9}, 'abc'))
-    assert [path.name for path in tmp_path.iterdir()] == ['scores.parquet']
-    np.testing.assert_array_equal(
-        _read(tmp_path / 'scores.parquet').columns['score'], np.arange(10) / 9
-    )
+    assert {path.name for path in tmp_path.iterdir()} == {'scores.npz', 'scores.parquet'}
+    for name in ('scores.npz', 'scores.parquet'):
+        np.testing.assert_array_equal(_read(tmp_path / name).columns['score'], np.arange(10) / 9)
 
 
 def test_damaged_parquet_is_one_line(tmp_path):

@@ -267,7 +267,6 @@ def test_the_cost_is_said_before(capsys):
 _STOP = """
 import os, pathlib, sys
 import numpy as np
-from contrastive_jax.evaluation import samples
 from contrastive_jax.evaluation.scoring import score_rows
 from contrastive_jax.evaluation.tiles import plan, store
 from contrastive_jax.evaluation.tiles.request import Request
@@ -305,7 +304,6 @@ def test_a_killed_scoring_goes_on_where_it_was(small_tiles, tmp_path):
 
 _MEMORY = """
 import re, sys, numpy as np, jax
-from contrastive_jax.evaluation import samples
 from contrastive_jax.evaluation.scoring import score_rows
 from contrastive_jax.evaluation.tiles.request import Request
 from contrastive_jax.data.feature_rows import array_rows, open_rows

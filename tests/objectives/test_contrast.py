@@ -4,9 +4,11 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -151,6 +153,23 @@ def test_an_anchor_without_negatives_loses_nothing():
 def test_what_is_not_positive_is_refused(name, value):
     with pytest.raises(ValueError, match=f'{name}='):
         nt_xent(jnp.ones((4, 2)), **{'temperature': 0.5, name: value})
+
+
+def test_a_parameter_of_a_model_may_be_the_temperature():
+    class Model(nnx.Module):
+        def __init__(self):
+            self.temperature = nnx.Param(jnp.float32(0.5))
+
+    def loss(model):
+        return nt_xent(jnp.asarray(normal(0, 4, 3)), temperature=model.temperature)[0]
+
+    jaxtyping.config.update('jaxtyping_disable', True)
+    try:
+        gradient = nnx.jit(nnx.grad(loss))(Model())
+        plain = jax.grad(lambda t: nt_xent(jnp.asarray(normal(0, 4, 3)), temperature=t)[0])(0.5)
+    finally:
+        jaxtyping.config.update('jaxtyping_disable', False)
+    np.testing.assert_allclose(gradient.temperature[...], plain, rtol=1e-5)
 
 
 @pytest.mark.parametrize('value', [-0.1, float('nan')])

@@ -8,6 +8,7 @@ import pytest
 
 from contrastive_jax.data.sources import Split
 from contrastive_jax.models import Moments
+from contrastive_jax.numerics import gather
 from contrastive_jax.runs.logs import MetricsLog
 from contrastive_jax.tasks import moco
 from contrastive_jax.training import loop
@@ -180,7 +181,7 @@ def test_shuffling_changes_the_statistics_of_a_device():
 
 def test_each_device_gets_its_own_rows_back():
     def own(rows):
-        return moco._own(moco._of_all_devices(rows, AXIS), AXIS)
+        return moco._own(gather(rows, AXIS), AXIS)
 
     rows = np.arange(24.0, dtype=np.float32).reshape(4, 3, 2)
     np.testing.assert_array_equal(jax.pmap(own, axis_name=AXIS)(rows), rows)

@@ -68,7 +68,7 @@ def of_run(workdir: Path, out: Path, map_name: str, most: int) -> Content:
     Raises:
       UserError: a run that is not trained, or scores of another step.
     """
-    # Of more than a million samples there is no npz file.
+    # An earlier version wrote no npz file of more than a million samples.
     kinds = [workdir / f'scores.{kind}' for kind in ('npz', 'parquet')]
     scores = next((file for file in kinds if file.exists()), None)
     check_outside_data_of([workdir], out)
