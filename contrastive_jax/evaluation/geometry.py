@@ -32,6 +32,9 @@ def effective_rank(features: Float[Array, 'n k']) -> Float[Array, '']:
     Source: Garrido et al., "RankMe", 2023.
     """
     features = features.astype(jnp.float32)
+    # So that squares neither overflow nor vanish.
+    largest = jnp.max(jnp.abs(features))
+    features = features / jnp.where(largest > 0, largest, 1.0)
     n, k = features.shape
     # The eigenvalues of the smaller Gram matrix cost a fraction of a decomposition of the features.
     # By its rounding, a rank of 1 comes out as 1.2; larger ranks lose 1 in 1000.
@@ -60,6 +63,8 @@ def alignment(first: Float[Array, 'n k'], second: Float[Array, 'n k']) -> Float[
 def uniformity(features: Float[Array, 'n k']) -> Float[Array, '']:
     """How evenly directions cover the sphere: `log mean_{i != j} exp(-2 |u_i - u_j|^2)`.
 
+    A sample of zeros has no direction, and its u is zero.
+
     Args:
       features: `[n, k]` of at least two samples, any scale.
 
@@ -70,11 +75,12 @@ def uniformity(features: Float[Array, 'n k']) -> Float[Array, '']:
     """
     rows = unit_rows(features)
     n = len(rows)
+    squares = jnp.any(rows != 0, axis=1).astype(jnp.float32)
 
     def others(anchor):
         index, row = anchor
-        # |u - v|^2 = 2 - 2 cos(u, v).
-        exponents = -2 * _SHARPNESS * (1 - cosines(rows, row))
+        # |u - v|^2 = |u|^2 + |v|^2 - 2 cos(u, v), and a length is 1 or 0.
+        exponents = -2 * _SHARPNESS * ((squares + squares[index]) / 2 - cosines(rows, row))
         return jax.nn.logsumexp(jnp.where(jnp.arange(n) == index, -jnp.inf, exponents))
 
     total = jax.nn.logsumexp(map_anchors(others, (jnp.arange(n), rows), n))

@@ -4,13 +4,12 @@ Axes: n training samples, m test samples, k features.
 """
 
 from collections.abc import Sequence
-from functools import partial, reduce
+from functools import reduce
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
-from jax import lax
 from jaxtyping import Array, Float
 
 from contrastive_jax.evaluation.blocks import Blocks
@@ -18,6 +17,8 @@ from contrastive_jax.evaluation.blocks import Blocks
 __all__ = ['second_moment', 'span', 'standardise', 'whitening']
 
 _EPSILON = float(np.finfo(np.float32).eps)
+# Of the longest axis.
+_SHORTEST = 1e-6
 _ATTEMPTS = 6
 _BLOCK_ROWS = 4096
 
@@ -30,7 +31,8 @@ def standardise(
     A constant feature becomes zero. The results are float32.
     """
     mean, std = _moments(train)
-    std = np.where(std < 1e-6 * np.abs(mean) + 1e-12, np.inf, std).astype(np.float32)
+    constant = (std == 0) | (std < 1e-6 * np.abs(mean))
+    std = np.where(constant, np.inf, std).astype(np.float32)
     mean = mean.astype(np.promote_types(train.dtype, np.float32))
     results = [(rows - mean).astype(np.float32, copy=False) for rows in (train, test)]
     for rows in results:
@@ -63,21 +65,13 @@ def span(
     """
     if train.shape[1] <= len(train):
         return train, test
-    one, other = _in_span(train, test)
-    return np.asarray(one), np.asarray(other)
-
-
-@jax.jit
-def _in_span(
-    train: Float[Array, 'n k'], test: Float[Array, 'm k']
-) -> tuple[Float[Array, 'n n'], Float[Array, 'm n']]:
-    dot = partial(jnp.matmul, precision='highest')
-    squares, rows = jnp.linalg.eigh(dot(train, train.T))
+    # In float64, because the squares of short axes would vanish in the rounding of float32.
+    wide = train.astype(np.float64)
+    squares, rows = np.linalg.eigh(wide @ wide.T)
     # An axis of nearly zero length is noise, so its coordinate is set to zero.
-    kept = squares > 1e-6 * squares[-1]
-    inverse = jnp.where(kept, lax.rsqrt(jnp.where(kept, squares, 1.0)), 0.0)
-    axes = dot(train.T, rows) * inverse[None]
-    return dot(train, axes), dot(test, axes)
+    kept = squares > _SHORTEST**2 * squares[-1]
+    axes = (wide.T @ rows) * np.where(kept, 1 / np.sqrt(np.where(kept, squares, 1.0)), 0.0)
+    return (wide @ axes).astype(np.float32), (test @ axes).astype(np.float32)
 
 
 @jax.jit

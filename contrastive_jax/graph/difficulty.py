@@ -83,8 +83,8 @@ def sample_difficulty(
     A cosine equal to a threshold lies above it. The mean of an empty band is its threshold, the
     limit of ever smaller bands: alpha is `Sim_high`, gamma and beta are `Sim_low`, and here `Sim_0`
     counts as 1. The score is 0 where alpha and beta agree to 1e-6, because difficult pairs then do
-    not differ from others. This happens for constant features, copies of one sample, a sample equal
-    to the mean, and a single sample.
+    not differ from others. This happens for constant features, copies of one sample, and a single
+    sample. A centred sample that equals the mean has no direction; rounding decides its score.
 
     Args:
       features: `[m, k]` encoder features, any scale; under a mapped axis the rows of this device.

@@ -46,13 +46,17 @@ __all__ = [
     'score_anchor',
 ]
 
+# Of a normal distribution 95 % lie within about two standard errors to each side.
+_WIDTH_IN_ERRORS = 4.0
+
 
 class LandmarkDifficulty(NamedTuple):
     """Estimated difficulty of one anchor with its errors.
 
     Attributes:
       difficulty: the estimate.
-      error: estimated standard error of the score.
+      error: estimated standard error of the score. Where the difficult band or the rest holds no
+        landmark, at least a quarter of the width of the guaranteed interval.
       low: lower ends of the guaranteed intervals.
       high: upper ends of the guaranteed intervals.
     """
@@ -148,6 +152,12 @@ def score_anchor(
     difficulty, band, sizes = cut(similarity, others, *thresholds[:2])
     error = _standard_error(similarity, others, thresholds[:2], difficulty, sizes, at)
     low, high = _bounds(similarity, others, thresholds[2:], at)
+    # The mean of an empty band is a quantile, whose variance has no part in the error.
+    _, difficult, rest = sizes
+    least = (high.score - low.score) / _WIDTH_IN_ERRORS
+    empty = (difficult == 0) | (rest == 0)
+    known = (at.correction == 0) | (difficulty.alpha - difficulty.beta < RESOLUTION)
+    error = jnp.where(empty & ~known, jnp.maximum(error, least), error)
     return LandmarkDifficulty(difficulty, error, low, high), band
 
 

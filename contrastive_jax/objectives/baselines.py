@@ -47,7 +47,8 @@ def hard_negative(
     Args:
       embeddings: `[m, d]` projector outputs, not normalised, view 1 and then view 2.
       temperature: `t > 0`.
-      tau_plus: in [0, 1), probability that a negative is of the anchor's class.
+      tau_plus: in [0, 1), probability that a negative is of the anchor's class. It has a gradient
+        above 0.
       beta: concentration on hard negatives, at least 0. With 0 all weights are equal.
       axis_name: mapped axis over which the negatives are global; None on one device.
       block_size: anchors at a time, which bounds the memory; None for `numerics.default_block`.
@@ -109,7 +110,8 @@ def debiased(
     Args:
       embeddings: `[m, d]` projector outputs, not normalised, view 1 and then view 2.
       temperature: `t > 0`.
-      tau_plus: in [0, 1), probability that a negative is of the anchor's class.
+      tau_plus: in [0, 1), probability that a negative is of the anchor's class. It has a gradient
+        above 0.
       axis_name: mapped axis over which the negatives are global; None on one device.
       block_size: anchors at a time, which bounds the memory; None for `numerics.default_block`.
 
@@ -167,7 +169,7 @@ def decoupled(
     """
     check_positive(temperature=temperature)
     unit = unit_rows(embeddings)
-    weights = jnp.ones(len(unit))
+    weights = jnp.ones(len(unit), jnp.float32)
     if weight_temperature is not None:
         check_positive(weight_temperature=weight_temperature)
         own = lax.stop_gradient(positive_similarities(unit))

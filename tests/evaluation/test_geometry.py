@@ -42,3 +42,19 @@ def test_uniformity_of_few_points_in_closed_form():
     cross = jnp.concatenate([jnp.eye(3), -jnp.eye(3)])
     expected = np.log((4 * np.exp(-4) + np.exp(-8)) / 5)
     assert float(uniformity(cross)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_samples_without_a_direction_are_in_one_place():
+    assert uniformity(jnp.zeros((5, 3))) == 0
+    rows = jnp.concatenate([jnp.eye(3), jnp.zeros((1, 3))])
+    # Six ordered pairs of unit vectors at squared distance 2, six of a unit vector and zero at 1.
+    expected = np.log((6 * np.exp(-4) + 6 * np.exp(-2)) / 12)
+    assert float(uniformity(rows)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize('scale', [1e-22, 1e20])
+def test_the_rank_has_no_scale(scale):
+    rows = jnp.asarray(np.random.default_rng(0).normal(size=(20, 6)), jnp.float32)
+    assert float(effective_rank(rows * scale)) == pytest.approx(
+        float(effective_rank(rows)), rel=1e-4
+    )

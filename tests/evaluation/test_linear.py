@@ -153,6 +153,24 @@ def test_a_feature_that_is_constant_in_training_is_zero_everywhere(value):
         np.testing.assert_array_equal(rows[:, 1], 0)
 
 
+def test_the_scale_of_a_feature_does_not_matter():
+    train = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    for one, other in zip(
+        standardise(train, train[:5]), standardise(train * 1e-15, train[:5] * 1e-15), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_the_span_keeps_directions_that_are_a_thousandth_of_the_longest():
+    rng = np.random.default_rng(0)
+    labels = np.arange(20) % 2
+    train = np.ones((20, 60)) * rng.normal(size=(20, 1)) * 30
+    train = (train + 1e-2 * (labels[:, None] - 0.5) * rng.choice([-1, 1], 60)).astype(np.float32)
+    turned, _ = span(train, train)
+    weights = np.linalg.lstsq(turned, labels - 0.5)[0]
+    np.testing.assert_allclose(turned @ weights, labels - 0.5, atol=0.02)
+
+
 def test_few_labels_are_few_and_balanced():
     _, labels = _classes(0, 300)
     drawn = linear.draw_few_labels(labels, 2, 4)

@@ -63,6 +63,16 @@ def test_the_standard_error_is_the_spread_over_draws():
     assert 0.92 < np.mean(inside) < 0.98
 
 
+@pytest.mark.parametrize(
+    ('count', 'band'), [(20, (0.01, 0.02)), (100, (0.1, 1.0)), (60, (0.2, 0.2))]
+)
+def test_the_error_is_not_understated_where_a_band_is_empty(count, band):
+    exact = references.sample_difficulty(FEATURES, *band)[:, 0]
+    draws = [_estimate(count, seed, band=band) for seed in range(20)]
+    inside = [np.abs(draw['score'] - exact) <= 1.96 * draw['error'] + 1e-6 for draw in draws]
+    assert np.mean(inside) > 0.92
+
+
 def test_every_anchor_is_compared_with_as_many_others():
     # The mean of all cosines is that of the landmarks: the bands together hold R of them.
     count, unit = 40, _units()
