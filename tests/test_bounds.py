@@ -91,7 +91,8 @@ def test_a_run_on_a_long_tail_is_measured_on_the_tail(tmp_path, monkeypatch):
     model, text = bounds.estimate_run(tmp_path, 2000)
     kept = len(built.kept)
     assert text.startswith(f'{kept} images trained on, encoder of step 3\n')
-    np.testing.assert_array_equal(seen[0], built.split.images)
+    # Behind them comes what fills the batch up to a multiple of the devices.
+    np.testing.assert_array_equal(seen[0][:kept], built.split.images)
     assert (model.num_classes, model.samples_per_class) == (3, kept // 3)
     _, text = bounds.estimate_run(tmp_path, 100, everything=True)
     trained = int(text.split(', ')[2].split(' ')[0])
