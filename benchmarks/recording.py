@@ -13,13 +13,13 @@ from pathlib import Path
 from statistics import median
 
 import jax
+import numpy as np
 from tqdm import tqdm
 
 from benchmarks import measure, steps
 from contrastive_jax.data.batches import split_over_devices
 from contrastive_jax.runs.logs import MetricsLog
 from contrastive_jax.training import devices
-from contrastive_jax.training.optimizer import learning_rates
 from contrastive_jax.training.recorder import Recorder
 from contrastive_jax.training.setup import set_up
 from contrastive_jax.training.watch import WATCHED, Check, Watch
@@ -36,7 +36,7 @@ class Loops:
         setup = set_up(
             config, steps.moments(batch.images.shape[-1]), steps.STEPS_PER_EPOCH, devices.AXIS
         )
-        self._config, self._schedule = config, setup.schedule
+        self._config = config
         self._step = devices.map_over_devices(setup.step)
         self._batch = devices.split(split_over_devices(batch, jax.device_count()))
         self._state, self._metrics = self._step(devices.replicate(setup.initial), self._batch)
@@ -63,7 +63,7 @@ class Loops:
             workdir = Path(folder)
             watch = Watch(Check(self._config, images, workdir), WATCHED)
             log = MetricsLog(workdir, 0)
-            rates = learning_rates(self._schedule, count)
+            rates = np.zeros(count, np.float32)
             recorder = Recorder(log, self._config.batch_size, steps.STEPS_PER_EPOCH, rates)
             with closing(recorder), tqdm(range(count), 'train', disable=False) as progress:
                 for step in progress:

@@ -45,7 +45,7 @@ def main(values: flags.FlagValues) -> None:
 if __name__ == '__main__':
     cli.define_common(
         workdir='Trained run; its scores are computed if it has none.',
-        out='Folder to write to; by default the workdir, with --features this folder.',
+        out='Folder to write to; by default the workdir, with --features the current folder.',
         overwrite='Replace an earlier atlas.',
     )
     flags.DEFINE_string('features', None, 'Or features [n, k] of any encoder: a file or shards.')

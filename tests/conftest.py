@@ -69,6 +69,14 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture
+def unchecked_types():
+    """Shapes and types unchecked, as outside the tests, for what the functions check themselves."""
+    jaxtyping.config.update('jaxtyping_disable', True)
+    yield
+    jaxtyping.config.update('jaxtyping_disable', False)
+
+
+@pytest.fixture
 def compiled():
     """Counts the programs that are compiled during a test, by name."""
     count = Counter()

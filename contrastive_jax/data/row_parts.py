@@ -90,4 +90,7 @@ def as_user_error(where: str) -> Iterator[None]:
         raise
     except Exception as error:  # Damaged files raise errors of a dozen kinds.
         text = ' '.join(str(error).split())
-        raise UserError(f'{where}: cannot be read ({type(error).__name__}: {text})') from error
+        raise UserError(
+            f'{where}: cannot be read ({type(error).__name__}: {text}); give npy, npz, Parquet or '
+            'safetensors'
+        ) from error

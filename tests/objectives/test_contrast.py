@@ -4,7 +4,6 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -155,6 +154,7 @@ def test_what_is_not_positive_is_refused(name, value):
         nt_xent(jnp.ones((4, 2)), **{'temperature': 0.5, name: value})
 
 
+@pytest.mark.usefixtures('unchecked_types')
 def test_a_parameter_of_a_model_may_be_the_temperature():
     class Model(nnx.Module):
         def __init__(self):
@@ -163,12 +163,8 @@ def test_a_parameter_of_a_model_may_be_the_temperature():
     def loss(model):
         return nt_xent(jnp.asarray(normal(0, 4, 3)), temperature=model.temperature)[0]
 
-    jaxtyping.config.update('jaxtyping_disable', True)
-    try:
-        gradient = nnx.jit(nnx.grad(loss))(Model())
-        plain = jax.grad(lambda t: nt_xent(jnp.asarray(normal(0, 4, 3)), temperature=t)[0])(0.5)
-    finally:
-        jaxtyping.config.update('jaxtyping_disable', False)
+    gradient = nnx.jit(nnx.grad(loss))(Model())
+    plain = jax.grad(lambda t: nt_xent(jnp.asarray(normal(0, 4, 3)), temperature=t)[0])(0.5)
     np.testing.assert_allclose(gradient.temperature[...], plain, rtol=1e-5)
 
 

@@ -4,7 +4,6 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -190,20 +189,17 @@ class TestErrors:
         with pytest.raises(ValueError, match='pos_high'):
             function(jnp.ones((4, 2)), pos_high=pos_high, pos_low=pos_low)
 
+    @pytest.mark.usefixtures('unchecked_types')
     def test_pairs_of_another_batch(self):
         embeddings = jnp.ones((4, 2))
-        jaxtyping.config.update('jaxtyping_disable', True)
-        try:
-            with pytest.raises(ValueError, match=r'a matrix \[4, 2\]; here it needs \[4, 4\]'):
-                nt_xent(embeddings, temperature=0.5, pairs=jnp.ones((4, 2), bool))
-            band = difficult_band(jnp.ones((6, 2)), pos_high=0.1, pos_low=0.5)
-            with pytest.raises(ValueError, match=r'a band of 6 anchors .* here are 4 anchors'):
-                nt_xent(embeddings, temperature=0.5, pairs=band)
-            keys = queue_band(embeddings, jnp.ones((5, 2)), pos_high=0.1, pos_low=0.5)
-            with pytest.raises(ValueError, match='and 5 rows; here are 4 anchors and 6 rows'):
-                info_nce(embeddings, embeddings, jnp.ones((6, 2)), temperature=0.5, pairs=keys)
-        finally:
-            jaxtyping.config.update('jaxtyping_disable', False)
+        with pytest.raises(ValueError, match=r'a matrix \[4, 2\]; here it needs \[4, 4\]'):
+            nt_xent(embeddings, temperature=0.5, pairs=jnp.ones((4, 2), bool))
+        band = difficult_band(jnp.ones((6, 2)), pos_high=0.1, pos_low=0.5)
+        with pytest.raises(ValueError, match=r'a band of 6 anchors .* here are 4 anchors'):
+            nt_xent(embeddings, temperature=0.5, pairs=band)
+        keys = queue_band(embeddings, jnp.ones((5, 2)), pos_high=0.1, pos_low=0.5)
+        with pytest.raises(ValueError, match='and 5 rows; here are 4 anchors and 6 rows'):
+            info_nce(embeddings, embeddings, jnp.ones((6, 2)), temperature=0.5, pairs=keys)
 
     @pytest.mark.parametrize('rows', [0, 3])
     def test_number_of_rows_that_is_not_two_views(self, rows):
@@ -231,24 +227,18 @@ class TestErrors:
         direct, rebuilt = jax.vmap(loss, axis_name='d')(jnp.asarray(normal(0, 2, 4, 3)))
         np.testing.assert_allclose(rebuilt, direct, rtol=1e-6)
 
+    @pytest.mark.usefixtures('unchecked_types')
     def test_a_band_of_the_other_kind(self):
         rows = jnp.asarray(normal(0, 4, 3))
         of_batch = difficult_band(rows, pos_high=0.1, pos_low=0.5)
         of_queue = queue_band(rows, rows, pos_high=0.1, pos_low=0.5)
-        jaxtyping.config.update('jaxtyping_disable', True)
-        try:
-            with pytest.raises(ValueError, match='a band of queue_band; here'):
-                nt_xent(rows, temperature=0.5, pairs=of_queue)
-            with pytest.raises(ValueError, match='a band of difficult_band; here'):
-                info_nce(rows, rows, rows, temperature=0.5, pairs=of_batch)
-        finally:
-            jaxtyping.config.update('jaxtyping_disable', False)
+        with pytest.raises(ValueError, match='a band of queue_band; here'):
+            nt_xent(rows, temperature=0.5, pairs=of_queue)
+        with pytest.raises(ValueError, match='a band of difficult_band; here'):
+            info_nce(rows, rows, rows, temperature=0.5, pairs=of_batch)
 
+    @pytest.mark.usefixtures('unchecked_types')
     def test_unknown_word_for_the_pairs(self):
         # Outside the tests no type is checked, and the function itself has to refuse.
-        jaxtyping.config.update('jaxtyping_disable', True)
-        try:
-            with pytest.raises(ValueError, match="'some'"):
-                selection('some', None, (4, 4))
-        finally:
-            jaxtyping.config.update('jaxtyping_disable', False)
+        with pytest.raises(ValueError, match="'some'"):
+            selection('some', None, (4, 4))
