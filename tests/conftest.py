@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import sys
 from collections import Counter
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +16,9 @@ if metadata.version('jaxlib').startswith('0.10.'):
     _FLAGS += ' --xla_cpu_use_fusion_emitters=false'
 os.environ['XLA_FLAGS'] = f'{_FLAGS} {os.environ.get("XLA_FLAGS", "")}'
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+# Containers often forbid it. Then each of some hundred processes compiles the package anew.
+sys.dont_write_bytecode = False
+os.environ.pop('PYTHONDONTWRITEBYTECODE', None)
 # Shells start background jobs with Ctrl-C ignored, and the runs that tests interrupt inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

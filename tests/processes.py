@@ -49,8 +49,7 @@ def start(workdir, changes, *, processes=1, devices=1, differ=None, dying=(), lo
             f'def get_config():\n    return small_config(**{own!r})\n'
         )
         dies = dying and process == lost
-        # What it has half written to the cache would stay, and what is there is not compiled.
-        own_environ = environ | {'JAX_ENABLE_COMPILATION_CACHE': '0'} if dies else environ
+        own_environ = environ | _cache_of_dying(dying[0]) if dies else environ
         module = ['tests.faults.dying', *dying] if dies else ['contrastive_jax.main']
         command = [sys.executable, '-m', *module, f'--workdir={workdir}', f'--config={config}']
         with log_of(workdir, process).open('a') as log:
@@ -65,6 +64,15 @@ def start(workdir, changes, *, processes=1, devices=1, differ=None, dying=(), lo
                 )
             )
     return started
+
+
+def _cache_of_dying(place):
+    """What keeps a process that dies at `place` from writing half a program to the cache."""
+    if place == 'compile':
+        # A program of the cache would not be compiled.
+        return {'JAX_ENABLE_COMPILATION_CACHE': '0'}
+    # No compilation takes as long as what is kept.
+    return {'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '1e9'}
 
 
 def log_of(workdir, process=0):

@@ -3,7 +3,8 @@
 import io
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -46,20 +47,23 @@ _LATEX = str.maketrans(
 )
 
 
-def paper_files(report: Report, cells: Sequence[Cell]) -> dict[str, bytes]:
-    """The contents of all files by their names.
+def paper_files(report: Report, cells: Sequence[Cell]) -> dict[str, Callable[[], bytes]]:
+    """The files by their names, each as a function that makes its content.
+
+    The names are there at once, and drawing takes seconds: so they can be checked before.
 
     Args:
       report: the tables; each becomes `table_TITLE.tex`.
       cells: the cells to draw; each figure becomes `figure_NAME.svg` and `figure_NAME.pdf`.
     """
-    files: dict[str, bytes] = {}
+    files: dict[str, Callable[[], bytes]] = {}
     for table in (*report.results, *report.details):
-        files[_free(f'table_{_plain(table.title)}', files) + '.tex'] = _latex(table).encode()
+        files[_free(f'table_{_plain(table.title)}', files) + '.tex'] = partial(_latex, table)
     names = [_shortened(numbered_name(index, cell)) for index, cell in enumerate(cells)]
     for picture in pictures(cells):
         stem = _free(f'figure_{_plain(picture.name)}', files)
-        files |= {f'{stem}.{kind}': content for kind, content in _drawn(picture, names).items()}
+        for kind, date in (('svg', 'Date'), ('pdf', 'CreationDate')):
+            files[f'{stem}.{kind}'] = partial(_drawn, picture, names, kind, date)
     return files
 
 
@@ -68,7 +72,7 @@ def _plain(text: str) -> str:
     return re.sub(r'[^a-z0-9]+', '_', text.lower()).strip('_')[:_NAME]
 
 
-def _free(stem: str, files: dict[str, bytes]) -> str:
+def _free(stem: str, files: Iterable[str]) -> str:
     """The stem, with a number where another file has it already."""
     taken = {name.rpartition('.')[0] for name in files}
     numbered = (f'{stem}_{number}' for number in range(2, len(taken) + 3))
@@ -79,7 +83,7 @@ def _shortened(name: str) -> str:
     return name if len(name) <= _NAME else name[: _NAME - 1] + '…'
 
 
-def _latex(table: Table) -> str:
+def _latex(table: Table) -> bytes:
     aligned = ''.join('r' if _numeric(column) else 'l' for column in zip(*table.rows, strict=True))
     rows = ('  ' + ' & '.join(e.text.translate(_LATEX) for e in row) + r' \\' for row in table.rows)
     head = ' & '.join(name.translate(_LATEX) for name in table.columns)
@@ -94,7 +98,7 @@ def _latex(table: Table) -> str:
         r'  \bottomrule',
         r'\end{tabular}',
     )
-    return '\n'.join(lines) + '\n'
+    return ('\n'.join(lines) + '\n').encode()
 
 
 def _numeric(column: Sequence[Entry]) -> bool:
@@ -102,8 +106,8 @@ def _numeric(column: Sequence[Entry]) -> bool:
     return all(e.cell is None and (e.number is not None or e.text == DASH) for e in column)
 
 
-def _drawn(picture: Picture, names: Sequence[str]) -> dict[str, bytes]:
-    """The figure in both formats."""
+def _drawn(picture: Picture, names: Sequence[str], kind: str, date: str) -> bytes:
+    """The figure as a file of this kind, without the date that matplotlib calls `date`."""
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         # A name in a script that the font lacks is drawn as boxes.
         warnings.filterwarnings('ignore', message='Glyph')
@@ -123,7 +127,9 @@ def _drawn(picture: Picture, names: Sequence[str]) -> dict[str, bytes]:
         else:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         _add_legend(figure, names)
-        return {'svg': _saved(figure, 'svg', 'Date'), 'pdf': _saved(figure, 'pdf', 'CreationDate')}
+        file = io.BytesIO()
+        figure.savefig(file, format=kind, metadata={date: None})
+        return file.getvalue()
 
 
 def _look(cell: int) -> dict:
@@ -154,9 +160,3 @@ def _add_legend(figure: Figure, names: Sequence[str]) -> None:
     for text in legend.get_texts():
         # A dollar sign in a name starts no formula.
         text.set_parse_math(False)
-
-
-def _saved(figure: Figure, kind: str, date: str) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format=kind, metadata={date: None})
-    return file.getvalue()

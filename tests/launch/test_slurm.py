@@ -74,21 +74,30 @@ def _queue(environ, form):
     return listed.stdout.split()
 
 
-def test_the_batch_script_trains_in_two_processes(environ, config, tmp_path):
-    workdir = tmp_path / 'run'
-    done = subprocess.run(
-        [
-            *('sbatch', '--wait', '--ntasks=2', f'--output={tmp_path / "job.log"}'),
-            *('launch/train.sbatch', f'--config={config}', f'--workdir={workdir}'),
-        ],
+def _submit(environ, *arguments):
+    """Submits a job; returns its number."""
+    submitted = subprocess.run(
+        ['sbatch', '--parsable', *arguments],
         env=environ,
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        check=True,
     )
+    return submitted.stdout.strip()
+
+
+def test_the_batch_script_trains_in_two_processes(environ, config, tmp_path):
+    workdir = tmp_path / 'run'
+    options = ['--ntasks=2', f'--output={tmp_path / "job.log"}']
+    flags = [f'--config={config}', f'--workdir={workdir}']
+    job = _submit(environ, *options, 'launch/train.sbatch', *flags)
+    deadline = time.monotonic() + 300
+    # `sbatch --wait` looks ever more seldom, at last every quarter of a minute.
+    while job in _queue(environ, '%i'):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
     log = (tmp_path / 'job.log').read_text()
-    assert done.returncode == 0, done.stderr + log
     # Gloo tells how many processes it has found.
     assert 'Rank 1 is connected to 1 peer ranks' in log
     assert sum('results in' in line for line in log.splitlines()) == 1
@@ -100,18 +109,9 @@ def test_the_batch_script_trains_in_two_processes(environ, config, tmp_path):
 def test_the_batch_script_goes_on_after_it_was_told_to_stop(environ, config, tmp_path):
     workdir = tmp_path / 'run'
     flags = [f'--config={config}', f'--workdir={workdir}', '--config.epochs=3000']
-    submitted = subprocess.run(
-        [
-            *('sbatch', '--parsable', '--ntasks=2', f'--output={tmp_path / "job.log"}'),
-            *('launch/train.sbatch', *flags, '--config.checkpoint_every=100000'),
-        ],
-        env=environ,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    job = submitted.stdout.strip()
+    options = ['--ntasks=2', f'--output={tmp_path / "job.log"}']
+    flags.append('--config.checkpoint_every=100000')
+    job = _submit(environ, *options, 'launch/train.sbatch', *flags)
     deadline = time.monotonic() + 200
     while not (workdir / 'metrics.jsonl').exists() or not _steps(workdir):
         assert time.monotonic() < deadline, (tmp_path / 'job.log').read_text()
@@ -131,21 +131,12 @@ def test_the_batch_script_goes_on_after_it_was_told_to_stop(environ, config, tmp
 def test_the_batch_script_goes_on_over_time_limits(environ, digits, tmp_path):
     workdir, log = tmp_path / 'run', tmp_path / 'job.log'
     flags = [f'--config={digits}', f'--workdir={workdir}', '--config.epochs=40']
-    submitted = subprocess.run(
-        [
-            *('sbatch', '--parsable', '--ntasks=2', '--time=1', '--signal=TERM@15'),
-            *(f'--output={log}', 'launch/train.sbatch', *flags),
-        ],
-        env=environ,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    options = ['--ntasks=2', '--time=1', '--signal=TERM@15', f'--output={log}']
+    job = _submit(environ, *options, 'launch/train.sbatch', *flags)
     deadline = time.monotonic() + 900
     while not (workdir / 'result.json').exists():
         assert time.monotonic() < deadline, log.read_text()
-        assert submitted.stdout.strip() in _queue(environ, '%i'), log.read_text()
+        assert job in _queue(environ, '%i'), log.read_text()
         time.sleep(0.5)
     assert 'goes on after step' in log.read_text()
     assert _steps(workdir) == list(range(1, 40 * 21 + 1))

@@ -8,7 +8,7 @@ import pytest
 
 from contrastive_jax import report
 from contrastive_jax.errors import UserError
-from tests.reporting.runs import write_run
+from tests.reporting.runs import write_run, write_runs
 
 EVIL = r'</text><script>a_1&$x^2$~%#{}</script>\input{/etc/passwd}'
 # What each character of a text becomes in LaTeX.
@@ -39,13 +39,20 @@ def read_latex(text):
     return [[every.sub(lambda m: ESCAPES[m[0]], entry) for entry in row] for row in entries]
 
 
-@pytest.fixture
-def paper(runs, tmp_path):
+# One report for two tests, so one worker gets both.
+together = pytest.mark.xdist_group('paper')
+
+
+@pytest.fixture(scope='module')
+def paper(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('paper')
+    runs = write_runs(folder / 'runs')
     write_run(runs / 'evil' / '0', data__name=EVIL, monitor={'monitor/../../a$b': 1.0})
-    report.run([str(runs)], tmp_path / 'out', paper=tmp_path / 'paper')
-    return tmp_path / 'paper'
+    report.run([str(runs)], folder / 'out', paper=folder / 'paper')
+    return folder / 'paper'
 
 
+@together
 def test_each_table_is_there_and_its_texts_are_escaped(paper):
     tables = {path.stem: read_latex(path.read_text()) for path in paper.glob('*.tex')}
     assert tables['table_test_accuracy'][:2] == [
@@ -60,6 +67,7 @@ def test_each_table_is_there_and_its_texts_are_escaped(paper):
     assert [text.count(rf'\{rule}rule') for rule in ('top', 'mid', 'bottom')] == [1, 1, 1]
 
 
+@together
 def test_each_figure_is_there_as_svg_and_pdf(paper):
     stems = {path.stem for path in paper.glob('figure_*')}
     assert {'figure_linear_accuracy', 'figure_loss', 'figure_monitor_a_b'} <= stems

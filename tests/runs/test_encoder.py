@@ -135,7 +135,7 @@ def test_any_number_of_images_is_encoded_as_extract_features_does(tmp_path, mode
         environ = {k: v for k, v in os.environ.items() if not k.startswith('PYTEST_XDIST')}
         subprocess.run(command, cwd=ROOT, check=True, env=environ | {'XLA_FLAGS': flags})
         return
-    for channels in (1, 3):
+    for channels in (1, 3) if model == 'conv' else (3,):
         _check_any_number(tmp_path / str(channels), small_config(model__name=model), channels)
 
 
