@@ -18,25 +18,15 @@ from contrastive_jax.data.streaming import stream_views
 from contrastive_jax.errors import UserError
 from contrastive_jax.models import pixel_moments
 from contrastive_jax.training import loop
+from tests.data.readers import noise, one_colour
 from tests.helpers import small_config
 
 N, SIZE = 20, 8
 
 
-def _one_colour(place):
-    """Two shapes, as a folder would give them."""
-    shape = (12, 16, 3) if place % 2 else (16, 10, 3)
-    return Image.fromarray(np.full(shape, 10 * place, np.uint8))
-
-
-def _noise(place):
-    noise = np.random.default_rng(place).integers(0, 256, (16, 12, 3), dtype=np.uint8)
-    return Image.fromarray(noise)
-
-
 @pytest.fixture
 def images():
-    return StoredImages(_one_colour, np.arange(N), 'colours', SIZE)
+    return StoredImages(one_colour, np.arange(N), 'colours', SIZE)
 
 
 def _stream(images, steps=range(5), workers=0, **changes):
@@ -75,7 +65,7 @@ def test_the_order_is_that_of_training_from_memory(images):
 def test_workers_leave_signals_to_the_run():
     """Ctrl-C on a terminal reaches them too, while the run takes its last step and saves."""
     views = stream_views(
-        StoredImages(_noise, np.arange(N), 'noise', SIZE),
+        StoredImages(noise, np.arange(N), 'noise', SIZE),
         None,
         seed=0,
         batch_size=6,
@@ -93,7 +83,7 @@ def test_workers_leave_signals_to_the_run():
 
 
 def test_workers_and_resuming_change_no_batch():
-    images = StoredImages(_noise, np.arange(N), 'noise', SIZE)
+    images = StoredImages(noise, np.arange(N), 'noise', SIZE)
     whole = [crops for crops, _ in _stream(images, range(7))]
     # Three steps an epoch: step 4 is in the middle of the second.
     for workers in (0, 2):
@@ -105,7 +95,7 @@ def test_workers_and_resuming_change_no_batch():
 
 
 def test_processes_read_parts_of_the_same_batches():
-    images = StoredImages(_noise, np.arange(N), 'noise', SIZE)
+    images = StoredImages(noise, np.arange(N), 'noise', SIZE)
     whole = _stream(images)
     parts = [_stream(images, rows=slice(first, first + 2)) for first in (0, 2, 4)]
     for step, (crops, labels) in enumerate(whole):

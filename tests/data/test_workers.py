@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from contrastive_jax.data import streaming
 from contrastive_jax.data.batches import prefetch
@@ -19,6 +18,7 @@ from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.data.streaming import check_workers, shared_memory_bytes, stream_views
 from contrastive_jax.errors import UserError
 from tests import processes
+from tests.data.readers import noise, unreadable
 
 # Grain leaves warnings of its own.
 pytestmark = pytest.mark.filterwarnings('ignore')
@@ -27,13 +27,8 @@ N, SIZE, ROWS = 40, 32, 8
 BATCH_BYTES = ROWS * 2 * SIZE * SIZE * 3
 
 
-def _noise(place):
-    rng = np.random.default_rng(place)
-    return Image.fromarray(rng.integers(0, 256, (40, 36, 3), dtype=np.uint8))
-
-
 def _images():
-    return StoredImages(_noise, np.arange(N), 'noise', SIZE)
+    return StoredImages(noise, np.arange(N), 'noise', SIZE)
 
 
 def _stream(workers, steps=1000):
@@ -67,7 +62,7 @@ def test_what_does_not_fit_into_shared_memory_is_refused(monkeypatch):
         9 * BATCH_BYTES
     )
     check_workers(images, ROWS, 2)
-    large = StoredImages(_noise, np.arange(N), 'noise', 100_000)
+    large = StoredImages(noise, np.arange(N), 'noise', 100_000)
     check_workers(large, 256, 0)
     with pytest.raises(UserError) as told:
         check_workers(large, 256, 2)
@@ -133,14 +128,10 @@ def test_a_worker_that_dies_is_named(number, says):
 
 
 def test_other_errors_stay_what_they_are():
-    images = StoredImages(_unreadable, np.arange(N), 'none', SIZE)
+    images = StoredImages(unreadable, np.arange(N), 'none', SIZE)
     options = {'seed': 0, 'batch_size': ROWS, 'smallest': 0.2, 'steps': range(2)}
     with pytest.raises(OSError, match='cannot identify'):
         list(stream_views(images, None, workers=1, **options))
-
-
-def _unreadable(place):
-    raise OSError('cannot identify image file')
 
 
 def test_workers_live_until_the_run_ends_them():
@@ -172,7 +163,7 @@ def test_one_of_two_processes_whose_worker_dies_ends_both_at_once(tmp_path):
             folder = tmp_path / 'images' / split / name
             folder.mkdir(parents=True)
             for place in range(count):
-                _noise(place).save(folder / f'{place}.png')
+                noise(place).save(folder / f'{place}.png')
     changes = {
         'data__name': 'folder',
         'data__data_dir': str(tmp_path / 'images'),

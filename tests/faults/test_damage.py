@@ -21,10 +21,10 @@ from tests.processes import metrics, parameters, result
 pytestmark = [pytest.mark.filterwarnings('ignore'), pytest.mark.xdist_group('damage')]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope='module')
 def _swept():
     yield
-    # What Orbax left unfinished complains when it is collected: here, and in no other test.
+    # What Orbax left unfinished complains when it is collected: here, and in no other module.
     gc.collect()
 
 

@@ -87,16 +87,33 @@ def _submit(environ, *arguments):
     return submitted.stdout.strip()
 
 
+def _wait_for(job, environ, seconds):
+    # `sbatch --wait` looks ever more seldom, at last every quarter of a minute.
+    deadline = time.monotonic() + seconds
+    while job in _queue(environ, '%i'):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_the_batch_script_starts_every_process(environ, tmp_path):
+    """With a Python that tells what it was asked, so that nothing has to be trained."""
+    python = tmp_path / 'python'
+    python.write_text('#!/bin/sh\necho "$SLURM_PROCID of $SLURM_STEP_NUM_TASKS: $*"\n')
+    python.chmod(0o755)
+    options = ['--ntasks=2', f'--output={tmp_path / "job.log"}', 'launch/train.sbatch']
+    job = _submit(environ | {'PYTHON': str(python)}, *options, '--config=a config', '--workdir=w')
+    _wait_for(job, environ, 100)
+    assert sorted((tmp_path / 'job.log').read_text().splitlines()) == [
+        f'{n}: {n} of 2: -u -m contrastive_jax.main --config=a config --workdir=w' for n in (0, 1)
+    ]
+
+
+@pytest.mark.slow
 def test_the_batch_script_trains_in_two_processes(environ, config, tmp_path):
     workdir = tmp_path / 'run'
     options = ['--ntasks=2', f'--output={tmp_path / "job.log"}']
     flags = [f'--config={config}', f'--workdir={workdir}']
-    job = _submit(environ, *options, 'launch/train.sbatch', *flags)
-    deadline = time.monotonic() + 300
-    # `sbatch --wait` looks ever more seldom, at last every quarter of a minute.
-    while job in _queue(environ, '%i'):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    _wait_for(_submit(environ, *options, 'launch/train.sbatch', *flags), environ, 300)
     log = (tmp_path / 'job.log').read_text()
     # Gloo tells how many processes it has found.
     assert 'Rank 1 is connected to 1 peer ranks' in log
