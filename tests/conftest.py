@@ -1,5 +1,6 @@
 """Strict arithmetic for every test: no silent promotion or broadcast, four devices."""
 
+import gc
 import os
 import shutil
 import signal
@@ -70,6 +71,12 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(items):
     # What has to run one after the other starts first: begun last, it would keep one core waiting.
     items.sort(key=lambda item: item.get_closest_marker('xdist_group') is None)
+
+
+def pytest_collection_finish():
+    # What was imported stays, so that no collection of garbage need walk it again.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from functools import reduce
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
 from jaxtyping import Array, Float
 
 from contrastive_jax.evaluation.blocks import Blocks
@@ -105,6 +104,9 @@ def whitening(
       l2: L2 strength of the probe, above 0.
       num_classes: number c of classes.
     """
+    # Imported here, because SciPy takes as long as a seventh of all that a run imports.
+    import scipy.linalg
+
     k = len(moment)
     curvature = moment.astype(np.float64) / num_classes
     least = l2 + _EPSILON * np.trace(curvature)

@@ -9,20 +9,19 @@ import numpy as np
 import pytest
 
 from tests.faults.dying import PLACES
-from tests.helpers import streamed_config
+from tests.helpers import streamed_config, write_npz
 from tests.processes import finish, log_of, metrics, parameters, result, start
 
 # Orbax and its event loop leave warnings of their own.
 pytestmark = pytest.mark.filterwarnings('ignore')
 SIMCLR = {
-    'data__name': 'digits',
-    'batch_size': 64,
-    'epochs': 10,
+    'data__name': 'npz',
+    'epochs': 40,
     'checkpoint_every': 7,
     'pairs__select': 'difficult',
     'pairs__margin': 0.2,
 }
-STEPS = 10 * (1347 // 64)
+STEPS = 40 * 5
 IN_TRAINING, AFTERWARDS = PLACES[:4], PLACES[4:]
 
 
@@ -71,13 +70,14 @@ def _gone(group):
     ],
 )
 def test_a_killed_run_is_the_unbroken_one(kind, tmp_path, pytestconfig):
+    data = write_npz(tmp_path / 'data.npz', train=80)
     changes = {
         'simclr': {},
         'moco': {'moco__queue_size': 256, 'moco__symmetric': True},
         'streamed': streamed_config(tmp_path / 'images') if kind == 'streamed' else {},
         'two_processes': {},
     }[kind]
-    changes = SIMCLR | changes
+    changes = SIMCLR | {'data__data_dir': str(data)} | changes
     how = {'processes': 2, 'devices': 2} if kind == 'two_processes' else {}
     unbroken, broken = tmp_path / 'unbroken', tmp_path / 'broken'
     finish(unbroken, changes, **how)
