@@ -42,29 +42,41 @@ from contrastive_jax.training.augmentation import two_views
 from contrastive_jax.training.setup import set_up
 
 _TOLERANCE = 1e-3
-ARMS = ('simclr', 'removal', 'margin', 'temperature', 'combined')
+ARMS = (
+    *('simclr', 'removal', 'margin', 'temperature', 'combined'),
+    *('margin_all', 'temperature_all'),
+)
 
 
-def treatment(config, arm: str) -> dict:
-    """What `nt_xent` is told by an arm, with the numbers of the config."""
+class Treatment(NamedTuple):
+    """What an arm does to which pairs; the fields are those of `config.pairs`."""
+
+    select: str = 'none'
+    remove: bool = False
+    margin: float = 0.0
+    temperature_scale: float = 1.0
+
+
+def treatment(config, arm: str) -> Treatment:
+    """The treatment of an arm, with the numbers of the config."""
     config = config.copy_and_resolve_references()
     config.arm = arm
     pairs = resolve(config)[0].pairs
     if pairs.select == 'none':
-        return {'remove': False, 'margin': 0.0, 'temperature_scale': 1.0}
-    return {name: pairs[name] for name in ('remove', 'margin', 'temperature_scale')}
+        return Treatment()
+    return Treatment(**{name: pairs[name] for name in Treatment._fields})
 
 
-def pushes(similarity, difficult, *, temperature, remove, margin, temperature_scale):
+def pushes(similarity, treated, *, temperature, remove, margin, temperature_scale):
     """Mean loss, and the gradient of its sum with respect to the cosines, `[m, m]`."""
     m = len(similarity)
     rows = jnp.arange(m)
     positive = (rows + m // 2) % m
 
     def loss(similarity):
-        cosine = similarity + margin * difficult
-        logits = cosine / (temperature * temperature_scale**difficult)
-        left_out = (rows[:, None] == rows) | (difficult > 0) & remove
+        cosine = similarity + margin * treated
+        logits = cosine / (temperature * temperature_scale**treated)
+        left_out = (rows[:, None] == rows) | (treated > 0) & remove
         logits = jnp.where(left_out, -jnp.inf, logits)
         of_positive = similarity[rows, positive] / temperature
         return jnp.sum(jax.nn.logsumexp(logits, axis=1) - of_positive)
@@ -98,13 +110,16 @@ def of_batch(rows, labels, arms, band, temperature):
     difficult = difficult_pairs(features, **band).astype(jnp.float32)
     index = jnp.arange(m)
     negative = (index[:, None] % (m // 2)) != (index % (m // 2))
+    selections = {'none': (0 * difficult, None), 'difficult': (difficult, difficult > 0)}
+    selections['all'] = (negative.astype(jnp.float32), 'all')
     same = (labels[:, None] == labels) & negative
     unit = unit_rows(embeddings)
     effects = {}
-    for arm, given in arms.items():
-        value, push = pushes(unit @ unit.T, difficult, temperature=temperature, **given)
-        selected = None if arm == 'simclr' else difficult > 0
-        loss = partial(nt_xent, temperature=temperature, pairs=selected, **given)
+    for arm, chosen in arms.items():
+        given = chosen._asdict()
+        treated, pairs = selections[given.pop('select')]
+        value, push = pushes(unit @ unit.T, treated, temperature=temperature, **given)
+        loss = partial(nt_xent, temperature=temperature, pairs=pairs, **given)
         (expected, _), gradient = jax.value_and_grad(loss, has_aux=True)(embeddings)
         total = jnp.sum(push)
         effects[arm] = Effect(

@@ -3,13 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from studies.push import of_batch, pushes
+from studies.push import Treatment, of_batch, pushes
 
 M, TEMPERATURE = 12, 0.3
 ARMS = {
-    'simclr': {'remove': False, 'margin': 0.0, 'temperature_scale': 1.0},
-    'removal': {'remove': True, 'margin': 0.0, 'temperature_scale': 1.0},
-    'combined': {'remove': False, 'margin': 0.2, 'temperature_scale': 0.7},
+    'simclr': Treatment(),
+    'removal': Treatment('difficult', remove=True),
+    'combined': Treatment('difficult', margin=0.2, temperature_scale=0.7),
+    'margin_all': Treatment('all', margin=0.2),
 }
 
 
@@ -35,10 +36,10 @@ def _difficult():
 @pytest.mark.parametrize('arm', ARMS)
 def test_a_push_is_the_softmax_over_its_temperature(arm):
     """`w_ik / (tau rho^p_ik)`, in float64 and without a derivative."""
-    similarity, difficult, given = _unit(0) @ _unit(0).T, _difficult(), ARMS[arm]
-    temperature = TEMPERATURE * np.where(difficult, given['temperature_scale'], 1.0)
-    weight = np.exp((similarity + given['margin'] * difficult) / temperature)
-    weight[np.eye(M, dtype=bool) | (difficult & given['remove'])] = 0
+    similarity, treated, chosen = _unit(0) @ _unit(0).T, _difficult(), ARMS[arm]
+    temperature = TEMPERATURE * np.where(treated, chosen.temperature_scale, 1.0)
+    weight = np.exp((similarity + chosen.margin * treated) / temperature)
+    weight[np.eye(M, dtype=bool) | (treated & chosen.remove)] = 0
     expected = weight / weight.sum(axis=1, keepdims=True) / temperature
     own = np.arange(M)
     positive = (own + M // 2) % M
@@ -46,9 +47,11 @@ def test_a_push_is_the_softmax_over_its_temperature(arm):
     expected[own, positive] = 0
     value, found = pushes(
         jnp.asarray(similarity, jnp.float32),
-        jnp.asarray(difficult, jnp.float32),
+        jnp.asarray(treated, jnp.float32),
         temperature=TEMPERATURE,
-        **given,
+        remove=chosen.remove,
+        margin=chosen.margin,
+        temperature_scale=chosen.temperature_scale,
     )
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
     assert float(value) == pytest.approx(mean, rel=1e-5)
@@ -66,7 +69,10 @@ def test_the_table_tells_what_an_arm_does():
     assert error.max() < 1e-5
     assert push[0] == 1
     assert angle[0] == pytest.approx(0, abs=0.1)
-    assert angle[1:].min() > 1
+    assert angle[1:3].min() > 1
+    # A margin on all negatives weighs each of them as much more: the push grows, its shares stay.
+    assert push[3] > 1.01
+    assert [difficult[3], one_class[3]] == pytest.approx([difficult[0], one_class[0]], rel=0.02)
     assert difficult[1] == 0
     assert difficult[2] > difficult[0] > 0
     assert np.all((one_class > 0) & (one_class < 1))
