@@ -103,15 +103,15 @@ def test_the_code_calls_nothing_that_executes_data():
     assert found == []
 
 
-@pytest.mark.parametrize('name', ['../../evil', '/tmp/evil-of-contrastive-jax', '..', 'a\nb', '%s'])
-def test_no_class_name_writes_outside_the_folder(name, tmp_path):
+def test_no_class_name_writes_outside_the_folder(tmp_path):
+    names = ('../../evil', '/tmp/evil-of-contrastive-jax', '..', 'a\nb', '%s')
     rng = np.random.default_rng(0)
-    labels = np.arange(30) % 2
+    n = 15 * len(names)
     samples = score.Samples(
-        rng.normal(size=(30, 4)).astype(np.float32),
-        labels,
-        (name, 'other'),
-        rng.integers(0, 256, (30, 8, 8, 3), dtype=np.uint8),
+        rng.normal(size=(n, 4)).astype(np.float32),
+        np.arange(n) % len(names),
+        names,
+        rng.integers(0, 256, (n, 8, 8, 3), dtype=np.uint8),
         'made up',
         0,
     )

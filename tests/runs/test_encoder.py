@@ -123,7 +123,7 @@ def test_a_run_is_loaded_by_its_file(run):
         load_run(run)
 
 
-@pytest.mark.parametrize('model', ['conv', 'resnet18'])
+@pytest.mark.parametrize('model', ['conv', pytest.param('resnet18', marks=pytest.mark.slow)])
 def test_any_number_of_images_is_encoded_as_extract_features_does(tmp_path, model, request):
     if model == 'resnet18' and os.environ['XLA_FLAGS'].split()[-1] == f'{OLD_CODE}=false':
         # Equal to the last bit whatever the size of a batch: a promise for the code that XLA makes
@@ -131,11 +131,11 @@ def test_any_number_of_images_is_encoded_as_extract_features_does(tmp_path, mode
         flags = f'{os.environ["XLA_FLAGS"]} {OLD_CODE}=true'
         # The name of the group is no part of what is asked for.
         test = request.node.nodeid.removesuffix('@encoder')
-        command = [sys.executable, '-m', 'pytest', '-n', '0', test]
+        command = [sys.executable, '-m', 'pytest', '-n', '0', '-m', 'slow', test]
         environ = {k: v for k, v in os.environ.items() if not k.startswith('PYTEST_XDIST')}
         subprocess.run(command, cwd=ROOT, check=True, env=environ | {'XLA_FLAGS': flags})
         return
-    for channels in (1, 3) if model == 'conv' else (3,):
+    for channels in (1, 3):
         _check_any_number(tmp_path / str(channels), small_config(model__name=model), channels)
 
 
