@@ -66,14 +66,14 @@ def run(
         )
     choice = choose(cells) if select else None
     report = make_report(runs, cells, baselines, choice)
-    extra = {}
+    to_make = {}
     # Imported here: matplotlib and Bokeh take a second each, and the errors above need neither.
     if paper is not None:
         from contrastive_jax.reporting.paper import paper_files
 
-        extra = paper_files(report, cells)
+        to_make = paper_files(report, cells)
         check_outside_data_of(map(Path, found), paper, '--paper')
-        check_out(paper, names=extra, overwrite=overwrite, flag='paper')
+        check_out(paper, names=to_make, overwrite=overwrite, flag='paper')
     from contrastive_jax.reporting.html import report_page
 
     results = markdown.results(report)
@@ -82,12 +82,12 @@ def run(
         'report.csv': csv_text(runs, cells, choice),
         'report.html': report_page(report, cells),
     }
-    drawn = {name: make() for name, make in extra.items()}
+    for_paper = {name: make() for name, make in to_make.items()}
     _write(out, {name: text.encode() for name, text in texts.items()}, 'out')
     print(f'{results}\nwritten to {out}: {", ".join(_FILES)}')
     if paper is not None:
-        _write(paper, drawn, 'paper')
-        print(f'written to {paper}: {len(drawn)} files for a paper')
+        _write(paper, for_paper, 'paper')
+        print(f'written to {paper}: {len(for_paper)} files for a paper')
 
 
 def _write(folder: Path, files: dict[str, bytes], flag: str) -> None:

@@ -42,10 +42,8 @@ from contrastive_jax.training.augmentation import two_views
 from contrastive_jax.training.setup import set_up
 
 _TOLERANCE = 1e-3
-ARMS = (
-    *('simclr', 'removal', 'margin', 'temperature', 'combined'),
-    *('margin_all', 'temperature_all'),
-)
+_ON_DIFFICULT = ('removal', 'margin', 'temperature', 'combined')
+ARMS = ('simclr', *_ON_DIFFICULT, 'margin_all', 'temperature_all')
 
 
 class Treatment(NamedTuple):
@@ -110,8 +108,12 @@ def of_batch(rows, labels, arms, band, temperature):
     difficult = difficult_pairs(features, **band).astype(jnp.float32)
     index = jnp.arange(m)
     negative = (index[:, None] % (m // 2)) != (index % (m // 2))
-    selections = {'none': (0 * difficult, None), 'difficult': (difficult, difficult > 0)}
-    selections['all'] = (negative.astype(jnp.float32), 'all')
+    # As a mask for `pushes`, and as `nt_xent` takes it.
+    selections = {
+        'none': (jnp.zeros_like(difficult), None),
+        'difficult': (difficult, difficult > 0),
+        'all': (negative.astype(jnp.float32), 'all'),
+    }
     same = (labels[:, None] == labels) & negative
     unit = unit_rows(embeddings)
     effects = {}

@@ -17,7 +17,7 @@ if metadata.version('jaxlib').startswith('0.10.'):
     _FLAGS += ' --xla_cpu_use_fusion_emitters=false'
 os.environ['XLA_FLAGS'] = f'{_FLAGS} {os.environ.get("XLA_FLAGS", "")}'
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
-# Containers often forbid it. Then each of some hundred processes compiles the package anew.
+# Containers often forbid bytecode. Then every process of a test compiles the package anew.
 sys.dont_write_bytecode = False
 os.environ.pop('PYTHONDONTWRITEBYTECODE', None)
 # Shells start background jobs with Ctrl-C ignored, and the runs that tests interrupt inherit that.
@@ -74,7 +74,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    # What was imported stays, so that no collection of garbage need walk it again.
+    # Imported modules stay, so the collector of garbage need not walk them again and again.
     gc.collect()
     gc.freeze()
 

@@ -71,7 +71,7 @@ def _cache_of_dying(place):
     if place == 'compile':
         # A program of the cache would not be compiled.
         return {'JAX_ENABLE_COMPILATION_CACHE': '0'}
-    # No compilation takes as long as what is kept.
+    # It reads the cache. Only programs that take more seconds to compile would be written.
     return {'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '1e9'}
 
 

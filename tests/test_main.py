@@ -110,11 +110,10 @@ def test_a_patch_that_does_not_divide_the_image_is_refused(config, tmp_path):
 
 @pytest.mark.newest
 def test_a_whole_run_compiles_its_step_once(config, tmp_path, compiled):
-    jax.clear_caches()  # so that nothing is compiled yet, whatever ran before
     counts = []
-    # Later runs find what does not depend on the run, so the third is compared with the second.
-    for epochs in (2, 4, 6):
+    for epochs in (config.epochs, 2 * config.epochs):
         config.epochs = epochs
+        jax.clear_caches()  # so that nothing is compiled yet, whatever ran before
         compiled.clear()
         main.run(config, tmp_path / f'run{epochs}')
         # `pmap` calls what it maps `_fun`, and the step is the only mapped function; inside of a
@@ -124,8 +123,8 @@ def test_a_whole_run_compiles_its_step_once(config, tmp_path, compiled):
         assert compiled['encode'] <= 4
         counts.append(compiled.total())
     # The rest are programs of the probes, and slices and copies of milliseconds. How many depends
-    # on the version of JAX; that more epochs need no more of them does not.
-    assert counts[0] > counts[1] == counts[2] > 0
+    # on the version of JAX; that twice the epochs need no more of them does not.
+    assert 0 < counts[0] == counts[1]
 
 
 def test_a_finished_run_is_left_alone(config, tmp_path, capsys):

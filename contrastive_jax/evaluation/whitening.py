@@ -104,7 +104,7 @@ def whitening(
       l2: L2 strength of the probe, above 0.
       num_classes: number c of classes.
     """
-    # Imported here, because SciPy takes as long as a seventh of all that a run imports.
+    # Imported here: it would take a seventh of the time of all imports of a command that fits none.
     import scipy.linalg
 
     k = len(moment)

@@ -1,4 +1,7 @@
-"""What worker processes of the tests read: kept apart, because they import what they unpickle."""
+"""Functions that worker processes read images with.
+
+A worker imports the module of its function, so this one imports little.
+"""
 
 import numpy as np
 from PIL import Image

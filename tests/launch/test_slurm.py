@@ -88,11 +88,16 @@ def _submit(environ, *arguments):
 
 
 def _wait_for(job, environ, seconds):
+    """Waits until a job has left the queue; it must have succeeded."""
     # `sbatch --wait` looks ever more seldom, at last every quarter of a minute.
     deadline = time.monotonic() + seconds
     while job in _queue(environ, '%i'):
         assert time.monotonic() < deadline
         time.sleep(0.2)
+    shown = subprocess.run(
+        ['scontrol', 'show', 'job', job], env=environ, capture_output=True, text=True
+    )
+    assert 'JobState=COMPLETED' in shown.stdout, shown.stdout + shown.stderr
 
 
 def test_the_batch_script_starts_every_process(environ, tmp_path):
