@@ -6,6 +6,7 @@
 of config, data and folder, the logs and the checkpoints of a run are left out.
 """
 
+import gc
 import itertools
 import json
 import sys
@@ -36,6 +37,7 @@ def phases(name: str) -> dict[str, float]:
 
     mark('imports')
     keep_programs()
+    gc.freeze()
     config, _ = resolve(load_config(name))
     dataset = main.sources.load(config.data)
     construction = main.construct(config, dataset.pretrain)

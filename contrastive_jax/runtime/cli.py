@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import gc
 import os
 import select
 import signal
@@ -104,6 +105,8 @@ def config_of_flags(values: flags.FlagValues = flags.FLAGS) -> tuple[ConfigDict,
 
 def _guarded(command: Callable[[], None]) -> None:
     compilation.keep_programs()
+    # What is imported stays, so the collector of garbage need not walk it again and again.
+    gc.freeze()
     # Libraries log every step that they take at level INFO.
     logging.set_verbosity(logging.WARNING)
     # Orbax also logs every error that it raises, with its traceback.

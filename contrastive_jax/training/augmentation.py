@@ -1,7 +1,11 @@
-"""The SimCLR augmentation. It runs on the device, and each image has its own random key.
+"""The SimCLR augmentation. It runs on the device, and each view has its own random key.
 
 Between the operations, images are float32 in [0, 1]. The config section `augment` holds strengths
 and probabilities. Each function takes one image, and `two_views` maps over the batch.
+
+All random numbers of a view are drawn at once, and each operation has its own part of them. One key
+for each operation would be the usual way, but most of the program would then be random numbers: it
+takes several times as long to compile.
 
 Axes: b images, h w pixels, c channels (3, or 1 for grey images).
 Source: Chen et al. 2020, Appendix A.
@@ -22,6 +26,10 @@ __all__ = ['augment', 'two_views']
 # Smallest and largest ratio of width to height of a crop.
 _RATIOS = (3 / 4, 4 / 3)
 _CROP_TRIES = 10
+# Random numbers that each operation uses. The first decides whether the image is changed at all,
+# except by a crop: area and ratio of each try, and the corner. Jitter: place in the order and
+# strength of each of four changes.
+_NUMBERS = {'crop': 2 * _CROP_TRIES + 2, 'flip': 1, 'jitter': 1 + 2 * 4, 'greyscale': 1, 'blur': 2}
 
 
 def two_views(
@@ -45,15 +53,13 @@ def two_views(
     Returns:
       `[2b, h, w, c]` float32 in [0, 1].
     """
-    keys = jax.vmap(lambda index: jax.random.split(jax.random.fold_in(key, index)))(
-        first + jnp.arange(len(images))
-    )
-    pixels = images.astype(jnp.float32) / 255
-    cropped = pixels.ndim == 5
-    views = jax.vmap(lambda key, image: augment(key, image, augmentation, cropped=cropped))
-    return jnp.concatenate(
-        [views(keys[:, view], pixels[:, view] if cropped else pixels) for view in (0, 1)]
-    )
+    place = first + jnp.arange(len(images))
+    of_views = jnp.concatenate([2 * place, 2 * place + 1])
+    keys = jax.vmap(partial(jax.random.fold_in, key))(of_views)
+    cropped = images.ndim == 5
+    both = (images[:, 0], images[:, 1]) if cropped else (images, images)
+    pixels = jnp.concatenate(both).astype(jnp.float32) / 255
+    return jax.vmap(partial(augment, augmentation=augmentation, cropped=cropped))(keys, pixels)
 
 
 def augment(
@@ -77,49 +83,53 @@ def augment(
     Returns:
       `[h, w, c]` in [0, 1].
     """
-    crop_key, flip_key, jitter_key, grey_key, blur_key = jax.random.split(key, 5)
+    *ends, count = np.cumsum(list(_NUMBERS.values())).tolist()
+    numbers = jnp.split(jax.random.uniform(key, (count,)), ends)
+    for_crop, for_flip, for_jitter, for_grey, for_blur = numbers
     colour = image.shape[-1] == 3
     if augmentation.crop and not cropped:
-        image = _crop(crop_key, image, augmentation.crop_scale)
+        image = _crop(for_crop, image, augmentation.crop_scale)
     if augmentation.flip:
-        image = _maybe(flip_key, augmentation.flip, image, lambda key, x: x[:, ::-1])
+        image = _maybe(for_flip, augmentation.flip, image, lambda _, x: x[:, ::-1])
     if augmentation.jitter:
         jitter = partial(_jitter, augmentation=augmentation)
-        image = _maybe(jitter_key, augmentation.jitter, image, jitter)
+        image = _maybe(for_jitter, augmentation.jitter, image, jitter)
     if augmentation.greyscale and colour:
-        image = _maybe(grey_key, augmentation.greyscale, image, lambda key, x: _grey(x))
+        image = _maybe(for_grey, augmentation.greyscale, image, lambda _, x: _grey(x))
     if augmentation.blur:
         blur = partial(_blur, largest=augmentation.blur_sigma)
-        image = _maybe(blur_key, augmentation.blur, image, blur)
+        image = _maybe(for_blur, augmentation.blur, image, blur)
     return image
 
 
-def _maybe(key, probability, image, operation):
-    """Applies an operation with the given probability.
+def _maybe(numbers, probability, image, operation):
+    """Applies an operation with the given probability, which the first number decides.
 
     Under `vmap`, JAX computes both outcomes, so a `lax.cond` would save nothing.
     """
-    choice_key, key = jax.random.split(key)
-    chosen = jax.random.bernoulli(choice_key, probability)
-    return jnp.where(chosen, operation(key, image), image)
+    return jnp.where(numbers[0] < probability, operation(numbers[1:], image), image)
 
 
-def _crop(key, image, smallest):
-    """Random resized crop with bicubic interpolation.
+def _between(numbers, low, high):
+    """Stretches numbers in [0, 1) to [low, high)."""
+    return low + (high - low) * numbers
+
+
+def _crop(numbers, image, smallest):
+    """Random resized crop with bicubic interpolation; the numbers are in [0, 1).
 
     The share of the area is uniform in [smallest, 1], and the ratio log-uniform in [3/4, 4/3]. The
     first of ten tries that fits into the image is used. If none fits, the image is not cropped.
     """
     height, width, _ = image.shape
-    area_key, ratio_key, corner_key = jax.random.split(key, 3)
-    area = height * width * jax.random.uniform(area_key, _CROP_TRIES, minval=smallest)
-    low, high = (jnp.log(ratio) for ratio in _RATIOS)
-    ratio = jnp.exp(jax.random.uniform(ratio_key, _CROP_TRIES, minval=low, maxval=high))
+    for_area, for_ratio, for_corner = jnp.split(numbers, [_CROP_TRIES, 2 * _CROP_TRIES])
+    area = height * width * _between(for_area, smallest, 1)
+    ratio = jnp.exp(_between(for_ratio, *np.log(_RATIOS, dtype=np.float32)))
     sizes = jnp.stack([jnp.sqrt(area / ratio), jnp.sqrt(area * ratio)], axis=-1)
     full_size = jnp.array([height, width], jnp.float32)
     fits = jnp.all(sizes <= full_size[None], axis=-1)
     size = jnp.where(jnp.any(fits), sizes[jnp.argmax(fits)], full_size)
-    corner = jax.random.uniform(corner_key, (2,)) * (full_size - size)
+    corner = for_corner * (full_size - size)
     scale = full_size / size
     crop = jax.image.scale_and_translate(
         image, image.shape, (0, 1), scale, -corner * scale, method='cubic', antialias=True
@@ -128,16 +138,16 @@ def _crop(key, image, smallest):
     return jnp.clip(crop, 0, 1)
 
 
-def _jitter(key, image, augmentation: ConfigDict):
+def _jitter(numbers, image, augmentation: ConfigDict):
     """Changes brightness, contrast, saturation and hue, in a random order for each image."""
-    order_key, *strength_keys = jax.random.split(key, 5)
+    for_order, for_strength = jnp.split(numbers, 2)
     # Operations of strength zero, and of colour on grey images, are not compiled.
     operations = [(_brightness, augmentation.brightness), (_contrast, augmentation.contrast)]
     if image.shape[-1] == 3:
         operations += [(_saturation, augmentation.saturation), (_hue, augmentation.hue)]
     used = [
-        (operation, jax.random.uniform(strength_key, minval=-strength, maxval=strength))
-        for (operation, strength), strength_key in zip(operations, strength_keys, strict=False)
+        (operation, _between(number, -strength, strength))
+        for (operation, strength), number in zip(operations, for_strength, strict=False)
         if strength
     ]
     if not used:
@@ -147,8 +157,7 @@ def _jitter(key, image, augmentation: ConfigDict):
         branches = [lambda x, f=operation, s=change: f(x, s) for operation, change in used]
         return jnp.clip(lax.switch(index, branches, image), 0, 1), None
 
-    order = jax.random.permutation(order_key, len(used))
-    return lax.scan(apply, image, order)[0]
+    return lax.scan(apply, image, jnp.argsort(for_order[: len(used)]))[0]
 
 
 def _brightness(image, change):
@@ -175,14 +184,14 @@ def _grey(image):
     return jnp.broadcast_to(grey, image.shape)
 
 
-def _blur(key, image, largest: float):
+def _blur(numbers, image, largest: float):
     """Gaussian blur with sigma uniform in [0.1, largest] pixels.
 
     The blur is two small matrix products. Each image has its own kernel, and with that `vmap` turns
     a convolution into a grouped one, which is many times slower. The rows of each matrix sum to
     one, so the edges of the image do not darken.
     """
-    sigma = jax.random.uniform(key, minval=0.1, maxval=largest)
+    sigma = _between(numbers[0], 0.1, largest)
 
     def kernel(size):
         pixel = jnp.arange(size, dtype=jnp.float32)

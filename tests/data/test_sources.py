@@ -4,6 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import sklearn.datasets
+from sklearn.model_selection import train_test_split
 
 from contrastive_jax.config import default
 from contrastive_jax.data import sources
@@ -28,6 +30,23 @@ def test_digits_are_split_by_class_and_always_alike():
     assert counts.min() >= 43
     assert counts.max() <= 46
     np.testing.assert_array_equal(dataset.test.labels, sources.load(_config('digits')).test.labels)
+
+
+def test_digits_are_those_of_scikit_learn():
+    images, labels = sklearn.datasets.load_digits(return_X_y=True)
+    halves = train_test_split(
+        np.round(images.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8),
+        labels.astype(np.int32),
+        test_size=0.25,
+        random_state=0,
+        stratify=labels,
+    )
+    dataset = sources.load(_config('digits'))
+    train, test = dataset.train, dataset.test
+    stored = (train.images, test.images, train.labels, test.labels)
+    for own, other in zip(stored, halves, strict=True):
+        np.testing.assert_array_equal(own, other)
+        assert own.dtype == other.dtype
 
 
 def test_npz_with_and_without_labels(tmp_path):

@@ -89,6 +89,18 @@ def test_flip_happens_with_its_probability():
     assert abs(flipped - 0.25) < 5 * np.sqrt(0.25 * 0.75 / 4000)
 
 
+def test_what_an_operation_does_depends_on_no_other_operation():
+    config, also_grey = (_augment(**(NOTHING | {'flip': 0.5, 'greyscale': g})) for g in (0.0, 1.0))
+    keys = jax.random.split(jax.random.key(1), 32)
+    views, grey = (
+        jax.jit(jax.vmap(lambda key, config=config: augment(key, IMAGE, config)))(keys)
+        for config in (config, also_grey)
+    )
+    luma = views @ jnp.array([0.299, 0.587, 0.114], jnp.float32)
+    np.testing.assert_allclose(grey[..., 0], luma, atol=1e-3)
+    assert len(np.unique(np.asarray(views), axis=0)) == 2
+
+
 def test_greyscale_leaves_one_value_a_pixel():
     luma = IMAGE @ jnp.array([0.299, 0.587, 0.114], jnp.float32)
     for view in _one_operation(IMAGE, 'greyscale'):
