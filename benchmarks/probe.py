@@ -11,6 +11,7 @@ beside its own fits from zero. The difference of the objective is that of the fi
 Axes: n samples, k features.
 """
 
+from collections.abc import Iterator
 from functools import partial
 
 import jax
@@ -22,11 +23,15 @@ from jax.sharding import PartitionSpec as P
 from benchmarks import measure
 from contrastive_jax.evaluation import linear
 from contrastive_jax.evaluation.blocks import SPREAD, Blocks, block_shape, lay_out
+from contrastive_jax.evaluation.knn import VotingRule
+from contrastive_jax.evaluation.probing import nearest_classes
 from contrastive_jax.evaluation.whitening import second_moment, standardise, whitening
 from contrastive_jax.randomness import Use, host_rng
 
 _CLASSES = 10
 _L2 = linear.STRENGTHS[2]
+# Samples of the test split of ImageNet-1k, whose classes kNN predicts.
+_QUERIES = 50_000
 
 
 def features(n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -78,32 +83,41 @@ def theirs(rows: np.ndarray, labels: np.ndarray) -> linear.Linear:
     return linear.Linear(model.coef_.T, model.intercept_)
 
 
-def memory(n: int, k: int, classes: int) -> dict[str, float]:
-    """GiB on each device: what a fit is given, and what it needs besides."""
+def memory(n: int, k: int, classes: int) -> Iterator[dict[str, object]]:
+    """GiB on each device, of a fit and of kNN: what it is given, and what it needs besides."""
     devices = jax.devices()
     mesh = Mesh(np.array(devices), ('devices',))
     spread, everywhere = (NamedSharding(mesh, spec) for spec in (SPREAD, P()))
-    shape = block_shape(n, classes, len(devices))
 
     def array(*shape, dtype=jnp.float32, sharding=everywhere):
         return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
-    blocks = Blocks(
-        array(*shape, k, sharding=spread),
-        array(*shape, dtype=jnp.int32, sharding=spread),
-        array(*shape, sharding=spread),
-    )
+    def blocks(logits: int) -> Blocks:
+        shape = block_shape(n, logits, len(devices))
+        return Blocks(
+            array(*shape, k, sharding=spread),
+            array(*shape, dtype=jnp.int32, sharding=spread),
+            array(*shape, sharding=spread),
+        )
+
     start = linear.Linear(array(k, classes), array(classes))
-    compiled = linear.fit.lower(
-        [blocks], array(), array(k, k), num_classes=classes, start=start
-    ).compile()
-    held = compiled.memory_analysis()
-    gib = 1 << 30
-    return {
-        'devices': len(devices),
-        'given_gib': held.argument_size_in_bytes / gib,
-        'besides_gib': held.temp_size_in_bytes / gib,
+    rules = (VotingRule(200, 0.1), VotingRule(20))
+    programs = {
+        'fit': linear.fit.lower(
+            [blocks(classes)], array(), array(k, k), num_classes=classes, start=start
+        ),
+        'knn': nearest_classes.lower(
+            blocks(1), array(_QUERIES, k), num_classes=classes, rules=rules
+        ),
     }
+    for name, program in programs.items():
+        held = program.compile().memory_analysis()
+        yield {
+            'program': name,
+            'devices': len(devices),
+            'given_gib': held.argument_size_in_bytes / (1 << 30),
+            'besides_gib': held.temp_size_in_bytes / (1 << 30),
+        }
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -116,13 +130,14 @@ def main(arguments: list[str] | None = None) -> None:
         '--memory',
         type=int,
         metavar='CLASSES',
-        help='compile a fit of so many classes on all devices, and print what it holds',
+        help='compile a fit and kNN of so many classes on all devices, and print what they hold',
     )
     options = parser.parse_args(arguments)
     report = measure.Report('probe', options.json)
     n, k = options.samples, options.features
     if options.memory:
-        report.add(n=n, k=k, classes=options.memory, **memory(n, k, options.memory))
+        for held in memory(n, k, options.memory):
+            report.add(n=n, k=k, classes=options.memory, **held)
         return
     rows, labels = features(n, k)
     standard, _ = standardise(rows, rows[:2])

@@ -52,7 +52,8 @@ def knn_predict(
 
     Args:
       features: features `[n, k]` of the training split.
-      labels: labels `[n]` of the training split, in 0 .. num_classes - 1.
+      labels: labels `[n]` of the training split, in 0 .. num_classes - 1; -1 for a row that only
+        fills up the others and has no vote.
       queries: features `[t, k]` of the test split.
       num_classes: number c of classes.
       rules: rules of voting.
@@ -68,7 +69,7 @@ def knn_predict(
     members = jax.nn.one_hot(labels, num_classes)
 
     def predict(query):
-        similarity = cosines(rows, query)
+        similarity = jnp.where(labels >= 0, cosines(rows, query), -jnp.inf)
         thresholds = order_statistics(similarity, [min(rule.neighbours, n) for rule in rules])
         return tuple(
             jnp.argmax(

@@ -1,17 +1,20 @@
 """Measures a representation by linear probe, few-label probe and nearest neighbours.
 
-Axes: n samples, k features, c classes.
+Axes: n samples, t of the test split, k features, c classes.
 """
 
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import linear
-from contrastive_jax.evaluation.blocks import lay_out
+from contrastive_jax.evaluation.blocks import Blocks, beside, lay_out
 from contrastive_jax.evaluation.knn import VotingRule, knn_predict
 from contrastive_jax.evaluation.validation import Validation, cross_fitted, hold_out
 from contrastive_jax.evaluation.whitening import second_moment, span, standardise, whitening
@@ -132,14 +135,30 @@ def _knn(
     train: Labelled, test: Labelled, *, num_classes: int, options: ConfigDict
 ) -> tuple[float, float]:
     """Accuracies of weighted nearest neighbours, and of 20 neighbours with one vote each."""
-    (features, labels), (queries, truth) = train, test
-    predictions = knn_predict(
-        *map(jnp.asarray, (features, labels, queries)),
+    queries, truth = test
+    (voters,) = lay_out([train], 1)
+    predictions = nearest_classes(
+        voters,
+        beside(queries, voters),
         num_classes=num_classes,
         rules=(VotingRule(options.neighbours, options.knn_temperature), _PLAIN),
     )
     weighted, plain = (float(np.mean(np.asarray(classes) == truth)) for classes in predictions)
     return weighted, plain
+
+
+@partial(jax.jit, static_argnames=('num_classes', 'rules'))
+def nearest_classes(
+    voters: Blocks,
+    queries: Float[Array, 't k'],
+    *,
+    num_classes: int,
+    rules: tuple[VotingRule, ...],
+) -> tuple[Int[Array, ' t'], ...]:
+    """`knn_predict` with the training samples where `lay_out` has put them."""
+    features = voters.features.reshape(-1, queries.shape[1])
+    labels = jnp.where(voters.counted > 0, voters.labels, -1).ravel()
+    return knn_predict(features, labels, queries, num_classes=num_classes, rules=rules)
 
 
 def check_labels_per_class(labels: np.ndarray, count: int, where: str) -> None:

@@ -34,6 +34,18 @@ def test_more_neighbours_than_samples_means_all():
     np.testing.assert_array_equal(*knn_predict(train, labels, test, num_classes=3, rules=rules))
 
 
+@pytest.mark.parametrize('neighbours', [3, 30])
+def test_rows_that_fill_up_have_no_vote(neighbours):
+    (train, labels), (test, _) = _split(0, 12), _split(1, 7)
+    rules = (VotingRule(neighbours, 0.1), VotingRule(neighbours))
+    expected = knn_predict(train, labels, test, num_classes=3, rules=rules)
+    # Zero rows are nearer to a query than all rows that point away from it.
+    filled = np.concatenate([train, np.zeros((9, 5), np.float32)])
+    no_vote = np.concatenate([labels, np.full(9, -1, np.int32)])
+    found = knn_predict(filled, no_vote, test, num_classes=3, rules=rules)
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_blocks_change_nothing():
     (train, labels), (test, _) = _split(0, 50), _split(1, 33)
     options = {'num_classes': 3, 'rules': (VotingRule(7, 0.1),)}

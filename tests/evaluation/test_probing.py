@@ -69,6 +69,7 @@ def test_devices_and_single_samples_are_probed_alike(monkeypatch, images, spread
     found.append(probe(train, test, num_classes=5, options=options, validate=True))
     assert found[0].l2 == found[1].l2
     assert (found[0].validation is None) == (images == 3)
+    assert (found[0].knn, found[0].knn20) == (found[1].knn, found[1].knn20)
     # A sample between two classes may go to either.
     assert found[0].linear == pytest.approx(found[1].linear, abs=1.01 / 60)
     assert found[0].few_label == pytest.approx(found[1].few_label, abs=1.01 / 60)
