@@ -84,7 +84,7 @@ def theirs(rows: np.ndarray, labels: np.ndarray) -> linear.Linear:
 
 
 def memory(n: int, k: int, classes: int) -> Iterator[dict[str, object]]:
-    """GiB on each device, of a fit and of kNN: what it is given, and what it needs besides."""
+    """GiB on each device for a fit and for kNN: arguments, and temporary memory besides."""
     devices = jax.devices()
     mesh = Mesh(np.array(devices), ('devices',))
     spread, everywhere = (NamedSharding(mesh, spec) for spec in (SPREAD, P()))

@@ -1,4 +1,4 @@
-"""Digits: 1,797 grey images of 8 x 8 pixels that come with scikit-learn; for laptops and tests.
+"""Digits: 1,797 grey images of 8 x 8 pixels that come with this package; for laptops and tests.
 
 Command: python -m contrastive_jax.main --config=configs/digits.py --workdir=runs/digits
 Variants: --config=configs/digits.py:small, two epochs, for tests.

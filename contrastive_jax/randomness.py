@@ -15,11 +15,22 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key
 
-__all__ = ['STREAMS', 'KeyTag', 'KeyUse', 'Use', 'device_key', 'host_rng', 'legacy_rng']
+__all__ = [
+    'HOST_STREAMS',
+    'STREAMS',
+    'KeyTag',
+    'KeyUse',
+    'Use',
+    'device_key',
+    'host_rng',
+    'legacy_rng',
+]
 
 # The edition of all streams. A run keeps it with its images: a run that was begun under another
-# edition drew its batches in another order. Raise it with every change of what a stream yields.
-STREAMS = 2
+# edition drew its batches or views otherwise. Raise it with every change of what a stream yields.
+STREAMS = 3
+# The edition that last changed a stream of the host, such as which images are held out or mixed.
+HOST_STREAMS = 2
 
 
 class Use(enum.IntEnum):

@@ -74,7 +74,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    # Imported modules stay, so the collector of garbage need not walk them again and again.
+    # Imported modules stay, so the garbage collector need not walk them again and again.
     gc.collect()
     gc.freeze()
 

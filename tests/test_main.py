@@ -14,6 +14,7 @@ from contrastive_jax import main
 from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.errors import UserError
+from contrastive_jax.randomness import HOST_STREAMS
 from contrastive_jax.runs.loading import load_run
 from contrastive_jax.runs.training_set import claim_workdir
 from contrastive_jax.runs.weights import read_config
@@ -276,10 +277,12 @@ def test_a_run_begun_with_other_random_streams_says_so(config, tmp_path, caplog)
     claim_workdir(workdir, config, built)
     claim_workdir(workdir, config, built)
     assert not caplog.messages
-    # As the first edition wrote it.
-    np.savez(workdir / 'training_set.npz', kept=built.kept, mixed=[], partners=[])
-    claim_workdir(workdir, config, built)
-    assert 'begun by a version that draws batches in another order' in caplog.messages[-1]
+    # As the first edition wrote it, and as one that drew the same images and other views.
+    for count, edition in enumerate(({}, {'streams': HOST_STREAMS}), 1):
+        np.savez(workdir / 'training_set.npz', kept=built.kept, mixed=[], partners=[], **edition)
+        claim_workdir(workdir, config, built)
+        assert len(caplog.messages) == count
+        assert 'begun by a version that draws batches or views otherwise' in caplog.messages[-1]
 
 
 @pytest.mark.parametrize('read', [main.run, lambda _, workdir: load_run(workdir)])

@@ -22,10 +22,10 @@ _SPLITS = ('train', 'test')
 def load_digits(config) -> Dataset:
     """The 1,797 handwritten digits of 8 x 8 pixels, a fixed quarter of each class for tests.
 
-    They are those of scikit-learn, which takes a second to import, as uint8 and split by its
-    `train_test_split` with seed 0, so the file lies in this package.
+    They are the digits of scikit-learn as uint8, split by its `train_test_split` with seed 0. A
+    copy lies in this package, because scikit-learn takes a second to import.
 
-    Source: Alpaydin and Kaynak 1998, UCI Machine Learning Repository, CC BY 4.0.
+    Source: Alpaydin and Kaynak 1998, `digits.LICENSE.txt`.
     """
     del config
     with resources.files(__package__).joinpath('digits.npz').open('rb') as file:

@@ -1,4 +1,4 @@
-"""Labelled features that a probe is fitted on: in blocks, and over devices where they are many.
+"""Labelled features that a probe uses: in blocks, and spread over devices where they are many.
 
 Axes: n samples, k features; b blocks, d devices, s samples of a block on a device.
 """
@@ -47,7 +47,7 @@ def lay_out(
 
     Args:
       parts: features `[n, k]` and labels `[n]` of each part.
-      num_classes: number of classes, for the size of a block.
+      num_classes: number of classes, for the size of a block; 1 where no logits are made.
     """
     few = sum(features.nbytes for features, _ in parts) <= _SPREAD_BYTES
     devices = jax.local_devices()[:1] if few else jax.local_devices()

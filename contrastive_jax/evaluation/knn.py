@@ -52,8 +52,8 @@ def knn_predict(
 
     Args:
       features: features `[n, k]` of the training split.
-      labels: labels `[n]` of the training split, in 0 .. num_classes - 1; -1 for a row that only
-        fills up the others and has no vote.
+      labels: labels `[n]` of the training split, in 0 .. num_classes - 1; -1 marks a row that
+        fills up a device and has no vote.
       queries: features `[t, k]` of the test split.
       num_classes: number c of classes.
       rules: rules of voting.

@@ -1,6 +1,6 @@
 """Measures a representation by linear probe, few-label probe and nearest neighbours.
 
-Axes: n samples, t of the test split, k features, c classes.
+Axes: n samples, t test samples, k features, c classes.
 """
 
 from functools import partial
@@ -18,8 +18,9 @@ from contrastive_jax.evaluation.blocks import Blocks, beside, lay_out
 from contrastive_jax.evaluation.knn import VotingRule, knn_predict
 from contrastive_jax.evaluation.validation import Validation, cross_fitted, hold_out
 from contrastive_jax.evaluation.whitening import second_moment, span, standardise, whitening
+from contrastive_jax.numerics import default_block
 
-__all__ = ['Accuracies', 'by_group', 'check_labels_per_class', 'probe']
+__all__ = ['Accuracies', 'by_group', 'check_labels_per_class', 'nearest_classes', 'probe']
 
 # Features `[n, k]` and labels `[n]` of some samples.
 Labelled = tuple[np.ndarray, np.ndarray]
@@ -136,7 +137,8 @@ def _knn(
 ) -> tuple[float, float]:
     """Accuracies of weighted nearest neighbours, and of 20 neighbours with one vote each."""
     queries, truth = test
-    (voters,) = lay_out([train], 1)
+    # No logits are made of them, so one block holds them all.
+    (voters,) = lay_out([train], num_classes=1)
     predictions = nearest_classes(
         voters,
         beside(queries, voters),
@@ -157,8 +159,15 @@ def nearest_classes(
 ) -> tuple[Int[Array, ' t'], ...]:
     """`knn_predict` with the training samples where `lay_out` has put them."""
     features = voters.features.reshape(-1, queries.shape[1])
-    labels = jnp.where(voters.counted > 0, voters.labels, -1).ravel()
-    return knn_predict(features, labels, queries, num_classes=num_classes, rules=rules)
+    labels = jnp.where(voters.counted > 0, voters.labels.astype(jnp.int32), -1).ravel()
+    return knn_predict(
+        features,
+        labels,
+        queries,
+        num_classes=num_classes,
+        rules=rules,
+        block_size=default_block(voters.labels.shape[-1]),
+    )
 
 
 def check_labels_per_class(labels: np.ndarray, count: int, where: str) -> None:

@@ -25,7 +25,7 @@ from contrastive_jax.evaluation.tiles.store import TileStore
 from contrastive_jax.graph import landmarks as by_landmarks
 from contrastive_jax.graph.difficulty import SampleDifficulty
 from contrastive_jax.graph.scores import boundary
-from contrastive_jax.randomness import STREAMS
+from contrastive_jax.randomness import HOST_STREAMS
 from contrastive_jax.runtime import memory, progress
 from contrastive_jax.runtime.progress import muted
 
@@ -208,5 +208,5 @@ def _identity(request: Request, wanted: frozenset[str], checksum: str, n: int) -
         'samples': n,
         'devices': jax.local_device_count(),
         'processes': jax.process_count(),
-        'streams': STREAMS,
+        'streams': HOST_STREAMS,
     }

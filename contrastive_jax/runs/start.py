@@ -225,8 +225,8 @@ def _check_images(old: Path, construction: Construction, held_out: bool) -> None
     """Raises UserError unless a run has trained on these images."""
     if check_images(old, construction, held_out=held_out) != STREAMS:
         logging.warning(
-            '%s: was trained by a version that draws batches in another order; the steps from here '
-            'on are in the order of this version',
+            '%s: was trained by a version that draws batches or views otherwise; the steps from '
+            'here on are those of this version',
             old,
         )
 

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from contrastive_jax.data.constructions import Construction
 from contrastive_jax.data.stored import checksum
 from contrastive_jax.errors import UserError
-from contrastive_jax.randomness import STREAMS
+from contrastive_jax.randomness import HOST_STREAMS, STREAMS
 from contrastive_jax.runs.images import read_image_facts, write_image_facts
 from contrastive_jax.runs.workdir import CONFIG, TRAINING_SET, has_checkpoint
 from contrastive_jax.runtime.files import read_arrays, write_sealed_json, write_whole
@@ -47,9 +47,9 @@ def claim_workdir(
         edition = check_images(workdir, construction, held_out=held_out)
         if edition != STREAMS:
             logging.warning(
-                '%s: was begun by a version that draws batches in another order; the steps from '
-                'here on are in the order of this version, so the encoder will not be the one that '
-                'either version alone trains',
+                '%s: was begun by a version that draws batches or views otherwise; the steps from '
+                'here on are those of this version, so the encoder will not be the one that either '
+                'version alone trains',
                 workdir,
             )
         if path.exists():
@@ -88,7 +88,7 @@ def check_images(workdir: Path, construction: Construction, *, held_out: bool = 
             f'--workdir={workdir}: was begun with other images (their checksum is another); give '
             'the same images, or choose another folder'
         )
-    if held_out and streams != STREAMS:
+    if held_out and not _drew_the_same_images(streams):
         raise UserError(
             f'--workdir={workdir}: was begun by {_version(streams)}, which may have held out other '
             'images for tests: this version would test on images that the run trained on. Go on '
@@ -104,7 +104,7 @@ def check_images(workdir: Path, construction: Construction, *, held_out: bool = 
     if not changed:
         return streams
     differ = f'was begun with other images ({", ".join(changed)} differ)'
-    if streams != STREAMS and before.keys() >= set(_CHOSEN):
+    if not _drew_the_same_images(streams) and before.keys() >= set(_CHOSEN):
         raise UserError(
             f'--workdir={workdir}: {differ}: the version that began it draws them otherwise; go '
             'on with that version, or choose another folder'
@@ -137,6 +137,11 @@ def _edition(workdir: Path, before: Mapping[str, np.ndarray] | None) -> int:
         return int(before.get('streams', 1))
     # A run that was stopped before it wrote the file has no checkpoint either.
     return _UNKNOWN if has_checkpoint(workdir) else STREAMS
+
+
+def _drew_the_same_images(streams: int) -> bool:
+    """Whether this version holds out, leaves out and mixes the images that that edition did."""
+    return HOST_STREAMS <= streams <= STREAMS
 
 
 def _version(streams: int) -> str:

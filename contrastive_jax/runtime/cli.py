@@ -105,7 +105,7 @@ def config_of_flags(values: flags.FlagValues = flags.FLAGS) -> tuple[ConfigDict,
 
 def _guarded(command: Callable[[], None]) -> None:
     compilation.keep_programs()
-    # What is imported stays, so the collector of garbage need not walk it again and again.
+    # Imported modules stay, so the garbage collector need not walk them again and again.
     gc.freeze()
     # Libraries log every step that they take at level INFO.
     logging.set_verbosity(logging.WARNING)

@@ -3,9 +3,9 @@
 Between the operations, images are float32 in [0, 1]. The config section `augment` holds strengths
 and probabilities. Each function takes one image, and `two_views` maps over the batch.
 
-All random numbers of a view are drawn at once, and each operation has its own part of them. One key
-for each operation would be the usual way, but most of the program would then be random numbers: it
-takes several times as long to compile.
+All random numbers of a view are drawn at once, and each operation has its own part of them. Usually
+each operation has a key of its own. Most of the program would then be code for random numbers, and
+it would take several times as long to compile.
 
 Axes: b images, h w pixels, c channels (3, or 1 for grey images).
 Source: Chen et al. 2020, Appendix A.
@@ -26,9 +26,9 @@ __all__ = ['augment', 'two_views']
 # Smallest and largest ratio of width to height of a crop.
 _RATIOS = (3 / 4, 4 / 3)
 _CROP_TRIES = 10
-# Random numbers that each operation uses. The first decides whether the image is changed at all,
-# except by a crop: area and ratio of each try, and the corner. Jitter: place in the order and
-# strength of each of four changes.
+# How many random numbers each operation uses. A crop: an area and a ratio for each try, and the
+# corner. All others begin with one that decides whether they are applied. Jitter goes on with a
+# place in the order and a strength for each of four changes.
 _NUMBERS = {'crop': 2 * _CROP_TRIES + 2, 'flip': 1, 'jitter': 1 + 2 * 4, 'greyscale': 1, 'blur': 2}
 
 
@@ -53,13 +53,14 @@ def two_views(
     Returns:
       `[2b, h, w, c]` float32 in [0, 1].
     """
-    place = first + jnp.arange(len(images))
-    of_views = jnp.concatenate([2 * place, 2 * place + 1])
-    keys = jax.vmap(partial(jax.random.fold_in, key))(of_views)
+    keys = jax.vmap(lambda place: jax.random.split(jax.random.fold_in(key, place)), out_axes=1)(
+        first + jnp.arange(len(images))
+    )
     cropped = images.ndim == 5
     both = (images[:, 0], images[:, 1]) if cropped else (images, images)
     pixels = jnp.concatenate(both).astype(jnp.float32) / 255
-    return jax.vmap(partial(augment, augmentation=augmentation, cropped=cropped))(keys, pixels)
+    view = partial(augment, augmentation=augmentation, cropped=cropped)
+    return jax.vmap(view)(keys.ravel(), pixels)
 
 
 def augment(

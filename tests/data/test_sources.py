@@ -34,7 +34,7 @@ def test_digits_are_split_by_class_and_always_alike():
 
 def test_digits_are_those_of_scikit_learn():
     images, labels = sklearn.datasets.load_digits(return_X_y=True)
-    halves = train_test_split(
+    parts = train_test_split(
         np.round(images.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8),
         labels.astype(np.int32),
         test_size=0.25,
@@ -44,7 +44,7 @@ def test_digits_are_those_of_scikit_learn():
     dataset = sources.load(_config('digits'))
     train, test = dataset.train, dataset.test
     stored = (train.images, test.images, train.labels, test.labels)
-    for own, other in zip(stored, halves, strict=True):
+    for own, other in zip(stored, parts, strict=True):
         np.testing.assert_array_equal(own, other)
         assert own.dtype == other.dtype
 

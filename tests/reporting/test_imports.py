@@ -41,6 +41,16 @@ def test_what_needs_no_model_waits_for_no_library_of_models(statement):
     assert not imported(statement) & {'flax', 'optax', 'orbax', 'sklearn', 'pandas'}
 
 
+def test_digits_wait_for_no_scikit_learn():
+    modules = imported(
+        'from contrastive_jax.config import default\n'
+        'from contrastive_jax.data import sources\n'
+        'sources.load(default().data)'
+    )
+    assert 'contrastive_jax.data.array_sources' in modules
+    assert 'sklearn' not in modules
+
+
 def test_a_probe_needs_an_optimiser_and_no_model():
     assert not imported('import contrastive_jax.probe') & {'flax', 'orbax', 'sklearn', 'pandas'}
 

@@ -10,7 +10,7 @@ from contrastive_jax import main
 from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.errors import UserError
-from contrastive_jax.randomness import STREAMS
+from contrastive_jax.randomness import HOST_STREAMS, STREAMS
 from contrastive_jax.runs.loading import load_run
 from contrastive_jax.runs.training_set import check_images, claim_workdir
 from contrastive_jax.runs.workdir import RESULT, check_outside_data, locked
@@ -84,6 +84,12 @@ def test_a_run_of_other_held_out_images_is_refused(data, tmp_path, read, streams
     config = _begun(data, tmp_path / 'run', streams=streams)
     with pytest.raises(UserError, match='test on images that the run trained on'):
         read(config, tmp_path / 'run')
+
+
+def test_a_run_whose_views_alone_were_drawn_otherwise_holds_out_the_same_images(data, tmp_path):
+    config = _begun(data, tmp_path / 'run', streams=HOST_STREAMS)
+    built = construct(config, sources.load(config.data).pretrain)
+    assert check_images(tmp_path / 'run', built, held_out=True) == HOST_STREAMS < STREAMS
 
 
 @pytest.mark.filterwarnings('ignore')  # Of Orbax and its event loop.

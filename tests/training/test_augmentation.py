@@ -89,7 +89,7 @@ def test_flip_happens_with_its_probability():
     assert abs(flipped - 0.25) < 5 * np.sqrt(0.25 * 0.75 / 4000)
 
 
-def test_what_an_operation_does_depends_on_no_other_operation():
+def test_an_operation_draws_the_same_whether_another_is_on():
     config, also_grey = (_augment(**(NOTHING | {'flip': 0.5, 'greyscale': g})) for g in (0.0, 1.0))
     keys = jax.random.split(jax.random.key(1), 32)
     views, grey = (
@@ -99,6 +99,18 @@ def test_what_an_operation_does_depends_on_no_other_operation():
     luma = views @ jnp.array([0.299, 0.587, 0.114], jnp.float32)
     np.testing.assert_allclose(grey[..., 0], luma, atol=1e-3)
     assert len(np.unique(np.asarray(views), axis=0)) == 2
+
+
+def test_whether_an_operation_is_applied_is_independent_of_the_others():
+    keys, image = jax.random.split(jax.random.key(2), 4000), IMAGE[:4, :4]
+    applied = []
+    for name in ('flip', 'jitter', 'greyscale', 'blur'):
+        config = _augment(**(NOTHING | {name: 0.5}))
+        views = jax.jit(jax.vmap(lambda key, config=config: augment(key, image, config)))(keys)
+        applied.append(np.any(np.asarray(views) != np.asarray(image), axis=(1, 2, 3)))
+    # Five standard deviations of 4,000 draws.
+    np.testing.assert_allclose(np.corrcoef(applied), np.eye(4), atol=5 / np.sqrt(4000))
+    np.testing.assert_allclose(np.mean(applied, axis=1), 0.5, atol=2.5 / np.sqrt(4000))
 
 
 def test_greyscale_leaves_one_value_a_pixel():
