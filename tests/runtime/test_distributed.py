@@ -18,9 +18,6 @@ from tests.processes import finish, log_of, parameters, start
 # Orbax and its event loop leave warnings of their own.
 pytestmark = pytest.mark.filterwarnings('ignore')
 SMALL = {
-    # With seed 0 the gradient of step 7 jumps on four devices while the loss agrees to 4e-6: one
-    # input of a ReLU is zero but for rounding. With seeds 1, 2 and 3 all parameters agree to 3e-7.
-    'seed': 1,
     'data__name': 'npz',
     'epochs': 4,
     'checkpoint_every': 3,
@@ -120,7 +117,7 @@ def test_a_lost_process_stops_the_others_and_the_run_resumes(lost, tmp_path, one
 
 def test_processes_of_different_configs_do_not_begin(tmp_path):
     changes = _changes(tmp_path)
-    started = start(tmp_path / 'run', changes, processes=2, differ={'seed': 2})
+    started = start(tmp_path / 'run', changes, processes=2, differ={'seed': 1})
     assert [running.wait(200) for running in started] == [1, 1]
     for process in range(2):
         log = (tmp_path / f'run.{process}.log').read_text()
