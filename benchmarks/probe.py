@@ -23,14 +23,13 @@ from jax.sharding import PartitionSpec as P
 from benchmarks import measure
 from contrastive_jax.evaluation import linear
 from contrastive_jax.evaluation.blocks import SPREAD, Blocks, block_shape, lay_out
-from contrastive_jax.evaluation.knn import VotingRule
-from contrastive_jax.evaluation.probing import nearest_classes
+from contrastive_jax.evaluation.knn import VotingRule, nearest_classes
 from contrastive_jax.evaluation.whitening import second_moment, standardise, whitening
 from contrastive_jax.randomness import Use, host_rng
 
 _CLASSES = 10
 _L2 = linear.STRENGTHS[2]
-# Samples of the test split of ImageNet-1k, whose classes kNN predicts.
+# Test samples of ImageNet-1k, for kNN.
 _QUERIES = 50_000
 
 

@@ -10,15 +10,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from contrastive_jax.evaluation.blocks import Blocks
 from contrastive_jax.numerics import (
     compiler_sharded,
     cosines,
+    default_block,
     map_anchors,
     order_statistics,
     unit_rows,
 )
 
-__all__ = ['VotingRule', 'knn_predict']
+__all__ = ['VotingRule', 'knn_predict', 'nearest_classes']
 
 
 class VotingRule(NamedTuple):
@@ -79,6 +81,34 @@ def knn_predict(
         )
 
     return map_anchors(predict, unit_rows(queries), n, block_size)
+
+
+@partial(jax.jit, static_argnames=('num_classes', 'rules'))
+def nearest_classes(
+    voters: Blocks,
+    queries: Float[Array, 't k'],
+    *,
+    num_classes: int,
+    rules: tuple[VotingRule, ...],
+) -> tuple[Int[Array, ' t'], ...]:
+    """`knn_predict` with the training samples on the devices that `lay_out` has put them on.
+
+    Args:
+      voters: features and labels of the training split.
+      queries: features `[t, k]` of the test split, on the same devices.
+      num_classes: number c of classes.
+      rules: rules of voting.
+    """
+    features = voters.features.reshape(-1, queries.shape[1])
+    labels = jnp.where(voters.counted > 0, voters.labels.astype(jnp.int32), -1).ravel()
+    return knn_predict(
+        features,
+        labels,
+        queries,
+        num_classes=num_classes,
+        rules=rules,
+        block_size=default_block(voters.labels.shape[-1]),
+    )
 
 
 def _votes(

@@ -1,26 +1,22 @@
 """Measures a representation by linear probe, few-label probe and nearest neighbours.
 
-Axes: n samples, t test samples, k features, c classes.
+Axes: n samples, k features, c classes.
 """
 
-from functools import partial
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import linear
-from contrastive_jax.evaluation.blocks import Blocks, beside, lay_out
-from contrastive_jax.evaluation.knn import VotingRule, knn_predict
+from contrastive_jax.evaluation.blocks import beside, lay_out
+from contrastive_jax.evaluation.knn import VotingRule, nearest_classes
 from contrastive_jax.evaluation.validation import Validation, cross_fitted, hold_out
 from contrastive_jax.evaluation.whitening import second_moment, span, standardise, whitening
-from contrastive_jax.numerics import default_block
 
-__all__ = ['Accuracies', 'by_group', 'check_labels_per_class', 'nearest_classes', 'probe']
+__all__ = ['Accuracies', 'by_group', 'check_labels_per_class', 'probe']
 
 # Features `[n, k]` and labels `[n]` of some samples.
 Labelled = tuple[np.ndarray, np.ndarray]
@@ -147,27 +143,6 @@ def _knn(
     )
     weighted, plain = (float(np.mean(np.asarray(classes) == truth)) for classes in predictions)
     return weighted, plain
-
-
-@partial(jax.jit, static_argnames=('num_classes', 'rules'))
-def nearest_classes(
-    voters: Blocks,
-    queries: Float[Array, 't k'],
-    *,
-    num_classes: int,
-    rules: tuple[VotingRule, ...],
-) -> tuple[Int[Array, ' t'], ...]:
-    """`knn_predict` with the training samples where `lay_out` has put them."""
-    features = voters.features.reshape(-1, queries.shape[1])
-    labels = jnp.where(voters.counted > 0, voters.labels.astype(jnp.int32), -1).ravel()
-    return knn_predict(
-        features,
-        labels,
-        queries,
-        num_classes=num_classes,
-        rules=rules,
-        block_size=default_block(voters.labels.shape[-1]),
-    )
 
 
 def check_labels_per_class(labels: np.ndarray, count: int, where: str) -> None:
