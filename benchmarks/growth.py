@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _timer(config, batch):
     config = config.copy_and_resolve_references()
     config.batch_size = len(batch.images)
-    return measure.timed(steps.Step(config, batch))
+    return measure.timed(steps.Step(config, batch), measure.calls_a_turn())
 
 
 def _times_of_devices(options) -> dict[int, list[float]]:

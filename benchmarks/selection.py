@@ -48,8 +48,9 @@ def _timers(config, batch):
     for name, select in (('plain', 'none'), ('treated', 'difficult')):
         chosen = steps.treat(config, select)
         step = steps.Step(chosen, batch)
-        timers[f'{name} step'] = measure.timed(step)
-        timers[f'{name} loss'] = measure.timed(steps.objective(chosen, batch, step.features))
+        timers[f'{name} step'] = measure.timed(step, measure.calls_a_turn())
+        loss = steps.objective(chosen, batch, step.features)
+        timers[f'{name} loss'] = measure.timed(loss, measure.calls_a_turn())
     return timers
 
 

@@ -31,7 +31,8 @@ def main(arguments: list[str] | None = None) -> None:
 def _rows(config, batch, rounds: int):
     step = steps.Step(config, batch)
     functions = {'step': step, **steps.parts(config, batch)}
-    timers = {name: measure.timed(function) for name, function in functions.items()}
+    calls = measure.calls_a_turn()
+    timers = {name: measure.timed(function, calls) for name, function in functions.items()}
     times = measure.alternate(timers, rounds)
     both = times.pop('loss and selection')
     times['selection'] = [one - other for one, other in zip(both, times['loss'], strict=True)]
@@ -40,7 +41,7 @@ def _rows(config, batch, rounds: int):
             'part': name,
             'seconds': median(taken),
             'of_step': measure.ratio(taken, times['step']),
-            'gflops': step.flops / median(taken) / 1e9 if name == 'step' else None,
+            'gflops': step.flops / median(taken) / 1e9 if name == 'step' and step.flops else None,
         }
 
 

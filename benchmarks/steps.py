@@ -76,7 +76,7 @@ class Step:
 
     Attributes:
       program: it, compiled.
-      flops: of one step.
+      flops: of one step; None where XLA does not count them.
       features: of the encoder.
     """
 
@@ -85,16 +85,26 @@ class Step:
         setup = set_up(config, moments(batch.images.shape[-1]), STEPS_PER_EPOCH)
         self._state, self._batch = setup.initial, jax.device_put(batch)
         jitted = jax.jit(setup.step, donate_argnums=0, compiler_options=step_options())
-        lowered = jitted.lower(self._state, self._batch)
-        # Counted before XLA compiles: what it then hands to a library may count as nothing.
-        self.flops = lowered.cost_analysis()['flops']
-        self.program = lowered.compile()
+        self.flops = _flops(jitted, self._state, self._batch)
+        self.program = jitted.lower(self._state, self._batch).compile()
         self.features = features_of(setup)
 
     def __call__(self):
         """Takes a step; returns its metrics."""
         self._state, metrics = self.program(self._state, self._batch)
         return metrics
+
+
+def _flops(jitted, *arguments) -> float | None:
+    """FLOPs of a program, as XLA counts them for a CPU before it compiles.
+
+    After that, what it hands to a library may count as nothing, and for GPUs it counts nothing
+    before (JAX 0.11).
+    """
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arguments)
+    with jax.default_device(jax.devices('cpu')[0]):
+        counted = jitted.lower(*shapes).cost_analysis()
+    return counted['flops'] if counted else None
 
 
 def objective(config, batch: Batch, features: int) -> Callable[[], object]:

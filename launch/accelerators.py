@@ -47,7 +47,8 @@ def describe(names: Sequence[str], jobs: int) -> str:
     if not names or jobs == 1:
         return ''
     if jobs > len(names):
-        return f'{jobs} runs at a time share {len(names)} GPUs, and set no memory aside'
+        gpus = '1 GPU' if len(names) == 1 else f'{len(names)} GPUs'
+        return f'{jobs} runs at a time share {gpus}, and set no memory aside'
     each, idle = divmod(len(names), jobs)
     rest = f'; {idle} of {len(names)} stay idle' if idle else ''
     return f'{jobs} runs at a time have {each} GPU{"" if each == 1 else "s"} each, their own{rest}'

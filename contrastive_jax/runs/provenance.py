@@ -9,11 +9,12 @@ from pathlib import Path
 
 import jax
 
+from contrastive_jax import __version__
 from contrastive_jax.runtime.compilation import processor
 
 __all__ = ['git_commit', 'platform_flags', 'versions']
 
-_PACKAGES = ('contrastive_jax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+_PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 _PACKAGE = Path(__file__).parents[1]
 _LINUX = sys.platform == 'linux'
 
@@ -21,8 +22,13 @@ _LINUX = sys.platform == 'linux'
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that compute, and the kind of device."""
     packages = {name: metadata.version(name) for name in _PACKAGES}
-    device = jax.devices()[0].device_kind
-    return {'python': platform.python_version(), **packages, 'device': device}
+    return {
+        'python': platform.python_version(),
+        # A checkout that is only on the path of Python has no metadata.
+        'contrastive_jax': __version__,
+        **packages,
+        'device': jax.devices()[0].device_kind,
+    }
 
 
 def platform_flags() -> dict[str, object]:

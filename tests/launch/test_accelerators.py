@@ -45,7 +45,9 @@ def test_runs_have_gpus_of_their_own_or_share_them_without_preallocation(jobs, n
     assert bool(describe(names, jobs)) == any(expected)
 
 
-def test_gpus_that_stay_idle_are_counted():
+def test_the_line_says_how_gpus_are_shared():
+    assert describe('0', 3) == '3 runs at a time share 1 GPU, and set no memory aside'
+    assert describe('01', 3).startswith('3 runs at a time share 2 GPUs,')
     assert describe('01234567', 3).endswith('2 GPUs each, their own; 2 of 8 stay idle')
 
 

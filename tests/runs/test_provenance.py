@@ -1,9 +1,13 @@
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
-from contrastive_jax.runs.provenance import git_commit
+import jax
+
+import contrastive_jax
+from contrastive_jax.runs.provenance import git_commit, versions
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,3 +54,17 @@ def test_a_repository_around_an_installed_package_is_not_its_own(tmp_path):
     file, commit = done.stdout.split()
     assert Path(file).is_relative_to(tmp_path)
     assert commit == 'None'
+
+
+def test_a_checkout_that_is_not_installed_knows_its_versions(monkeypatch):
+    """Python has no metadata of such a package, and a run would end after all its training."""
+
+    def version(name, of=metadata.version):
+        if name == 'contrastive_jax':
+            raise metadata.PackageNotFoundError(name)
+        return of(name)
+
+    monkeypatch.setattr(metadata, 'version', version)
+    found = versions()
+    assert found['contrastive_jax'] == contrastive_jax.__version__
+    assert found['jax'] == jax.__version__
