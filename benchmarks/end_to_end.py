@@ -10,7 +10,6 @@ compute in bfloat16, and lightly's has what makes PyTorch fast there: `peer/simc
 
 import argparse
 import contextlib
-import os
 import statistics
 import sys
 import tempfile
@@ -115,8 +114,9 @@ def _commands(images: str, width: int, batch: int, peer: str | None) -> dict[str
         return {_OURS: ours}
     gpu = jax.default_backend() == 'gpu'
     theirs = [peer, str(_PEER), '--images', images, *sizes, *(['--gpu'] if gpu else [])]
-    workers = (len(os.sched_getaffinity(0)),) if gpu else (0, 2)
-    sides = {f'lightly, {count} workers': [*theirs, '--workers', str(count)] for count in workers}
+    if gpu:
+        return {_OURS: ours, 'lightly, kornia': theirs}
+    sides = {f'lightly, {count} workers': [*theirs, '--workers', str(count)] for count in (0, 2)}
     return {_OURS: ours, **sides}
 
 

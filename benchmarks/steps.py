@@ -102,7 +102,11 @@ def _flops(jitted, *arguments) -> float | None:
     before (JAX 0.11).
     """
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arguments)
-    with jax.default_device(jax.devices('cpu')[0]):
+    try:
+        cpu = jax.devices('cpu')[0]
+    except RuntimeError:  # JAX_PLATFORMS leaves it out
+        return None
+    with jax.default_device(cpu):
         counted = jitted.lower(*shapes).cost_analysis()
     return counted['flops'] if counted else None
 

@@ -5,11 +5,10 @@
 Needs the environment of `setup.sh`, and nothing of this package. Same network, augmentation, batch
 and optimiser as `benchmarks/end_to_end.py`, of lightly's parts where it has them. With `--gpu`:
 channels last, bfloat16 by autocast, `torch.compile`, and kornia's augmentation of images that stay
-on the device; where kornia is missing, lightly's in so many workers.
+on the device.
 """
 
 import argparse
-from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -85,7 +84,6 @@ def host_views(images, options):
         drop_last=True,
         num_workers=options.workers,
         persistent_workers=options.workers > 0,
-        pin_memory=options.gpu,
     )
     while True:
         for views in loader:
@@ -131,8 +129,7 @@ def main():
     loss_of = NTXentLoss(temperature=0.5)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.06, momentum=0.9, weight_decay=5e-4)
     images = np.load(options.images)
-    on_device = options.gpu and find_spec('kornia')
-    source = device_views(images, options, device) if on_device else host_views(images, options)
+    source = device_views(images, options, device) if options.gpu else host_views(images, options)
 
     def work():
         views = next(source).to(device, memory_format=layout, non_blocking=True)

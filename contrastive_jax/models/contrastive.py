@@ -3,6 +3,7 @@
 Axes: b images, h w pixels, c channels, k features, t tokens of p numbers, d embedding.
 """
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
@@ -94,6 +95,7 @@ class ContrastiveModel(nnx.Module):
         mean, std = (jnp.asarray(moment, jnp.float32) for moment in self.moments)
         return (images - mean[None, None, None]) / std[None, None, None]
 
+    @jax.named_scope('model')
     def __call__(
         self, images: Float[Array, 'b h w c'], *, train: bool
     ) -> tuple[Float[Array, 'b k'], Float[Array, 'b d']]:

@@ -6,6 +6,7 @@ Axes: m local views, n rows of the queue, k features, d embedding.
 from collections.abc import Callable
 from functools import partial
 
+import jax
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
@@ -37,6 +38,7 @@ def make_objective(config: ConfigDict) -> Objective:
     percentiles = {'pos_high': pairs.pos_high, 'pos_low': pairs.pos_low}
     loss = _losses(config)['info_nce' if config.moco.queue_size else config.loss.name]
 
+    @jax.named_scope('objective')
     def objective(features, embeddings, labels, *, keys=None, queue=None, axis_name=None):
         shared = {'axis_name': axis_name, 'block_size': block_size}
         if queue is None:
@@ -53,7 +55,8 @@ def make_objective(config: ConfigDict) -> Objective:
             return loss(*inputs, labels=labels, **shared)
         if pairs.select == 'none':
             return loss(*inputs, **shared)
-        selected = 'all' if pairs.select == 'all' else band(features, **percentiles)
+        with jax.named_scope('selection'):
+            selected = 'all' if pairs.select == 'all' else band(features, **percentiles)
         value, metrics = loss(*inputs, pairs=selected, **shared)
         if labels is not None:
             metrics['different_class_share'] = different_share(selected, labels, **shared)

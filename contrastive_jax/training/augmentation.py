@@ -32,6 +32,7 @@ _CROP_TRIES = 10
 _NUMBERS = {'crop': 2 * _CROP_TRIES + 2, 'flip': 1, 'jitter': 1 + 2 * 4, 'greyscale': 1, 'blur': 2}
 
 
+@jax.named_scope('augmentation')
 def two_views(
     key: Key[Array, ''],
     images: UInt8[Array | np.ndarray, 'b *crops h w c'],

@@ -131,9 +131,10 @@ def train_step(
     (value, (metrics, extra, stats)), grads = gradient(state.params)
     if axis_name is not None:
         grads, stats = lax.pmean((grads, stats), axis_name)
-    with jax.numpy_dtype_promotion('standard'):  # Optax raises floats to integer powers
+    # Optax raises floats to integer powers.
+    with jax.named_scope('optimiser'), jax.numpy_dtype_promotion('standard'):
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+        params = optax.apply_updates(state.params, updates)
     metrics = {'loss': value, 'gradient_norm': optax.tree.norm(grads), **metrics}
     following = state._replace(params=params, stats=stats, opt_state=opt_state, extra=extra)
     if skip_nonfinite:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -123,3 +125,14 @@ def test_one_value_has_no_deviation_and_one_round_no_range():
     assert measure.spread([1.0, 2.0, 6.0], 2) == '3.00 ± 2.65'
     assert str(measure.ratio([2.0], [4.0])) == '0.500'
     assert str(measure.ratio([2.0, 3.0], [4.0, 4.0])) == '0.625 (0.500-0.750)'
+
+
+def test_flops_are_counted_for_a_cpu_or_not_at_all(monkeypatch):
+    product = jax.jit(lambda x: x @ x)
+    assert steps._flops(product, jnp.ones((8, 8))) == 2 * 8**3
+
+    def none(platform):
+        raise RuntimeError(f'Unknown backend {platform}')
+
+    monkeypatch.setattr(jax, 'devices', none)
+    assert steps._flops(product, jnp.ones((8, 8))) is None
