@@ -1,9 +1,9 @@
-"""All that is asked of a GPU, in about twelve minutes: `docs/gpu.md`.
+"""All that is asked of a GPU, in about eight minutes: `docs/gpu.md`.
 
     python -m benchmarks.gpu --peer .venv-peer/bin/python --json gpu.json
 
 Each part is a command of its own with a limit on its time. Results measured before the limit are
-kept, and the file is written after each part. The limits together are twelve minutes. Without a GPU
+kept, and the file is written after each part. The limits together are eight minutes. Without a GPU
 nothing is measured, unless `--toy` asks for a trial of the commands at a small size.
 """
 
@@ -33,27 +33,27 @@ class Part(NamedTuple):
 PARTS = {
     'shares': Part(
         'shares',
-        '--config configs/cifar.py --batch 512 1024',
+        '--config configs/cifar.py --batch 512',
         '--config configs/digits.py --shape 8 8 1 --batch 16 --rounds 1',
-        150,
+        80,
     ),
     'end to end': Part(
         'end_to_end',
         '--width 64 64 --batch 512 1024 --steps 20',
         '--width 4 --batch 16 --steps 1 --rounds 1',
-        210,
+        150,
         beside_peer=True,
     ),
     'loss': Part(
         'loss',
         '--images 1024 4096 16384 65536 --most_gib 20',
         '--images 16 --rounds 1',
-        180,
+        95,
         beside_peer=True,
     ),
     'graph': Part('graph', '--sizes 50000 --sas', '--sizes 64 --sas --rounds 1', 25),
     'large graph': Part(
-        'graph', '--sizes 1000000 --sas --rounds 1', '--sizes 96 --sas --rounds 1', 180
+        'graph', '--sizes 1000000 --sas --rounds 1', '--sizes 96 --sas --rounds 1', 130
     ),
 }
 
