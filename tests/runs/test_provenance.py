@@ -5,6 +5,7 @@ from importlib import metadata
 from pathlib import Path
 
 import jax
+import pytest
 
 import contrastive_jax
 from contrastive_jax.runs.provenance import git_commit, versions
@@ -33,12 +34,13 @@ def test_an_archive_knows_its_commit(tmp_path):
     assert commit == _git('rev-parse', 'HEAD')
 
 
-def test_a_repository_around_an_installed_package_is_not_its_own(tmp_path):
+@pytest.mark.parametrize('left_out', [(), ('COMMIT',)], ids=['whole', 'modules alone'])
+def test_a_repository_around_an_installed_package_is_not_its_own(left_out, tmp_path):
     """A virtual environment often lies in the repository of the work that uses it."""
     shutil.copytree(
         ROOT / 'contrastive_jax',
         tmp_path / 'venv' / 'contrastive_jax',
-        ignore=shutil.ignore_patterns('__pycache__'),
+        ignore=shutil.ignore_patterns('__pycache__', *left_out),
     )
     git = ['git', '-c', 'user.name=a', '-c', 'user.email=a@b']
     for arguments in (['init', '-q'], ['commit', '-q', '--allow-empty', '-m', 'theirs']):
