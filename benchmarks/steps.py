@@ -76,7 +76,6 @@ class Step:
 
     Attributes:
       program: it, compiled.
-      flops: of one step; None where XLA does not count them.
       features: of the encoder.
     """
 
@@ -84,10 +83,13 @@ class Step:
         """Compiles it."""
         setup = set_up(config, moments(batch.images.shape[-1]), STEPS_PER_EPOCH)
         self._state, self._batch = setup.initial, jax.device_put(batch)
-        jitted = jax.jit(setup.step, donate_argnums=0, compiler_options=step_options())
-        self.flops = _flops(jitted, self._state, self._batch)
-        self.program = jitted.lower(self._state, self._batch).compile()
+        self._jitted = jax.jit(setup.step, donate_argnums=0, compiler_options=step_options())
+        self.program = self._jitted.lower(self._state, self._batch).compile()
         self.features = features_of(setup)
+
+    def flops(self) -> float | None:
+        """FLOPs of one step; None where XLA does not count them."""
+        return _flops(self._jitted, self._state, self._batch)
 
     def __call__(self):
         """Takes a step; returns its metrics."""

@@ -55,10 +55,11 @@ def git_commit() -> str | None:
         _git('ls-files', '--error-unmatch', 'COMMIT')
         return _git('describe', '--always', '--abbrev=40', '--dirty', '--match=')
     except (OSError, subprocess.CalledProcessError):
-        # `git archive` replaces the placeholder in this file by its commit. A copy of the modules
-        # alone has no such file.
         file = _PACKAGE / 'COMMIT'
-        archived = file.read_text().strip() if file.exists() else '$'
+        if not file.exists():  # a copy of the modules alone
+            return None
+        # `git archive` replaces the placeholder in this file by its commit.
+        archived = file.read_text().strip()
         return None if archived.startswith('$') else archived
 
 
