@@ -66,8 +66,9 @@ def ours(rows: np.ndarray, labels: np.ndarray, cold: bool = False) -> linear.Lin
         for l2, white in whitenings.items():
             jax.block_until_ready(fit(parts[:1], jnp.float32(l2), white))
         return jax.block_until_ready(fit(parts, *final))
-    _, fits = linear.try_strengths(parts[0], whitenings, cut[1], num_classes=_CLASSES)
-    return jax.block_until_ready(fit(parts, *final, start=fits[linear.STRENGTHS.index(_L2)]))
+    _, fits = linear.try_strengths(parts, whitenings, cut[1], num_classes=_CLASSES)
+    start, used = fits[linear.STRENGTHS.index(_L2)], jnp.ones(len(parts), bool)
+    return jax.block_until_ready(fit(parts, *final, start=start, used=used))
 
 
 def theirs(rows: np.ndarray, labels: np.ndarray) -> linear.Linear:

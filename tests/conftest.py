@@ -42,6 +42,9 @@ jaxtyping.install_import_hook('contrastive_jax', 'beartype.beartype')
 from contrastive_jax.runtime.compilation import processor_kind
 
 _MOST_COMPILED = 2 << 30
+# Folders whose files take longest. One worker has all tests of a file, and traces and compiles what
+# they share once. A long file begun last would keep the other cores waiting.
+_LONG = ('tests', 'faults', 'runtime', 'training', 'evaluation', 'numerics')
 
 
 def _keep_programs():
@@ -69,8 +72,7 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(items):
-    # What has to run one after the other starts first: begun last, it would keep one core waiting.
-    items.sort(key=lambda item: item.get_closest_marker('xdist_group') is None)
+    items.sort(key=lambda item: item.path.parent.name not in _LONG)
 
 
 def pytest_collection_finish():

@@ -29,8 +29,7 @@ from contrastive_jax.runs.loading import TrainedRun, load_run
 from tests.helpers import small_config, write_npz
 
 ROOT = Path(__file__).parents[1]
-# One worker, so that the run is trained once.
-pytestmark = [pytest.mark.filterwarnings('ignore'), pytest.mark.xdist_group('score')]
+pytestmark = pytest.mark.filterwarnings('ignore')
 
 
 @pytest.fixture(scope='module')

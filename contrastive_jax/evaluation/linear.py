@@ -1,7 +1,7 @@
 """Linear probing: multinomial logistic regression on frozen features, fitted by L-BFGS.
 
-Axes: n samples, v held out, k features, c classes, g strengths of the penalty; r draws of m
-samples; b, d, s as in `evaluation.blocks`.
+Axes: n samples, v held out, k features, c classes, g strengths of the penalty, p parts; r draws of
+m samples; b, d, s as in `evaluation.blocks`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -64,8 +64,9 @@ def fit(
     *,
     num_classes: int,
     start: Linear | None = None,
+    used: Bool[Array, ' p'] | None = None,
 ) -> Linear:
-    """Minimises `mean_i CE(x_i W + b, y_i) + l2/2 |W|^2` over the samples of all parts.
+    """Minimises `mean_i CE(x_i W + b, y_i) + l2/2 |W|^2` over the samples of the parts.
 
     The bias is not penalised. With `l2 = 1 / (n C)` this is scikit-learn's `LogisticRegression(C)`.
     L-BFGS works on weights in which the curvature at zero is one, see `evaluation.whitening`. The
@@ -78,13 +79,22 @@ def fit(
       whitening: what `evaluation.whitening` returns for `l2`, of these or similar samples.
       num_classes: number c of classes.
       start: classifier to begin at, such as that of another strength; None for zeros.
+      used: whether to fit on each part; no time is spent on the others. So one program fits with
+        and without held-out samples. None for all parts.
     """
-    count = sum(jnp.sum(blocks.counted) for blocks in parts)
+    counts = jnp.stack([jnp.sum(blocks.counted) for blocks in parts])
+    count = jnp.sum(counts if used is None else jnp.where(used, counts, 0.0))
+
+    def losses_of(place: int, classifier: _Classifier):
+        if used is None:
+            return _sum_of_losses(classifier, parts[place])
+        none = jnp.float32(0)
+        return lax.cond(used[place], _sum_of_losses, lambda *_: none, classifier, parts[place])
 
     def loss(params: _Classifier):
         weight = _product(params.weight, whitening.T)
         classifier = _Classifier(weight, params.bias)
-        losses = sum(_sum_of_losses(classifier, blocks) for blocks in parts)
+        losses = sum(losses_of(place, classifier) for place in range(len(parts)))
         return losses / count + l2 / 2 * jnp.sum(jnp.square(weight))
 
     solver = optax.lbfgs()
@@ -186,18 +196,18 @@ def correct(
 
 
 def try_strengths(
-    blocks: Blocks,
+    parts: Sequence[Blocks],
     whitenings: Mapping[float, Float[np.ndarray, 'k k']],
     held_out: tuple[np.ndarray, np.ndarray],
     *,
     num_classes: int,
 ) -> tuple[Bool[np.ndarray, 'g v'], list[Linear]]:
-    """Fits a probe with each of `STRENGTHS` and applies it to held-out samples.
+    """Fits a probe with each of `STRENGTHS` on the first part and applies it to held-out samples.
 
     Each fit begins at that of the strength before.
 
     Args:
-      blocks: standardised features and labels to fit on.
+      parts: standardised features and labels to fit on, and those held out, if there are any.
       whitenings: what `evaluation.whitening` returns for each of `STRENGTHS`.
       held_out: features `[v, k]` and labels `[v]` of other samples.
       num_classes: number c of classes.
@@ -208,11 +218,11 @@ def try_strengths(
     features, labels = map(jnp.asarray, held_out)
     # Where the samples are, as what a fit returns, so that one program makes all fits.
     zeros = jnp.zeros((features.shape[1], num_classes), jnp.float32)
-    fits = [beside(Linear(zeros, zeros[0]), blocks)]
+    fits = [beside(Linear(zeros, zeros[0]), parts[0])]
+    fit_again = partial(fit, parts, num_classes=num_classes, used=jnp.arange(len(parts)) == 0)
     # Not mapped, because then all probes would take as many steps as the slowest.
     for l2 in STRENGTHS:
-        l2_and_whitening = jnp.float32(l2), whitenings[l2]
-        fits.append(fit([blocks], *l2_and_whitening, num_classes=num_classes, start=fits[-1]))
+        fits.append(fit_again(jnp.float32(l2), whitenings[l2], start=fits[-1]))
     hits = [np.asarray(predict(fitted, features) == labels) for fitted in fits[1:]]
     return np.stack(hits), fits[1:]
 

@@ -83,11 +83,16 @@ def probe(
     moment = np.asarray(second_moment(parts))
     whitenings = {l2: whitening(moment, l2, num_classes) for l2 in linear.STRENGTHS}
 
-    tried, fits = linear.try_strengths(parts[0], whitenings, checked, num_classes=num_classes)
+    tried, fits = linear.try_strengths(parts, whitenings, checked, num_classes=num_classes)
     best = int(np.argmax(tried.sum(axis=1)))
     l2 = linear.STRENGTHS[best]
     fitted = linear.fit(
-        parts, jnp.float32(l2), whitenings[l2], num_classes=num_classes, start=fits[best]
+        parts,
+        jnp.float32(l2),
+        whitenings[l2],
+        num_classes=num_classes,
+        start=fits[best],
+        used=jnp.ones(len(parts), bool),
     )
 
     def few_label(labels: np.ndarray, places: np.ndarray, other: Labelled) -> np.ndarray:

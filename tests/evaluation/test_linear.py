@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -87,6 +89,22 @@ def test_parts_of_any_size_lie_on_the_same_devices(monkeypatch):
 
 
 @pytest.mark.parametrize('spread', [0, 1 << 30])
+def test_a_part_that_is_not_used_is_as_if_it_were_not_there(monkeypatch, spread):
+    features, labels = _classes(0, 201)
+    monkeypatch.setattr(blocks, '_SPREAD_BYTES', spread)
+    # Not even a NaN of it counts.
+    parts = lay_out([(features, labels), (np.full((8, 6), np.nan, np.float32), labels[:8])], 3)
+    given = jnp.float32(1e-3), whitening(np.asarray(second_moment(parts[:1])), 1e-3, 3)
+    fit = partial(linear.fit, num_classes=3)
+    found = fit(parts, *given, used=jnp.array([True, False]))
+    expected = fit(parts[:1], *given)
+    np.testing.assert_allclose(found.weight, expected.weight, atol=1e-4)
+    swapped = fit(parts[::-1], *given, used=jnp.array([False, True]))
+    np.testing.assert_allclose(swapped.weight, expected.weight, atol=1e-4)
+    assert np.isnan(fit(parts, *given, used=jnp.array([True, True])).weight).any()
+
+
+@pytest.mark.parametrize('spread', [0, 1 << 30])
 def test_no_fit_holds_the_logits_of_all_samples_or_its_features_twice(monkeypatch, spread):
     features, labels = _classes(0, 4096, k=16)
     labels = np.arange(4096, dtype=np.int32) % 64
@@ -120,7 +138,7 @@ def test_held_out_samples_are_classified_by_probes_of_every_strength(compiled):
     assert len({hits.sum() for hits in theirs}) > 1
     laid_out, moment = _laid_out(*train)
     whitenings = {l2: whitening(moment, l2, 3) for l2 in linear.STRENGTHS}
-    ours, fits = linear.try_strengths(laid_out, whitenings, held_out, num_classes=3)
+    ours, fits = linear.try_strengths([laid_out], whitenings, held_out, num_classes=3)
     assert compiled['fit'] == 1
     # A sample between two classes may go to either.
     assert np.sum(ours != np.array(theirs)) <= 2

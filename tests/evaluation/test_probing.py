@@ -34,7 +34,7 @@ def test_the_strength_is_the_one_that_held_out_samples_prefer():
     moment = np.asarray(second_moment([laid_out]))
     whitenings = {l2: whitening(moment, l2, 4) for l2 in linear.STRENGTHS}
     held_out = x[checked], labels[checked]
-    hits, _ = linear.try_strengths(laid_out, whitenings, held_out, num_classes=4)
+    hits, _ = linear.try_strengths([laid_out], whitenings, held_out, num_classes=4)
     assert found.l2 == linear.STRENGTHS[int(np.argmax(hits.sum(axis=1)))]
 
 
@@ -46,6 +46,13 @@ def test_groups_are_thirds_by_the_images_trained_on():
     assert found['few'] == pytest.approx(0.1)
     assert found['balanced'] == pytest.approx(np.mean([0.1, 0.2, 0.3, 0.5, 0.6]))
     assert by_group((None, 0.5), np.array([1, 2]))['medium'] is None
+
+
+def test_one_program_chooses_the_strength_and_makes_the_last_fit(compiled):
+    # No other test has so many samples.
+    probe(_split(0, 87), _split(1, 60), num_classes=3, options=small_config().probe)
+    # The other is of the draws of few labels.
+    assert compiled['fit'] == 2
 
 
 @pytest.mark.parametrize('draws', [1, 2])

@@ -18,7 +18,7 @@ from tests.helpers import small_config, state_and_step, write_npz
 from tests.processes import metrics, parameters, result
 
 # Orbax and its event loop leave warnings of their own.
-pytestmark = [pytest.mark.filterwarnings('ignore'), pytest.mark.xdist_group('damage')]
+pytestmark = pytest.mark.filterwarnings('ignore')
 
 
 @pytest.fixture(autouse=True, scope='module')

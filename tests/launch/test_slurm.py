@@ -23,8 +23,6 @@ pytestmark = [
         bool(_MISSING), reason=f'no {", ".join(_MISSING)} here: apt-get install slurm-wlm munge'
     ),
     pytest.mark.skipif(os.geteuid() != 0, reason='only root may start a Slurm'),
-    # One Slurm, and one worker of pytest that talks to it.
-    pytest.mark.xdist_group('slurm'),
 ]
 
 

@@ -10,8 +10,6 @@ from tests.reporting.runs import fake_result, read_csv, write_run
 
 EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)">&'
 NAME = f'{EVIL} | [x](http://example.org)'
-# One worker, so that one browser is enough.
-browsed = pytest.mark.xdist_group('browser')
 
 
 class Elements(HTMLParser):
@@ -111,7 +109,6 @@ def place(tab, cell, kind):
     )
 
 
-@browsed
 def test_hovering_tells_cell_seed_value_and_interval(opened):
     tab = opened()
     tip = tab.locator('.bk-tooltip-content').first
@@ -123,7 +120,6 @@ def test_hovering_tells_cell_seed_value_and_interval(opened):
     assert tab.title() == 'Contrastive pre-training: report'
 
 
-@browsed
 def test_the_legend_hides_and_shows_a_cell_in_all_figures(opened):
     tab = opened()
     shown = f'{PARTS}.filter((part) => part.visible).map(({{glyph}}) => glyph.tags[0])'
@@ -137,7 +133,6 @@ def test_the_legend_hides_and_shows_a_cell_in_all_figures(opened):
     assert tab.evaluate(shown) == before
 
 
-@browsed
 def test_the_figures_follow_the_theme(opened):
     tab = opened(color_scheme='dark')
     first = f'{PARTS}[0].glyph.line_color.value'
@@ -146,7 +141,6 @@ def test_the_figures_follow_the_theme(opened):
     assert tab.evaluate(first) == LIGHT[0]
 
 
-@browsed
 def test_a_heading_sorts_numbers_as_numbers(hostile, opened):
     write_run(hostile / 'ten', 5, 0.1)
     write_run(hostile / 'nine', 6, 0.095)
@@ -163,7 +157,6 @@ def test_a_heading_sorts_numbers_as_numbers(hostile, opened):
     assert tab.evaluate('document.documentElement.scrollWidth <= innerWidth')
 
 
-@browsed
 def test_the_tables_can_be_read_without_scripts(opened):
     tab = opened(wait='main', java_script_enabled=False)
     assert NAME in tab.inner_text('table >> nth=0')

@@ -39,10 +39,6 @@ def read_latex(text):
     return [[every.sub(lambda m: ESCAPES[m[0]], entry) for entry in row] for row in entries]
 
 
-# One report for two tests, so one worker gets both.
-together = pytest.mark.xdist_group('paper')
-
-
 @pytest.fixture(scope='module')
 def paper(tmp_path_factory):
     folder = tmp_path_factory.mktemp('paper')
@@ -52,7 +48,6 @@ def paper(tmp_path_factory):
     return folder / 'paper'
 
 
-@together
 def test_each_table_is_there_and_its_texts_are_escaped(paper):
     tables = {path.stem: read_latex(path.read_text()) for path in paper.glob('*.tex')}
     assert tables['table_test_accuracy'][:2] == [
@@ -67,7 +62,6 @@ def test_each_table_is_there_and_its_texts_are_escaped(paper):
     assert [text.count(rf'\{rule}rule') for rule in ('top', 'mid', 'bottom')] == [1, 1, 1]
 
 
-@together
 def test_each_figure_is_there_as_svg_and_pdf(paper):
     stems = {path.stem for path in paper.glob('figure_*')}
     assert {'figure_linear_accuracy', 'figure_loss', 'figure_monitor_a_b'} <= stems

@@ -22,8 +22,7 @@ from contrastive_jax.runs.names import ENCODER
 from tests.helpers import portable_run, small_config, write_npz
 
 # Orbax and its event loop leave warnings of their own.
-# One worker, so that the run is trained once.
-pytestmark = [pytest.mark.filterwarnings('ignore'), pytest.mark.xdist_group('encoder')]
+pytestmark = pytest.mark.filterwarnings('ignore')
 KERNEL = 'encoder.stem.conv.kernel'
 OLD_CODE = '--xla_cpu_use_fusion_emitters'
 ROOT = Path(__file__).parents[2]

@@ -27,9 +27,7 @@ SMALL = {
 }
 
 
-# Two tests share the run on one device, so one worker gets both. It has a monitor, which changes no
-# parameter.
-together = pytest.mark.xdist_group('distributed')
+# Of the run on one device, which several tests share. A monitor changes no parameter.
 MONITOR = {'monitor__every_epochs': 2, 'monitor__images': 10}
 
 
@@ -47,7 +45,6 @@ def one_by_one(tmp_path_factory):
     return folder / 'run'
 
 
-@together
 def test_processes_and_devices_change_no_parameter(tmp_path, one_by_one):
     changes = _changes(tmp_path, **MONITOR)
     for name, (processes, devices) in {'two_by_two': (2, 2), 'one_by_four': (1, 4)}.items():
@@ -90,7 +87,6 @@ def _looks(workdir):
     }
 
 
-@together
 @pytest.mark.parametrize('lost', [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_lost_process_stops_the_others_and_the_run_resumes(lost, tmp_path, one_by_one):
     # Few steps: what differs between devices in the last bit grows, and flips a selected pair.

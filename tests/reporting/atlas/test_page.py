@@ -11,8 +11,6 @@ from contrastive_jax.reporting.atlas.page import atlas_page
 from contrastive_jax.reporting.style import DARK, LIGHT
 from tests.reporting.browsing import set_theme
 
-# One worker, so that one browser is enough.
-pytestmark = pytest.mark.xdist_group('browser')
 N = 40
 MARKUP = '<img src=x onerror="document.title=1"></script><script>document.title=2</script>'
 
