@@ -272,10 +272,12 @@ def few_label_accuracies(
     features, labels = drawn
     # One block on one device for each draw.
     blocks = (part[:, None, None] for part in (features, labels, np.ones(labels.shape, np.float32)))
-    fits = jax.vmap(partial(fit, num_classes=num_classes), in_axes=(0, None, None))(
-        [Blocks(*map(jnp.asarray, blocks))], jnp.float32(FEW_LABEL_L2), whitening
-    )
-    # One draw after the other, because the logits of a large test split take much memory.
     queries, truth = map(jnp.asarray, test)
-    hits = [correct(Linear(*fitted), queries, truth) for fitted in zip(*fits, strict=True)]
+    l2 = jnp.float32(FEW_LABEL_L2)
+    # One draw after the other: mapped, all would take as many steps as the slowest, JAX would take
+    # longer to trace them, and the logits of a large test split would take much memory.
+    hits = [
+        correct(fit([Blocks(*draw)], l2, whitening, num_classes=num_classes), queries, truth)
+        for draw in zip(*map(jnp.asarray, blocks), strict=True)
+    ]
     return np.array(hits) / len(truth)
