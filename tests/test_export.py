@@ -38,7 +38,9 @@ def _names(depth):
     }
 
 
-@pytest.mark.parametrize(('stem', 'kernel'), [('cifar', 3), ('imagenet', 7)])
+@pytest.mark.parametrize(
+    ('stem', 'kernel'), [('cifar', 3), pytest.param('imagenet', 7, marks=pytest.mark.slow)]
+)
 def test_a_resnet18_is_written_as_torchvision_has_it(tmp_path, stem, kernel):
     config = small_config(model__name='resnet18', model__width=64, model__stem=stem)
     weights = portable_run(tmp_path / 'run', config)

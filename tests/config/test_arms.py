@@ -238,7 +238,8 @@ def test_a_step_that_is_built_without_the_command_has_its_arm_too(monkeypatch):
 
 
 @pytest.mark.filterwarnings('ignore')  # Of Orbax and its event loop.
-@pytest.mark.parametrize('arm', ['simclr', 'temperature'])
+# Plain NT-Xent is what many other tests train.
+@pytest.mark.parametrize('arm', [pytest.param('simclr', marks=pytest.mark.slow), 'temperature'])
 def test_an_arm_is_trained_from_the_command_line(arm, tmp_path, capsys):
     config, words = given(arm=arm)
     small = small_config(epochs=1)

@@ -329,7 +329,7 @@ print(peak[0] - before)
 
 
 @pytest.mark.skipif(not Path('/proc/self/status').exists(), reason='needs /proc')
-@pytest.mark.parametrize('how', ['map', 'file'])
+@pytest.mark.parametrize('how', [pytest.param('map', marks=pytest.mark.slow), 'file'])
 def test_features_are_never_copied_as_a_whole(tmp_path, how):
     path = tmp_path / 'x.npy'
     n, k = 800_000, 256

@@ -45,37 +45,35 @@ def one_by_one(tmp_path_factory):
     return folder / 'run'
 
 
-def test_processes_and_devices_change_no_parameter(tmp_path, one_by_one):
-    changes = _changes(tmp_path, **MONITOR)
-    for name, (processes, devices) in {'two_by_two': (2, 2), 'one_by_four': (1, 4)}.items():
-        finish(tmp_path / name, changes, processes=processes, devices=devices)
-    runs = {path.name: path for path in (tmp_path / 'two_by_two', tmp_path / 'one_by_four')}
+# Of the devices of one process other tests ask as well.
+@pytest.mark.parametrize(
+    ('processes', 'devices'), [(2, 2), pytest.param(1, 4, marks=pytest.mark.slow)]
+)
+def test_processes_and_devices_change_no_parameter(processes, devices, tmp_path, one_by_one):
+    changes, run = _changes(tmp_path, **MONITOR), tmp_path / 'run'
+    finish(run, changes, processes=processes, devices=devices)
     last, expected = parameters(one_by_one, changes)
-    for name, path in runs.items():
-        step, values = parameters(path, changes)
-        assert step == last == 8
-        np.testing.assert_allclose(values, expected, atol=2e-5, err_msg=name)
+    step, values = parameters(run, changes)
+    assert step == last == 8
+    np.testing.assert_allclose(values, expected, atol=2e-5)
     initial, _ = state_and_step(small_config(**changes), channels=1, mapped=False)
     before = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(initial.params)])
     assert np.abs(expected[: len(before)] - before).max() > 0.01
     accuracies = [
         json.loads((path / 'result.json').read_text())['linear_accuracy']
-        for path in (runs['two_by_two'], one_by_one)
+        for path in (run, one_by_one)
     ]
     assert accuracies[0] == accuracies[1]
-    # Only one of two processes talks and logs.
-    assert 'linear' in (tmp_path / 'two_by_two.0.log').read_text()
-    assert 'linear' not in (tmp_path / 'two_by_two.1.log').read_text()
-    lines = (runs['two_by_two'] / 'metrics.jsonl').read_text().splitlines()
+    # Only one process talks and logs.
+    talked = ['linear' in log_of(run, process).read_text() for process in range(processes)]
+    assert talked == [True, False][:processes]
+    lines = (run / 'metrics.jsonl').read_text().splitlines()
     assert [json.loads(line)['step'] for line in lines] == list(range(1, 9))
-    looks = _looks(one_by_one)
-    assert sorted(looks) == [4, 8]
+    looks, found = _looks(one_by_one), _looks(run)
+    assert sorted(found) == sorted(looks) == [4, 8]
     # From the same parameters but for their last bits.
-    for path in runs.values():
-        found = _looks(path)
-        assert sorted(found) == [4, 8]
-        for step, values in found.items():
-            np.testing.assert_allclose(values, looks[step], atol=1e-3)
+    for step, values in found.items():
+        np.testing.assert_allclose(values, looks[step], atol=1e-3)
 
 
 def _looks(workdir):
