@@ -20,6 +20,7 @@ def main(values: flags.FlagValues) -> None:
     """Runs with the flags of the command line."""
     if (values.workdir is None) == (values.features is None):
         raise UserError('--workdir, --features: give one of them')
+    cli.check_company(values, ('labels', 'images', 'scores'), ('features',))
     out = Path(values.out or values.workdir or '.')
     check_out(out, names=(_FILE,), overwrite=values.overwrite)
     # Imported here, because Bokeh and JAX take seconds, and the errors above need neither.
@@ -55,5 +56,5 @@ if __name__ == '__main__':
     )
     flags.DEFINE_string('scores', None, 'With --features: scores of contrastive_jax.score.')
     flags.DEFINE_enum('map', 'auto', ['auto', 'pca', 'umap'], 'auto: UMAP if it is installed.')
-    flags.DEFINE_integer('most', 50_000, 'Most samples on the page.', 1)
+    flags.DEFINE_integer('most', 50_000, 'Most samples on the page.', 1, 250_000)
     cli.run(lambda: main(flags.FLAGS))

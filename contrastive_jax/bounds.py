@@ -61,6 +61,12 @@ def main(values: flags.FlagValues) -> None:
         raise UserError('--workdir, --features: give one of them, or the numbers')
     if workdir is None and everything:
         raise UserError('--all: goes with --workdir')
+    cli.check_company(values, ('labels',), ('features',))
+    cli.check_company(values, ('images',), ('workdir', 'features'))
+    measured = '--workdir' if features is None else '--features'
+    numbers = [name for name in SimilarityModel.__dataclass_fields__ if values[name].present]
+    if numbers and not (workdir is None and features is None):
+        raise UserError(f'--{numbers[0]}, {measured}: it is measured; give one of them')
     model = _model_of_flags(values) if workdir is None and features is None else None
     if values.out is not None:
         check_out(Path(values.out), suffixes=picture_suffixes(), overwrite=values.overwrite)

@@ -65,17 +65,21 @@ def run(
 
     Raises:
       UserError: a folder that cannot be written to or holds an earlier scoring, features without a
-        direction, bands out of order.
+        direction, bands out of order, a single sample for `embedding_atlas`.
     """
     check_out(out, names=_FILES, overwrite=overwrite)
+    if embedding_atlas and len(samples.features) < 2:
+        raise UserError('--embedding_atlas: a single sample has no neighbours; give at least two')
     progress.say(f'scores: {len(samples.features)} {samples.source}')
     columns = {**score(samples, options), **(more or {})}
     summary = summarise_scores(samples, options, columns)
+    view = _view(samples, options, columns, embedding_atlas)
+    # Last of all, because it removes the files of an earlier scoring.
     make_folder(out, _FILES)
     checksum = None if samples.images is None else summary['checksum']
     file = ScoreFile(columns, checksum, samples.index, samples.files)
     write_json(out / 'scores.json', summary)
-    write_scores(out / 'scores.npz', file, _view(samples, options, columns, embedding_atlas))
+    write_scores(out / 'scores.npz', file, view)
     # Imported here, because matplotlib takes a second, and the errors above do not need it.
     from contrastive_jax.reporting import score_pictures
 
@@ -112,6 +116,8 @@ def main(values: flags.FlagValues) -> None:
             '--all: goes without --landmarks and --columns, since images trained on are scored '
             'among themselves'
         )
+    cli.check_company(values, ('labels',), ('features',))
+    cli.check_company(values, ('seed',), ('landmarks',))
     if values.features is None and jax.process_count() > 1:
         raise UserError('--workdir: a run is scored by one process; several take --features')
     out = Path(values.out or values.workdir)

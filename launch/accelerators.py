@@ -1,6 +1,7 @@
 """Gives each run on this machine GPUs of its own."""
 
 import os
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 
@@ -20,8 +21,10 @@ def gpus(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ()
-    lines = listed.stdout.splitlines() if listed.returncode == 0 else []
-    return tuple(str(number) for number, line in enumerate(lines) if line.startswith('GPU '))
+    if listed.returncode:
+        return ()
+    # The slices of a GPU in MIG mode are indented lines below its own.
+    return tuple(re.findall(r'^GPU (\d+):', listed.stdout, re.MULTILINE))
 
 
 def variables(slot: int, names: Sequence[str], jobs: int) -> dict[str, str]:

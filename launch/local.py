@@ -10,6 +10,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
+from absl import logging
+
 from . import accelerators
 from .children import STOPPED, Children, on_stop
 from .display import Display
@@ -44,16 +46,35 @@ def execute(
       run: the run.
       children: runs the commands; None if nothing stops them.
       variables: what is added to the environment of the commands.
+
+    Returns:
+      How the run ended; a file that cannot be used is a failure of the run.
     """
-    children = children or Children()
+    try:
+        return _execute(run, children or Children(), variables or {})
+    except OSError as error:
+        file, reason = error.filename or run.folder, error.strerror or error
+        return Outcome(run, f'{file}: {reason}; when that is mended, the same command goes on')
+
+
+def _execute(run: Run, children: Children, variables: Mapping[str, str]) -> Outcome:
     if run.done():
         return Outcome(run, '')
     run.folder.parent.mkdir(parents=True, exist_ok=True)
     with run.folder.with_suffix('.lock').open('w') as lock, run.log.open('a') as log:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except (BlockingIOError, PermissionError):
             return Outcome(run, 'is being run by another process')
+        except OSError as error:
+            # Some network file systems have no locks. One warning is enough for all runs.
+            logging.log_first_n(
+                logging.WARNING,
+                '%s: cannot be locked (%s); start one sweep at a time there',
+                1,
+                run.folder.parent,
+                error.strerror,
+            )
         for command, made in zip(run.commands, run.makes, strict=True):
             if made.exists():
                 continue
@@ -64,7 +85,7 @@ def execute(
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 pass_fds=[lock.fileno()],
-                env={**os.environ, **(variables or {})},
+                env={**os.environ, **variables},
             )
             # A negative status: SIGTERM came before its handler, or a second Ctrl-C killed it.
             if status == STOPPED or (children.stopping and status < 0):

@@ -10,13 +10,16 @@ from statistics import mean
 from typing import NamedTuple
 
 from contrastive_jax.errors import UserError
-from contrastive_jax.runs.names import CELL_NAMES, CONFIG
+from contrastive_jax.runs.names import CELL_NAMES, CONFIG, RESULT
 from contrastive_jax.runtime.files import read_json
 
 from .planning import GridError
 
-__all__ = ['State', 'describe', 'last_line', 'overview', 'state_of']
+__all__ = ['MAKES', 'State', 'describe', 'last_line', 'overview', 'state_of']
 
+# The entry of `cells.json` that holds, for each run, the files in its folder that it has to make.
+# Earlier versions did not write it.
+MAKES = 'makes'
 # A run prints a line a minute.
 _SILENCE = 180.0
 _TAIL_BYTES = 4096
@@ -59,8 +62,12 @@ def overview(folder: Path) -> list[str]:
         raise GridError(
             f'--runs={folder}: has no {CELL_NAMES}, which launch.sweep writes when it begins'
         ) from error
+    makes = cells.pop(MAKES, {})
     return describe(
-        [state_of(folder / name, _title(folder / name, own)) for name, own in cells.items()]
+        [
+            state_of(folder / name, _title(folder / name, own), makes.get(name, [RESULT]))
+            for name, own in cells.items()
+        ]
     )
 
 
@@ -96,11 +103,11 @@ def _time_left(states: Sequence[State]) -> str:
     return f'; about {seconds} left, by the {len(taken)} done'
 
 
-def state_of(workdir: Path, title: str) -> State:
-    """How far one run is."""
-    log, result = workdir.with_suffix('.log'), _json(workdir / 'result.json')
-    if result is not None:
-        return State(title, 'done', '', result.get('seconds'))
+def state_of(workdir: Path, title: str, makes: Sequence[str] = (RESULT,)) -> State:
+    """How far one run is; it is done when its folder holds the files that it has to make."""
+    log = workdir.with_suffix('.log')
+    if all((workdir / name).exists() for name in makes):
+        return State(title, 'done', '', _json(workdir / RESULT).get('seconds'))
     if not log.exists():
         return State(title, 'waiting', '')
     silent = time.time() - log.stat().st_mtime > _SILENCE
@@ -119,9 +126,9 @@ def last_line(log: Path) -> str:
     return lines[-1] if lines else ''
 
 
-def _json(path: Path) -> Mapping | None:
+def _json(path: Path) -> Mapping:
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):
-        return None
+        return {}
     return content if isinstance(content, dict) else {}

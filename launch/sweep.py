@@ -25,6 +25,8 @@ The report of one grid or of all: python -m contrastive_jax.report $(cat RUNS/ta
 """
 
 import argparse
+import contextlib
+import os
 import shlex
 import signal
 import sys
@@ -33,7 +35,7 @@ from pathlib import Path
 
 from contrastive_jax.errors import UserError
 from contrastive_jax.runs.names import CELL_NAMES, LOGGERS
-from contrastive_jax.runtime.files import read_json, write_json
+from contrastive_jax.runtime.files import read_json, write_json, write_whole
 from contrastive_jax.runtime.shell import escape_missing_characters, expand_home
 
 from . import local, status
@@ -127,21 +129,28 @@ def _list(runs: list[Run], path: Path) -> None:
     """Adds the folders of the runs to the list that `report` takes."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        known = path.read_text().splitlines() if path.exists() else []
-        folders = dict.fromkeys([*known, *(str(run.folder) for run in runs)])
-        path.write_text(''.join(f'{folder}\n' for folder in folders))
+        # As bytes, because a path need not be text.
+        known = path.read_bytes().splitlines() if path.exists() else []
+        folders = dict.fromkeys([*known, *(os.fsencode(run.folder) for run in runs)])
+        write_whole(path, lambda file: file.write(b''.join(b'%s\n' % each for each in folders)))
     except OSError as error:
         raise GridError(f'--runs={path.parent}: cannot be written ({error.strerror})') from error
 
 
 def _name(runs: list[Run], path: Path) -> None:
-    """Adds the cells of each run to the file in which `report` and `--status` find their names."""
+    """Adds the cells of each run to the file in which `report` and `--status` find their names.
+
+    For `--status` it also holds the files that each run has to make, for one grid or another.
+    """
     try:
         names = read_json(path) if path.exists() else {}
+        makes = names.setdefault(status.MAKES, {})
         for run in runs:
-            known = names.get(run.folder.name, [])
-            own = [cell for cell in run.cells if cell not in _CONFIG_ALONE]
-            names[run.folder.name] = list(dict.fromkeys([*known, *own]))
+            cells = [cell for cell in run.cells if cell not in _CONFIG_ALONE]
+            files = [str(made.relative_to(run.folder)) for made in run.makes]
+            for table, own in ((names, cells), (makes, files)):
+                known = table.get(run.folder.name, [])
+                table[run.folder.name] = list(dict.fromkeys([*known, *own]))
         write_json(path, names)
     except OSError as error:
         raise GridError(f'--runs={path.parent}: cannot be written ({error.strerror})') from error
@@ -165,9 +174,11 @@ def _summarise(outcomes: list[local.Outcome], folder: Path) -> int:
     print(f'{len(done)} of {len(outcomes)} runs are done, in {folder}{left}')
     for run, reason, _ in failed:
         print(f'\nFAILED {run.title}: {reason}; log {run.log}')
-        if run.log.exists():
-            with run.log.open(errors='replace') as lines:
-                print(''.join(f'  {line}' for line in deque(lines, _LAST_LINES)), end='')
+        lines: deque[str] = deque(maxlen=_LAST_LINES)
+        # The log may be the file that could not be opened.
+        with contextlib.suppress(OSError), run.log.open(errors='replace') as log:
+            lines.extend(log)
+        print(''.join(f'  {line}' for line in lines), end='')
     return STOPPED if stopped else 1 if failed else 0
 
 

@@ -155,14 +155,21 @@ def by_seed(folders: Sequence[str]) -> dict[int, dict[Cell, Run]]:
     """The finished runs by seed and cell; seeds have the same cells.
 
     Raises:
-      SystemExit: a seed without a plain run, or seeds with other cells; or no finished run.
+      SystemExit: a seed without a plain run, seeds with other cells, two runs of one seed and cell;
+        or no finished run.
     """
     runs: dict[int, dict[Cell, Run]] = {}
     unfinished = 0
     for folder in find_runs(folders):
         run = read_run(folder)
         if run.status == 'finished' and run.seed is not None:
-            runs.setdefault(run.seed, {})[cell_of(run)] = run
+            cell, cells = cell_of(run), runs.setdefault(run.seed, {})
+            if cell in cells:
+                raise SystemExit(
+                    f'--runs: {cells[cell].folder} and {run.folder} have one seed and are both '
+                    f'{cell.title}; give the runs of one grid with one setting'
+                )
+            cells[cell] = run
         else:
             unfinished += 1
     if unfinished:

@@ -21,6 +21,7 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import extract_features
 from contrastive_jax.evaluation import samples as sample_module
 from contrastive_jax.evaluation.tiles.request import Request
+from contrastive_jax.graph.neighbours import neighbours
 from contrastive_jax.graph.verdicts import VERDICTS
 from contrastive_jax.reporting import galleries as figures
 from contrastive_jax.reporting.row_scores import run_samples
@@ -421,6 +422,35 @@ def test_landmarks_and_shards_are_scored_by_the_command(files, tmp_path):
     # Nothing is left of the tiles.
     names = {path.name for path in (tmp_path / 'out').iterdir()}
     assert names == {'scores.parquet', 'scores.npz', 'scores.csv', 'scores.json'}
+
+
+def test_partners_are_named_as_the_samples_are(tmp_path):
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(30, 5)).astype(np.float32)
+    images = rng.integers(0, 255, (30, 6, 6, 1), dtype=np.uint8)
+    # Of 100 images a run was trained on these.
+    index = np.sort(rng.permutation(100)[:30])
+    drawn = score.Samples(features, None, (), images, 'thirty', index=index)
+    request = Request(columns=('score', 'partner'))
+    run_samples(drawn, request, tmp_path, overwrite=False)
+    found = np.load(tmp_path / 'scores.npz')
+    np.testing.assert_array_equal(found['index'], index)
+    partner = neighbours(features, pos_high=0.1, pos_low=0.5, count=1).partners
+    np.testing.assert_array_equal(found['partner'], index[partner[:, 0]])
+
+
+@pytest.mark.parametrize('count', [1, 30])
+def test_what_fails_before_the_end_leaves_the_earlier_scores(tmp_path, monkeypatch, count):
+    def fails(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('contrastive_jax.reporting.embedding_atlas.view_columns', fails)
+    (tmp_path / 'scores.npz').write_text('earlier')
+    features = np.random.default_rng(0).normal(size=(count, 5)).astype(np.float32)
+    drawn = score.Samples(features, None, (), None, 'rows')
+    with pytest.raises(UserError if count == 1 else KeyboardInterrupt):
+        score.run(drawn, score.Options(0.1, 0.5), tmp_path, overwrite=True, embedding_atlas=True)
+    assert [path.name for path in tmp_path.iterdir()] == ['scores.npz']
 
 
 def test_the_viewer_embedding_atlas_finds_its_columns(tmp_path):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from contrastive_jax.data.feature_rows import open_rows
+from contrastive_jax.data.feature_rows import Rows, open_rows
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.files import read_arrays
 
@@ -57,7 +57,7 @@ def read_features(features: str, labels: str | None, *, dtype: type = np.float32
       UserError: a file that cannot be read, or whose array is not as described.
     """
     stored = open_rows(features)
-    rows: np.ndarray = np.empty((len(stored), stored.width), dtype)
+    rows = _room_for(stored, features, dtype)
     end = 0
     for name, first, piece in stored.pieces(max(1, _PIECE_NUMBERS // stored.width)):
         rows[end : end + len(piece)] = checked_rows(
@@ -67,6 +67,16 @@ def read_features(features: str, labels: str | None, *, dtype: type = np.float32
     if labels is None:
         return Features(rows, None, ())
     return Features(rows, *read_labels(labels, len(rows)))
+
+
+def _room_for(stored: Rows, features: str, dtype: type) -> np.ndarray:
+    try:
+        return np.empty((len(stored), stored.width), dtype)
+    except MemoryError as error:
+        raise UserError(
+            f'--features={features}: {len(stored)} rows of {stored.width} features do not fit into '
+            'memory; give fewer rows, or contrastive_jax.score, which reads any number'
+        ) from error
 
 
 def read_labels(path: str, n: int) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -111,11 +111,11 @@ def difficulty(
 
     Source: Section 5.1, Eq. 12, over a data set; landmarks: `contrastive_jax.graph.landmarks`.
     """
-    shape = getattr(features, 'shape', None)
-    if shape is None:
+    masked = isinstance(features, np.ma.MaskedArray)
+    if masked or not isinstance(features, np.ndarray | jax.Array):
         kind = type(features).__name__
         raise UserError(f'features: {kind}; give a NumPy or JAX array of floats [n, k]')
-    if shape[:1] == (1,):
+    if features.shape[:1] == (1,):
         raise UserError('features: one row, and a score compares it with others; give at least two')
     request = Request(pos_high, pos_low, landmarks, seed, ('score', 'isolation'))
     with contextlib.nullcontext() if progress else muted():

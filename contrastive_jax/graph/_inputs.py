@@ -20,7 +20,8 @@ def check_features(features: Features) -> None:
         raise ValueError(
             f'features of shape {features.shape}: need [n, k], a row for each of n > 0 samples'
         )
-    largest = np.abs(np.asarray(features)).max(axis=1)
+    # Half precision has no number as large as the bound.
+    largest = np.abs(np.asarray(features)).max(axis=1).astype(np.float64)
     # A comparison with NaN is False, so its negation rejects NaN as well.
     _reject(~(largest < _LARGEST), f'NaN, infinity or more than {_LARGEST:.0e}')
     _reject(largest == 0, 'only zeros, so that it has no direction')

@@ -95,8 +95,9 @@ def sas(
     - `'graph_cut'` keeps, one at a time, the largest `D_i - 2 sum_{s kept} D_is`, as their paper
       says.
 
-    `int(fraction n_k)` samples of each class are kept, so a small class may vanish. Of equal values
-    the larger index is kept. The matrix of one class at a time is in memory, `8 n_k^2` bytes.
+    `floor(fraction n_k)` samples of each class are kept, with the fraction as the decimal that was
+    written, so a small class may vanish. Of equal values the larger index is kept. The matrix of
+    one class at a time is in memory, `8 n_k^2` bytes.
 
     Args:
       features: `[n, k]` features of a proxy encoder, any scale.
@@ -122,12 +123,10 @@ def sas(
         raise ValueError(f'objective={objective!r}: need one of {sorted(_OBJECTIVES)}')
     unit, classes = host_unit_rows(features), class_members(partition)
     choose = _OBJECTIVES[objective]
-    chosen = [
-        members[
-            choose(positive_cosines(unit[members], unit[members]), int(fraction * len(members)))
-        ]
-        for members in classes
-    ]
+    chosen = []
+    for members in classes:
+        count = math.floor(exact_share(fraction, len(members)))
+        chosen.append(members[choose(positive_cosines(unit[members], unit[members]), count)])
     kept = np.sort(np.concatenate(chosen))
     if len(kept) == 0:
         raise ValueError(

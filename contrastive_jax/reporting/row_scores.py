@@ -149,12 +149,15 @@ def _write(out, request, scoring, labels, images, summary) -> None:
     columns = dict(scoring.columns)
     order = ('score', 'error', 'alpha', 'beta', 'gamma')
     columns = {x: columns[x] for x in (*order, *sorted(columns)) if x in columns}
+    place = images or ScoreFile({}, None)
+    if 'partner' in columns and place.index is not None:
+        # As `index` beside it, a position in the split and not among the rows that were scored.
+        columns['partner'] = place.index[columns['partner']]
     if labels is not None:
         columns['label'] = labels
     # Not all of them are written, and what an earlier scoring left would show other scores.
     for name in ('scores.json', 'scores.npz', 'scores.csv', *PICTURES):
         (out / name).unlink(missing_ok=True)
     write_json(out / 'scores.json', summary)
-    place = images or ScoreFile({}, None)
     write_scores(out / 'scores.npz', place._replace(columns=columns, landmarks=request.landmarks))
     TileStore(out / TILES).remove()

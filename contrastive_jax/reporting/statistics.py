@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtr, stdtrit
 
-from contrastive_jax.config import FIELDS
+from contrastive_jax.config import FIELDS, PATHS
 from contrastive_jax.errors import UserError
 from contrastive_jax.reporting.collect import Run, as_text
 
@@ -40,7 +40,6 @@ __all__ = [
 ]
 
 ABSENT, OWN = 'absent', 'one a seed'
-_PATHS = ('data.data_dir', 'removal.scores')
 # An arm is a name for values of other fields, so cells are neither named nor ordered by it.
 _DERIVED = ('arm',)
 _PLAIN = {'pairs.select': 'none', 'removal.ratio': '0', 'mixed.ratio': '0'}
@@ -94,9 +93,9 @@ class Difference(NamedTuple):
 def group(runs: Iterable[Run]) -> tuple[Cell, ...]:
     """The cells of all runs whose config is known, ordered by the values of their fields.
 
-    If each seed has its own path, such as scores by an encoder of the same seed, the path does not
-    split a cell. If two seeds share a path, or one seed has two, the path is a setting like any
-    other. The folder in which TFDS keeps its data never splits a cell.
+    If each seed has its own path, such as scores by an encoder of the same seed or the run that it
+    extends, the path does not split a cell. If two seeds share a path, or one seed has two, the
+    path is a setting like any other. The folder in which TFDS keeps its data never splits a cell.
     """
     # Not with pandas: a path is a key or not, depending on the group.
     alike = defaultdict(list)
@@ -106,7 +105,7 @@ def group(runs: Iterable[Run]) -> tuple[Cell, ...]:
     members = defaultdict(list)
     fields = {}
     for some in alike.values():
-        own = {name: OWN for name in _PATHS if _follows_seed(some, name)}
+        own = {name: OWN for name in PATHS if _follows_seed(some, name)}
         for run in some:
             config = _without_data_dir(run.config) | own
             fields[_key(config)] = config
@@ -143,7 +142,7 @@ def _key(config: dict[str, str]) -> tuple[tuple[str, str], ...]:
 
 
 def _without_paths(config: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in config.items() if name not in _PATHS}
+    return {name: value for name, value in config.items() if name not in PATHS}
 
 
 def _without_data_dir(config: dict[str, str]) -> dict[str, str]:

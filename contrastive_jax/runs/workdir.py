@@ -134,17 +134,29 @@ def locked(workdir: Path) -> Iterator[None]:
             yield
             return
         raise UserError(f'--workdir={workdir}: cannot be written ({error.strerror})') from error
-    with file:
-        file.truncate()
-        file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
-        file.flush()
-        try:
-            yield
-        finally:
-            if {path.name for path in workdir.iterdir()} - before == {_LOCK}:
-                (workdir / _LOCK).unlink()
-                for folder in made:
-                    folder.rmdir()
+    unused = False
+    try:
+        with file:
+            file.truncate()
+            file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
+            file.flush()
+            try:
+                yield
+            finally:
+                unused = {path.name for path in workdir.iterdir()} - before == {_LOCK}
+                if unused:
+                    (workdir / _LOCK).unlink()
+    finally:
+        # After the file is closed, because until then NFS keeps it under another name.
+        if unused:
+            _remove_empty(made)
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    """Removes the folders up to the first that is not empty, as when another run is in it."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def _locked_file(workdir: Path) -> TextIO:

@@ -18,7 +18,14 @@ from contrastive_jax.config.shipped import with_config_files
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime import compilation, distributed, preemption, shell
 
-__all__ = ['config_of_flags', 'define_common', 'define_processes', 'processes', 'run']
+__all__ = [
+    'check_company',
+    'config_of_flags',
+    'define_common',
+    'define_processes',
+    'processes',
+    'run',
+]
 
 # Flags belong to the command that asks for them: its --help lists them.
 flags.disclaim_key_flags()
@@ -63,6 +70,24 @@ def define_common(**meanings: str) -> None:
     for name, meaning in meanings.items():
         define, default = _COMMON[name]
         define(name, default, meaning)
+
+
+def check_company(values: flags.FlagValues, names: Sequence[str], company: Sequence[str]) -> None:
+    """Checks flags that mean something beside certain others alone.
+
+    Args:
+      values: the flags.
+      names: flags that need company.
+      company: flags of which one at least has to be given too.
+
+    Raises:
+      UserError: one of `names` is given, and none of `company`.
+    """
+    if any(values[name].value is not None for name in company):
+        return
+    for name in names:
+        if values[name].present:
+            raise UserError(f'--{name}: goes with {" or ".join(f"--{other}" for other in company)}')
 
 
 def define_processes() -> None:

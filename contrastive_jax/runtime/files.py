@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import secrets
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -41,13 +42,14 @@ _SUM_LINE = re.compile(r'([0-9a-f]{64})  ([^/\n]+)')
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Writes a file under another name, and renames it when all of it is on disk.
 
+    Of several processes that write the same file at once, each leaves a whole one; the last stays.
+
     Args:
       path: name of the file; an earlier file stays until then.
       write: function that writes the content into an open file.
     """
-    part = path.with_name(path.name + '.part')
-    # The earlier file may be left over, or be a link to another file.
-    part.unlink(missing_ok=True)
+    # A name that no other writer has: runs of a grid share files.
+    part = path.with_name(f'{path.name}.{secrets.token_hex(4)}.part')
     try:
         with part.open('xb') as file:
             write(file)

@@ -94,7 +94,7 @@ def _check_file(out: Path, suffixes: Collection[str], overwrite: bool, where: st
         raise UserError(f'{where}: {str(out.parent)!r} {problem}, or give another --out')
     _try_to_write(out.parent)
     # The file is first written under a longer name, which the file system must allow.
-    _exists(out.with_name(f'{out.name}.part'))
+    _exists(out.with_name(f'{out.name}.01234567.part'))
     if _exists(out) and not overwrite:
         raise UserError(
             f'{where}: exists already; replace it with --overwrite, or give another --out'

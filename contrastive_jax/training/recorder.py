@@ -50,6 +50,7 @@ class Recorder:
         self._first: tuple[int, float] | None = None
         self._last = (0, 0.0)
         self._knn: float | None = None
+        self._loss = float('nan')
 
     def add(self, step: int, metrics: dict, bar: tqdm) -> None:
         """Takes the metrics of a step. About once a second, writes those of the steps before it."""
@@ -58,11 +59,11 @@ class Recorder:
             jax.block_until_ready(metrics)
             self._first = self._last = (step, time.perf_counter())
         elif time.perf_counter() - self._last[1] > _LOG_SECONDS:
-            loss = self._write(self._pending[:-1])
+            self._write(self._pending[:-1])
             epoch = (step - 1) // self._steps_per_epoch + 1
             pace = f'{self.pairs_per_second or 0:.0f} pairs/s'
             knn = '' if self._knn is None else f', knn {100 * self._knn:.1f}'
-            bar.set_postfix_str(f'epoch {epoch}, loss {loss:.3f}{knn}, {pace}')
+            bar.set_postfix_str(f'epoch {epoch}, loss {self._loss:.3f}{knn}, {pace}')
 
     def write_all(self) -> None:
         """Waits for all steps to finish, and writes their metrics."""
@@ -82,9 +83,8 @@ class Recorder:
         (first, began), (last, ended) = self._first, self._last
         return (last - first) * self._batch_size / (ended - began)
 
-    def _write(self, entries: list[tuple[int, dict]]) -> float:
-        """Waits for these steps to finish, writes their metrics and returns the last loss."""
-        loss = float('nan')
+    def _write(self, entries: list[tuple[int, dict]]) -> None:
+        """Waits for these steps to finish, and writes their metrics."""
         fetched = jax.device_get([metrics for _, metrics in entries])
         if entries:
             self._last = (entries[-1][0], time.perf_counter())
@@ -92,7 +92,7 @@ class Recorder:
             numbers: dict[str, float | None] = {
                 name: float(value) for name, value in metrics.items()
             }
-            loss = float(metrics['loss'])
+            self._loss = float(metrics['loss'])
             self._knn = numbers.get(_KNN, self._knn)
             # Some steps may have made no update.
             updates = step - int(metrics.get('skipped_updates', 0))
@@ -103,4 +103,3 @@ class Recorder:
         if self._log:
             self._log.flush()
         del self._pending[: len(entries)]
-        return loss

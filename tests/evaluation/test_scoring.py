@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import contrastive_jax
@@ -14,7 +15,7 @@ from contrastive_jax.data.feature_rows import array_rows, open_rows
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import samples
 from contrastive_jax.evaluation.scoring import score_rows
-from contrastive_jax.evaluation.tiles import plan
+from contrastive_jax.evaluation.tiles import engine, plan
 from contrastive_jax.evaluation.tiles.plan import TileLayout, cost_text, plan_tiles
 from contrastive_jax.evaluation.tiles.request import COLUMNS, Request
 
@@ -196,6 +197,8 @@ def _with(row, value):
         (_ROWS.astype(object), r'holds object \[9, 3\]; need floats'),
         (_ROWS[:, 0], r'holds float64 \[9\]; need floats \[n, k\]'),
         (_ROWS.tolist(), '^features: list; give a NumPy or JAX array'),
+        (pd.DataFrame(_ROWS), '^features: DataFrame; give a NumPy or JAX array'),
+        (np.ma.masked_less(_ROWS, 0), '^features: MaskedArray; give a NumPy or JAX array'),
     ],
 )
 def test_features_that_cannot_be_scored_are_refused_in_one_line(features, words):
@@ -260,6 +263,9 @@ def test_the_cost_is_said_before(capsys):
     layout = TileLayout(False, 1024, 1024, 2**30)
     options = {'landmarks': 1000, 'stages': 1, 'num_bytes': 2**33}
     text = cost_text(10**7, 512, layout, seconds=1200.0, **options)
+    assert cost_text(10**7, 512, layout, seconds=1200.0, left=0.05, **options) == text.replace(
+        'by a short trial', 'by a short trial, 60 s of them left'
+    )
     assert 'about 20 min by a short trial; ten minutes are enough for --landmarks=500' in text
     assert '(8.00 GiB)' in text
 
@@ -283,7 +289,7 @@ score_rows(open_rows(sys.argv[1]), Request(), keep=keep)
 """
 
 
-def test_a_killed_scoring_goes_on_where_it_was(small_tiles, tmp_path):
+def test_a_killed_scoring_goes_on_where_it_was(small_tiles, tmp_path, monkeypatch):
     np.save(tmp_path / 'x.npy', FEATURES)
     keep = tmp_path / 'tiles'
     environ = os.environ | {'PYTHONPATH': str(ROOT)}
@@ -296,10 +302,14 @@ def test_a_killed_scoring_goes_on_where_it_was(small_tiles, tmp_path):
         )
         assert done.returncode == 9, done.stderr
         assert len(list(keep.glob('score-*.npz'))) == finished
-    whole = score_rows(array_rows(FEATURES), Request()).columns
+    whole, shares = score_rows(array_rows(FEATURES), Request()).columns, []
+    monkeypatch.setattr(engine, 'cost_text', lambda *_, left, **__: shares.append(left) or '')
     resumed = score_rows(open_rows(str(tmp_path / 'x.npy')), Request(), keep=keep).columns
     for name, values in whole.items():
         np.testing.assert_array_equal(resumed[name], values)
+    # Two tiles had been finished, and the densities before them where isolation is computed.
+    tiles, stages = len(list(keep.glob('score-*.npz'))), 1 + ('isolation' in whole)
+    assert shares == [pytest.approx((tiles - 2) / (stages * tiles))]
 
 
 _MEMORY = """

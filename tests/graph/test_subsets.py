@@ -109,6 +109,17 @@ class TestSas:
             sas(features, partition, fraction, objective), sorted(expected)
         )
 
+    def test_the_fraction_is_the_decimal_that_was_written(self):
+        features = np.random.default_rng(0).normal(size=(100, 3))
+        # In floating point, 0.29 of 100 is less than 29, and so is 1 - 0.71.
+        for fraction in (0.29, 1 - 0.71):
+            assert len(sas(features, np.zeros(100, int), fraction)) == 29
+
+    @pytest.mark.parametrize('dtype', [np.float16, np.float32])
+    def test_half_precision_is_checked_without_a_warning(self, dtype):
+        features = np.random.default_rng(0).normal(size=(8, 3)).astype(dtype)
+        assert len(sas(features, np.zeros(8, int), 0.5)) == 4
+
     @pytest.mark.parametrize('objective', ['released', 'graph_cut'])
     def test_of_equal_values_the_larger_index_is_kept(self, objective):
         # Directions at right angles, whose sums are exact, each twice.

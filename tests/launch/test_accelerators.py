@@ -15,6 +15,15 @@ def test_gpus_are_those_that_may_be_used(tmp_path, monkeypatch):
     program.chmod(0o755)
     monkeypatch.setenv('PATH', str(tmp_path), prepend=':')
     assert gpus({}) == ('0', '1')
+    program.write_text(
+        '#!/bin/sh\ncat << end\n'
+        'GPU 0: H100 (UUID: a)\n'
+        '  MIG 3g.40gb     Device  0: (UUID: b)\n'
+        '  MIG 3g.40gb     Device  1: (UUID: c)\n'
+        'GPU 1: H100 (UUID: d)\n'
+        'end\n'
+    )
+    assert gpus({}) == ('0', '1')
     program.write_text('#!/bin/sh\necho no driver >&2\nexit 9\n')
     assert gpus({}) == ()
     program.unlink()

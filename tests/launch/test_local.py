@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -128,6 +129,67 @@ def test_what_a_killed_launcher_left_running_keeps_its_lock(tmp_path):
     assert run.done()
 
 
+def test_a_file_system_without_locks_stops_no_run(tmp_path, monkeypatch, caplog):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr(fcntl, 'flock', no_locks)
+    outcomes = run_all([_run(tmp_path, name) for name in 'ab'], 1)
+    assert [outcome.reason for outcome in outcomes] == ['', '']
+    assert caplog.messages == [
+        f'{tmp_path}: cannot be locked (No locks available); start one sweep at a time there'
+    ]
+
+
+def _sweep(runs, folder, monkeypatch):
+    """Exit status of a sweep of these runs."""
+    monkeypatch.setattr(sweep, 'plan', lambda *_: runs)
+    return sweep.main(['--config=configs/digits.py', f'--runs={folder}'])
+
+
+def test_a_file_that_cannot_be_used_is_a_failure_of_its_run_alone(tmp_path, monkeypatch, capsys):
+    runs = [_run(tmp_path, name) for name in ('log', 'lock', 'program', 'good')]
+    runs[0].log.mkdir()
+    lock = runs[1].folder.with_suffix('.lock')
+    lock.mkdir()
+    runs[2] = runs[2]._replace(commands=((str(tmp_path / 'none'),),))
+    assert _sweep(runs, tmp_path, monkeypatch) == 1
+    told = capsys.readouterr().out
+    assert f'1 of 4 runs are done, in {tmp_path}\n' in told
+    rest = 'when that is mended, the same command goes on; log'
+    assert f'FAILED log, seed 0: {runs[0].log}: Is a directory; {rest} {runs[0].log}\n' in told
+    assert f'FAILED lock, seed 0: {lock}: Is a directory; {rest}' in told
+    assert f'FAILED program, seed 0: {tmp_path}/none: No such file or directory; {rest}' in told
+
+
+def test_a_full_disk_leaves_the_list_of_folders(tmp_path, monkeypatch, capsys):
+    folders = tmp_path / 'config.txt'
+    folders.write_text('earlier\n')
+
+    def full(_):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(os, 'fsync', full)
+    assert _sweep([_run(tmp_path, 'a')], tmp_path, monkeypatch) == 1
+    assert capsys.readouterr().err == (
+        f'error: --runs={tmp_path}: cannot be written (No space left on device)\n'
+    )
+    assert list(tmp_path.iterdir()) == [folders]
+    assert folders.read_text() == 'earlier\n'
+
+
+def test_a_list_takes_folders_that_are_not_text_and_keeps_earlier_ones(tmp_path, monkeypatch):
+    folder = tmp_path / os.fsdecode(b'l\xe4ufe')
+    for names in ('a', 'ba'):
+        runs = [_run(folder, name) for name in names]
+        for run in runs:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            run.makes[0].touch()
+        assert _sweep(runs, folder, monkeypatch) == 0
+    listed = (folder / 'config.txt').read_bytes()
+    assert listed == b''.join(os.fsencode(folder / name) + b'\n' for name in 'ab')
+
+
 def test_a_sweep_trains_and_lists_what_failed(tmp_path, capsys):
     config = tmp_path / 'config.py'
     data = tmp_path / 'data.npz'
@@ -159,7 +221,7 @@ def test_a_sweep_trains_and_lists_what_failed(tmp_path, capsys):
     listed = (tmp_path / 'runs' / 'table1.txt').read_text().split()
     assert sorted(listed) == [str(path.parent) for path in results]
     names = json.loads((tmp_path / 'runs' / 'cells.json').read_text())
-    assert names.keys() == {path.parent.name for path in results}
+    assert names.keys() == {'makes', *(path.parent.name for path in results)}
     selects = [
         json.loads((p.parent / 'config.json').read_text())['pairs']['remove'] for p in results
     ]

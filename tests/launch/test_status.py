@@ -91,6 +91,34 @@ def test_the_command_tells_from_elsewhere(tmp_path, capsys):
         sweep.main([f'--runs={tmp_path}'])
 
 
+def test_a_run_whose_scoring_is_left_is_not_done(tmp_path, monkeypatch, capsys):
+    """Also if another grid, which shares the run, needs no scores."""
+    run = _run(tmp_path, 'a')
+    made = (run.folder / 'result.json', run.folder / 'verify' / 'scores.npz')
+    train = 'pass'
+    score = 'print("no scores"); raise SystemExit(3)'
+    commands = tuple((sys.executable, '-c', text) for text in (train, score))
+    scored = run._replace(commands=commands, makes=made)
+    _done(run.folder)
+
+    def said(*arguments):
+        sweep.main([*arguments, f'--runs={tmp_path}'])
+        return capsys.readouterr().out
+
+    def swept(run):
+        monkeypatch.setattr(sweep, 'plan', lambda *_: [run])
+        return said('--config=configs/digits.py')
+
+    left = 'a: no scores\n1 runs: 1 running\n'
+    assert '0 of 1 runs are done' in swept(scored)
+    assert said('--status') == left
+    assert '1 of 1 runs are done' in swept(run._replace(commands=commands[:1], makes=made[:1]))
+    assert said('--status') == left
+    made[1].parent.mkdir()
+    made[1].touch()
+    assert said('--status') == '1 runs: 1 done\n'
+
+
 def test_a_terminal_shows_a_line_for_each_running_run(tmp_path):
     program = (
         'import sys\n'

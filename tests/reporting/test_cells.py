@@ -36,6 +36,15 @@ def test_a_path_splits_cells_unless_each_seed_has_its_own(tmp_path, paths, cells
     assert len(cells_of(tmp_path)) == cells
 
 
+@pytest.mark.parametrize('field', ['extend', 'init'])
+def test_runs_that_go_on_from_their_own_seed_are_one_cell(tmp_path, field):
+    for arm in ('none', 'difficult'):
+        for seed in range(3):
+            path = f'runs/{arm}{seed}'
+            write_run(tmp_path / f'{arm}{seed}', seed, **{field: path}, pairs__select=arm)
+    assert [len(cell.runs) for cell in cells_of(tmp_path)] == [3, 3]
+
+
 def test_two_score_files_for_one_seed_are_two_cells(tmp_path):
     for name in 'ab':
         write_run(tmp_path / name, 0, removal__ratio=0.1, removal__scores=f'{name}.npz')

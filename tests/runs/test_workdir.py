@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,6 +157,36 @@ def test_a_lock_under_which_nothing_is_written_leaves_nothing(tmp_path):
     with locked(workdir):
         pass
     assert sorted(path.name for path in workdir.iterdir()) == ['config.json', 'lock']
+
+
+def test_another_run_in_a_folder_that_was_created_hides_no_error(tmp_path):
+    def fails():
+        with locked(tmp_path / 'runs' / 'a'):
+            (tmp_path / 'runs' / 'b').mkdir()
+            raise UserError('wrong')
+
+    with pytest.raises(UserError, match='wrong'):
+        fails()
+    assert [path.name for path in (tmp_path / 'runs').iterdir()] == ['b']
+
+
+def test_the_lock_is_closed_before_its_folder_is_removed(tmp_path, monkeypatch):
+    # NFS keeps an open file under another name, and then the folder is not empty.
+    open_files = []
+    rmdir = Path.rmdir
+
+    def checked(folder):
+        open_files.extend(path for path in Path('/proc/self/fd').iterdir() if _is_lock(path))
+        rmdir(folder)
+
+    def _is_lock(descriptor):
+        return descriptor.is_symlink() and str(tmp_path) in str(descriptor.readlink())
+
+    monkeypatch.setattr(Path, 'rmdir', checked)
+    with locked(tmp_path / 'run'):
+        pass
+    assert not open_files
+    assert not (tmp_path / 'run').exists()
 
 
 def test_a_finished_run_may_be_where_nothing_can_be_written(tmp_path, monkeypatch):

@@ -3,6 +3,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from absl import flags
+
+from contrastive_jax.errors import UserError
+from contrastive_jax.runtime.cli import check_company
 
 ROOT = Path(__file__).parents[2]
 
@@ -15,6 +19,9 @@ ROOT = Path(__file__).parents[2]
         ('verify', ['--workdir='], '--workdir: is empty; give a path'),
         ('report', ['', '--out=x'], 'an argument: is empty; give a path'),
         ('verify', ['--workdir=x', f'--seed={2**63}'], 'seed'),
+        ('score', ['--workdir=x', '--labels=y.npy'], '--labels: goes with --features'),
+        ('atlas', ['--workdir=x', '--scores=y'], '--scores: goes with --features'),
+        ('bounds', ['--features=x', '--alpha=1'], '--alpha, --features: it is measured'),
     ],
 )
 def test_flags_that_cannot_be_meant_are_one_line(tmp_path, command, arguments, words):
@@ -29,7 +36,23 @@ def test_flags_that_cannot_be_meant_are_one_line(tmp_path, command, arguments, w
     assert done.stderr.startswith('error: ')
     assert words in done.stderr
     assert done.stderr.count('\n') == 1
-    assert not list(tmp_path.glob('*.*'))
+    # What was compiled before is looked for there.
+    assert {path.name for path in tmp_path.iterdir()} <= {'.cache'}
+
+
+def test_a_flag_that_needs_another_is_refused_alone():
+    values = flags.FlagValues()
+    for name in ('workdir', 'features'):
+        flags.DEFINE_string(name, None, '', flag_values=values)
+    flags.DEFINE_integer('seed', 0, '', flag_values=values)
+    for given in ([], ['--workdir=x', '--seed=0'], ['--features=x']):
+        values.unparse_flags()
+        values(['command', *given])
+        check_company(values, ('seed',), ('workdir', 'features'))
+    values(['command', '--seed=0'])
+    values['workdir'].value = values['features'].value = None
+    with pytest.raises(UserError, match='--seed: goes with --workdir or --features'):
+        check_company(values, ('seed',), ('workdir', 'features'))
 
 
 def test_a_reader_may_leave_early():

@@ -93,5 +93,8 @@ def test_seeds_are_compared_over_the_same_cells(monkeypatch):
         read([_run(0.5, 0, **plain), _run(0.5, 1, **plain | other)])
     with pytest.raises(SystemExit, match='seed 1 has not the same finished cells'):
         read([_run(0.5, 0, **plain), _run(0.5, 0, **plain | other), _run(0.5, 1, **plain)])
+    longer = _run(0.5, 0, **plain, epochs=9)
+    with pytest.raises(SystemExit, match='have one seed and are both plain'):
+        read([_run(0.5, 0, **plain), longer])
     with pytest.raises(SystemExit, match='none is finished'):
         read([_run(0.5, 0, **plain)._replace(status='unfinished')])

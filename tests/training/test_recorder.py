@@ -28,6 +28,17 @@ def test_the_bar_shows_the_last_accuracy_of_the_monitor(monkeypatch):
         assert ', loss 1.500, knn 81.2, ' in text
 
 
+def test_the_bar_shows_the_last_loss_when_all_steps_are_written(monkeypatch):
+    monkeypatch.setattr(recorder, '_LOG_SECONDS', -1.0)
+    records = Recorder(None, 8, 2, np.full(4, 0.1, np.float32))
+    with tqdm(total=4, file=io.StringIO()) as bar:
+        for step in range(1, 5):
+            records.add(step, {'loss': jnp.float32(step)}, bar)
+            # As before a checkpoint.
+            records.write_all()
+    assert ', loss 3.000, ' in bar.postfix
+
+
 def test_the_learning_rate_is_that_of_the_updates_taken(tmp_path):
     log = MetricsLog(tmp_path, 0)
     records = Recorder(log, 8, 2, learning_rates(optax.linear_schedule(1.0, 0.0, 10), 4))

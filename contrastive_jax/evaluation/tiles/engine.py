@@ -3,6 +3,7 @@
 Axes: n samples, r rows that an anchor is compared with.
 """
 
+import math
 import time
 from collections.abc import Iterator
 
@@ -62,7 +63,10 @@ class Engine:
         starts = range(own.start, own.stop, size)
         ready = {s: None if self._store is None else self._store.read(stage, s) for s in starts}
         missing = [start for start, tile in ready.items() if tile is None]
-        trial = self._try(step, missing, own.stop, passes) if missing else None
+        # Those of all stages; a scoring that goes on may have done all of the first stage.
+        later = passes - 1 if densities is None else 0
+        left = (len(missing) + later * len(starts)) / (passes * len(starts))
+        trial = self._try(step, missing[0], passes, left) if missing else None
         found: dict[str, np.ndarray] = {}
         done = sum(min(size, own.stop - s) for s in starts if ready[s] is not None)
         total, rate = own.stop - own.start, _Rate()
@@ -104,15 +108,14 @@ class Engine:
             yield start, tile
 
     def _try(
-        self, step: Step, missing: list[int], stop: int, passes: int
+        self, step: Step, start: int, passes: int, left: float
     ) -> dict[str, np.ndarray] | None:
         """Says once what the tiles will cost; returns the first one if it served to find out."""
-        start, size = missing[0], self._reference.tile
-        block = next(self._reference.rows.blocks(size, start, min(start + size, stop)))
+        rows, request, size = self._reference.rows, self._request, self._reference.tile
+        own = distributed.own_rows(len(rows))
+        block = next(rows.blocks(size, start, min(start + size, own.stop)))
         index = np.arange(start, start + len(block), dtype=np.int32)
         seconds, tile = step.trial(block, index)
-        seconds *= len(missing)
-        rows, request = self._reference.rows, self._request
         if self._cost_said:
             return tile
         self._cost_said = True
@@ -124,7 +127,8 @@ class Engine:
                 landmarks=request.landmarks,
                 stages=passes,
                 num_bytes=rows.num_bytes,
-                seconds=seconds * passes,
+                seconds=seconds * passes * math.ceil((own.stop - own.start) / size),
+                left=left if left < 1 else None,
             )
         )
         return tile

@@ -107,6 +107,7 @@ def cost_text(
     stages: int,
     num_bytes: int,
     seconds: float,
+    left: float | None = None,
 ) -> str:
     """What a scoring will cost, as a line.
 
@@ -118,15 +119,17 @@ def cost_text(
       stages: number of passes of all samples over the rows.
       num_bytes: of the features as they are stored.
       seconds: estimate from a trial.
+      left: share of the work that is left, if earlier calls have done some.
     """
     r = n if landmarks is None else landmarks
     how = f'{landmarks} landmarks' if landmarks is not None else 'exact'
     how += ', rows in blocks' if layout.streamed else ''
+    rest = '' if left is None else f', {_duration(left * seconds)} of them left'
     fit = min(int(r * _TEN_MINUTES / max(seconds, 1e-3)), n - 1)
     return (
         f'{n} samples of {k} features ({_gib(num_bytes)}), {how}: '
         f'{2.0 * stages * n * r * k:.1e} floating-point operations, {_gib(layout.memory)} on each '
-        f'device, about {_duration(seconds)} by a short trial; ten minutes are enough for '
+        f'device, about {_duration(seconds)} by a short trial{rest}; ten minutes are enough for '
         + ('an exact score' if fit >= n - 1 else f'--landmarks={fit}')
     )
 

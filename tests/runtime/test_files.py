@@ -1,0 +1,41 @@
+import threading
+
+import pytest
+
+from contrastive_jax.runtime.files import read_json, write_json, write_whole
+
+
+def test_of_writers_at_once_each_leaves_a_whole_file(tmp_path):
+    # Both have written half of it before either goes on.
+    path, failed = tmp_path / 'shared.json', []
+    half = threading.Barrier(2)
+
+    def write(number):
+        def content(file):
+            file.write(b'{"writer": ')
+            file.flush()
+            half.wait(20)
+            file.write(b'%d}' % number)
+
+        try:
+            write_whole(path, content)
+        except OSError as error:
+            failed.append(error)
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(2)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert not failed
+    assert read_json(path)['writer'] in (0, 1)
+    assert [file.name for file in tmp_path.iterdir()] == ['shared.json']
+
+
+def test_what_fails_leaves_the_earlier_file_and_nothing_else(tmp_path):
+    path = tmp_path / 'x.json'
+    write_json(path, {'a': 1})
+    with pytest.raises(ZeroDivisionError):
+        write_whole(path, lambda file: file.write(b'half') / 0)
+    assert read_json(path) == {'a': 1}
+    assert [file.name for file in tmp_path.iterdir()] == ['x.json']
