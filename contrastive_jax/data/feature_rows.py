@@ -15,7 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from contrastive_jax.data.row_files import OPENERS, open_part
-from contrastive_jax.data.row_parts import Part, array_part, check_stamp, read_rows
+from contrastive_jax.data.row_parts import (
+    Part,
+    array_part,
+    as_user_error,
+    check_stamp,
+    read_rows,
+)
 from contrastive_jax.errors import UserError
 
 __all__ = ['Rows', 'array_rows', 'open_rows']
@@ -134,9 +140,10 @@ def open_rows(path: str, flag: str = '--features') -> Rows:
     """
     where = f'{flag}={path}'
     place = Path(path)
-    if not place.is_dir():
-        return Rows([open_part(place, where)], f'rows of {path}')
-    files = sorted(file for file in place.iterdir() if file.suffix.lower() in OPENERS)
+    with as_user_error(where):
+        if not place.is_dir():
+            return Rows([open_part(place, where)], f'rows of {path}')
+        files = sorted(file for file in place.iterdir() if file.suffix.lower() in OPENERS)
     kinds = sorted({file.suffix.lower() for file in files})
     if len(kinds) != 1:
         raise UserError(

@@ -4,9 +4,11 @@ Hidden files and folders are left out. A link to a folder that holds the link it
 too, because it leads in a circle.
 """
 
+import contextlib
 import functools
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,17 +62,22 @@ def level(folder: Path) -> Level:
       UserError: the folder cannot be read.
     """
     content = Level(folder, [], [], Counter())
+    with _as_user_error(folder), os.scandir(folder) as entries:
+        for entry in entries:
+            _add(content, entry)
+    content.folders.sort()
+    return content
+
+
+@contextlib.contextmanager
+def _as_user_error(folder: Path) -> Iterator[None]:
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                _add(content, entry)
+        yield
     except OSError as error:
         raise UserError(
             f'{printable(folder)}: cannot be read ({error.strerror}); allow it, or move the folder '
             'out of the data folder'
         ) from error
-    content.folders.sort()
-    return content
 
 
 def _add(content: Level, entry: os.DirEntry) -> None:
@@ -109,12 +116,13 @@ def walk(folder: Path) -> list[Level]:
     links: list[Path] = []
     while folders or links:
         current = folders.pop() if folders else links.pop(0)
-        status = current.stat()
-        identity = status.st_dev, status.st_ino
-        if identity in seen:
-            continue
-        seen.add(identity)
-        levels.append(level(current))
-        for path in levels[-1].folders:
-            (links if path.is_symlink() else folders).append(path)
+        with _as_user_error(current):
+            status = current.stat()
+            identity = status.st_dev, status.st_ino
+            if identity in seen:
+                continue
+            seen.add(identity)
+            levels.append(level(current))
+            for path in levels[-1].folders:
+                (links if path.is_symlink() else folders).append(path)
     return levels

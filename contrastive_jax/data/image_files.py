@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from contrastive_jax.data.class_folders import Files, some
 from contrastive_jax.data.file_tree import formats
 from contrastive_jax.data.stored import StoredImages
-from contrastive_jax.errors import UserError
+from contrastive_jax.errors import LoneError, UserError
 from contrastive_jax.runtime import progress
 from contrastive_jax.runtime.files import printable
 
@@ -47,8 +47,11 @@ _SMALL_RANGE = 2**16 // 4
 warnings.simplefilter('ignore', Image.DecompressionBombWarning)
 
 
-class BrokenImage(UserError):
-    """An image file that cannot be read; its arguments are the path and the reader's reason."""
+class BrokenImage(LoneError):
+    """An image file that cannot be read; its arguments are the path and the reader's reason.
+
+    With images on disk each process reads its own rows, so one process alone meets the file.
+    """
 
     def __str__(self) -> str:
         """The message."""

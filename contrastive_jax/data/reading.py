@@ -4,14 +4,13 @@ Axes: n stored images, m of them readable, s s pixels, c channels.
 """
 
 import math
-import os
 
 import numpy as np
 
 from contrastive_jax.data.image_files import BrokenImage
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.errors import UserError
-from contrastive_jax.runtime import progress
+from contrastive_jax.runtime import memory, progress
 
 __all__ = ['CHUNK', 'read_all']
 
@@ -45,9 +44,10 @@ def read_all(
         try:
             pixels[chunk.start : chunk.stop] = images[chunk.start : chunk.stop]
             readable += chunk
-        except BrokenImage:
+        except BrokenImage as error:
             if not skip_broken:
-                raise
+                # Every process reads all images, so none is alone with it.
+                raise UserError(str(error)) from error
             chunk_readable, chunk_broken = _read_one_by_one(images, chunk, pixels)
             readable += chunk_readable
             broken += chunk_broken
@@ -69,11 +69,7 @@ def _read_one_by_one(
 
 
 def _check_memory(images: StoredImages, where: str) -> None:
-    needed = math.prod(images.shape)
-    try:
-        free = os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
-    except (AttributeError, ValueError, OSError):  # Not every system has these numbers.
-        return
+    needed, free = math.prod(images.shape), memory.on_host()
     if needed > free:
         raise UserError(
             f'{where}: {len(images)} images of {images.size} pixels take {needed / 2**30:.1f} GiB '

@@ -22,6 +22,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import numpy as np
 from absl import flags
 
@@ -110,7 +111,7 @@ def stream_views(
       `[b, 2, s, s, c]` uint8, both views of each image, and labels `[b]` or None, of `rows` alone.
 
     Raises:
-      LoneError: a worker process has died.
+      LoneError: a worker process has died; or, in one of several processes, any error of reading.
     """
     # Imported here, because the import takes a second and runs from memory do not need it.
     import grain
@@ -184,18 +185,20 @@ def check_workers(images: StoredImages, rows: int, workers: int) -> None:
 
 
 def _next(iterator: Iterator, workers: int):
-    """The next batch, or None after the last; raises LoneError if a worker has died."""
+    """The next batch, or None after the last; raises the errors of `stream_views`."""
     try:
         with _without_stop_signals():
             return next(iterator, None)
-    except (RuntimeError, OSError) as error:
+    except Exception as error:  # Readers and their libraries raise errors of many kinds.
         reason = _death(error) if workers else None
-        if reason is None:
+        if reason is not None:
+            raise LoneError(
+                f'config.data.workers={workers}: a process that reads images has died: {reason}; '
+                'the run then goes on from its newest checkpoint'
+            ) from error
+        if jax.process_count() == 1 or isinstance(error, LoneError):
             raise
-        raise LoneError(
-            f'config.data.workers={workers}: a process that reads images has died: {reason}; the '
-            'run then goes on from its newest checkpoint'
-        ) from error
+        raise LoneError(f'{type(error).__name__}: {" ".join(str(error).split())}') from error
 
 
 @contextlib.contextmanager

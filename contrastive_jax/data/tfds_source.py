@@ -41,6 +41,8 @@ def load_tfds(config) -> Dataset:
     builder = _builder(config, where, prepare)
     if not builder.is_prepared():
         _prepare(builder, config, where, prepare)
+        # What another run has prepared meanwhile, the first builder does not know.
+        builder = _builder(config, where, prepare)
     try:
         return _read(builder, _test_split(builder, config), config)
     except UserError:
@@ -72,7 +74,7 @@ def _builder(config, where: str, prepare: str):
 
 
 def _prepare(builder, config, where: str, prepare: str) -> None:
-    """Downloads a data set into the folder of TFDS."""
+    """Downloads a data set into the folder of TFDS, unless another run is quicker."""
     if config.data_dir is not None:
         raise UserError(
             f'{where}: holds no prepared {config.name}; to prepare it, on a machine with '
@@ -82,6 +84,9 @@ def _prepare(builder, config, where: str, prepare: str) -> None:
     try:
         builder.download_and_prepare(file_format='array_record')
     except Exception as error:
+        # TFDS refuses to replace what another run has prepared meanwhile.
+        if builder.is_prepared():
+            return
         raise UserError(
             f'config.data.name={config.name!r}: cannot be downloaded ({error}); prepare it on '
             f'a machine with network, {prepare}, and give DIR as config.data.data_dir'

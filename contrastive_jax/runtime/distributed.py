@@ -42,8 +42,9 @@ _MESSAGE_BYTES = 2000
 _PATIENCE_SECONDS = 120.0
 # A process that sends no heartbeat for so long counts as lost.
 _SILENCE_SECONDS = 30
-# How XLA's errors begin.
-_STATUS = re.compile('(UNKNOWN|INTERNAL|UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED): ')
+# How XLA's errors begin, and how those that a lost process causes in the others.
+_STATUS = re.compile('[A-Z_]+: ')
+_LOST = re.compile('(UNKNOWN|INTERNAL|UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED): ')
 _FLAGS = '--coordinator_address=HOST:PORT --num_processes=N --process_id=I'
 
 
@@ -149,29 +150,35 @@ def one_voice() -> Iterator[None]:
 
 @contextlib.contextmanager
 def or_leave() -> Iterator[None]:
-    """If a collective operation fails, prints one line and ends this process at once.
+    """If this process cannot go on with the others, prints one line and ends it at once.
 
-    A normal cleanup would wait for a process that has ended, or that waits for this one.
+    A normal cleanup would wait for a process that has ended, or that waits for this one. The status
+    is `preemption.STATUS` if another process seems to be lost, and 1 for every other error.
     """
     try:
         yield
+    # It is a ValueError too, so it comes first.
+    except LoneError as error:
+        if jax.process_count() == 1:
+            raise
+        _leave(f'cannot go on: {error}', 1)
     except (jax.errors.JaxRuntimeError, ValueError) as error:
         if jax.process_count() == 1 or not _of_xla(error):
             raise
-        reason = str(error).splitlines()[0]
+        reason = str(error).partition('\n')[0]
+        if not _LOST.match(reason):
+            _leave(f'cannot go on: {reason}', 1)
         _leave(
             f'cannot go on: {reason}. Most likely another process has ended: see what it wrote. '
             'The same command, given to all of them, resumes from the newest checkpoint',
             preemption.STATUS,
         )
-    except LoneError as error:
-        if jax.process_count() == 1:
-            raise
-        _leave(f'cannot go on: {error}', 1)
 
 
 def _of_xla(error: Exception) -> bool:
     """Whether an error comes from a program; JAX raises ValueError if one fails at its dispatch."""
+    if isinstance(error, UserError):
+        return False
     return isinstance(error, jax.errors.JaxRuntimeError) or _STATUS.match(str(error)) is not None
 
 

@@ -1,11 +1,11 @@
-"""How much memory the devices of this process have left."""
+"""How much memory the devices of this process and their host have left."""
 
 import os
 from pathlib import Path
 
 import jax
 
-__all__ = ['on_each_device']
+__all__ = ['on_each_device', 'on_host']
 
 
 def on_each_device() -> int:
@@ -14,18 +14,23 @@ def on_each_device() -> int:
     statistics = [device.memory_stats() for device in devices]
     if all(each and 'bytes_limit' in each for each in statistics):
         return min(each['bytes_limit'] - each.get('bytes_in_use', 0) for each in statistics)
-    return _on_host() // len(devices)
+    return on_host() // len(devices)
 
 
-def _on_host() -> int:
-    """Bytes that the host has left, of which a container may allow less."""
+def on_host() -> int:
+    """Bytes that the host has left, of which a container may allow less.
+
+    Files that the kernel keeps in memory count as free where it drops them for programs.
+    """
     free = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
     for line in _lines('/proc/meminfo'):
         if line.startswith('MemAvailable:'):
             free = int(line.split()[1]) * 1024
     limit, used = (_lines(f'/sys/fs/cgroup/memory.{name}') for name in ('max', 'current'))
     if limit and used and limit[0].isdecimal():
-        free = min(free, int(limit[0]) - int(used[0]))
+        kept = (line.split() for line in _lines('/sys/fs/cgroup/memory.stat'))
+        files = sum(int(number) for name, number in kept if name == 'inactive_file')
+        free = min(free, int(limit[0]) - int(used[0]) + files)
     return max(free, 0)
 
 

@@ -123,6 +123,16 @@ def test_parquet_that_holds_no_rows_is_refused(tmp_path, table, words):
         survey(open_rows(str(tmp_path / 'x.parquet')), np.zeros(0, int))
 
 
+@pytest.mark.parametrize('method', ['is_dir', 'iterdir'])
+def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch, method):
+    def refusing(path):
+        raise PermissionError(13, 'Permission denied', str(path))
+
+    monkeypatch.setattr(Path, method, refusing)
+    with pytest.raises(UserError, match=r'--features=.*: cannot be read \(PermissionError: '):
+        open_rows(str(tmp_path))
+
+
 @pytest.mark.parametrize('kind', ['npy', 'npz', 'parquet', 'safetensors'])
 def test_damaged_files_are_one_line(tmp_path, kind):
     path = _write(tmp_path, kind, ROWS)

@@ -1,5 +1,4 @@
 import json
-import os
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ from contrastive_jax import main
 from contrastive_jax.data import sources
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.errors import UserError
+from contrastive_jax.runtime import memory
 from tests.helpers import small_config
 
 COLOURS = {'apple': (200, 30, 30), 'leaf': (30, 200, 30), 'sky': (30, 30, 200)}
@@ -286,6 +286,6 @@ def test_a_run_from_disk_trains_and_probes(tmp_path):
 
 def test_memory_that_would_not_do_is_said_before(tmp_path, monkeypatch):
     _classes(tmp_path, 10)
-    monkeypatch.setattr(os, 'sysconf', lambda name: 10)
+    monkeypatch.setattr(memory, 'on_host', lambda: 27 * 8 * 8 * 3 - 1)
     with pytest.raises(UserError, match=r'27 images of 8 pixels.*config\.data\.stream=True'):
         _load(tmp_path)

@@ -270,6 +270,24 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
         _find(tmp_path)
 
 
+@pytest.mark.parametrize(('method', 'named'), [('is_symlink', 'a'), ('stat', 'a/closed')])
+def test_a_folder_that_may_be_listed_but_not_searched_is_named(
+    method, named, tmp_path, monkeypatch
+):
+    _fill_all(tmp_path, 'a/closed', 'b')
+    allowed = getattr(Path, method)
+
+    def refusing(path, **options):
+        # With options it is `lstat`.
+        if path.name == 'closed' and not options:
+            raise PermissionError(13, 'Permission denied')
+        return allowed(path, **options)
+
+    monkeypatch.setattr(Path, method, refusing)
+    with pytest.raises(UserError, match=rf'/{named}: cannot be read \(Permission denied\)'):
+        _find(tmp_path)
+
+
 def test_what_systems_add_is_hidden(tmp_path):
     _fill_all(tmp_path, 'a', 'b', '__MACOSX/a', 'a/@eaDir', '.ipynb_checkpoints')
     found = _find(tmp_path)

@@ -291,6 +291,35 @@ def test_a_disk_too_small_is_said_before_the_download(monkeypatch, tmp_path):
         sources.load(_config('tiny'))
 
 
+@pytest.mark.parametrize('late', [True, False])
+def test_what_another_run_prepares_meanwhile_is_taken(monkeypatch, tmp_path, late):
+    import tensorflow_datasets as tfds
+
+    prepared = []
+
+    class Unprepared(_Builder):
+        data_path = str(tmp_path / 'tiny' / '1.0')
+
+        def is_prepared(self):
+            return bool(prepared)
+
+        def download_and_prepare(self, **_):
+            prepared.append(1)
+            # If it comes before the start, TFDS sees it and does nothing.
+            if late:
+                raise OSError('Cannot rename a. Destination b already exists.')
+
+    def builder(*_, **__):
+        # One that is made before knows no splits.
+        splits = {'train': _examples(6), 'test': _examples(4)} if prepared else {}
+        made = Unprepared(splits)
+        made.info.download_size = made.info.dataset_size = 0
+        return made
+
+    monkeypatch.setattr(tfds, 'builder', builder)
+    assert len(sources.load(_config('tiny')).train.images) == 6
+
+
 @pytest.mark.parametrize('dtype', ['>i8', '<u8', '>u2', np.int32, np.uint32])
 def test_labels_of_an_npz_are_numbered_by_value(tmp_path, dtype):
     images = np.zeros((4, 8, 8, 3), np.uint8)

@@ -11,11 +11,12 @@ from PIL import Image
 
 from contrastive_jax.data.batches import prefetch, step_indices
 from contrastive_jax.data.constructions import construct
+from contrastive_jax.data.image_files import BrokenImage
 from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.data.sources import Split
 from contrastive_jax.data.stored import StoredImages, checksum, in_memory, random_crop
 from contrastive_jax.data.streaming import stream_views
-from contrastive_jax.errors import UserError
+from contrastive_jax.errors import LoneError, UserError
 from contrastive_jax.models import pixel_moments
 from contrastive_jax.training import loop
 from tests.data.readers import noise, one_colour
@@ -102,6 +103,22 @@ def test_processes_read_parts_of_the_same_batches():
         found = [part[step] for part in parts]
         np.testing.assert_array_equal(np.concatenate([views for views, _ in found]), crops)
         np.testing.assert_array_equal(np.concatenate([classes for _, classes in found]), labels)
+
+
+@pytest.mark.parametrize(
+    ('error', 'says'),
+    [
+        (BrokenImage('a.png', 'OSError: truncated'), r'^a\.png: cannot be read \(OSError: trunc'),
+        (OSError('read\nfailed'), '^OSError: read failed$'),
+    ],
+)
+def test_one_of_several_processes_is_alone_with_what_it_cannot_read(error, says, monkeypatch):
+    def fail(place):
+        raise error
+
+    monkeypatch.setattr(jax, 'process_count', lambda: 2)
+    with pytest.raises(LoneError, match=says):
+        _stream(StoredImages(fail, np.arange(N), 'none', SIZE))
 
 
 def test_without_random_crops_both_views_are_the_middle(images):

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from contrastive_jax.errors import UserError
+from contrastive_jax.errors import LoneError, UserError
 from contrastive_jax.runtime import distributed
 from contrastive_jax.runtime.distributed import ProcessInfo, started_as_one_of_many
 from contrastive_jax.runtime.distributed import start as join
@@ -134,15 +134,41 @@ def test_half_a_place_is_refused():
     assert join(False, ProcessInfo()) is None
 
 
-@pytest.mark.parametrize('kind', [ValueError, jax.errors.JaxRuntimeError])
-def test_a_collective_that_fails_at_its_dispatch_ends_the_process(kind, monkeypatch):
-    left = []
+class _Left(BaseException):
+    """Instead of the end of the process; its arguments are the line and the status."""
+
+
+@pytest.fixture
+def leaving(monkeypatch):
+    def leave(*arguments):
+        raise _Left(*arguments)
+
     monkeypatch.setattr(jax, 'process_count', lambda: 2)
-    monkeypatch.setattr(distributed, '_leave', lambda text, status: left.append((text, status)))
-    with distributed.or_leave():
+    monkeypatch.setattr(distributed, '_leave', leave)
+
+
+@pytest.mark.parametrize('kind', [ValueError, jax.errors.JaxRuntimeError])
+def test_a_collective_that_fails_at_its_dispatch_ends_the_process(kind, leaving):
+    with pytest.raises(_Left) as left, distributed.or_leave():
         raise kind('UNKNOWN: Gloo all-reduce failed: Connection closed by peer\nmore')
-    ((text, status),) = left
+    text, status = left.value.args
     assert 'Gloo all-reduce failed: Connection closed by peer. Most likely' in text
     assert status == 75
     with pytest.raises(ValueError, match='no status'), distributed.or_leave():
         raise ValueError('no status of XLA')
+    with pytest.raises(UserError, match='INTERNAL'), distributed.or_leave():
+        raise UserError('INTERNAL: a file of the user')
+
+
+@pytest.mark.parametrize('kind', [ValueError, jax.errors.JaxRuntimeError])
+@pytest.mark.parametrize('status', ['RESOURCE_EXHAUSTED', 'INVALID_ARGUMENT', 'UNIMPLEMENTED'])
+def test_an_error_that_comes_again_is_no_lost_process(kind, status, leaving):
+    with pytest.raises(_Left) as left, distributed.or_leave():
+        raise kind(f'{status}: Out of memory\nmore')
+    assert left.value.args == (f'cannot go on: {status}: Out of memory', 1)
+
+
+def test_a_process_alone_with_an_error_of_the_user_waits_for_nobody(leaving):
+    with pytest.raises(_Left) as left, distributed.or_leave():
+        raise LoneError('a.png: cannot be read')
+    assert left.value.args == ('cannot go on: a.png: cannot be read', 1)
