@@ -83,6 +83,8 @@ def main(arguments: list[str] | None = None) -> None:
     if options.serve:
         return train(options.serve, options.width[0], options.batch[0])
 
+    if len(options.width) != len(options.batch):
+        parser.error('--width, --batch: give as many batch sizes as widths')
     report = measure.Report('end_to_end', options.json, compute_dtype('auto'))
     with tempfile.TemporaryDirectory() as folder:
         images = str(Path(folder) / 'images.npy')

@@ -65,7 +65,7 @@ def loader(images, labels, options, steps: range) -> tuple[float, list[float]]:
     The clock starts after as many batches as may have been read while the workers started.
     """
     memory, began = [], None
-    ahead = 6 * max(1, options.workers)
+    ahead = min(6 * max(1, options.workers), len(steps) // 2)
     for number, (crops, _) in enumerate(_batches(images, labels, options, steps)):
         if number == ahead:
             began = time.perf_counter()

@@ -1,7 +1,7 @@
 """CIFAR-10 and CIFAR-100: 50,000 colour images of 32 x 32 pixels for training, 10,000 for tests.
 
 Command: python -m contrastive_jax.main --config=configs/cifar.py --workdir=runs/cifar10 \
-  --config.data.data_dir=DIR    (leave it out to let TFDS download)
+  --config.data.data_dir=DIR    (without it TFDS downloads, which needs TensorFlow)
 Variants: cifar10 (the default), cifar100, small (CIFAR-10 on a CPU in minutes), cifar100_small;
   cpu (CIFAR-10 on two cores, for docs/results/plan.md), eight epochs;
   solo_learn and simclr, plain SimCLR on CIFAR-10 by the recipes of those projects, see

@@ -1,7 +1,7 @@
 """STL-10: 105,000 images of 96 x 96 pixels to pre-train on, 5,000 of them with labels for probes.
 
 Command: python -m contrastive_jax.main --config=configs/stl10.py --workdir=runs/stl10 \
-  --config.data.data_dir=DIR    (leave it out to let TFDS download)
+  --config.data.data_dir=DIR    (without it TFDS downloads, which needs TensorFlow)
 Variants: --config=configs/stl10.py:small, a narrow net for two epochs.
 Expected: not run yet. The paper's baseline is 75.98 % (ResNet-18, linear probe).
 """

@@ -1,6 +1,6 @@
 """Writes the encoder of a run for PyTorch, under torchvision's names and in its layouts.
 
-python -m contrastive_jax.export --workdir=runs/cifar --format=torch --out=encoder.safetensors
+python -m contrastive_jax.export --workdir=runs/cifar --format=torch --out=encoder_torch.safetensors
 """
 
 from pathlib import Path
@@ -11,6 +11,7 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.models.portable import named_arrays, safetensors_bytes
 from contrastive_jax.models.torchvision import torchvision_arrays
 from contrastive_jax.runs.encoder import load_weights
+from contrastive_jax.runs.names import CONFIG, ENCODER, RESULT
 from contrastive_jax.runtime import cli
 from contrastive_jax.runtime.files import write_whole
 from contrastive_jax.runtime.outputs import check_out
@@ -33,6 +34,7 @@ def run(workdir: Path, out: Path, *, overwrite: bool = False) -> None:
       UserError: no trained encoder, one that torchvision has no model for, or a file that cannot
         be written.
     """
+    _check_not_ours(out)
     check_out(out, suffixes=('.safetensors',), overwrite=overwrite)
     weights = load_weights(workdir)
     model = weights.config.model
@@ -56,6 +58,15 @@ def run(workdir: Path, out: Path, *, overwrite: bool = False) -> None:
         )
 
 
+def _check_not_ours(out: Path) -> None:
+    """Raises UserError for the file from which this package reads the encoder of a run."""
+    if out.name == ENCODER and any((out.parent / name).exists() for name in (CONFIG, RESULT)):
+        raise UserError(
+            f'--out={str(out)!r}: is the encoder of a run, which the other commands read; give '
+            'another name, such as encoder_torch.safetensors'
+        )
+
+
 def _check_model(workdir: Path, model) -> None:
     """Raises UserError unless torchvision has such a model."""
     where, instead = f'--workdir={workdir}', 'use contrastive_jax.load_encoder'
@@ -72,7 +83,7 @@ if __name__ == '__main__':
     )
     flags.DEFINE_enum('format', None, ['torch'], 'What to write it for.')
     _OUT = flags.DEFINE_string(
-        'out', None, 'File to write, such as encoder.safetensors.', required=True
+        'out', None, 'File to write, such as encoder_torch.safetensors.', required=True
     )
     _OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Replace an earlier file.')
     flags.mark_flag_as_required('format')

@@ -11,6 +11,7 @@ Axes: n samples, a anchors, k features.
 """
 
 import argparse
+import itertools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -162,7 +163,7 @@ def draw(cells: list[Cell], path: Path) -> None:
     figure = Figure(figsize=(6, 4), layout='constrained')
     axes = figure.subplots()
     groups = sorted({(cell.source, cell.band) for cell in cells})
-    for colour, group in zip(style.LIGHT, groups, strict=False):
+    for colour, group in zip(itertools.cycle(style.LIGHT), groups, strict=False):
         own = [cell for cell in cells if (cell.source, cell.band) == group]
         sizes = [cell.landmarks for cell in own]
         label = f'{group[0]}, {group[1][0]}-{group[1][1]}'

@@ -33,7 +33,7 @@ from contrastive_jax import theory
 from contrastive_jax.data.sampling import representative
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.features import extract_features
-from contrastive_jax.reporting.collect import MEASURES, Run, find_runs, read_run
+from contrastive_jax.reporting.collect import MEASURES, Run, as_text, find_runs, read_run
 from contrastive_jax.runs.loading import load_run
 from contrastive_jax.theory import SimilarityModel, error_bound
 
@@ -82,7 +82,9 @@ def cell_of(run: Run) -> Cell:
         float(config['pairs.temperature_scale']) if select == 'difficult' else 1.0,
     )
     treated = float(config['pairs.margin']) if select == 'difficult' else 0.0
-    if cell.method not in ('none', 'difficulty', 'random') or select == 'all' or treated:
+    removes = config['pairs.remove'] != as_text(False)
+    others = select == 'all' or treated or removes
+    if cell.method not in ('none', 'difficulty', 'random') or others:
         raise SystemExit(f'--runs={run.folder}: not a run of cor41 or thm45; give the runs of one')
     return cell
 

@@ -77,6 +77,11 @@ def main() -> None:
     options = parser.parse_args()
     if len(set(options.subsets)) < 2:
         parser.error(f'--subsets={options.subsets}: a slope needs at least two sizes')
+    config = load_config(options.config)
+    config.data.data_dir = options.data_dir
+    images = len(sources.load(config.data).train.images)
+    if max(options.subsets) > images:
+        parser.error(f'--subsets={options.subsets}: there are {images} training images')
     sizes = np.array(options.subsets, float)
     errors = {kind: np.zeros((options.seeds, len(sizes))) for kind in _KINDS}
     flops = {}

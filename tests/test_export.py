@@ -110,6 +110,14 @@ def test_another_width_keeps_the_names_and_is_said(tmp_path, capsys):
     assert 'with a width of 64, and this one has 4' in capsys.readouterr().out
 
 
+def test_the_encoder_of_a_run_stays_even_if_files_may_go(tmp_path):
+    (tmp_path / 'config.json').touch()
+    (tmp_path / 'encoder.safetensors').write_text('precious')
+    with pytest.raises(UserError, match='is the encoder of a run, which the other commands read'):
+        export.run(tmp_path, tmp_path / 'encoder.safetensors', overwrite=True)
+    assert (tmp_path / 'encoder.safetensors').read_text() == 'precious'
+
+
 def test_an_earlier_file_stays_unless_it_may_go(tmp_path):
     (tmp_path / 'a.safetensors').write_text('precious')
     with pytest.raises(UserError, match='--overwrite'):

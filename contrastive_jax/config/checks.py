@@ -106,6 +106,12 @@ def check_data_section(data: ConfigDict) -> None:
             f'config.data.name={data.name!r}: its images are in memory and keep their size; '
             'leave config.data.stream at False and config.data.image_size at 0'
         )
+    if data.name == 'digits' and data.data_dir is not None:
+        raise UserError(
+            f'config.data.data_dir={data.data_dir!r}: the digits come with the package and are '
+            "read from no folder; leave it out, or set config.data.name to 'npz' or 'folder' for "
+            'images of your own'
+        )
     if data.stream and not data.image_size:
         raise UserError(
             'config.data.image_size=0: with config.data.stream=True set the side of the crops, '
@@ -133,6 +139,11 @@ def _validate_pairs(pairs: ConfigDict) -> None:
         raise UserError(
             f'config.pairs.pos_high={pairs.pos_high}: must not exceed '
             f'config.pairs.pos_low={pairs.pos_low}; both count from the most similar pair down'
+        )
+    if pairs.select == 'difficult' and pairs.pos_high == pairs.pos_low:
+        raise UserError(
+            f'config.pairs.pos_high={pairs.pos_high}: equals config.pairs.pos_low, so no pair is '
+            'difficult; set it below, or choose config.arm=simclr'
         )
     treated = pairs.remove or pairs.margin != 0 or pairs.temperature_scale != 1
     if pairs.select == 'none' and treated:

@@ -156,7 +156,7 @@ _FIRST: dict[str, Field] = {
     'removal.scores': Field(
         None,
         PATH,
-        'Scores are read from this file: scores.npz of contrastive_jax.score or, for the '
+        'Scores are read from this file: npz or Parquet of contrastive_jax.score or, for the '
         'method file, also an npy file, or a csv file whose column index names the images.',
     ),
     'augment.crop': Field(True, BOOL, 'Crop a random part of each image and resize it.'),

@@ -80,6 +80,11 @@ def _check(config: ConfigDict, values: Mapping[str, Any]) -> None:
             'config.arm=simclr and config.moco.queue_size=0, or choose an encoder of '
             f'{", ".join(ENCODERS)}'
         )
+    if config.loss.name != 'nt_xent':
+        raise UserError(
+            f'config.loss.name={config.loss.name!r}: a denoiser has its own loss; leave it at '
+            f'nt_xent, or choose an encoder of {", ".join(ENCODERS)}'
+        )
     if config.data.stream:
         raise UserError(
             f'config.data.stream=True: reads crops for views, but config.model.name={name!r} '

@@ -10,6 +10,9 @@ from flax import nnx
 __all__ = ['Context', 'Moments', 'compute_dtype', 'pixel_moments']
 
 
+_PIXELS_AT_ONCE = 2**22
+
+
 class Context(NamedTuple):
     """The settings that all layers of a model share.
 
@@ -38,9 +41,14 @@ def pixel_moments(images: np.ndarray) -> Moments:
     Constants of another data set would be a silent mistake.
     """
     values = np.arange(256) / 255
+    # NumPy counts integers of eight bytes, so it is given some images at a time.
+    some = max(1, _PIXELS_AT_ONCE // (images.shape[1] * images.shape[2]))
     moments = []
     for channel in range(images.shape[-1]):
-        counts = np.bincount(images[..., channel].ravel(), minlength=256)
+        counts = np.zeros(256, np.int64)
+        for start in range(0, len(images), some):
+            pixels = images[start : start + some, ..., channel]
+            counts += np.bincount(pixels.ravel(), minlength=256)
         mean = np.average(values, weights=counts)
         std = np.sqrt(np.average(np.square(values - mean), weights=counts))
         moments.append((float(mean), float(std) or 1.0))

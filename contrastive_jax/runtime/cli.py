@@ -148,8 +148,9 @@ def _guarded(command: Callable[[], None]) -> None:
         if not _is_lack_of_room(error):
             raise
         print(
-            f'error: {getattr(error, "filename", None) or "the disk"}: no space left; make room, '
-            'and the same command goes on from the newest checkpoint',
+            f'error: {getattr(error, "filename", None) or "the disk"}: no space left; make room '
+            'and give the same command again: a run goes on from its newest checkpoint, and other '
+            'commands start again, with --overwrite where some of their files are there',
             file=sys.stderr,
             flush=True,
         )

@@ -179,7 +179,7 @@ def init_momentum(
     queue = Queue(
         jax.random.normal(feature_key, (size, features)),
         jax.random.normal(embedding_key, (size, dim)),
-        jnp.full(size, -1),
+        jnp.full(size, -1, jnp.int32),
     )
     # A step donates its state, and no buffer can be donated twice. So these must be copies.
     params, stats = jax.tree.map(jnp.copy, (params, stats))

@@ -291,6 +291,25 @@ def test_a_disk_too_small_is_said_before_the_download(monkeypatch, tmp_path):
         sources.load(_config('tiny'))
 
 
+def test_tensorflow_that_is_missing_is_named(monkeypatch, tmp_path):
+    import tensorflow_datasets as tfds
+
+    class Unprepared(_Builder):
+        data_path = str(tmp_path / 'tiny' / '1.0')
+
+        def is_prepared(self):
+            return False
+
+        def download_and_prepare(self, **_):
+            raise ModuleNotFoundError("No module named 'tensorflow'")
+
+    builder = Unprepared({'train': [], 'test': []})
+    builder.info.download_size = builder.info.dataset_size = 0
+    monkeypatch.setattr(tfds, 'builder', lambda *_, **__: builder)
+    with pytest.raises(UserError, match='prepares it with TensorFlow, pip install tensorflow; or'):
+        sources.load(_config('tiny'))
+
+
 @pytest.mark.parametrize('late', [True, False])
 def test_what_another_run_prepares_meanwhile_is_taken(monkeypatch, tmp_path, late):
     import tensorflow_datasets as tfds

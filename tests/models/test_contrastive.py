@@ -5,7 +5,7 @@ import pytest
 from flax import nnx
 
 from contrastive_jax import config as base
-from contrastive_jax.models import Context, ContrastiveModel, Moments, pixel_moments
+from contrastive_jax.models import Context, ContrastiveModel, Moments, context, pixel_moments
 from contrastive_jax.models.encoders import average_pool
 
 MOMENTS = Moments((0.5,) * 3, (0.25,) * 3)
@@ -85,7 +85,9 @@ def test_a_block_starts_as_the_identity():
     np.testing.assert_allclose(block(x, True), x, atol=1e-6)
 
 
-def test_moments_are_those_of_the_pixels():
+@pytest.mark.parametrize('at_once', [1, 90, 2**22])
+def test_moments_are_those_of_the_pixels(monkeypatch, at_once):
+    monkeypatch.setattr(context, '_PIXELS_AT_ONCE', at_once)
     images = np.random.default_rng(0).integers(0, 256, (50, 6, 5, 3), dtype=np.uint8)
     moments = pixel_moments(images)
     np.testing.assert_allclose(moments.mean, (images / 255).mean(axis=(0, 1, 2)), rtol=1e-12)

@@ -75,7 +75,7 @@ def test_a_cell_is_read_off_the_config():
     assert cell_of(_run(0.5, **scaled)) == Cell(rho=0.7)
     removed = {'pairs__select': 'none', 'removal__method': 'random', 'removal__ratio': 0.2}
     assert cell_of(_run(0.5, **removed)) == Cell('random', 0.2)
-    for other in ({'pairs__margin': 0.1}, {'pairs__select': 'all'}):
+    for other in ({'pairs__margin': 0.1}, {'pairs__select': 'all'}, {'pairs__remove': True}):
         with pytest.raises(SystemExit, match='not a run of cor41 or thm45'):
             cell_of(_run(0.5, **scaled | other))
 
