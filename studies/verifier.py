@@ -3,8 +3,9 @@
     python -m launch.sweep --grid=mixtures --config=configs/digits.py --seeds=3 --runs=runs/mixtures
     python -m studies.verifier --steps=1000 RUN RUN RUN ...
 
-Runs without a folder `verify` are verified first; those of mixed images without controls, for their
-scores alone. ROC-AUC is signed: high = mixed, as each score says, never turned round afterwards.
+Runs without a whole folder `verify` are verified first; those of mixed images without controls, for
+their scores alone. A folder made with other steps, or another seed or neighbours, is refused.
+ROC-AUC is signed: high = mixed, as each score says, never turned round afterwards.
 """
 
 import argparse
@@ -93,6 +94,40 @@ def tables(workdir: Path) -> dict[str, dict[str, float]]:
     return numbers
 
 
+def _is_verified(workdir: Path, made_with: dict[str, int]) -> bool:
+    """Whether the folder `verify` of a run is whole.
+
+    Raises:
+      SystemExit: it is, and an option was not that in `made_with`.
+    """
+    # `verify` writes this file last.
+    if not (workdir / 'verify' / 'scores.npz').exists():
+        return False
+    summary = read_json(workdir / 'verify' / 'verify.json')
+    for name, value in made_with.items():
+        if summary.get(name) != value:
+            raise SystemExit(
+                f'{workdir}: verify.json has {name}={summary.get(name)}, not {name}={value}; '
+                f'delete {workdir / "verify"} to verify it again, or leave the run out'
+            )
+    return True
+
+
+def verify_all(workdirs: list[Path], steps: int) -> None:
+    """Verifies the runs that are not verified yet."""
+    pending = []
+    # All are checked before the first is verified, which takes long.
+    for workdir in workdirs:
+        config = read_json(workdir / 'config.json')
+        made_with = {'steps': steps, 'seed': config['seed'], 'neighbours': 0}
+        if not _is_verified(workdir, made_with):
+            pending.append((workdir, made_with, config['mixed']['ratio'] == 0))
+    for workdir, made_with, controls in pending:
+        out = workdir / 'verify'
+        # A call that was interrupted has left a part of its files.
+        verify.run(workdir, out, **made_with, controls=controls, overwrite=True)
+
+
 def _gathered(rows: list[dict[str, float]]) -> Values:
     return {name: [row[name] for row in rows] for name in rows[0]}
 
@@ -110,15 +145,12 @@ def main() -> None:
     parser.add_argument('--steps', type=int, default=1000)
     options = parser.parse_args()
     compilation.keep_programs()
+    verify_all(options.runs, options.steps)
     mixtures: dict[str, list] = {}
     plain: list[dict[str, dict[str, float]]] = []
     for workdir in options.runs:
         config = read_json(workdir / 'config.json')
-        out, mixed = workdir / 'verify', config['mixed']['ratio'] > 0
-        if not (out / 'verify.json').exists():
-            seed = config['seed']
-            verify.run(workdir, out, steps=options.steps, seed=seed, controls=not mixed)
-        if mixed:
+        if config['mixed']['ratio'] > 0:
             kind = 'matched' if config['mixed']['match_contrast'] else 'plain'
             run = load_run(workdir)
             mixtures.setdefault(f'mixed images, {kind}', []).append(detection(run, workdir))

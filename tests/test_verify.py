@@ -11,8 +11,10 @@ from contrastive_jax.data.score_files import read_scores
 from contrastive_jax.data.sources import Dataset, Split
 from contrastive_jax.data.stored import array_checksum
 from contrastive_jax.ebt.verifier import command, comparison
+from contrastive_jax.ebt.verifier.encoding import Bank
 from contrastive_jax.ebt.verifier.fitting import Fitted
 from contrastive_jax.ebt.verifier.infer import Energies
+from contrastive_jax.ebt.verifier.networks import Encoded
 from contrastive_jax.errors import UserError
 from contrastive_jax.runs.loading import TrainedRun, load_run
 from tests.helpers import small_config, write_npz
@@ -143,3 +145,31 @@ def test_a_denoiser_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(command, 'load_run', lambda workdir: denoiser)
     with pytest.raises(UserError, match=r'holds a denoiser \(feedforward\)'):
         verify.run(tmp_path, tmp_path / 'out', steps=1, seed=0)
+
+
+@pytest.mark.parametrize('controls', [True, False])
+def test_a_test_split_without_pairs_is_refused_before_training(controls, tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    split, test = (Split(rng.integers(0, 256, (n, 4, 4, 1), dtype=np.uint8), None) for n in (40, 3))
+    config = small_config()
+    config.pairs.update(pos_high=0.1, pos_low=0.3)
+    built = construct(config, split)
+    dataset = Dataset(split, test, (), split)
+    run = TrainedRun(config, dataset, built, lambda x: x, (None, None, None), 7)
+    clean = Encoded(rng.standard_normal((40, 6)), np.zeros((40, 1, 1)))
+    band = {'pos_high': 0.1, 'pos_low': 0.3}
+    prepared = command.Prepared(run, split, np.arange(40), None, None, Bank(clean, ()), band)
+    monkeypatch.setattr(command, 'prepare', lambda *_, **options: prepared)
+
+    def fit(*arguments):
+        raise InterruptedError
+
+    monkeypatch.setattr(command, 'train_verifiers', fit)
+    # The scores alone need no test images.
+    error, message = (
+        (UserError, 'test split: .*no pair of 3 images.*more images')
+        if controls
+        else (InterruptedError, '')
+    )
+    with pytest.raises(error, match=message):
+        verify.run(tmp_path, tmp_path / 'out', steps=1, seed=0, controls=controls)

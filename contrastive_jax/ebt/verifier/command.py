@@ -12,7 +12,7 @@ from contrastive_jax.data.stored import checksum
 from contrastive_jax.ebt.verifier import comparison, infer
 from contrastive_jax.ebt.verifier.encoding import Bank, TokenEncoder, make_bank
 from contrastive_jax.ebt.verifier.fitting import FitOptions, Fitted, Kind, train_verifiers
-from contrastive_jax.ebt.verifier.pairs import Pairs, band_pairs, thinned
+from contrastive_jax.ebt.verifier.pairs import Pairs, band_pairs, band_ranks, thinned
 from contrastive_jax.ebt.verifier.scores import energy_scores
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.features import extract_features
@@ -133,7 +133,7 @@ def run(
 
     Raises:
       UserError: `out` cannot be written to or holds files of an earlier call, `workdir` holds no
-        trained encoder, the band is empty, or a number of the training is not finite.
+        trained encoder, the band of a split is empty, or a number of the training is not finite.
     """
     check_out(out, names=_REPLACED, overwrite=overwrite)
     check_outside_data_of([workdir], out)
@@ -144,6 +144,8 @@ def run(
         drawn = band_pairs(unit, np.arange(len(unit)), **prepared.band, count=_DRAWN)
     except ValueError as error:
         raise UserError(f'--workdir={workdir}: {error}') from error
+    if controls:
+        _check_test_band(workdir, prepared)
     temperature = prepared.run.config.loss.temperature
 
     verifiers = train_verifiers(
@@ -218,6 +220,14 @@ def _energies(
     pair = {'i': prepared.indices[i], 'j': prepared.indices[j]}
     arrays = {**pair, 'cosine': pairs.cosine.ravel(), 'F': energies.energy}
     return columns, arrays | {f'G_{_THINKING}': gain, f'd_{_THINKING}': motion}
+
+
+def _check_test_band(workdir: Path, prepared: Prepared) -> None:
+    """Checks that the test images have pairs, which are taken after the training only."""
+    try:
+        band_ranks(len(prepared.run.dataset.test.images), **prepared.band)
+    except ValueError as error:
+        raise UserError(f'--workdir={workdir}: test split: {error}') from error
 
 
 def _tables(prepared: Prepared, verifiers: dict[str, Fitted], seed: int) -> dict:

@@ -10,7 +10,14 @@ from jaxtyping import Bool, Float, Int
 
 from contrastive_jax.numerics import check_percentiles, percentile_rank
 
-__all__ = ['Pairs', 'band_pairs', 'mutual_neighbours', 'nearest_pairs', 'thinned']
+__all__ = [
+    'Pairs',
+    'band_pairs',
+    'band_ranks',
+    'mutual_neighbours',
+    'nearest_pairs',
+    'thinned',
+]
 
 # Anchors at a time.
 _BLOCK = 512
@@ -28,6 +35,22 @@ class Pairs(NamedTuple):
     anchors: Int[np.ndarray, ' m']
     partners: Int[np.ndarray, 'm s']
     cosine: Float[np.ndarray, 'm s']
+
+
+def band_ranks(n: int, *, pos_high: float, pos_low: float) -> tuple[int, int]:
+    """Ranks, from 0, at which the band of each of `n` images begins, and before which it ends.
+
+    Raises:
+      ValueError: the percentiles are out of order, or no pair lies between them.
+    """
+    check_percentiles(pos_high, pos_low)
+    high, low = (percentile_rank(percentile, n - 1) for percentile in (pos_high, pos_low))
+    if high == low:
+        raise ValueError(
+            f'pos_high={pos_high}, pos_low={pos_low}: no pair of {n} images lies between them; '
+            'widen the band, or take more images'
+        )
+    return high, low
 
 
 def band_pairs(
@@ -54,15 +77,8 @@ def band_pairs(
     Raises:
       ValueError: the percentiles are out of order, or no pair lies between them.
     """
-    check_percentiles(pos_high, pos_low)
-    high, low = (percentile_rank(percentile, len(unit) - 1) for percentile in (pos_high, pos_low))
-    if high == low:
-        raise ValueError(
-            f'pos_high={pos_high}, pos_low={pos_low}: no pair of {len(unit)} images lies between '
-            'them; widen the band'
-        )
-    size = low - high
-    return _ranked(unit, anchors, high + _middles(size, count))
+    high, low = band_ranks(len(unit), pos_high=pos_high, pos_low=pos_low)
+    return _ranked(unit, anchors, high + _middles(low - high, count))
 
 
 def thinned(pairs: Pairs, count: int) -> Pairs:

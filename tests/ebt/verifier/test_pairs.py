@@ -1,8 +1,10 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from contrastive_jax.ebt.verifier import figures, measure
+from contrastive_jax.ebt.verifier import figures, measure, rerank
 from contrastive_jax.ebt.verifier.comparison import make_split
 from contrastive_jax.ebt.verifier.encoding import Bank
 from contrastive_jax.ebt.verifier.networks import Encoded
@@ -73,6 +75,65 @@ def test_k_reciprocal_prefers_shared_neighbours():
     assert roc_auc_score(same, found) >= roc_auc_score(same, np.sum(unit[i] * unit[j], axis=1))
     itself = k_reciprocal(unit, i[:1], i[:1], k1=10, k2=3)
     np.testing.assert_allclose(itself, 0, atol=1e-6)
+
+
+def _dense_k_reciprocal(unit, i, j, *, k1=20, k2=6, weight=0.3):
+    """All n rows of V, each of n numbers."""
+    k1, k2 = min(k1, len(unit) - 1), min(k2, len(unit))
+    distance = 1 - unit @ unit.T
+    order = np.argsort(distance, axis=1, kind='stable')
+
+    def mutual(k):
+        near = np.zeros(order.shape, bool)
+        np.put_along_axis(near, order[:, : k + 1], True, axis=1)
+        np.fill_diagonal(near, True)
+        return near & near.T
+
+    own, closer = mutual(k1), mutual(max(1, round(k1 / 2)))
+    rows = np.zeros_like(distance)
+    for index in range(len(unit)):
+        extended = own[index].copy()
+        for other in np.flatnonzero(own[index]):
+            if np.sum(closer[other] & own[index]) > 2 / 3 * np.sum(closer[other]):
+                extended |= closer[other]
+        values = np.exp(-distance[index]) * extended
+        rows[index] = values / values.sum()
+    rows = np.mean([rows[order[:, rank]] for rank in range(k2)], axis=0)
+    jaccard = 1 - np.minimum(rows[i], rows[j]).sum(1) / np.maximum(rows[i], rows[j]).sum(1)
+    return -((1 - weight) * jaccard + weight * distance[i, j])
+
+
+@pytest.mark.parametrize('kind', ['clusters', 'copies', 'few'])
+@pytest.mark.parametrize('options', [{}, {'k1': 9, 'k2': 3}, {'k1': 2, 'k2': 6}, {'k1': 0}])
+def test_k_reciprocal_is_that_of_all_rows(kind, options, monkeypatch):
+    monkeypatch.setattr(rerank, '_BLOCK', 16)
+    rng = np.random.default_rng(5)
+    if kind == 'copies':
+        # Cosines are exact, so ties of the dense computation are ties here too.
+        unit = rng.choice([-0.5, 0.5], (70, 4))
+    else:
+        n = 70 if kind == 'clusters' else 3
+        centres = rng.standard_normal((5, 8))[np.arange(n) % 5]
+        unit = host_unit_rows(centres + 0.6 * rng.standard_normal((n, 8))).astype(np.float64)
+    i, j = rng.integers(0, len(unit), (2, 200))
+    expected = _dense_k_reciprocal(unit, i, j, **options)
+    np.testing.assert_allclose(k_reciprocal(unit, i, j, **options), expected, rtol=1e-9, atol=1e-9)
+    single = unit.astype(np.float32)
+    found = k_reciprocal(single, i[:9], j[:9], **options)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected[:9], rtol=1e-4, atol=1e-5)
+
+
+def test_k_reciprocal_holds_no_matrix_of_all_pairs(monkeypatch):
+    monkeypatch.setattr(rerank, '_BLOCK', 16)
+    unit = host_unit_rows(np.random.default_rng(6).standard_normal((1500, 8)))
+    tracemalloc.start()
+    try:
+        k_reciprocal(unit, np.arange(20), np.arange(20, 40))
+        # One number for each pair of images takes 4 n^2 bytes.
+        assert tracemalloc.get_traced_memory()[1] < 4 * 1500**2
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_table_measures_and_compares():
