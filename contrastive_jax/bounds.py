@@ -66,7 +66,10 @@ def main(values: flags.FlagValues) -> None:
     measured = '--workdir' if features is None else '--features'
     numbers = [name for name in SimilarityModel.__dataclass_fields__ if values[name].present]
     if numbers and not (workdir is None and features is None):
-        raise UserError(f'--{numbers[0]}, {measured}: it is measured; give one of them')
+        raise UserError(
+            f'--{numbers[0]}, {measured}: with {measured} this number is measured; give one of '
+            'the two'
+        )
     model = _model_of_flags(values) if workdir is None and features is None else None
     if values.out is not None:
         check_out(Path(values.out), suffixes=picture_suffixes(), overwrite=values.overwrite)

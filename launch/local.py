@@ -54,7 +54,7 @@ def execute(
         return _execute(run, children or Children(), variables or {})
     except OSError as error:
         file, reason = error.filename or run.folder, error.strerror or error
-        return Outcome(run, f'{file}: {reason}; when that is mended, the same command goes on')
+        return Outcome(run, f'{file}: {reason}; repair it, and give the same command again')
 
 
 def _execute(run: Run, children: Children, variables: Mapping[str, str]) -> Outcome:

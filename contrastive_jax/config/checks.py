@@ -34,6 +34,13 @@ def check_together(config: ConfigDict, values: Mapping[str, Any]) -> None:
       UserError: names the field, its value, and what is allowed beside the others.
     """
     _validate_pairs(config.pairs)
+    # Not in `check_data_section`, which finished runs have to pass too.
+    if config.data.name == 'digits' and config.data.data_dir is not None:
+        raise UserError(
+            f'config.data.data_dir={config.data.data_dir!r}: the digits come with the package and '
+            "are read from no folder; leave it out, or set config.data.name to 'npz' or 'folder' "
+            'for images of your own'
+        )
     if config.removal.ratio and config.removal.method != 'random' and not config.removal.scores:
         raise UserError(
             f'config.removal.scores=None: config.removal.method={config.removal.method!r} needs '
@@ -105,12 +112,6 @@ def check_data_section(data: ConfigDict) -> None:
         raise UserError(
             f'config.data.name={data.name!r}: its images are in memory and keep their size; '
             'leave config.data.stream at False and config.data.image_size at 0'
-        )
-    if data.name == 'digits' and data.data_dir is not None:
-        raise UserError(
-            f'config.data.data_dir={data.data_dir!r}: the digits come with the package and are '
-            "read from no folder; leave it out, or set config.data.name to 'npz' or 'folder' for "
-            'images of your own'
         )
     if data.stream and not data.image_size:
         raise UserError(

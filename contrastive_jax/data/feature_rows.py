@@ -15,13 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from contrastive_jax.data.row_files import OPENERS, open_part
-from contrastive_jax.data.row_parts import (
-    Part,
-    array_part,
-    as_user_error,
-    check_stamp,
-    read_rows,
-)
+from contrastive_jax.data.row_parts import Part, array_part, check_stamp, read_rows
 from contrastive_jax.errors import UserError
 
 __all__ = ['Rows', 'array_rows', 'open_rows']
@@ -140,10 +134,15 @@ def open_rows(path: str, flag: str = '--features') -> Rows:
     """
     where = f'{flag}={path}'
     place = Path(path)
-    with as_user_error(where):
-        if not place.is_dir():
-            return Rows([open_part(place, where)], f'rows of {path}')
-        files = sorted(file for file in place.iterdir() if file.suffix.lower() in OPENERS)
+    try:
+        files = list(place.iterdir()) if place.is_dir() else None
+    except OSError as error:
+        raise UserError(
+            f'{where}: cannot be read ({error.strerror}); allow it, or give another path'
+        ) from error
+    if files is None:
+        return Rows([open_part(place, where)], f'rows of {path}')
+    files = sorted(file for file in files if file.suffix.lower() in OPENERS)
     kinds = sorted({file.suffix.lower() for file in files})
     if len(kinds) != 1:
         raise UserError(

@@ -89,10 +89,10 @@ def _prepare(builder, config, where: str, prepare: str) -> None:
             return
         # Reading needs no TensorFlow, but most data sets are prepared with it.
         lacks = isinstance(error, ImportError) and 'tensorflow' in str(error)
-        first = 'TFDS prepares it with TensorFlow, pip install tensorflow; ' if lacks else ''
+        first = 'install TensorFlow, with which TFDS prepares it, or ' if lacks else ''
         raise UserError(
-            f'config.data.name={config.name!r}: cannot be downloaded ({error}); {first}or prepare '
-            f'it elsewhere, with network, {prepare}, and give DIR as config.data.data_dir'
+            f'config.data.name={config.name!r}: cannot be downloaded ({error}); {first}prepare '
+            f'it on a machine with network, {prepare}, and give DIR as config.data.data_dir'
         ) from error
 
 

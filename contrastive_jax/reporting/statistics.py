@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 ABSENT, OWN = 'absent', 'one a seed'
+_NONE = as_text(None)
 # An arm is a name for values of other fields, so cells are neither named nor ordered by it.
 _DERIVED = ('arm',)
 _PLAIN = {'pairs.select': 'none', 'removal.ratio': '0', 'mixed.ratio': '0'}
@@ -101,7 +102,7 @@ def group(runs: Iterable[Run]) -> tuple[Cell, ...]:
     alike = defaultdict(list)
     for run in runs:
         if run.seed is not None:
-            alike[_key(_without_paths(run.config))].append(run)
+            alike[_key(_without_paths(run.config)), _paths_given(run.config)].append(run)
     members = defaultdict(list)
     fields = {}
     for some in alike.values():
@@ -139,6 +140,11 @@ def _telling(configs: Sequence[dict[str, str]]) -> list[str]:
 
 def _key(config: dict[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(config.items()))
+
+
+def _paths_given(config: dict[str, str]) -> tuple[bool, ...]:
+    """Which path fields hold a path: runs that begin anew are none of those that go on."""
+    return tuple(config.get(name, _NONE) != _NONE for name in PATHS if name != 'data.data_dir')
 
 
 def _without_paths(config: dict[str, str]) -> dict[str, str]:

@@ -44,7 +44,12 @@ _PATIENCE_SECONDS = 120.0
 _SILENCE_SECONDS = 30
 # How XLA's errors begin, and how those that a lost process causes in the others.
 _STATUS = re.compile('[A-Z_]+: ')
-_LOST = re.compile('(UNKNOWN|INTERNAL|UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED): ')
+_LOST = re.compile('(UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED): ')
+# These may also be faults of the program itself, unless they speak of the others.
+_UNCLEAR = re.compile('(UNKNOWN|INTERNAL): ')
+_OTHERS = re.compile(
+    'gloo|nccl|rccl|connection|socket|peer|heartbeat|coordination|another task', re.I
+)
 _FLAGS = '--coordinator_address=HOST:PORT --num_processes=N --process_id=I'
 
 
@@ -166,13 +171,20 @@ def or_leave() -> Iterator[None]:
         if jax.process_count() == 1 or not _of_xla(error):
             raise
         reason = str(error).partition('\n')[0]
-        if not _LOST.match(reason):
+        if not _by_others(reason):
             _leave(f'cannot go on: {reason}', 1)
         _leave(
             f'cannot go on: {reason}. Most likely another process has ended: see what it wrote. '
             'The same command, given to all of them, resumes from the newest checkpoint',
             preemption.STATUS,
         )
+
+
+def _by_others(reason: str) -> bool:
+    """Whether an error of XLA comes from a process that is lost, or from the way to it."""
+    if _UNCLEAR.match(reason):
+        return _OTHERS.search(reason) is not None
+    return _LOST.match(reason) is not None
 
 
 def _of_xla(error: Exception) -> bool:

@@ -5,12 +5,15 @@ file with one changed digit is still valid. Zip files such as npz have checksums
 """
 
 import codecs
+import contextlib
+import glob
 import hashlib
 import json
 import math
 import os
 import re
 import secrets
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +37,8 @@ __all__ = [
 ]
 
 SUMS = 'SHA256SUMS'
+_TOKEN = '[0-9a-f]' * 8
+_OLD_SECONDS = 24 * 3600
 # Control characters, line separators and surrogates.
 _UNPRINTABLE = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]')
 _SUM_LINE = re.compile(r'([0-9a-f]{64})  ([^/\n]+)')
@@ -56,9 +61,18 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+        _remove_old_parts(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _remove_old_parts(path: Path) -> None:
+    """Removes what writers of this file left that were killed more than a day ago."""
+    with contextlib.suppress(OSError):
+        for left in path.parent.glob(f'{glob.escape(path.name)}.{_TOKEN}.part'):
+            if time.time() - left.lstat().st_mtime > _OLD_SECONDS:
+                left.unlink()
 
 
 def write_json(path: Path, content: dict) -> None:

@@ -129,7 +129,7 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch, method):
         raise PermissionError(13, 'Permission denied', str(path))
 
     monkeypatch.setattr(Path, method, refusing)
-    with pytest.raises(UserError, match=r'--features=.*: cannot be read \(PermissionError: '):
+    with pytest.raises(UserError, match=r'cannot be read \(Permission denied\); allow it, or'):
         open_rows(str(tmp_path))
 
 

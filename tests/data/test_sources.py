@@ -306,7 +306,9 @@ def test_tensorflow_that_is_missing_is_named(monkeypatch, tmp_path):
     builder = Unprepared({'train': [], 'test': []})
     builder.info.download_size = builder.info.dataset_size = 0
     monkeypatch.setattr(tfds, 'builder', lambda *_, **__: builder)
-    with pytest.raises(UserError, match='prepares it with TensorFlow, pip install tensorflow; or'):
+    with pytest.raises(
+        UserError, match='; install TensorFlow, with which TFDS prepares it, or pre'
+    ):
         sources.load(_config('tiny'))
 
 

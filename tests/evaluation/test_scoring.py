@@ -264,7 +264,7 @@ def test_the_cost_is_said_before(capsys):
     options = {'landmarks': 1000, 'stages': 1, 'num_bytes': 2**33}
     text = cost_text(10**7, 512, layout, seconds=1200.0, **options)
     assert cost_text(10**7, 512, layout, seconds=1200.0, left=0.05, **options) == text.replace(
-        'by a short trial', 'by a short trial, 60 s of them left'
+        'by a short trial', 'by a short trial, of which 60 s are left'
     )
     assert 'about 20 min by a short trial; ten minutes are enough for --landmarks=500' in text
     assert '(8.00 GiB)' in text

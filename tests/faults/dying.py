@@ -90,7 +90,7 @@ def _plan(place: str, count: int) -> None:
 
         def write_whole(path, content):
             if path.name == name:
-                path.with_name(f'{name}.part').write_text('{"half"')
+                path.with_name(f'{name}.01234567.part').write_text('{"half"')
                 _die()
             write(path, content)
 

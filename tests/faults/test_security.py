@@ -123,13 +123,17 @@ def test_no_class_name_writes_outside_the_folder(tmp_path):
     assert not Path('/tmp/evil-of-contrastive-jax').exists()
 
 
-def test_what_is_written_follows_no_link(tmp_path):
+def test_what_is_written_follows_no_link(tmp_path, monkeypatch):
+    monkeypatch.setattr('secrets.token_hex', lambda size: '01234567'[: 2 * size])
     outside = tmp_path / 'outside'
     outside.write_text('precious')
     folder = tmp_path / 'run'
     folder.mkdir()
-    for name in ('lock', 'result.json', 'result.json.part'):
+    for name in ('lock', 'result.json', 'result.json.01234567.part'):
         (folder / name).symlink_to(outside)
+    with pytest.raises(FileExistsError):
+        write_json(folder / 'result.json', {'seed': 0})
+    assert outside.read_text() == 'precious'
     write_json(folder / 'result.json', {'seed': 0})
     assert not (folder / 'result.json').is_symlink()
     with pytest.raises(UserError, match='cannot be written'), locked(folder):
@@ -141,7 +145,8 @@ def test_a_printed_command_is_quoted(tmp_path):
     evil = "a b; touch executed; $(touch executed) `touch executed` '"
     printed = subprocess.run(
         [
-            *(sys.executable, '-m', 'launch.sweep', '--grid=table1', '--config=configs/digits.py'),
+            *(sys.executable, '-m', 'launch.sweep', '--grid=table1'),
+            '--config=configs/cifar.py:cpu',
             *('--seeds=1', '--runs', str(tmp_path / evil), '--dry_run', '--'),
             f'--config.data.data_dir={evil}',
         ],

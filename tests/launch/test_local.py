@@ -156,7 +156,7 @@ def test_a_file_that_cannot_be_used_is_a_failure_of_its_run_alone(tmp_path, monk
     assert _sweep(runs, tmp_path, monkeypatch) == 1
     told = capsys.readouterr().out
     assert f'1 of 4 runs are done, in {tmp_path}\n' in told
-    rest = 'when that is mended, the same command goes on; log'
+    rest = 'repair it, and give the same command again; log'
     assert f'FAILED log, seed 0: {runs[0].log}: Is a directory; {rest} {runs[0].log}\n' in told
     assert f'FAILED lock, seed 0: {lock}: Is a directory; {rest}' in told
     assert f'FAILED program, seed 0: {tmp_path}/none: No such file or directory; {rest}' in told

@@ -42,7 +42,9 @@ def test_runs_that_go_on_from_their_own_seed_are_one_cell(tmp_path, field):
         for seed in range(3):
             path = f'runs/{arm}{seed}'
             write_run(tmp_path / f'{arm}{seed}', seed, **{field: path}, pairs__select=arm)
-    assert [len(cell.runs) for cell in cells_of(tmp_path)] == [3, 3]
+    for seed in range(3):
+        write_run(tmp_path / f'anew{seed}', seed)
+    assert [len(cell.runs) for cell in cells_of(tmp_path)] == [3, 3, 3]
 
 
 def test_two_score_files_for_one_seed_are_two_cells(tmp_path):

@@ -21,7 +21,11 @@ ROOT = Path(__file__).parents[2]
         ('verify', ['--workdir=x', f'--seed={2**63}'], 'seed'),
         ('score', ['--workdir=x', '--labels=y.npy'], '--labels: goes with --features'),
         ('atlas', ['--workdir=x', '--scores=y'], '--scores: goes with --features'),
-        ('bounds', ['--features=x', '--alpha=1'], '--alpha, --features: it is measured'),
+        (
+            'bounds',
+            ['--features=x', '--alpha=1'],
+            'with --features this number is',
+        ),
     ],
 )
 def test_flags_that_cannot_be_meant_are_one_line(tmp_path, command, arguments, words):

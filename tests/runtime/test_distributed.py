@@ -152,6 +152,9 @@ def test_a_collective_that_fails_at_its_dispatch_ends_the_process(kind, leaving)
     with pytest.raises(_Left) as left, distributed.or_leave():
         raise kind('UNKNOWN: Gloo all-reduce failed: Connection closed by peer\nmore')
     text, status = left.value.args
+    with pytest.raises(_Left) as left, distributed.or_leave():
+        raise kind('INTERNAL: NCCL operation ncclAllReduce failed: remote error')
+    assert left.value.args[1] == 75
     assert 'Gloo all-reduce failed: Connection closed by peer. Most likely' in text
     assert status == 75
     with pytest.raises(ValueError, match='no status'), distributed.or_leave():
@@ -161,7 +164,7 @@ def test_a_collective_that_fails_at_its_dispatch_ends_the_process(kind, leaving)
 
 
 @pytest.mark.parametrize('kind', [ValueError, jax.errors.JaxRuntimeError])
-@pytest.mark.parametrize('status', ['RESOURCE_EXHAUSTED', 'INVALID_ARGUMENT', 'UNIMPLEMENTED'])
+@pytest.mark.parametrize('status', ['RESOURCE_EXHAUSTED', 'INVALID_ARGUMENT', 'INTERNAL'])
 def test_an_error_that_comes_again_is_no_lost_process(kind, status, leaving):
     with pytest.raises(_Left) as left, distributed.or_leave():
         raise kind(f'{status}: Out of memory\nmore')

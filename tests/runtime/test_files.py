@@ -1,3 +1,4 @@
+import os
 import threading
 
 import pytest
@@ -39,3 +40,16 @@ def test_what_fails_leaves_the_earlier_file_and_nothing_else(tmp_path):
         write_whole(path, lambda file: file.write(b'half') / 0)
     assert read_json(path) == {'a': 1}
     assert [file.name for file in tmp_path.iterdir()] == ['x.json']
+
+
+def test_what_killed_writers_left_is_removed_after_a_day(tmp_path):
+    path = tmp_path / 'x.json'
+    old, new, other = (
+        tmp_path / f'{name}.part' for name in ('x.json.0123abcd', 'x.json.01234567', 'x.json.b')
+    )
+    for part in (old, new, other):
+        part.touch()
+    for part in (old, other):
+        os.utime(part, (0, 0))
+    write_json(path, {'a': 1})
+    assert {file.name for file in tmp_path.iterdir()} == {'x.json', new.name, other.name}

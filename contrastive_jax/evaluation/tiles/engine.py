@@ -65,8 +65,10 @@ class Engine:
         missing = [start for start, tile in ready.items() if tile is None]
         # Those of all stages; a scoring that goes on may have done all of the first stage.
         later = passes - 1 if densities is None else 0
-        left = (len(missing) + later * len(starts)) / (passes * len(starts))
-        trial = self._try(step, missing[0], passes, left) if missing else None
+        trial = None
+        if missing:
+            left = (len(missing) + later * len(starts)) / (passes * len(starts))
+            trial = self._try(step, missing[0], passes, left)
         found: dict[str, np.ndarray] = {}
         done = sum(min(size, own.stop - s) for s in starts if ready[s] is not None)
         total, rate = own.stop - own.start, _Rate()

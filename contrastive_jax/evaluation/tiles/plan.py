@@ -124,7 +124,7 @@ def cost_text(
     r = n if landmarks is None else landmarks
     how = f'{landmarks} landmarks' if landmarks is not None else 'exact'
     how += ', rows in blocks' if layout.streamed else ''
-    rest = '' if left is None else f', {_duration(left * seconds)} of them left'
+    rest = '' if left is None else f', of which {_duration(left * seconds)} are left'
     fit = min(int(r * _TEN_MINUTES / max(seconds, 1e-3)), n - 1)
     return (
         f'{n} samples of {k} features ({_gib(num_bytes)}), {how}: '
