@@ -34,13 +34,6 @@ def check_together(config: ConfigDict, values: Mapping[str, Any]) -> None:
       UserError: names the field, its value, and what is allowed beside the others.
     """
     _validate_pairs(config.pairs)
-    # Not in `check_data_section`, which finished runs have to pass too.
-    if config.data.name == 'digits' and config.data.data_dir is not None:
-        raise UserError(
-            f'config.data.data_dir={config.data.data_dir!r}: the digits come with the package and '
-            "are read from no folder; leave it out, or set config.data.name to 'npz' or 'folder' "
-            'for images of your own'
-        )
     if config.removal.ratio and config.removal.method != 'random' and not config.removal.scores:
         raise UserError(
             f'config.removal.scores=None: config.removal.method={config.removal.method!r} needs '

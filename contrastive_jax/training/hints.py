@@ -24,6 +24,12 @@ def advice(config: ConfigDict, dataset: Dataset, trained: Split) -> list[str]:
       trained: images that the run trains on.
     """
     lines = []
+    if config.data.name == 'digits' and config.data.data_dir is not None:
+        lines.append(
+            f'config.data.data_dir={config.data.data_dir!r}: nothing is read from it, since the '
+            "digits come with the package; for images of your own set config.data.name to 'npz' or "
+            "'folder'"
+        )
     images, batch = len(trained.images), config.batch_size
     if images < 2 * batch:
         lines.append(

@@ -194,7 +194,6 @@ BAD = [
     ({'pairs.pos_high': 1.5}, 'pairs.pos_high', r'in \[0, 1\]'),
     ({'pairs.pos_low': -0.5}, 'pairs.pos_low', r'in \[0, 1\]'),
     (DIFFICULT | {'pairs.pos_high': 0.5}, 'pairs.pos_high', 'no pair is difficult'),
-    ({'data.name': 'digits', 'data.data_dir': 'x'}, 'data.data_dir', 'come with the package'),
     ({'pairs.pos_high': 0.7}, 'pairs.pos_high', r'must not exceed config\.pairs\.pos_low'),
     (DIFFICULT | {'pairs.pos_low': 0.05}, 'pairs.pos_high', 'must not exceed'),
     (DIFFICULT | {'pairs.margin': -0.1}, 'pairs.margin', '>= 0'),

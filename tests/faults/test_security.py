@@ -145,8 +145,7 @@ def test_a_printed_command_is_quoted(tmp_path):
     evil = "a b; touch executed; $(touch executed) `touch executed` '"
     printed = subprocess.run(
         [
-            *(sys.executable, '-m', 'launch.sweep', '--grid=table1'),
-            '--config=configs/cifar.py:cpu',
+            *(sys.executable, '-m', 'launch.sweep', '--grid=table1', '--config=configs/digits.py'),
             *('--seeds=1', '--runs', str(tmp_path / evil), '--dry_run', '--'),
             f'--config.data.data_dir={evil}',
         ],

@@ -35,6 +35,11 @@ BALANCED = [0, 1] * 20
             ['config.moco.queue_size=48: more keys than the 40 images'],
         ),
         (
+            BALANCED,
+            {'probe__neighbours': 10, 'data__data_dir': 'x'},
+            ["config.data.data_dir='x': nothing is read from it, since the digits come with"],
+        ),
+        (
             [*BALANCED, 2, 3, 4, 5],
             {'probe__neighbours': 5},
             ['4 classes have one labelled image: c, d, e, ...', '4 classes'],
