@@ -12,7 +12,7 @@ from contrastive_jax.data.stored import checksum
 from contrastive_jax.errors import UserError
 from contrastive_jax.randomness import HOST_STREAMS, STREAMS
 from contrastive_jax.runs.images import read_image_facts, write_image_facts
-from contrastive_jax.runs.workdir import CONFIG, TRAINING_SET, has_checkpoint
+from contrastive_jax.runs.workdir import CONFIG, TRAINING_SET, has_checkpoint, unwritable
 from contrastive_jax.runtime.files import read_arrays, write_sealed_json, write_whole
 
 __all__ = ['check_images', 'claim_workdir']
@@ -62,7 +62,7 @@ def claim_workdir(
         write_whole(path, lambda file: np.savez(file, streams=edition, **chosen))
         write_image_facts(workdir, construction)
     except OSError as error:
-        raise UserError(f'--workdir={workdir}: cannot be written ({error.strerror})') from error
+        raise unwritable(workdir, error) from error
 
 
 def check_images(workdir: Path, construction: Construction, *, held_out: bool = False) -> int:

@@ -27,6 +27,7 @@ __all__ = [
     'finished',
     'has_checkpoint',
     'locked',
+    'unwritable',
 ]
 
 TRAINING_SET = 'training_set.npz'
@@ -133,7 +134,7 @@ def locked(workdir: Path) -> Iterator[None]:
         if read_only and (workdir / RESULT).exists():
             yield
             return
-        raise UserError(f'--workdir={workdir}: cannot be written ({error.strerror})') from error
+        raise unwritable(workdir, error) from error
     unused = False
     try:
         with file:
@@ -150,6 +151,13 @@ def locked(workdir: Path) -> Iterator[None]:
         # After the file is closed, because until then NFS keeps it under another name.
         if unused:
             _remove_empty(made)
+
+
+def unwritable(workdir: Path, error: OSError) -> UserError:
+    """What a user is told of a folder that cannot be written."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    way_out = 'make room, and give the same command again' if full else 'give another folder'
+    return UserError(f'--workdir={workdir}: cannot be written ({error.strerror}); {way_out}')
 
 
 def _remove_empty(folders: Iterable[Path]) -> None:
