@@ -23,6 +23,9 @@ from contrastive_jax.theory import SimilarityModel
 
 Estimate = tuple[SimilarityModel, str]
 
+# Flags of what the numbers are measured on.
+_MEASURED = ('workdir', 'features')
+
 
 def estimate_run(workdir: Path, images: int, *, everything: bool = False) -> Estimate:
     """The model that fits a run as `measure_run` measures it, and the estimates as text."""
@@ -59,18 +62,17 @@ def main(values: flags.FlagValues) -> None:
     workdir, features, everything = values.workdir, values.features, bool(values['all'].value)
     if workdir is not None and features is not None:
         raise UserError('--workdir, --features: give one of them, or the numbers')
-    if workdir is None and everything:
-        raise UserError('--all: goes with --workdir')
+    cli.check_company(values, ('all',), ('workdir',))
     cli.check_company(values, ('labels',), ('features',))
     cli.check_company(values, ('images',), ('workdir', 'features'))
-    measured = '--workdir' if features is None else '--features'
+    measured = next((f'--{name}' for name in _MEASURED if values[name].value is not None), None)
     numbers = [name for name in SimilarityModel.__dataclass_fields__ if values[name].present]
-    if numbers and not (workdir is None and features is None):
+    if numbers and measured:
         raise UserError(
             f'--{numbers[0]}, {measured}: with {measured} this number is measured; give one of '
             'the two'
         )
-    model = _model_of_flags(values) if workdir is None and features is None else None
+    model = None if measured else _model_of_flags(values)
     if values.out is not None:
         check_out(Path(values.out), suffixes=picture_suffixes(), overwrite=values.overwrite)
         check_outside_data_of([] if workdir is None else [Path(workdir)], Path(values.out))

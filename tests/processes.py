@@ -109,3 +109,9 @@ def result(workdir):
 
 def _timeless(content):
     return {name: value for name, value in content.items() if name not in _TIMES}
+
+
+def score_command(*arguments):
+    """Runs `contrastive_jax.score` to its end."""
+    command = [sys.executable, '-m', 'contrastive_jax.score', *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -143,6 +143,8 @@ def _guarded(command: Callable[[], None]) -> None:
     except preemption.Preempted as notice:
         print(f'error: {notice}; the same command goes on from there', file=sys.stderr)
         sys.exit(preemption.STATUS)
+    except MemoryError as error:
+        sys.exit(f'error: out of memory ({_one_line(error)}); give less data, or more memory')
     except Exception as error:
         _leave_if_unread(error)
         if not _is_lack_of_room(error):

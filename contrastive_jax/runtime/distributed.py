@@ -43,7 +43,7 @@ _PATIENCE_SECONDS = 120.0
 # A process that sends no heartbeat for so long counts as lost.
 _SILENCE_SECONDS = 30
 # How XLA's errors begin, and how those that a lost process causes in the others.
-_STATUS = re.compile('[A-Z_]+: ')
+_STATUS = re.compile('[A-Z_]{7,}: ')
 _LOST = re.compile('(UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED): ')
 # These may also be faults of the program itself, unless they speak of the others.
 _UNCLEAR = re.compile('(UNKNOWN|INTERNAL): ')

@@ -44,6 +44,26 @@ def test_flags_that_cannot_be_meant_are_one_line(tmp_path, command, arguments, w
     assert {path.name for path in tmp_path.iterdir()} <= {'.cache'}
 
 
+def test_too_little_memory_is_one_line(tmp_path):
+    program = """
+from contrastive_jax.runtime import cli
+
+def command():
+    raise MemoryError('Unable to allocate 763. GiB for an array')
+
+cli.run(command)
+"""
+    done = subprocess.run(
+        [sys.executable, '-c', program],
+        env={'PYTHONPATH': str(ROOT), 'HOME': str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    expected = 'error: out of memory (Unable to allocate 763. GiB for an array); give less data'
+    assert done.stderr == f'{expected}, or more memory\n'
+
+
 def test_a_flag_that_needs_another_is_refused_alone():
     values = flags.FlagValues()
     for name in ('workdir', 'features'):
