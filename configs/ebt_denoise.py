@@ -5,7 +5,9 @@ Command: python -m contrastive_jax.main --config=configs/ebt_denoise.py --workdi
 Variants: digits (the default), cifar10, small (digits, for tests).
 model.name: energy (descends from the noisy image), energy_conditioned (takes the noisy image as a
   condition and descends from noise), feedforward, diffusion.
-Expected: docs/results/ebt.
+Time: not recorded.
+Expected: energy on digits 19.39 dB after two steps, 89.9 % with the linear probe (three seeds,
+  docs/ebt.md).
 """
 
 from contrastive_jax.config.files import config_of

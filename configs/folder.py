@@ -3,6 +3,7 @@
 Command: python -m contrastive_jax.main --config=configs/folder.py --workdir=runs/mine \
   --config.data.data_dir=DIR [--config.data.image_size=96] [--config.data.stream=True]
 Variants: --config=configs/folder.py:small, a narrow net for two epochs: try this one first.
+Time and expected result: those of your images; small says what a step costs.
 Set pairs.pos_high, the most similar share of pairs that counts as the same class, to about one over
 the number of classes that you expect.
 """

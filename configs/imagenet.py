@@ -5,7 +5,7 @@ Command: python -m contrastive_jax.main --config=configs/imagenet.py --workdir=r
 DIR is prepared by TFDS from the two archives of image-net.org; or a folder of class folders, with
 --config.data.name=folder.
 Variants: --config=configs/imagenet.py:small, 64 pixels and a narrow net for one epoch.
-Expected: not run yet.
+Time and expected result: not run yet.
 """
 
 from contrastive_jax.config.files import MARGIN, SMALL_RESNET, config_of

@@ -3,6 +3,7 @@
 Command: python -m contrastive_jax.main --config=configs/stl10.py --workdir=runs/stl10 \
   --config.data.data_dir=DIR    (without it TFDS downloads, which needs TensorFlow)
 Variants: --config=configs/stl10.py:small, a narrow net for two epochs.
+Time: not run yet.
 Expected: not run yet. The paper's baseline is 75.98 % (ResNet-18, linear probe).
 """
 

@@ -3,6 +3,7 @@
 Command: python -m contrastive_jax.main --config=configs/tiny_imagenet.py --workdir=runs/tiny \
   --config.data.data_dir=tiny-imagenet-200
 Variants: --config=configs/tiny_imagenet.py:small, a narrow net for two epochs.
+Time: not run yet.
 Expected: not run yet. The paper's baseline is 69.58 % (ResNet-18, linear probe).
 """
 

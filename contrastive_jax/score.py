@@ -3,6 +3,8 @@
 python -m contrastive_jax.score --workdir=runs/digits [--all] [--dynamics]
 python -m contrastive_jax.score --features=features.npy --labels=labels.npy --out=scores
 python -m contrastive_jax.score --features=shards --landmarks=16384 --out=scores
+
+Axes: n rows of features, m samples that are scored.
 """
 
 from collections.abc import Mapping
@@ -26,6 +28,7 @@ from contrastive_jax.evaluation.samples import (
     score,
 )
 from contrastive_jax.evaluation.tiles.request import COLUMNS, Request
+from contrastive_jax.evaluation.tiles.store import TILES, TileStore
 from contrastive_jax.graph.columns import hardest_and_easiest
 from contrastive_jax.reporting.row_scores import PICTURES, needs_tiles, run_files, run_samples
 from contrastive_jax.reporting.score_summary import (
@@ -59,7 +62,7 @@ def run(
       samples: the samples.
       options: how they are scored.
       out: folder to write to.
-      overwrite: whether to replace the files of an earlier scoring.
+      overwrite: whether to replace the files of an earlier scoring, and its unfinished tiles.
       more: further columns to write, each `[m]`.
       embedding_atlas: whether to add map, neighbours and images to `scores.parquet`.
 
@@ -71,7 +74,7 @@ def run(
     if embedding_atlas and len(samples.features) < 2:
         raise UserError('--embedding_atlas: a single sample has no neighbours; give at least two')
     progress.say(f'scores: {len(samples.features)} {samples.source}')
-    columns = {**score(samples, options), **(more or {})}
+    columns = score(samples, options, keep=out / TILES, overwrite=overwrite) | dict(more or {})
     summary = summarise_scores(samples, options, columns)
     view = _view(samples, options, columns, embedding_atlas)
     # Last of all, because it removes the files of an earlier scoring.
@@ -80,6 +83,8 @@ def run(
     file = ScoreFile(columns, checksum, samples.index, samples.files)
     write_json(out / 'scores.json', summary)
     write_scores(out / 'scores.npz', file, view)
+    for finished in out.glob(f'{TILES}.*'):
+        TileStore(finished).remove()
     # Imported here, because matplotlib takes a second, and the errors above do not need it.
     from contrastive_jax.reporting import score_pictures
 

@@ -19,6 +19,11 @@ from contrastive_jax.runtime.files import read_json
 
 __all__ = ['main']
 
+_HEAD = """# Denoising by kind of noise and number of evaluations
+
+PSNR in dB on test images; accuracy of probes in %. Mean and standard deviation over the seeds.
+
+"""
 _DRAWN = ('gaussian 99', 'gaussian 199', 'salt and pepper', 'uniform', 'blur')
 
 
@@ -141,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parts += [
             _guess_table(guessed, kind) for kind in next(iter(guessed.values()))[0]['guesses']
         ]
-    text = '\n'.join(parts)
+    text = _HEAD + '\n'.join(parts)
     (out / 'denoising.md').write_text(text)
     print(text)
     _figure(results, out / 'denoising.png')

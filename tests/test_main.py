@@ -300,7 +300,9 @@ def test_images_that_another_version_drew_are_not_taken_for_those_of_this_one(
         read(config, workdir)
 
 
-@pytest.mark.parametrize('name', ['metrics.jsonl', 'encoder.safetensors'])
+@pytest.mark.parametrize(
+    'name', ['metrics.jsonl', 'encoder.safetensors', 'start.json', 'images.json']
+)
 def test_a_folder_with_somebody_elses_results_is_refused(config, tmp_path, name):
     (tmp_path / name).write_text('precious')
     with pytest.raises(UserError, match=rf'{re.escape(name)} but no config\.json'):

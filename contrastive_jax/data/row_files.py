@@ -114,14 +114,15 @@ def _open_safetensors(file: Path, where: str) -> Part:
     if len(names) != 1:
         raise UserError(f'{where}: holds {len(names)} tensors ({", ".join(names)}); need one')
     tensor = opened.get_slice(names[0])
-    kinds = {'F16': np.float16, 'F32': np.float32, 'F64': np.float64}
+    # NumPy has no bfloat16, and every one is a float32.
+    kinds = {'BF16': np.float32, 'F16': np.float16, 'F32': np.float32, 'F64': np.float64}
     kind = tensor.get_dtype()
     if kind not in kinds:
         raise UserError(f'{where}: holds {kind}; need floats of 16, 32 or 64 bits, [n, k]')
 
     def pieces(start: int, stop: int, size: int) -> Iterator[np.ndarray]:
         for first in range(start, stop, size):
-            yield tensor[first : min(first + size, stop)]
+            yield tensor[first : min(first + size, stop)].astype(kinds[kind], copy=False)
 
     shape = tuple(tensor.get_shape())
     return Part(where, shape, np.dtype(kinds[kind]), pieces, file, stamp_of(file))

@@ -7,7 +7,7 @@ import csv
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -18,10 +18,10 @@ from contrastive_jax.runtime.files import read_arrays, write_arrays, write_whole
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ['MOST_ROWS', 'ScoreFile', 'read_indices', 'read_scores', 'write_scores']
+__all__ = ['ScoreFile', 'read_indices', 'read_scores', 'write_scores']
 
-# More rows than people look at in a table of text.
-MOST_ROWS = 1_000_000
+# Rows that are written at a time, so that the text of all of them is never in memory.
+_GROUP = 2**17
 _REMEDY = 'score this data set again'
 
 
@@ -63,8 +63,7 @@ class ScoreFile(NamedTuple):
 def write_scores(path: Path, scores: ScoreFile, more: 'pa.Table | None' = None) -> None:
     """Writes `scores.npz`, and beside it the same columns as `.csv` and `.parquet`.
 
-    There is no `.csv` of more than a million rows. The npz file comes last, so that it shows that
-    the others are complete.
+    The npz file comes last, so that it shows that the others are complete.
 
     The columns are `index`, `file` if images are files, and those of `scores`. File names that are
     not UTF-8 keep their bytes in the csv file. `more` columns, for other tools, go into `.parquet`.
@@ -75,23 +74,24 @@ def write_scores(path: Path, scores: ScoreFile, more: 'pa.Table | None' = None) 
     files = {} if scores.files is None else {'file': np.array(scores.files, dtype=str)}
     columns = {'index': index, **files, **scores.columns}
     write_table(path.with_suffix('.parquet'), columns, scores.checksum, scores.landmarks, more)
-    if len(index) <= MOST_ROWS:
-        data = _csv_text(columns).encode(errors='surrogateescape')
-        write_whole(path.with_suffix('.csv'), lambda file: file.write(data))
+    write_whole(path.with_suffix('.csv'), lambda file: _write_csv(file, columns))
     facts = {'checksum': np.array(scores.checksum or '')}
     if scores.landmarks is not None:
         facts['landmarks'] = np.array(scores.landmarks)
     write_arrays(path, {**facts, **columns})
 
 
-def _csv_text(columns: Mapping[str, np.ndarray]) -> str:
-    text = io.StringIO()
+def _write_csv(file: BinaryIO, columns: Mapping[str, np.ndarray]) -> None:
+    text = io.TextIOWrapper(file, 'utf-8', 'surrogateescape', newline='')
     csv.writer(text, lineterminator='\n').writerow(columns)
     # All texts in quotes, because `csv` does not quote a carriage return by itself.
     writer = csv.writer(text, lineterminator='\n', quoting=csv.QUOTE_NONNUMERIC)
-    # As Python floats, which print as the shortest text that reads back as the same number.
-    writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
-    return text.getvalue()
+    for start in range(0, len(next(iter(columns.values()))), _GROUP):
+        group = [column[start : start + _GROUP] for column in columns.values()]
+        # As Python floats, which print as the shortest text that reads back as the same number.
+        writer.writerows(zip(*(column.tolist() for column in group), strict=True))
+    # The file stays open for its owner.
+    text.detach()
 
 
 def read_scores(path: str, *, n: int, checksum: str, where: str) -> ScoreFile:

@@ -68,6 +68,9 @@ def probe(
       num_classes: number c of classes.
       options: section `probe` of a config.
       validate: whether to measure accuracies on held-out training samples too.
+
+    Returns:
+      Test accuracies in [0, 1], and the chosen L2 strength.
     """
     (train_features, train_labels), (test_features, test_labels) = train, test
 

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from contrastive_jax.data.feature_files import read_features
-from contrastive_jax.data.feature_rows import open_rows
+from contrastive_jax.data.feature_rows import array_rows, open_rows
 from contrastive_jax.data.stored import StoredImages, subset
 from contrastive_jax.data.stored import checksum as image_checksum
 from contrastive_jax.errors import UserError
-from contrastive_jax.evaluation.scoring import difficulty
+from contrastive_jax.evaluation.scoring import score_rows
+from contrastive_jax.evaluation.tiles.request import Request
 from contrastive_jax.graph.columns import (
     bands_and_isolation,
     score_columns,
@@ -174,15 +175,25 @@ def from_files(features: str, labels: str | None) -> tuple[Samples, Options]:
     return samples, Options(0.1, 0.5)
 
 
-def score(samples: Samples, options: Options) -> dict[str, np.ndarray]:
+def score(
+    samples: Samples, options: Options, *, keep: Path | None = None, overwrite: bool = False
+) -> dict[str, np.ndarray]:
     """Every score of the samples, each column `[m]`; images trained on are scored on their own.
 
+    Args:
+      samples: the samples.
+      options: how they are scored.
+      keep: beginning of the names of folders for finished tiles of bands and isolation of many
+        samples, which the same call goes on from; None to keep none.
+      overwrite: whether these may hold tiles of another scoring, which are deleted.
+
     Raises:
-      UserError: features without a direction, bands out of order, or latent classes by labels
-        without labels.
+      UserError: features without a direction, bands out of order, latent classes by labels without
+        labels, or tiles of another scoring.
     """
     features, labels, trained = samples.features, samples.labels, samples.trained
-    given: dict[str, Any] = {**options._asdict(), 'seed': samples.seed, 'measure': _measure}
+    measure = partial(_measure, keep=keep, overwrite=overwrite)
+    given: dict[str, Any] = {**options._asdict(), 'seed': samples.seed, 'measure': measure}
     try:
         if trained is None or trained.all():
             columns = score_columns(features, labels, **given)
@@ -196,12 +207,17 @@ def score(samples: Samples, options: Options) -> dict[str, np.ndarray]:
     return columns if trained is None else {'trained': trained, **columns}
 
 
-def _measure(features: np.ndarray, *, pos_high: float, pos_low: float) -> dict[str, np.ndarray]:
+def _measure(
+    features: np.ndarray, *, pos_high: float, pos_low: float, keep: Path | None, overwrite: bool
+) -> dict[str, np.ndarray]:
     """`bands_and_isolation`; of many samples to rounding, with its cost said and progress shown."""
     if len(features) <= _MANY_SAMPLES:
         return bands_and_isolation(features, pos_high=pos_high, pos_low=pos_low)
-    found = difficulty(features, pos_high=pos_high, pos_low=pos_low)
-    return {name: getattr(found, name) for name in ('score', 'alpha', 'beta', 'gamma', 'isolation')}
+    request = Request(pos_high, pos_low, columns=('score', 'isolation'))
+    # Images trained on are scored among all images, and again on their own.
+    folder = keep and keep.with_name(f'{keep.name}.{len(features)}')
+    found = score_rows(array_rows(features), request, keep=folder, overwrite=overwrite).columns
+    return {name: found[name] for name in ('score', 'alpha', 'beta', 'gamma', 'isolation')}
 
 
 def _verdict_columns(

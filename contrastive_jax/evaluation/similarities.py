@@ -1,4 +1,7 @@
-"""Measures alpha, beta and gamma of a trained run, or of the features of any encoder."""
+"""Measures alpha, beta and gamma of a trained run, or of the features of any encoder.
+
+Axes: n samples, k features.
+"""
 
 from functools import partial
 from pathlib import Path

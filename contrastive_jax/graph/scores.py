@@ -154,7 +154,18 @@ def supervised_margin(features: Features, labels: Classes) -> Float[np.ndarray, 
 
 
 def random(n: int, seed: int) -> Float[np.ndarray, ' n']:
-    """Random scores as a control: uniform in [0, 1), the same for the same seed."""
+    """Random scores as a control.
+
+    Args:
+      n: number of samples, at least 1.
+      seed: the same seed gives the same scores.
+
+    Returns:
+      `[n]`, uniform in [0, 1).
+
+    Raises:
+      ValueError: no sample.
+    """
     if n < 1:
         raise ValueError(f'n={n}: need at least one sample')
     return host_rng(Use.RANDOM_SCORE, seed).random(n)

@@ -1,4 +1,7 @@
-"""The settings that all layers of a model share, and the pixel moments of its data."""
+"""The settings that all layers of a model share, and the pixel moments of its data.
+
+Axes: n images, h height, w width, c channels.
+"""
 
 from typing import Any, NamedTuple
 

@@ -365,6 +365,9 @@ def different_class_share(
     Returns:
       Scalar in [0, 1]; NaN where no selected pair has two known classes.
 
+    Raises:
+      ValueError: a selection that does not fit the rows, or was made with another `axis_name`.
+
     Source: Section 5.4, Fig. 4c.
     """
     anchors, classes = batch_anchors(len(labels), axis_name), gather(labels, axis_name)
@@ -392,6 +395,9 @@ def queue_different_class_share(
 
     Returns:
       Scalar in [0, 1]; NaN where no selected pair has two known classes.
+
+    Raises:
+      ValueError: a selection that does not fit the rows, or was made with another `axis_name`.
     """
     # Negatives are counted, and not compared: any column will do for the rows of the anchors.
     anchors = QueueAnchors(labels[:, None].astype(jnp.float32))

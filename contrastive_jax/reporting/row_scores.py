@@ -13,16 +13,15 @@ from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.evaluation.samples import Samples
 from contrastive_jax.evaluation.scoring import score_rows
 from contrastive_jax.evaluation.tiles.request import Request, check_request
-from contrastive_jax.evaluation.tiles.store import TileStore
+from contrastive_jax.evaluation.tiles.store import TILES, TileStore
 from contrastive_jax.graph.columns import class_means, column_summary, hardest_and_easiest
 from contrastive_jax.graph.landmarks import rank_error
 from contrastive_jax.reporting.score_summary import PRINTED, SUMMARISED, summary_text
 from contrastive_jax.runtime import distributed, memory, progress
 from contrastive_jax.runtime.files import write_json
 
-__all__ = ['PICTURES', 'TILES', 'needs_tiles', 'run_files', 'run_rows', 'run_samples']
+__all__ = ['PICTURES', 'needs_tiles', 'run_files', 'run_rows', 'run_samples']
 
-TILES = 'scores.tiles'
 # What a scoring in memory draws.
 PICTURES = tuple(f'scores_{name}.png' for name in ('histogram', 'gallery', 'classes'))
 _LEAST_IN_BAND = 50

@@ -1,4 +1,7 @@
-"""The pictures of a scoring: histogram, gallery of all samples, gallery of each class."""
+"""The pictures of a scoring: histogram, gallery of all samples, gallery of each class.
+
+Axes: m samples.
+"""
 
 import warnings
 from pathlib import Path

@@ -9,11 +9,11 @@ from contrastive_jax.data.splits import Split
 from contrastive_jax.data.stored import checksum, in_memory
 from contrastive_jax.errors import UserError
 from contrastive_jax.models import Moments, pixel_moments
+from contrastive_jax.runs.names import IMAGES
 from contrastive_jax.runtime import progress
 from contrastive_jax.runtime.files import read_json, write_sealed_json
 
 __all__ = [
-    'IMAGES',
     'ImageFacts',
     'measure_image_facts',
     'moments_of',
@@ -22,8 +22,6 @@ __all__ = [
     'read_or_measure_image_facts',
     'write_image_facts',
 ]
-
-IMAGES = 'images.json'
 
 
 class ImageFacts(NamedTuple):

@@ -5,14 +5,18 @@ __all__ = [
     'CONFIG',
     'DYNAMICS',
     'ENCODER',
+    'IMAGES',
     'LOGGERS',
     'METRICS',
     'RESULT',
+    'START',
     'TENSORBOARD',
 ]
 
 CONFIG, METRICS, RESULT = 'config.json', 'metrics.jsonl', 'result.json'
 DYNAMICS, ENCODER = 'dynamics.npz', 'encoder.safetensors'
+# What an encoder must know of its training images, and what a run began with.
+IMAGES, START = 'images.json', 'start.json'
 # Beside the folders of the runs of a grid: the names of the cells of each run.
 CELL_NAMES = 'cells.json'
 TENSORBOARD = 'tensorboard'

@@ -25,7 +25,7 @@ from contrastive_jax.randomness import STREAMS
 from contrastive_jax.runs.checkpoints import Checkpoints
 from contrastive_jax.runs.encoder import load_weights
 from contrastive_jax.runs.logs import checksum_of_steps, first_lines, logged_steps
-from contrastive_jax.runs.names import METRICS
+from contrastive_jax.runs.names import METRICS, START
 from contrastive_jax.runs.training_set import check_images
 from contrastive_jax.runs.weights import Weights, read_config, skeleton
 from contrastive_jax.runs.workdir import RESULT, has_checkpoint
@@ -39,7 +39,6 @@ from contrastive_jax.training.task import task_of
 
 __all__ = ['Start', 'check_apart', 'keep_start', 'kept_start', 'read_start']
 
-_START = 'start.json'
 # Fields in which a run may differ from the one that it extends.
 _OWN = ('init', 'extend', 'epochs', 'steps', 'equal_updates')
 
@@ -118,13 +117,13 @@ def read_start(
 
 def keep_start(workdir: Path, start: Start) -> None:
     """Writes into the folder of a new run what it begins with, apart from the state."""
-    write_sealed_json(workdir / _START, start.record)
+    write_sealed_json(workdir / START, start.record)
     write_whole(workdir / METRICS, lambda file: file.write(start.log))
 
 
 def kept_start(workdir: Path) -> dict:
     """What `result.json` says of the beginning of a run; empty if it began with random weights."""
-    path = workdir / _START
+    path = workdir / START
     return {'start': read_json(path)} if path.exists() else {}
 
 

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from contrastive_jax.config import completed, differences, restored
 from contrastive_jax.errors import UserError
-from contrastive_jax.runs.names import CONFIG, DYNAMICS, ENCODER, METRICS, RESULT
+from contrastive_jax.runs.names import CONFIG, DYNAMICS, ENCODER, IMAGES, METRICS, RESULT, START
 from contrastive_jax.runtime.files import read_json
 
 __all__ = [
@@ -32,8 +32,10 @@ __all__ = [
 
 TRAINING_SET = 'training_set.npz'
 _LOCK = 'lock'
+# How the text in it begins.
+_HOLDER = 'process '
 # Files of a run. None of these may exist without the config.
-_OWN = (RESULT, METRICS, 'checkpoints', TRAINING_SET, DYNAMICS, ENCODER)
+_OWN = (RESULT, METRICS, 'checkpoints', TRAINING_SET, DYNAMICS, ENCODER, IMAGES, START)
 
 
 def check_outside_data(path: Path, flag: str, data: ConfigDict) -> None:
@@ -139,7 +141,7 @@ def locked(workdir: Path) -> Iterator[None]:
     try:
         with file:
             file.truncate()
-            file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
+            file.write(f'{_HOLDER}{os.getpid()} on {socket.gethostname()}\n')
             file.flush()
             try:
                 yield
@@ -151,6 +153,18 @@ def locked(workdir: Path) -> Iterator[None]:
         # After the file is closed, because until then NFS keeps it under another name.
         if unused:
             _remove_empty(made)
+
+
+def _check_own(lock: TextIO, workdir: Path) -> None:
+    """Raises UserError if a file of this name holds what no run writes into it."""
+    text = lock.read(len(_HOLDER))
+    if not _HOLDER.startswith(text):
+        lock.close()
+        raise UserError(
+            f'--workdir={workdir}: holds a file {_LOCK!r} that no run has written, and it would be '
+            'replaced; choose another folder'
+        )
+    lock.seek(0)
 
 
 def unwritable(workdir: Path, error: OSError) -> UserError:
@@ -172,13 +186,14 @@ def _locked_file(workdir: Path) -> TextIO:
     # Links are not followed, because the file is overwritten.
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     while True:
-        file = os.fdopen(os.open(workdir / _LOCK, flags, 0o666), 'r+')
+        file = os.fdopen(os.open(workdir / _LOCK, flags, 0o666), 'r+', errors='replace')
         try:
             # This kind of lock belongs to the process alone: its children do not hold it.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 logging.warning('%s: cannot be locked (%s); start one run only', workdir, error)
+                _check_own(file, workdir)
                 return file
             holder = file.read().strip() or 'another process'
             file.close()
@@ -188,6 +203,7 @@ def _locked_file(workdir: Path) -> TextIO:
             ) from error
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), (workdir / _LOCK).lstat()):
+                _check_own(file, workdir)
                 return file
         # Whoever held it has removed it in the meantime: another process may hold a new one.
         file.close()

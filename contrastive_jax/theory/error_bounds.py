@@ -101,6 +101,9 @@ def error_bound(labelling_error: float, eigenvalue: float, weight: float = 1.0) 
       A bound, at least 0. It is `inf` for eigenvalue 1 or an infinite weight, even for `delta = 0`,
       because the theorem then divides by zero and says nothing.
 
+    Raises:
+      ValueError: `labelling_error` outside [0, 1].
+
     Source: HaoChen et al. 2021, as the paper uses it.
     """
     if not 0 <= labelling_error <= 1:

@@ -140,6 +140,14 @@ def estimate(
 def fitted_model(estimated: Estimate, num_classes: int, samples_per_class: int) -> SimilarityModel:
     """The 'block' model with the estimated values: `n_d = n sqrt(difficult share)`, rounded.
 
+    Args:
+      estimated: alpha, beta, gamma and the difficult share, as `estimate` returns them.
+      num_classes: number `r + 1` of classes of the model, at least 2.
+      samples_per_class: number `n` of samples of each class.
+
+    Returns:
+      The model, with the values in the middle of the intervals.
+
     Raises:
       ValueError: an estimate that the theory does not cover.
     """

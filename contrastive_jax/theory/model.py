@@ -155,7 +155,19 @@ def adjacency(
 
 
 def normalised(similarity: Float[np.ndarray, 's s']) -> Float[np.ndarray, 's s']:
-    """Normalises a matrix to `D^{-1/2} A D^{-1/2}`, where D holds the row sums, all above 0."""
+    """Normalises a matrix to `D^{-1/2} A D^{-1/2}`, where D holds the row sums.
+
+    Args:
+      similarity: `[s, s]` symmetric matrix A.
+
+    Returns:
+      `[s, s]` symmetric; its greatest eigenvalue is 1 where no entry of A is negative.
+
+    Raises:
+      ValueError: a row sum that is not above 0.
+
+    Source: Section 3.1.
+    """
     degree = similarity.sum(axis=1)
     if not np.all(degree > 0):
         raise ValueError(f'smallest row sum {degree.min()}: all must be above 0; take less noise')

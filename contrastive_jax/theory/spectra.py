@@ -108,6 +108,9 @@ def treated_spectrum(
       The eigenvalues with their multiplicities. `spectrum` of
       `model.removed(model.difficult_per_class)` gives those after removal.
 
+    Raises:
+      ValueError: another structure.
+
     Source: Theorems 4.2 and 4.4.
     """
     r, n_e, n_d = model.other_classes, model.easy_per_class, model.difficult_per_class
@@ -152,7 +155,22 @@ def treated_adjacency(
     margin: float = 0.0,
     temperature: float = 1.0,
 ) -> Float[np.ndarray, 's s']:
-    """The matrix `[s, s]` whose eigenvalues `treated_spectrum` gives, with the same arguments."""
+    """The matrix `T * Abar - Mbar` of `treated_spectrum`, with the same arguments.
+
+    Args:
+      model: sizes and similarities.
+      structure: 'block' or 'matched'.
+      margin: number `m >= 0` that the loss adds to the inner product of two outputs.
+      temperature: factor `tau > 0` of the temperature of a pair.
+
+    Returns:
+      `[s, s]` symmetric, whose eigenvalues `treated_spectrum` gives in closed form.
+
+    Raises:
+      ValueError: another structure.
+
+    Source: Theorems 4.2 and 4.4.
+    """
     similarity = adjacency(model, structure)
     pairs = difficult_mask(model, structure)
     degree = similarity.sum(axis=1)

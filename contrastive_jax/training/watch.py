@@ -93,15 +93,19 @@ class Check:
           workdir: folder that `nonfinite.json` is written to.
         """
         self._config, self._images, self._workdir = config, images, workdir
+        self._skips = config.on_nonfinite == 'skip'
         self._collapsed = False
 
     def __call__(self, step: int, numbers: dict[str, float]) -> None:
         """Checks the metrics of a step.
 
         Raises:
-          UserError: the loss or the gradient is not finite, and `config.on_nonfinite` is `stop`.
+          UserError: the loss, the gradient or a step of thinking is not finite, and
+            `config.on_nonfinite` is `stop`.
         """
-        if not is_finite(numbers):
+        # The loss may be of an earlier step of thinking, and then the update is a good one.
+        thought = numbers.get('nonfinite_inner_step', -1) < 0 or self._skips
+        if not (is_finite(numbers) and thought):
             self._nonfinite(step, numbers)
         # Not every task has embeddings.
         collapsed = numbers.get('embedding_std', 1.0) < _COLLAPSED
@@ -117,7 +121,7 @@ class Check:
 
     def _nonfinite(self, step: int, numbers: dict[str, float]) -> None:
         description = f'step {step}: {described(numbers)}'
-        if self._config.on_nonfinite == 'skip':
+        if self._skips:
             logging.warning('%s; this update is left out', description)
             return
         indices = step_indices(

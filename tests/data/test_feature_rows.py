@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -65,6 +66,13 @@ def test_every_kind_gives_the_same_rows(tmp_path, kind, dtype):
     np.testing.assert_allclose(
         found.origin + found.mean, rows.astype(np.float64).mean(0), rtol=1e-6
     )
+
+
+def test_bfloat16_is_read_from_safetensors(tmp_path):
+    rows = np.asarray(jnp.asarray(ROWS, jnp.bfloat16))
+    read = open_rows(_write(tmp_path, 'safetensors', rows))
+    np.testing.assert_array_equal(np.concatenate(list(read.blocks(8))), rows.astype(np.float32))
+    survey(read, np.zeros(0, int))
 
 
 def test_big_endian_rows_are_read(tmp_path):

@@ -128,13 +128,18 @@ def test_scores_of_others_have_no_kind(tmp_path):
     assert _read(tmp_path / 'own.npy').kind() is None
 
 
-def test_many_rows_have_no_csv(tmp_path, monkeypatch):
-    monkeypatch.setattr('contrastive_jax.data.score_files.MOST_ROWS', 5)
+def test_many_rows_are_written_in_groups(tmp_path, monkeypatch):
+    monkeypatch.setattr('contrastive_jax.data.score_files._GROUP', 3)
     monkeypatch.setattr('contrastive_jax.data.score_table._GROUP', 4)
-    write_scores(tmp_path / 'scores.npz', ScoreFile({'score': np.arange(10) / 9}, 'abc'))
-    assert {path.name for path in tmp_path.iterdir()} == {'scores.npz', 'scores.parquet'}
+    scores, files = np.arange(10) / 9, tuple(f'caf\udce9 {i}.png' for i in range(10))
+    write_scores(tmp_path / 'scores.npz', ScoreFile({'score': scores}, 'abc', files=files))
     for name in ('scores.npz', 'scores.parquet'):
-        np.testing.assert_array_equal(_read(tmp_path / name).columns['score'], np.arange(10) / 9)
+        np.testing.assert_array_equal(_read(tmp_path / name).columns['score'], scores)
+    with (tmp_path / 'scores.csv').open(errors='surrogateescape', newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row['index']) for row in rows] == list(range(10))
+    assert tuple(row['file'] for row in rows) == files
+    np.testing.assert_array_equal([float(row['score']) for row in rows], scores)
 
 
 def test_damaged_parquet_is_one_line(tmp_path):

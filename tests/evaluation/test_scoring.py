@@ -15,7 +15,7 @@ from contrastive_jax.data.feature_rows import array_rows, open_rows
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import samples
 from contrastive_jax.evaluation.scoring import score_rows
-from contrastive_jax.evaluation.tiles import engine, plan
+from contrastive_jax.evaluation.tiles import engine, plan, store
 from contrastive_jax.evaluation.tiles.plan import TileLayout, cost_text, plan_tiles
 from contrastive_jax.evaluation.tiles.request import COLUMNS, Request
 
@@ -359,14 +359,29 @@ def test_features_are_never_copied_as_a_whole(tmp_path, how):
     assert int(done.stdout) < 380e6
 
 
-def test_many_samples_in_memory_have_the_same_scores_and_say_what_they_cost(monkeypatch, capsys):
+def test_many_samples_in_memory_have_the_same_scores_and_say_what_they_cost(
+    monkeypatch, capsys, tmp_path
+):
     drawn = samples.Samples(FEATURES, LABELS, tuple('abcde'), None, 'rows')
     options = samples.Options(0.1, 0.5)
     at_once = samples.score(drawn, options)
     assert 'operations' not in capsys.readouterr().err
     monkeypatch.setattr(samples, '_MANY_SAMPLES', N - 1)
-    in_tiles = samples.score(drawn, options)
+    in_tiles = samples.score(drawn, options, keep=tmp_path / 'tiles')
     assert capsys.readouterr().err.count('floating-point operations') == 1
     assert at_once.keys() == in_tiles.keys()
     for name in ('score', 'alpha', 'beta', 'gamma', 'isolation', 'sas', 'verdict'):
         np.testing.assert_allclose(at_once[name], in_tiles[name], atol=2e-6)
+    # The same again reads what was kept.
+    monkeypatch.setattr(store.TileStore, 'write', lambda *_: pytest.fail('computed again'))
+    again = samples.score(drawn, options, keep=tmp_path / 'tiles')
+    np.testing.assert_array_equal(again['score'], in_tiles['score'])
+    assert [path.name for path in tmp_path.iterdir()] == [f'tiles.{N}']
+
+
+def test_a_folder_of_somebody_else_is_no_folder_of_tiles(tmp_path):
+    (tmp_path / 'tiles').mkdir()
+    (tmp_path / 'tiles' / 'precious.txt').write_text('mine')
+    with pytest.raises(UserError, match=r"holds 'precious\.txt' and no manifest\.json"):
+        score_rows(array_rows(FEATURES), Request(), keep=tmp_path / 'tiles', overwrite=True)
+    assert (tmp_path / 'tiles' / 'precious.txt').read_text() == 'mine'

@@ -159,6 +159,21 @@ def test_a_lock_under_which_nothing_is_written_leaves_nothing(tmp_path):
     assert sorted(path.name for path in workdir.iterdir()) == ['config.json', 'lock']
 
 
+@pytest.mark.parametrize('content', [b'mutex = 1\n', b'\x89PNG\xff'])
+def test_a_lock_of_somebody_else_is_left_as_it_is(tmp_path, content):
+    (tmp_path / 'lock').write_bytes(content)
+    with pytest.raises(UserError, match="file 'lock' that no run has written"), locked(tmp_path):
+        pass
+    assert (tmp_path / 'lock').read_bytes() == content
+
+
+@pytest.mark.parametrize('content', [b'', b'proc', b'process 1 on another\n'])
+def test_a_lock_that_a_run_has_left_is_taken_over(tmp_path, content):
+    (tmp_path / 'lock').write_bytes(content)
+    with locked(tmp_path):
+        assert str(os.getpid()) in (tmp_path / 'lock').read_text()
+
+
 def test_another_run_in_a_folder_that_was_created_hides_no_error(tmp_path):
     def fails():
         with locked(tmp_path / 'runs' / 'a'):

@@ -131,3 +131,14 @@ def test_an_inner_step_that_is_not_finite_is_named(tmp_path):
     watch.add(5, {'loss': nan, 'gradient_norm': nan, 'nonfinite_inner_step': np.float32(2)})
     with pytest.raises(UserError, match=r'step 5: .*inner step 2 of thinking'):
         watch.check_all()
+
+
+def test_an_inner_step_stops_a_run_by_itself_but_leaves_no_update_out(tmp_path, caplog):
+    numbers = {'loss': 1.0, 'gradient_norm': 1.0, 'nonfinite_inner_step': 3.0}
+    config = small_config(model__name='energy')
+    with pytest.raises(UserError, match=r'step 5: .*inner step 3 of thinking'):
+        Check(config, 40, tmp_path)(5, numbers)
+    Check(config, 40, tmp_path)(5, {**numbers, 'nonfinite_inner_step': -1.0})
+    config.on_nonfinite = 'skip'
+    Check(config, 40, tmp_path)(5, numbers)
+    assert 'left out' not in caplog.text

@@ -1,4 +1,7 @@
-"""Trains a verifier on the difficult pairs of a run, and measures what it adds to the cosine."""
+"""Trains a verifier on the difficult pairs of a run, and measures what it adds to the cosine.
+
+Axes: n images, k features.
+"""
 
 from pathlib import Path
 from typing import NamedTuple

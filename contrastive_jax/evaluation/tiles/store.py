@@ -9,7 +9,10 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.runtime import distributed
 from contrastive_jax.runtime.files import read_arrays, read_json, write_arrays, write_json
 
-__all__ = ['TileStore']
+__all__ = ['TILES', 'TileStore']
+
+# Name of the folder, in the folder that the scores go to.
+TILES = 'scores.tiles'
 
 
 class TileStore:
@@ -31,12 +34,21 @@ class TileStore:
           The layout of the tiles that are there, or `layout`.
 
         Raises:
-          UserError: tiles of something else, and no `overwrite`; a folder that cannot be written.
+          UserError: tiles of something else, and no `overwrite`; a folder that cannot be written,
+            or that holds anything but tiles.
         """
         path = self._folder / 'manifest.json'
 
         def prepare() -> None:
             known = self._manifest(path)
+            if known is None and self._folder.exists():
+                # Of a scoring that was stopped at once, a part of the manifest may be there.
+                others = [x.name for x in self._folder.iterdir() if x.suffix != '.part']
+                if others:
+                    raise UserError(
+                        f'{self._folder}: holds {others[0]!r} and no manifest.json, so it is not '
+                        'known whose it is; give another --out'
+                    )
             if known is None or known.get('identity') != identity:
                 if known is not None and not overwrite:
                     old = known.get('identity') or {}
@@ -52,7 +64,9 @@ class TileStore:
         try:
             distributed.by_writer(prepare)
         except OSError as error:
-            raise UserError(f'{self._folder}: cannot be written ({error.strerror})') from error
+            raise UserError(
+                f'{self._folder}: cannot be written ({error.strerror}); give another --out'
+            ) from error
         return read_json(path)['layout']
 
     def read(self, stage: str, start: int) -> dict[str, np.ndarray] | None:
