@@ -20,7 +20,8 @@ from contrastive_jax.reporting.statistics import find_baselines, group, name_by_
 from contrastive_jax.reporting.tables import make_report
 from contrastive_jax.runs.workdir import check_outside_data_of
 from contrastive_jax.runtime import cli
-from contrastive_jax.runtime.outputs import check_out, make_folder
+from contrastive_jax.runtime.files import write_whole
+from contrastive_jax.runtime.outputs import check_out
 
 __all__ = ['run']
 
@@ -92,9 +93,9 @@ def run(
 
 def _write(folder: Path, files: dict[str, bytes], flag: str) -> None:
     try:
-        make_folder(folder, files)
+        folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            (folder / name).write_bytes(content)
+            write_whole(folder / name, lambda file, content=content: file.write(content))
     except OSError as error:
         raise UserError(f'--{flag}={folder}: cannot be written ({error.strerror})') from error
 

@@ -37,13 +37,18 @@ from contrastive_jax.runtime.files import read_json
 from . import grids
 from .grids import ScoresOf
 
-__all__ = ['GridError', 'Run', 'cells_of', 'override', 'plan']
+__all__ = ['GridError', 'Run', 'beside', 'cells_of', 'override', 'plan']
 
 _NAME_DIGITS = 16
 
 
 class GridError(ValueError):
     """An error that the user can correct; it is printed as one line."""
+
+
+def beside(folder: Path, suffix: str) -> Path:
+    """A file beside the folder of a run, named after it; names of folders may hold dots."""
+    return folder.with_name(folder.name + suffix)
 
 
 class Run(NamedTuple):
@@ -68,7 +73,7 @@ class Run(NamedTuple):
     @property
     def log(self) -> Path:
         """The file that its output goes to."""
-        return self.folder.with_suffix('.log')
+        return beside(self.folder, '.log')
 
     @property
     def title(self) -> str:

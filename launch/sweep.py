@@ -26,11 +26,13 @@ The report of one grid or of all: python -m contrastive_jax.report $(cat RUNS/ta
 
 import argparse
 import contextlib
+import fcntl
 import os
 import shlex
 import signal
 import sys
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 
 from contrastive_jax.errors import UserError
@@ -96,8 +98,9 @@ def main(arguments: list[str] | None = None) -> int:
         if options.dry_run:
             _print_commands(runs)
             return 0
-        _list(runs, options.runs / f'{options.grid or "config"}.txt')
-        _name(runs, options.runs / CELL_NAMES)
+        with _alone(options.runs):
+            _list(runs, options.runs / f'{options.grid or "config"}.txt')
+            _name(runs, options.runs / CELL_NAMES)
         outcomes = _run_all(runs, options)
     except GridError as error:
         print(f'error: {error}', file=sys.stderr)
@@ -125,10 +128,24 @@ def _run_all(runs: list[Run], options) -> list[local.Outcome]:
     return slurm.run_all(runs, options.runs, {name: value for name, _, value in pairs})
 
 
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keeps other sweeps from the lists in a folder, to which each adds its runs."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / 'lists.lock').open('w')
+    except OSError as error:
+        raise GridError(f'--runs={folder}: cannot be written ({error.strerror})') from error
+    with lock:
+        # Some network file systems have no locks; `execute` warns of that.
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _list(runs: list[Run], path: Path) -> None:
     """Adds the folders of the runs to the list that `report` takes."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         # As bytes, because a path need not be text.
         known = path.read_bytes().splitlines() if path.exists() else []
         folders = dict.fromkeys([*known, *(os.fsencode(run.folder) for run in runs)])

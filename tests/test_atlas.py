@@ -69,6 +69,24 @@ def test_a_folder_of_images_is_in_the_order_of_its_names(files):
         _of(files, images='pictures')
 
 
+def test_images_of_a_folder_are_those_that_training_sees(files):
+    folder = files / 'pictures'
+    folder.mkdir()
+    for row in range(N):
+        Image.new('RGB', (5, 5), (row, 0, 0)).save(folder / f'{row:02d}.png')
+    Image.fromarray(np.full((5, 5), 2**15, np.uint16)).save(folder / '03.png')
+    turned = Image.new('RGB', (8, 8))
+    turned.paste((255, 0, 0), (0, 0, 4, 8))
+    exif = Image.Exif()
+    exif[0x112] = 6  # A quarter to the right.
+    turned.save(folder / '04.png', exif=exif)
+    (folder / '05.png').write_bytes(b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n')
+    content = _of(files, images='pictures')
+    assert abs(int(content.images[3][16, 16, 0]) - 128) <= 1
+    assert content.images[4][4, 16, 0] > 200 > 50 > content.images[4][28, 16, 0]
+    assert '05.png' in content.notes[0]
+
+
 def test_scores_of_some_samples_choose_them(files):
     rows = np.array([4, 2, 9])
     columns = {'score': np.array([0.1, 0.2, 0.3])}

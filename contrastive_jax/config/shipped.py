@@ -13,14 +13,14 @@ _FLAGS = '--config', '-config'
 def config_file(spec: str) -> str:
     """The file that a flag `--config` names, with its variant.
 
-    A path that exists wins. Otherwise `digits` and `configs/digits.py` are the file of that name
+    A file that exists wins. Otherwise `digits` and `configs/digits.py` are the file of that name
     that comes with the package; any other text is returned as it is.
 
     Args:
       spec: path or name, with `:variant` if wanted.
     """
     path, colon, variant = spec.partition(':')
-    if not path or Path(path).exists():
+    if not path or Path(path).is_file():
         return spec
     name = Path(path).stem
     if path in (name, f'configs/{name}.py'):

@@ -66,7 +66,7 @@ def write_scores(path: Path, scores: ScoreFile, more: 'pa.Table | None' = None) 
     The npz file comes last, so that it shows that the others are complete.
 
     The columns are `index`, `file` if images are files, and those of `scores`. File names that are
-    not UTF-8 keep their bytes in the csv file. `more` columns, for other tools, go into `.parquet`.
+    not UTF-8 keep their bytes. `more` columns, for other tools, go into `.parquet`.
     """
     index = scores.index
     if index is None:
@@ -161,9 +161,9 @@ def read_indices(path: str, n: int, where: str) -> np.ndarray:
     try:
         with open(path, newline='', encoding='utf-8-sig') as file:
             index = np.array([int(row['index']) for row in csv.DictReader(file)], np.int64)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f'{where}: cannot be read ({error}); give another file') from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f'{where}: needs a column "index" of whole numbers') from error
     _check_index(index, n, where)
     return index

@@ -20,6 +20,7 @@ __all__ = ['read_table', 'write_table']
 # Rows of a row group, so that neither writer nor reader holds the text of all columns at once.
 _GROUP = 2**17
 _FACTS = b'contrastive_jax'
+_PANDAS_INDEX = '__index_level_0__'
 
 
 def write_table(
@@ -43,11 +44,10 @@ def write_table(
     import pyarrow.parquet as pq
 
     facts = json.dumps({'checksum': checksum, 'landmarks': landmarks}).encode()
+    encoded = {name: _encoded(column) for name, column in columns.items()}
 
     def group(start: int) -> pa.Table:
-        rows: dict[str, Any] = {
-            name: _encoded(x[start : start + _GROUP]) for name, x in columns.items()
-        }
+        rows: dict[str, Any] = {name: x[start : start + _GROUP] for name, x in encoded.items()}
         if more is not None:
             part = more.slice(start, _GROUP)
             rows |= dict(zip(part.column_names, part.columns, strict=True))
@@ -82,13 +82,21 @@ def read_table(path: str) -> dict[str, np.ndarray]:
         text = ' '.join(str(error).split())
         raise UserError(f'{path}: cannot be read ({type(error).__name__}: {text})') from error
     arrays = {name: table.column(name).to_numpy() for name in table.column_names}
+    # What pandas calls an index without a name says which image each row is of.
+    if 'index' not in arrays and _PANDAS_INDEX in arrays:
+        arrays['index'] = arrays.pop(_PANDAS_INDEX)
     facts = json.loads((table.schema.metadata or {}).get(_FACTS, b'{}'))
     known = {name: facts.get(name) for name in ('checksum', 'landmarks')}
     return {name: np.array(x) for name, x in known.items() if x is not None} | arrays
 
 
 def _encoded(column: np.ndarray) -> np.ndarray | list[bytes]:
-    """The column; texts that are not UTF-8, which Parquet does not hold, as bytes."""
+    """The column; as bytes if one of its texts is not UTF-8, which texts of Parquet have to be."""
     if column.dtype.kind != 'U':
         return column
-    return [text.encode(errors='surrogateescape') for text in column.tolist()]
+    texts = column.tolist()
+    try:
+        ''.join(texts).encode()
+    except UnicodeEncodeError:
+        return [text.encode(errors='surrogateescape') for text in texts]
+    return column

@@ -48,9 +48,11 @@ def load_tfds(config) -> Dataset:
     except UserError:
         raise
     except Exception as error:
+        # TFDS leaves a prepared folder as it is, also one of another format.
+        text = ' '.join(str(error).split())
         raise UserError(
-            f'{where}: {config.name} cannot be read ({type(error).__name__}: {error}); '
-            f'prepare it again with {prepare}'
+            f'{where}: {config.name} cannot be read ({type(error).__name__}: {text}); prepare it '
+            f'in another folder DIR, {prepare}, and give DIR as config.data.data_dir'
         ) from error
 
 

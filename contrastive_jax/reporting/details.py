@@ -68,7 +68,8 @@ def _agreeing(
         if not any(own.values()):
             continue
         for members, values in groups:
-            if all(_equal(values[name], own[name]) for name in names):
+            shared = any(values[name].keys() & own[name].keys() for name in names)
+            if shared and all(_equal(values[name], own[name]) for name in names):
                 members.append(index)
                 for name in names:
                     values[name] |= own[name]

@@ -124,6 +124,8 @@ def _monitored(cells: Sequence[Cell], name: str) -> Picture:
         epochs, values = curves(cell, name)
         if epochs:
             std = values.std(0, ddof=1) if len(values) > 1 else None
-            found.append(Curve(index, epochs, values.mean(0), std, len(values)))
+            # The first epoch has number 0 in the log.
+            after = [epoch + 1 for epoch in epochs]
+            found.append(Curve(index, after, values.mean(0), std, len(values)))
     label = name.removeprefix(MONITOR).replace('_', ' ')
     return Picture(name, _CURVES.get(name, name), 'epoch', label, curves=found)

@@ -93,7 +93,7 @@ def run_rows(
     """
     progress.say(f'scores: {len(rows)} {rows.source}')
     check_request(request, len(rows), rows.width, labels)
-    warning = _small_band(request)
+    warning = _small_band(request, len(rows))
     if warning:
         progress.say(warning)
     scoring = score_rows(rows, request, labels, keep=out / TILES, overwrite=overwrite)
@@ -107,7 +107,7 @@ def run_rows(
     return summary
 
 
-def _small_band(request: Request) -> str | None:
+def _small_band(request: Request, n: int) -> str | None:
     """A line if the top band holds too few landmarks."""
     if request.landmarks is None or request.pos_high == 0:
         return None
@@ -115,10 +115,11 @@ def _small_band(request: Request) -> str | None:
     if held >= _LEAST_IN_BAND:
         return None
     enough = round(_LEAST_IN_BAND / request.pos_high)
+    more = f'--landmarks={enough} puts {_LEAST_IN_BAND} into it, and ' if enough < n else ''
     return (
         f'note: the top band, pos_high={request.pos_high}, holds {held:.0f} of '
-        f'{request.landmarks} landmarks, too few for its mean and threshold; --landmarks={enough} '
-        f'puts {_LEAST_IN_BAND} into it, and without --landmarks the score is exact'
+        f'{request.landmarks} landmarks, too few for its mean and threshold; {more}'
+        'without --landmarks the score is exact'
     )
 
 

@@ -40,6 +40,8 @@ __all__ = [
 ]
 
 ABSENT, OWN = 'absent', 'one a seed'
+# Values of `data.name` with which the folder or file is the data set.
+_OWN_DATA = ('npz', 'folder')
 _NONE = as_text(None)
 # An arm is a name for values of other fields, so cells are neither named nor ordered by it.
 _DERIVED = ('arm',)
@@ -96,7 +98,8 @@ def group(runs: Iterable[Run]) -> tuple[Cell, ...]:
 
     If each seed has its own path, such as scores by an encoder of the same seed or the run that it
     extends, the path does not split a cell. If two seeds share a path, or one seed has two, the
-    path is a setting like any other. The folder in which TFDS keeps its data never splits a cell.
+    path is a setting like any other. Images of two folders or npz files are always two cells; the
+    folder in which TFDS keeps its data never splits a cell.
     """
     # Not with pandas: a path is a key or not, depending on the group.
     alike = defaultdict(list)
@@ -106,7 +109,8 @@ def group(runs: Iterable[Run]) -> tuple[Cell, ...]:
     members = defaultdict(list)
     fields = {}
     for some in alike.values():
-        own = {name: OWN for name in PATHS if _follows_seed(some, name)}
+        # Images of another folder are another data set, also where each seed has its own.
+        own = {x: OWN for x in PATHS if x != 'data.data_dir' and _follows_seed(some, x)}
         for run in some:
             config = _without_data_dir(run.config) | own
             fields[_key(config)] = config
@@ -153,13 +157,13 @@ def _without_paths(config: dict[str, str]) -> dict[str, str]:
 
 def _without_data_dir(config: dict[str, str]) -> dict[str, str]:
     """The config without the folder of the data set, unless that names the data set itself."""
-    if config.get('data.name') == 'npz':
+    if config.get('data.name') in _OWN_DATA:
         return config
     return {name: value for name, value in config.items() if name != 'data.data_dir'}
 
 
 def _follows_seed(runs: Sequence[Run], field: str) -> bool:
-    pairs = {(run.seed, _without_data_dir(run.config).get(field)) for run in runs}
+    pairs = {(run.seed, run.config.get(field)) for run in runs}
     seeds, values = ({pair[side] for pair in pairs} for side in (0, 1))
     return len(seeds) == len(values) == len(pairs) > 1
 

@@ -37,7 +37,7 @@ _COMMON: dict[str, tuple[Callable[..., object], bool | None]] = {
     'all': (flags.DEFINE_bool, False),
 }
 # Flags of commands that hold a path.
-_PATHS = ('workdir', 'out', 'features', 'labels', 'images', 'shared', 'init')
+_PATHS = ('workdir', 'out', 'features', 'labels', 'images', 'scores', 'shared', 'init', 'paper')
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # The exit status of a program that writes to a pipe without a reader.
 _SIGPIPE = 128 + signal.SIGPIPE

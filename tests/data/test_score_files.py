@@ -2,9 +2,10 @@ import csv
 import os
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from contrastive_jax.data.score_files import ScoreFile, read_scores, write_scores
+from contrastive_jax.data.score_files import ScoreFile, read_indices, read_scores, write_scores
 from contrastive_jax.errors import UserError
 
 WHERE = 'config.removal.scores'
@@ -126,6 +127,30 @@ def test_parquet_holds_the_same_as_npz(tmp_path, landmarks):
 def test_scores_of_others_have_no_kind(tmp_path):
     np.save(tmp_path / 'own.npy', np.arange(10) / 10)
     assert _read(tmp_path / 'own.npy').kind() is None
+
+
+def test_an_index_of_pandas_says_which_images_the_rows_are_of(tmp_path):
+    frame = pd.DataFrame({'score': [0.2, 0.0, 0.1]}, index=[2, 0, 1])
+    frame.to_parquet(tmp_path / 'own.parquet')
+    found = _read(tmp_path / 'own.parquet')
+    np.testing.assert_array_equal(found.index, [2, 0, 1])
+    assert set(found.columns) == {'score'}
+
+
+@pytest.mark.parametrize(('name', 'kind'), [('a/b.png', str), ('caf\udce9.png', bytes)])
+def test_names_of_files_are_texts_in_parquet_where_they_can_be(tmp_path, name, kind):
+    file = ScoreFile({'score': np.zeros(2)}, None, files=('日.png', name))
+    write_scores(tmp_path / 'scores.npz', file)
+    names = pd.read_parquet(tmp_path / 'scores.parquet')['file']
+    assert all(isinstance(text, kind) for text in names)
+    assert names[1] == (name if kind is str else b'caf\xe9.png')
+
+
+@pytest.mark.parametrize(('row', 'words'), [('1' + 23 * '0', 'needs'), (200_000 * '1', 'be read')])
+def test_an_index_that_is_no_index_is_one_line(tmp_path, row, words):
+    (tmp_path / 'own.csv').write_text(f'index\n{row}\n')
+    with pytest.raises(UserError, match=words):
+        read_indices(str(tmp_path / 'own.csv'), 10, 'config.removal.scores')
 
 
 def test_many_rows_are_written_in_groups(tmp_path, monkeypatch):

@@ -2,13 +2,15 @@ import hashlib
 import importlib
 import json
 import pkgutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from contrastive_jax import config as base
-from launch import grids
-from launch.planning import GridError, cells_of, override, plan
+from launch import grids, sweep
+from launch.planning import GridError, beside, cells_of, override, plan
 
 ROOT = Path(__file__).parents[2]
 GRIDS = sorted(module.name for module in pkgutil.iter_modules(grids.__path__))
@@ -267,3 +269,32 @@ def test_a_config_file_that_cannot_be_run_is_one_line(text, tmp_path):
     with pytest.raises(GridError, match='cannot be read') as caught:
         _plan('table1', tmp_path, config=str(tmp_path / 'config.py'))
     assert '\n' not in str(caught.value)
+
+
+def test_files_beside_folders_with_dots_are_told_apart(tmp_path):
+    names = {beside(tmp_path / f'margin_{margin}', '.log').name for margin in (0.1, 0.2)}
+    assert names == {'margin_0.1.log', 'margin_0.2.log'}
+
+
+def test_sweeps_that_begin_together_lose_no_run(tmp_path, monkeypatch):
+    """Each waits for the other, and then adds its runs to what is there."""
+    written = sweep.write_json
+
+    def slow(path, content):
+        time.sleep(0.02)
+        written(path, content)
+
+    monkeypatch.setattr(sweep, 'write_json', slow)
+    plans = [_plan('table4', tmp_path, seeds=(seed,)) for seed in range(6)]
+
+    def add(runs):
+        with sweep._alone(tmp_path):
+            sweep._list(runs, tmp_path / 'table4.txt')
+            sweep._name(runs, tmp_path / 'cells.json')
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(add, plans))
+    folders = {str(run.folder) for runs in plans for run in runs}
+    assert set((tmp_path / 'table4.txt').read_text().splitlines()) == folders
+    names = json.loads((tmp_path / 'cells.json').read_text())
+    assert names.keys() - {'makes'} >= {Path(folder).name for folder in folders}

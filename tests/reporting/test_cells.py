@@ -67,11 +67,18 @@ def test_runs_of_before_a_field_existed_are_in_the_cell_of_its_default(runs):
     assert [cell.fields['arm'] for cell in cells] == ['simclr', 'margin']
 
 
-@pytest.mark.parametrize(('name', 'cells'), [('cifar10', 1), ('npz', 2)])
+@pytest.mark.parametrize(('name', 'cells'), [('cifar10', 1), ('npz', 2), ('folder', 2)])
 def test_where_a_data_set_lies_matters_if_it_is_the_data_set(tmp_path, name, cells):
     for seed, place in enumerate(('here', 'here', 'there')):
         write_run(tmp_path / str(seed), seed, data__name=name, data__data_dir=place)
     assert len(cells_of(tmp_path)) == cells
+
+
+@pytest.mark.parametrize('name', ['npz', 'folder'])
+def test_two_data_sets_with_a_seed_each_are_two_cells(tmp_path, name):
+    for seed, place in enumerate(('cats', 'birds')):
+        write_run(tmp_path / str(seed), seed, data__name=name, data__data_dir=place)
+    assert len(cells_of(tmp_path)) == 2
 
 
 def test_cells_are_ordered_by_size_after_the_defaults(tmp_path):

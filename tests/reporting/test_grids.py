@@ -8,6 +8,7 @@ from contrastive_jax import report
 from contrastive_jax.errors import UserError
 from contrastive_jax.reporting.collect import read_run
 from contrastive_jax.reporting.html import report_page
+from contrastive_jax.reporting.pictures import pictures
 from contrastive_jax.reporting.statistics import curves
 from tests.reporting.runs import MARGIN, cells_of, fake_result, report_of, texts, write_run
 
@@ -94,11 +95,23 @@ def test_baselines_are_shown_once_for_all_cells_that_agree(grid):
     assert any(linear == '60.00 (1)' for *_, linear in shown)
 
 
+def test_baselines_of_cells_without_a_common_seed_are_not_averaged(tmp_path):
+    for seed, width in enumerate((16, 16, 64, 64)):
+        result = fake_result(0.5, seed, random_encoder_accuracy=0.3 if width == 16 else 0.8)
+        write_run(tmp_path / str(seed), seed, result=result, model__width=width)
+    rows = texts(report_of(tmp_path), 'Without pre-training')
+    found = [row['linear'] for row in rows if row['representation'] == 'untrained encoder']
+    assert sorted(found) == ['30.00 ± 0.00 (2)', '80.00 ± 0.00 (2)']
+
+
 def test_every_curve_of_the_monitor_is_drawn(grid):
     cells = cells_of(grid)
     epochs, values = curves(cells[0], 'monitor/knn')
     assert epochs == [0, 1]
     assert values.shape == (5, 2)
+    # A look after the first epoch is drawn at 1, as in the atlas.
+    (picture,) = (x for x in pictures(cells) if x.name == 'monitor/knn')
+    assert picture.curves[0].epochs == [1, 2]
     html = report_page(report_of(grid), cells)
     assert 'Monitor: test accuracy of 20 nearest neighbours' in html
     assert '<figcaption>monitor/odd_one</figcaption>' in html

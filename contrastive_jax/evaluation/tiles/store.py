@@ -61,12 +61,16 @@ class TileStore:
                 self._folder.mkdir(parents=True)
                 write_json(path, {'identity': identity, 'layout': layout})
 
-        try:
-            distributed.by_writer(prepare)
-        except OSError as error:
-            raise UserError(
-                f'{self._folder}: cannot be written ({error.strerror}); give another --out'
-            ) from error
+        def prepare_or_say() -> None:
+            # In the process that writes, so that the others hear of it.
+            try:
+                prepare()
+            except OSError as error:
+                raise UserError(
+                    f'{self._folder}: cannot be written ({error.strerror}); give another --out'
+                ) from error
+
+        distributed.by_writer(prepare_or_say)
         return read_json(path)['layout']
 
     def read(self, stage: str, start: int) -> dict[str, np.ndarray] | None:

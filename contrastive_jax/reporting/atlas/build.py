@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
+from contrastive_jax.config import FIELDS
 from contrastive_jax.data.file_tree import walk
+from contrastive_jax.data.image_files import BrokenImage, read_image
 from contrastive_jax.data.score_files import ScoreFile, read_scores
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.errors import UserError
@@ -285,10 +287,10 @@ def _with_images(samples: Samples, path: Path) -> tuple[Samples, list[str]]:
 def _thumbnail(file: Path) -> np.ndarray | None:
     """A square of the image `[SIDE, SIDE, 3]`, its proportions kept; None if it cannot be read."""
     try:
-        with Image.open(file) as image:
-            return np.asarray(ImageOps.pad(image.convert('RGB'), (SIDE, SIDE)))
-    except (OSError, ValueError, Image.DecompressionBombError):
+        image = read_image((file,), 'RGB', FIELDS['data.max_pixels'].default, 0)
+    except BrokenImage:
         return None
+    return np.asarray(ImageOps.pad(image, (SIDE, SIDE)))
 
 
 def _dynamics(workdir: Path, index: np.ndarray) -> ScoreCurves | None:
