@@ -42,7 +42,11 @@ def _fitted(measured: Similarities) -> Estimate:
     try:
         return measured.fitted_model(), text
     except ValueError as error:
-        raise UserError(f'{text}\n{error}') from error
+        print(text)
+        raise UserError(
+            f'{error}; the theory needs 0 <= beta < gamma < alpha < 1. After a ReLU no cosine is '
+            'negative'
+        ) from error
 
 
 def _model_of_flags(values: flags.FlagValues) -> SimilarityModel:

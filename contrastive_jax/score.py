@@ -30,7 +30,8 @@ from contrastive_jax.evaluation.samples import (
 from contrastive_jax.evaluation.tiles.request import COLUMNS, Request
 from contrastive_jax.evaluation.tiles.store import TILES, TileStore
 from contrastive_jax.graph.columns import hardest_and_easiest
-from contrastive_jax.reporting.row_scores import PICTURES, needs_tiles, run_files, run_samples
+from contrastive_jax.numerics import check_percentiles
+from contrastive_jax.reporting.row_scores import PICTURES, run_files, run_samples, why_tiles
 from contrastive_jax.reporting.score_summary import (
     PRINTED,
     sample_names,
@@ -130,13 +131,16 @@ def main(values: flags.FlagValues) -> None:
     distributed.by_writer(lambda: check_out(out, names=_FILES, overwrite=values.overwrite))
     given: dict[str, Any] = {name: values[name].value for name in Options._fields}
     changed = {name: value for name, value in given.items() if value is not None}
-    tiles = values.landmarks is not None or bool(values.columns) or jax.process_count() > 1
+    why = _why_tiles(values)
     if values.features is not None:
+        given_band = Options(0.1, 0.5)._replace(**changed)
+        _check_band(given_band)
         rows = open_rows(values.features)
-        if tiles or needs_tiles(rows):
-            _check_tiles(values)
+        why = why or why_tiles(rows)
+        if why:
+            _check_tiles(values, why)
             several = values.labels is not None and _several_classes(values.labels, len(rows))
-            request = _request(values, Options(0.1, 0.5)._replace(**changed), several)
+            request = _request(values, given_band, several)
             run_files(values.features, values.labels, request, out, overwrite=values.overwrite)
             return
         samples, options = from_files(values.features, values.labels)
@@ -144,8 +148,8 @@ def main(values: flags.FlagValues) -> None:
         check_outside_data_of([Path(values.workdir)], out)
         samples, options = from_run(Path(values.workdir), everything=bool(values['all'].value))
     options = options._replace(**changed)
-    if tiles:
-        _check_tiles(values)
+    if why:
+        _check_tiles(values, why)
         several = samples.labels is not None and len(np.unique(samples.labels)) > 1
         run_samples(samples, _request(values, options, several), out, overwrite=values.overwrite)
     else:
@@ -160,16 +164,31 @@ def main(values: flags.FlagValues) -> None:
         )
 
 
-def _check_tiles(values: flags.FlagValues) -> None:
+def _check_band(options: Options) -> None:
+    try:
+        check_percentiles(options.pos_high, options.pos_low)
+    except ValueError as error:
+        raise UserError(f'--{error}') from error
+
+
+def _why_tiles(values: flags.FlagValues) -> str:
+    """The flag because of which features are scored in tiles; empty if there is none."""
+    if values.landmarks is not None:
+        return '--landmarks is given'
+    if values.columns:
+        return '--columns is given'
+    return 'several processes score them' if jax.process_count() > 1 else ''
+
+
+def _check_tiles(values: flags.FlagValues, why: str) -> None:
     """Refuses what only a scoring in memory can do, and says what else is left out."""
     for name in ('embedding_atlas', 'latent_classes'):
         if values[name].value:
             raise UserError(
-                f'--{name}: needs all features in memory; these are scored in tiles, because they '
-                'are of several files or of another kind than npy and npz, do not fit, or are '
-                'scored by landmarks, columns or several processes'
+                f'--{name}: needs all features in memory, and these are scored in tiles, because '
+                f'{why}'
             )
-    progress.say('scored in tiles: without sas, verdicts and pictures')
+    progress.say(f'scored in tiles: without sas, verdicts and pictures, because {why}')
 
 
 def _several_classes(labels: str, n: int) -> bool:

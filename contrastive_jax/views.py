@@ -47,6 +47,7 @@ def draw(config: ConfigDict, path: Path, *, overwrite: bool = False) -> None:
     from contrastive_jax.reporting.galleries import view_gallery
 
     save(view_gallery(images, [np.asarray(view(key)) for key in keys]), path)
+    print(f'drawn in {path}')
 
 
 if __name__ == '__main__':

@@ -83,6 +83,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--dry_run', action='store_true', help='only print the commands')
     parser.add_argument('--status', action='store_true', help='only say how far the runs are')
     parser.add_argument('extra', nargs='*', help='after --: --config.FIELD=VALUE for every cell')
+    given = sys.argv[1:] if arguments is None else arguments
+    before = given[: given.index('--')] if '--' in given else given
+    for field in (text for text in before if text.startswith('--config.')):
+        parser.error(f'{field}: fields for every cell come last, after --')
     options = parser.parse_args(arguments)
     if not (options.config or options.status):
         parser.error('the following arguments are required: --config')

@@ -6,9 +6,9 @@
 
 Of the training images of a run, 5 % each are made copies of another image with noise (both count as
 near-duplicates), get another label, or become outliers (noise, or handwritten digits); about 2.5 %
-are mixed with an image of another class at matched contrast. The frozen encoder of the run encodes them.
-Beside the verdicts stand cleanlab's label issues, and plain thresholds that are given the true
-number of each kind.
+are mixed with an image of another class at matched contrast. The frozen encoder of the run encodes
+them. Beside the verdicts stand cleanlab's label issues, and plain thresholds that are given the
+true number of each kind.
 """
 
 import argparse

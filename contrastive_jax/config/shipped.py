@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-__all__ = ['config_file', 'with_config_files']
+from contrastive_jax.errors import UserError
+
+__all__ = ['check_config_files', 'config_file', 'with_config_files']
 
 _PACKAGE = Path(__file__).parents[1]
 # In a wheel, and in a checkout.
@@ -41,3 +43,20 @@ def with_config_files(arguments: list[str]) -> list[str]:
             argument = config_file(argument)
         found.append(argument)
     return found
+
+
+def check_config_files(arguments: list[str]) -> None:
+    """Raises UserError if `--config` of a command line names no file."""
+    for before, argument in zip(['', *arguments], arguments, strict=False):
+        flag, equals, value = argument.partition('=')
+        spec = value if equals and flag in _FLAGS else argument if before in _FLAGS else None
+        if spec is None:
+            continue
+        path = spec.partition(':')[0]
+        if not path:
+            raise UserError('--config: is empty; give a file')
+        if not Path(path).is_file():
+            names = sorted({file.stem for folder in _FOLDERS for file in folder.glob('[a-z]*.py')})
+            raise UserError(
+                f'--config={spec}: no such file; give a path, or one of {", ".join(names)}'
+            )

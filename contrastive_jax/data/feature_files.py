@@ -186,7 +186,7 @@ def checked_labels(labels: np.ndarray, n: int, where: str) -> np.ndarray:
     if labels.shape != (n,) or not np.issubdtype(labels.dtype, np.integer):
         raise UserError(
             f'{where}: holds {labels.dtype} {list(labels.shape)}; need {n} integers, one for each '
-            'row of features'
+            f'row of features{_cure(labels, n)}'
         )
     if unknown := np.sum(labels == -1):
         raise UserError(
@@ -194,6 +194,17 @@ def checked_labels(labels: np.ndarray, n: int, where: str) -> np.ndarray:
             'rows, or give no labels; if -1 is a class of yours, give it another number'
         )
     return labels.astype(labels.dtype.newbyteorder('='))
+
+
+def _cure(labels: np.ndarray, n: int) -> str:
+    """What makes labels of a usual other kind into integers `[n]`."""
+    if labels.dtype.kind in 'USO':
+        return ': numpy.unique(names, return_inverse=True)[1] numbers them'
+    if labels.shape == (n, 1):
+        return ': take labels[:, 0]'
+    if labels.ndim == 2 and len(labels) == n:
+        return ': of one row a class, take labels.argmax(1)'
+    return ': take labels.astype(int)' if labels.shape == (n,) else ''
 
 
 def numbered(*labels: np.ndarray) -> tuple:
@@ -240,4 +251,8 @@ def _load(path: str, flag: str) -> np.ndarray | dict[str, np.ndarray]:
     try:
         return read_arrays(path)
     except UserError as error:
-        raise UserError(f'{flag}={error}; write it with numpy.save or numpy.savez') from error
+        text = '; numpy.save(FILE, numpy.loadtxt(TEXT, int)) writes one of a text of integers'
+        raise UserError(
+            f'{flag}={error}; write it with numpy.save or numpy.savez'
+            f'{text if flag == "--labels" else ""}'
+        ) from error

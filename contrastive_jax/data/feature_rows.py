@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from contrastive_jax.data.file_tree import warn_of_order
 from contrastive_jax.data.row_files import OPENERS, open_part
 from contrastive_jax.data.row_parts import Part, array_part, check_stamp, read_rows
 from contrastive_jax.errors import UserError
@@ -38,8 +39,10 @@ class Rows:
         """Checks that the parts are floats `[n, k]` of one k."""
         for part in parts:
             if len(part.shape) != 2 or not np.issubdtype(part.dtype, np.floating):
+                whole = len(part.shape) == 2 and np.issubdtype(part.dtype, np.integer)
                 raise UserError(
                     f'{part.name}: holds {part.dtype} {list(part.shape)}; need floats [n, k]'
+                    + (': take features.astype("float32")' if whole else '')
                 )
             if 0 in part.shape:
                 raise UserError(
@@ -143,6 +146,7 @@ def open_rows(path: str, flag: str = '--features') -> Rows:
     if files is None:
         return Rows([open_part(place, where)], f'rows of {path}')
     files = sorted(file for file in files if file.suffix.lower() in OPENERS)
+    warn_of_order([file.name for file in files], where)
     kinds = sorted({file.suffix.lower() for file in files})
     if len(kinds) != 1:
         raise UserError(

@@ -6,18 +6,21 @@ too, because it leads in a circle.
 
 import contextlib
 import functools
+import itertools
 import os
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from absl import logging
 from PIL import Image
 
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.files import printable
 
-__all__ = ['Level', 'formats', 'level', 'suffixes', 'walk']
+__all__ = ['Level', 'formats', 'level', 'suffixes', 'walk', 'warn_of_order']
 
 # These formats call another program (EPS), need Windows (WMF) or a decoder that Pillow lacks.
 _NOT_DECODED = {'BUFR', 'EPS', 'GRIB', 'HDF5', 'IPTC', 'MPEG', 'WMF'}
@@ -53,6 +56,30 @@ def suffixes() -> frozenset[str]:
     """Suffixes of image files in lower case, such as `.jpg`."""
     known = {*formats(), 'MPO'}  # Pillow opens MPO as JPEG.
     return frozenset(end for end, name in Image.registered_extensions().items() if name in known)
+
+
+def warn_of_order(names: Sequence[str], where: str) -> None:
+    """Warns if names in alphabetic order, which belong to rows, hold numbers in another order."""
+    for name, after in itertools.pairwise(names):
+        if _numbers(name) > _numbers(after) and _without(name) == _without(after):
+            logging.log_first_n(
+                logging.WARNING,
+                '%s: is read in the order of the names, in which %s comes before %s; if the rows '
+                'were written in the order of the numbers, write these with leading zeros',
+                1,
+                where,
+                printable(name),
+                printable(after),
+            )
+            return
+
+
+def _numbers(name: str) -> list[int]:
+    return list(map(int, re.findall('[0-9]+', name)))
+
+
+def _without(name: str) -> str:
+    return re.sub('[0-9]+', '', name)
 
 
 def level(folder: Path) -> Level:

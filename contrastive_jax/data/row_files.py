@@ -20,6 +20,12 @@ from contrastive_jax.errors import UserError
 __all__ = ['OPENERS', 'open_part']
 
 
+# How npy files begin.
+_MAGIC = np.lib.format.MAGIC_PREFIX
+# Files of torch.save are zip files too.
+_OF_TORCH = ('.pt', '.pth')
+
+
 def open_part(file: Path, where: str) -> Part:
     """Opens a file by its suffix; one of an unknown suffix as npy.
 
@@ -36,8 +42,15 @@ def open_part(file: Path, where: str) -> Part:
 
 
 def _open_npy(file: Path, where: str) -> Part:
-    if zipfile.is_zipfile(file):
+    if zipfile.is_zipfile(file) and file.suffix.lower() not in _OF_TORCH:
         return _open_npz(file, where)
+    with file.open('rb') as stream:
+        if stream.read(len(_MAGIC)) not in (_MAGIC, b''):
+            raise UserError(
+                f'{where}: is none of npy, npz, Parquet and safetensors; of a tensor of PyTorch, '
+                'numpy.save(FILE, tensor.float().cpu().numpy()) writes one, of a text of numbers '
+                'numpy.save(FILE, numpy.loadtxt(TEXT, delimiter=","))'
+            )
     return _stored_part(where, file, 0)
 
 

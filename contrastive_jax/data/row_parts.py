@@ -88,6 +88,8 @@ def as_user_error(where: str) -> Iterator[None]:
         yield
     except (UserError, GeneratorExit):
         raise
+    except FileNotFoundError as error:
+        raise UserError(f'{where}: cannot be read (no such file)') from error
     except Exception as error:  # Damaged files raise errors of a dozen kinds.
         text = ' '.join(str(error).split())
         raise UserError(

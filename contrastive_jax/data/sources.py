@@ -8,7 +8,7 @@ import numpy as np
 from contrastive_jax.config.checks import check_data_section
 from contrastive_jax.data.array_sources import load_digits, load_npz
 from contrastive_jax.data.folder_source import load_folder
-from contrastive_jax.data.splits import Dataset, Split
+from contrastive_jax.data.splits import Dataset, Split, image_cure
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.data.tfds_source import load_tfds
 from contrastive_jax.errors import UserError
@@ -50,7 +50,7 @@ def _check_split(split: Split, where: str) -> None:
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
         raise UserError(
             f'{where}: images are {images.dtype} {list(images.shape)}; need uint8 [n, h, w, c] '
-            'with c 1 or 3 and values 0 to 255'
+            f'with c 1 or 3 and values 0 to 255{image_cure(images)}'
         )
     if images.size == 0:
         raise UserError(f'{where}: holds no images')

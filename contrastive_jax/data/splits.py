@@ -9,7 +9,7 @@ import numpy as np
 
 from contrastive_jax.data.stored import StoredImages
 
-__all__ = ['Dataset', 'Split']
+__all__ = ['Dataset', 'Split', 'image_cure']
 
 
 class Split(NamedTuple):
@@ -44,3 +44,14 @@ class Dataset(NamedTuple):
     pretrain: Split
     skipped: int = 0
     held_out: bool = False
+
+
+def image_cure(images: np.ndarray) -> str:
+    """What makes images of a usual other kind into uint8 `[n, h, w, c]`; empty if none is known."""
+    if images.ndim == 3:
+        return ': images[..., None] adds the channel of grey images'
+    if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] not in (1, 3):
+        return ': channels come last, so take images.transpose(0, 2, 3, 1)'
+    if images.ndim == 4 and np.issubdtype(images.dtype, np.floating):
+        return ': of pixels from 0 to 1, take (255 * images).round().astype("uint8")'
+    return ''

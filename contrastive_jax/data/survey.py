@@ -8,14 +8,18 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from absl import logging
 
 from contrastive_jax.data.feature_files import checked_rows
 from contrastive_jax.data.feature_rows import Rows
+from contrastive_jax.runtime import distributed
 
-__all__ = ['Survey', 'survey']
+__all__ = ['Survey', 'survey', 'warn_if_collapsed']
 
 # Bytes of a block while rows are surveyed.
 _BLOCK_BYTES = 2**24
+# In float32 the directions of features that lie closer together have lost most of their digits.
+_COLLAPSED = 1e-8
 
 
 class Survey(NamedTuple):
@@ -26,12 +30,14 @@ class Survey(NamedTuple):
       mean: `[k]` mean of the rows less the first one, float32.
       checksum: SHA-256 of the numbers as they are stored.
       chosen: `[c, k]` the rows asked for, float32.
+      spread: mean squared distance of the rows to their mean, over the squared length of the mean.
     """
 
     origin: np.ndarray
     mean: np.ndarray
     checksum: str
     chosen: np.ndarray
+    spread: float
 
 
 def survey(
@@ -51,6 +57,7 @@ def survey(
     ascending = chosen[order]
     kept = np.empty((len(chosen), rows.width), np.float32)
     digest, total, origin, seen = hashlib.sha256(), np.zeros(rows.width), None, 0
+    squares = 0.0
     for name, first, piece in rows.pieces(max(1, _BLOCK_BYTES // (4 * rows.width))):
         digest.update(np.ascontiguousarray(piece).data)
         # Arithmetic on float16 is slow, and every float16 is a float32.
@@ -62,7 +69,24 @@ def survey(
         seen += len(block)
         block -= origin
         total += block.sum(axis=0, dtype=np.float64)
+        squares += float(np.vdot(block, block))
         advance(len(block))
     rows.check_unchanged()
     assert origin is not None  # there is at least one row
-    return Survey(origin, (total / len(rows)).astype(np.float32), digest.hexdigest(), kept)
+    offset = total / len(rows)
+    variance = max(squares / len(rows) - float(offset @ offset), 0.0)
+    length = float(np.sum(np.square(origin + offset)))
+    # One row has nothing to differ from.
+    spread = variance / length if length and len(rows) > 1 else np.inf
+    return Survey(origin, offset.astype(np.float32), digest.hexdigest(), kept, spread)
+
+
+def warn_if_collapsed(found: Survey, source: str) -> None:
+    """Warns if rows are equal but for rounding, so that scores would rank noise."""
+    if found.spread < _COLLAPSED and distributed.is_writer():
+        logging.warning(
+            '%s: hardly differ (they lie within %.0e of their mean, by its length), so the scores '
+            'are rounding; has the encoder collapsed, or is it the output of another layer?',
+            source,
+            np.sqrt(found.spread),
+        )

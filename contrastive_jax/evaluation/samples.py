@@ -13,6 +13,7 @@ from contrastive_jax.data.feature_files import read_features
 from contrastive_jax.data.feature_rows import array_rows, open_rows
 from contrastive_jax.data.stored import StoredImages, subset
 from contrastive_jax.data.stored import checksum as image_checksum
+from contrastive_jax.data.survey import survey, warn_if_collapsed
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.scoring import score_rows
 from contrastive_jax.evaluation.tiles.request import Request
@@ -212,6 +213,8 @@ def _measure(
 ) -> dict[str, np.ndarray]:
     """`bands_and_isolation`; of many samples to rounding, with its cost said and progress shown."""
     if len(features) <= _MANY_SAMPLES:
+        found = survey(array_rows(features), np.zeros(0, np.int64))
+        warn_if_collapsed(found, 'features')
         return bands_and_isolation(features, pos_high=pos_high, pos_low=pos_low)
     request = Request(pos_high, pos_low, columns=('score', 'isolation'))
     # Images trained on are scored among all images, and again on their own.

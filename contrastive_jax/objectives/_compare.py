@@ -94,6 +94,8 @@ def anchors_and_rows(
     queue: Float[Array, 'n d'] | None = None,
 ) -> tuple[Anchors, Float[Array, 'n d']]:
     """Local rows as anchors, and the rows of the queue, or else of all devices."""
+    if local.ndim != 2:
+        raise ValueError(f'got an array of shape {list(local.shape)}; need two axes, [m, d]')
     if queue is not None:
         return QueueAnchors(local), queue
     return batch_anchors(len(local), axis_name), gather(local, axis_name)

@@ -49,7 +49,8 @@ def nt_xent(
       embeddings: `[m, d]` projector outputs, not normalised, view 1 and then view 2.
       temperature: `tau > 0`.
       pairs: a `DifficultBand`, a matrix `[m, n]`, `'all'` for every negative, or None.
-      remove: leave the selected pairs out.
+      remove: leave the selected pairs out. Without `pairs` none is selected, and this, the margin
+        and the scale change nothing.
       margin: `sigma >= 0`, added to the cosine of a selected pair. A larger margin pushes the pair
         apart harder.
       temperature_scale: `rho > 0`, multiplies the temperature of a selected pair. A value below 1

@@ -28,7 +28,7 @@ __all__ = ['PER_CLASS', 'class_gallery', 'gallery', 'histogram', 'view_gallery']
 # Samples that `class_gallery` shows at each end of a class.
 PER_CLASS = 6
 # Letters that fit under a picture.
-_CAPTION = 17
+_CAPTION, _NAME = 14, 9
 
 
 @matplotlib.rc_context(FIGURE)
@@ -120,13 +120,13 @@ def gallery(
             continue
         for pair, sample in enumerate(map(int, line)):
             other = neighbours[sample]
-            label = '' if names is None else f'{names[sample]} '
+            label = '' if names is None else f'{_name(names[sample])} '
             first, second = (figure.add_subplot(grid[row, 3 * pair + i]) for i in (0, 1))
             _show(first, images[sample], f'{label}{score[sample]:{SHORT_SCORE}}', captions[sample])
             # A sample without neighbours in its band stands alone.
             second.set_axis_off()
             if other != sample:
-                title = '→ ' + ('' if names is None else names[other])
+                title = '→ ' + ('' if names is None else _name(names[other]))
                 _show(second, images[other], title, captions[other])
     return figure
 
@@ -199,6 +199,11 @@ def view_gallery(
     grid[0, 0].set_title('image')
     grid[0, 1].set_title('views')
     return figure
+
+
+def _name(text: str) -> str:
+    """The name of a class, short enough for the title of a picture."""
+    return text if len(text) <= _NAME else text[: _NAME - 1] + '…'
 
 
 def _show(axes: Axes, image: UInt8[np.ndarray, 'h w c'], title: str, caption: str) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from contrastive_jax.data.feature_files import read_labels
 from contrastive_jax.data.feature_rows import Rows, array_rows, open_rows
 from contrastive_jax.data.score_files import ScoreFile, write_scores
+from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.samples import Samples
 from contrastive_jax.evaluation.scoring import score_rows
 from contrastive_jax.evaluation.tiles.request import Request, check_request
@@ -20,17 +21,20 @@ from contrastive_jax.reporting.score_summary import PRINTED, SUMMARISED, summary
 from contrastive_jax.runtime import distributed, memory, progress
 from contrastive_jax.runtime.files import write_json
 
-__all__ = ['PICTURES', 'needs_tiles', 'run_files', 'run_rows', 'run_samples']
+__all__ = ['PICTURES', 'run_files', 'run_rows', 'run_samples', 'why_tiles']
 
 # What a scoring in memory draws.
 PICTURES = tuple(f'scores_{name}.png' for name in ('histogram', 'gallery', 'classes'))
 _LEAST_IN_BAND = 50
 
 
-def needs_tiles(rows: Rows) -> bool:
-    """Whether rows are scored in tiles because they are of many files or take much memory."""
+def why_tiles(rows: Rows) -> str:
+    """Why rows are scored in tiles: their kind, or their memory; empty if they are not."""
+    if not rows.whole:
+        return 'they are no single npy or npz file; numpy.save makes one'
     # Scores of all columns at once take the features in float64, and again.
-    return not rows.whole or 40 * len(rows) * rows.width > memory.on_each_device()
+    needed = 40 * len(rows) * rows.width
+    return 'they do not fit into memory' if needed > memory.on_each_device() else ''
 
 
 def run_files(
@@ -92,7 +96,7 @@ def run_rows(
       UserError: see `score_rows`.
     """
     progress.say(f'scores: {len(rows)} {rows.source}')
-    check_request(request, len(rows), rows.width, labels)
+    _check(request, rows, labels)
     warning = _small_band(request, len(rows))
     if warning:
         progress.say(warning)
@@ -105,6 +109,14 @@ def run_rows(
     names = [f'scores.{kind}' for kind in ('parquet', 'npz', 'csv', 'json')]
     print(f'written to {out}: {", ".join(name for name in names if (out / name).exists())}')
     return summary
+
+
+def _check(request: Request, rows: Rows, labels: np.ndarray | None) -> None:
+    try:
+        check_request(request, len(rows), rows.width, labels)
+    except UserError as error:
+        # Functions of Python name an argument, and here it is a flag.
+        raise UserError(f'--{str(error).removeprefix("--")}') from error
 
 
 def _small_band(request: Request, n: int) -> str | None:

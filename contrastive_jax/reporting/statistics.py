@@ -34,8 +34,10 @@ __all__ = [
     'find_baselines',
     'group',
     'holm',
+    'is_plain',
     'name_by_changes',
     'paired',
+    'same_images',
     'summarise',
 ]
 
@@ -221,7 +223,7 @@ def find_baselines(cells: Sequence[Cell], wanted: str | None) -> list[int]:
     """
     if wanted is not None:
         return [_wanted(cells, wanted)] * len(cells)
-    plain = _matching(cells, _PLAIN)
+    plain = [index for index, cell in enumerate(cells) if is_plain(cell)]
     common = plain[0] if plain else 0
     own: dict[tuple, int] = {}
     for index in plain:
@@ -232,6 +234,17 @@ def find_baselines(cells: Sequence[Cell], wanted: str | None) -> list[int]:
         for cell in cells
     ]
     return [common if index == at else at for index, at in enumerate(found)]
+
+
+def is_plain(cell: Cell) -> bool:
+    """Whether a cell has no selected pairs and no removed or mixed samples."""
+    return all(cell.fields.get(name, ABSENT) == value for name, value in _PLAIN.items())
+
+
+def same_images(cell: Cell, other: Cell) -> bool:
+    """Whether two cells are of one data set, so that their accuracies can be subtracted."""
+    one, two = (_without_data_dir(x.fields) for x in (cell, other))
+    return all(one.get(name) == two.get(name) for name in ('data.name', 'data.data_dir'))
 
 
 def common_baseline(baselines: Sequence[int]) -> int:

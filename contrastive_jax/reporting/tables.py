@@ -31,7 +31,9 @@ from contrastive_jax.reporting.statistics import (
     common_baseline,
     differing,
     holm,
+    is_plain,
     paired,
+    same_images,
 )
 from contrastive_jax.reporting.style import CHANGE, DASH
 
@@ -110,6 +112,8 @@ def _cells(cells: Sequence[Cell], baselines: Sequence[int]) -> Table:
     if len(cells) > 1:
         common = common_baseline(baselines)
         note += f' Cell {common + 1} is the baseline; changes are those of the others to it.'
+        if not any(map(is_plain, cells)):
+            note += ' No cell is untreated; --baseline chooses another.'
     return Table('Cells', note, ('cell', *names, 'seeds'), rows)
 
 
@@ -182,6 +186,8 @@ def _seeds(cell: Cell, seeds: Sequence[int]) -> str:
 
 def _differences(cells: Sequence[Cell], baselines: Sequence[int]) -> Table:
     def against(cell: Cell, reference: Cell, name: str) -> Difference | None:
+        if not same_images(cell, reference):
+            return None
         values, base = (
             {s: 100 * v for s, v in by_seed(c, name).items()} for c in (cell, reference)
         )
@@ -208,8 +214,9 @@ def _differences(cells: Sequence[Cell], baselines: Sequence[int]) -> Table:
         f'Percentage points, less {less} with the same seed: mean of the pairs [95 % t-interval, '
         'wider by the resolution of one test image where runs record their '
         f'number], in brackets the number of pairs. {DASH}: no interval, of fewer than '
-        f'{LEAST_PAIRS} pairs or of equal differences. The intervals are not corrected for how '
-        'many there are; the last column is: it names the measures that differ beyond chance, by '
+        f'{LEAST_PAIRS} pairs or of equal differences, or no difference, of other images. The '
+        'intervals are not corrected for how many there are; the last column is: it names the '
+        'measures that differ beyond chance, by '
         f'the same t-tests with the correction of Holm over the table, at {100 * _ERROR:.0f} %.'
     )
     updates = [set(by_seed(cell, 'steps').values()) for cell in cells]

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import gc
 import os
+import re
 import select
 import signal
 import sys
@@ -13,8 +14,8 @@ import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from contrastive_jax.config import PATHS, check_field, resolve, validate
-from contrastive_jax.config.shipped import with_config_files
+from contrastive_jax.config import FIELDS, PATHS, check_field, resolve, validate
+from contrastive_jax.config.shipped import check_config_files, with_config_files
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime import compilation, distributed, preemption, shell
 
@@ -38,6 +39,8 @@ _COMMON: dict[str, tuple[Callable[..., object], bool | None]] = {
 }
 # Flags of commands that hold a path.
 _PATHS = ('workdir', 'out', 'features', 'labels', 'images', 'scores', 'shared', 'init', 'paper')
+# How absl names a field with a value that it cannot convert.
+_FIELD = re.compile(r'flag --config\.([\w.]+)=(.*?): ')
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # The exit status of a program that writes to a pipe without a reader.
 _SIGPIPE = 128 + signal.SIGPIPE
@@ -187,10 +190,11 @@ def _parse_flags(arguments: list[str], positional: bool) -> list[str]:
         arguments = flags.FLAGS.read_flags_from_files(arguments)
         arguments = [*arguments[:1], *map(shell.expand_home, arguments[1:])]
         arguments = with_config_files(arguments)
+        check_config_files(arguments)
         for argument in arguments[1:]:
             if argument.startswith('--config.'):
                 check_field(argument.removeprefix('--config.').partition('=')[0])
-        rest = flags.FLAGS(arguments)
+        rest = _read(arguments)
         _check_not_empty(rest[1:])
         if len(rest) > 1 and not positional:
             raise UserError(f'unexpected argument {rest[1]!r}; flags are written --name=value')
@@ -211,6 +215,21 @@ def _parse_flags(arguments: list[str], positional: bool) -> list[str]:
         _leave_if_unread(error)
         sys.exit(f'error: {_one_line(error)}')
     return rest
+
+
+def _read(arguments: list[str]) -> list[str]:
+    """Reads the flags; a call for help ends with status 0, and not with absl's 1."""
+    try:
+        return flags.FLAGS(arguments)
+    except SystemExit as ending:
+        raise SystemExit(0) from ending
+    except flags.IllegalFlagValueError as error:
+        field = _FIELD.match(str(error))
+        if field is None or field[1] not in FIELDS:
+            raise
+        raise UserError(
+            f'config.{field[1]}={field[2]!r}: must be {FIELDS[field[1]].rule.allowed}'
+        ) from error
 
 
 def _check_not_empty(positional: Sequence[str]) -> None:

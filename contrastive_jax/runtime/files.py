@@ -130,7 +130,19 @@ def read_arrays(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
             loaded = np.load(file, allow_pickle=False)
             return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
     except Exception as error:  # Damaged zip files raise errors of a dozen kinds.
-        raise UserError(f'{path}: cannot be read ({type(error).__name__}: {error})') from error
+        raise UserError(f'{path}: cannot be read ({_reason(error)})') from error
+
+
+def _reason(error: Exception) -> str:
+    """Why NumPy cannot read a file, without its advice to unpickle it."""
+    text = str(error)
+    if isinstance(error, FileNotFoundError):
+        return 'no such file'
+    if 'pickled' in text:
+        return 'it is no npy or npz file'
+    if 'Object arrays' in text:
+        return 'it holds Python objects, which are not read: save numbers'
+    return f'{type(error).__name__}: {text}'
 
 
 def read_text(path: Path) -> str:

@@ -19,6 +19,7 @@ __all__ = ['Estimate', 'Interval', 'estimate', 'fitted_model']
 
 # 95 % of a normal distribution lie within so many standard deviations.
 _NORMAL = statistics.NormalDist().inv_cdf(0.975)
+_LEAST_GAP = 1e-6
 
 
 class Interval(NamedTuple):
@@ -263,6 +264,9 @@ def _segment_sums(values: np.ndarray, bounds: Int[np.ndarray, 'b s']) -> np.ndar
 def _what_fails(alpha: float, beta: float, gamma: float) -> str:
     """Says which part of `0 <= beta < gamma < alpha < 1` does not hold; empty if all does."""
     failures = []
+    # Closer together they are rounding, of features that are equal but for it.
+    if abs(alpha - beta) < _LEAST_GAP:
+        return f'alpha={alpha:.4g} and beta={beta:.4g} are equal to rounding'
     if beta < 0:
         failures.append(f'beta={beta:.4g} is negative')
     if not beta < gamma:

@@ -5,7 +5,13 @@ import pytest
 from safetensors.numpy import save_file
 
 from contrastive_jax import bounds, probe, score
-from contrastive_jax.data.feature_files import numbered, read_features, read_splits
+from contrastive_jax.data.feature_files import (
+    checked_labels,
+    numbered,
+    read_features,
+    read_labels,
+    read_splits,
+)
 from contrastive_jax.errors import UserError
 
 ROWS = np.random.default_rng(0).normal(size=(30, 4)) + 2
@@ -98,6 +104,36 @@ def test_every_command_refuses_bad_labels_and_names_them(command, kind):
     _, run, _, labels = command
     with pytest.raises(UserError, match=rf'{labels}: holds .*; need 30 integers, one for each row'):
         run(labels=BAD_LABELS[kind])
+
+
+@pytest.mark.parametrize(
+    ('labels', 'cure'),
+    [
+        (['b', 'a', 'b'], ': numpy.unique(names, return_inverse=True)[1] numbers them'),
+        ([[0], [2], [1]], ': take labels[:, 0]'),
+        (np.eye(3), ': of one row a class, take labels.argmax(1)'),
+        ([0.0, 2.0, 1.0], ': take labels.astype(int)'),
+        ([0, 1], 'one for each row of features'),
+    ],
+)
+def test_labels_of_a_usual_other_kind_are_told_their_cure(labels, cure):
+    with pytest.raises(UserError) as error:
+        checked_labels(np.array(labels), 3, 'y.npy')
+    assert str(error.value).endswith(cure)
+
+
+def test_what_cannot_be_labels_is_told_apart(tmp_path):
+    (tmp_path / 'y.csv').write_text('1\n2\n')
+    np.save(tmp_path / 'y.npy', np.array(['a'], object), allow_pickle=True)
+    for name, words in (
+        ('y.csv', 'is no npy or npz file.*numpy.loadtxt'),
+        ('y.npy', 'holds Python objects'),
+        ('none.npy', 'no such file'),
+    ):
+        with pytest.raises(UserError, match=words) as error:
+            read_labels(str(tmp_path / name), 2)
+        # Unpickling a file runs what is in it.
+        assert 'allow_pickle' not in str(error.value)
 
 
 def test_every_command_refuses_labels_that_stand_for_unknown_classes(command):

@@ -9,6 +9,7 @@ from sklearn.model_selection import train_test_split
 
 from contrastive_jax.config import default
 from contrastive_jax.data import sources
+from contrastive_jax.data.splits import image_cure
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.errors import UserError
 from tests.helpers import write_npz
@@ -370,3 +371,17 @@ def test_a_very_large_label_makes_one_class(tmp_path):
     labels = np.array([2**31 - 1, 7])
     np.savez(tmp_path / 'a.npz', train_images=images, train_labels=labels, test_images=images)
     assert sources.load(_config('npz', tmp_path / 'a.npz')).classes == ('7', '2147483647')
+
+
+@pytest.mark.parametrize(
+    ('images', 'cure'),
+    [
+        (np.zeros((4, 3, 8, 8), np.uint8), 'images.transpose(0, 2, 3, 1)'),
+        (np.zeros((4, 8, 8), np.uint8), 'images[..., None]'),
+        (np.zeros((4, 8, 8, 1), np.float32), '(255 * images).round().astype("uint8")'),
+        (np.zeros((4, 8, 8, 2), np.uint8), ''),
+    ],
+)
+def test_images_of_a_usual_other_kind_are_told_their_cure(images, cure):
+    assert cure in image_cure(images)
+    assert bool(image_cure(images)) == bool(cure)

@@ -271,6 +271,13 @@ def test_a_config_file_that_cannot_be_run_is_one_line(text, tmp_path):
     assert '\n' not in str(caught.value)
 
 
+def test_a_field_before_the_dashes_is_told_its_place(capsys, tmp_path):
+    arguments = ['--grid=table4', f'--config={DIGITS}', f'--runs={tmp_path}', '--config.epochs=1']
+    with pytest.raises(SystemExit):
+        sweep.main(arguments)
+    assert '--config.epochs=1: fields for every cell come last, after --' in capsys.readouterr().err
+
+
 def test_files_beside_folders_with_dots_are_told_apart(tmp_path):
     names = {beside(tmp_path / f'margin_{margin}', '.log').name for margin in (0.1, 0.2)}
     assert names == {'margin_0.1.log', 'margin_0.2.log'}

@@ -4,6 +4,7 @@ import pytest
 from contrastive_jax.reporting import markdown, statistics
 from contrastive_jax.reporting.collect import as_text, read_run
 from contrastive_jax.reporting.details import rows_of_runs
+from contrastive_jax.reporting.entries import DASH
 from tests.reporting.runs import MARGIN, cells_of, fake_result, report_of, texts, write_run
 
 
@@ -169,3 +170,21 @@ def test_equal_values_have_equal_texts():
         '[1, "a"]',
     ]
     assert as_text('a\x1b[2J\n\ud800') == r'a\x1b[2J\n\ud800'
+
+
+def test_cells_of_other_images_are_not_subtracted(tmp_path):
+    for seed in range(3):
+        write_run(tmp_path / f'digits{seed}', seed, 0.9, **MARGIN)
+        write_run(tmp_path / f'own{seed}', seed, 0.1, data__name='npz', data__data_dir='own.npz')
+    (row,) = texts(report_of(tmp_path), 'Difference to the baseline')
+    assert row['linear'] == DASH
+
+
+def test_a_report_without_an_untreated_cell_says_so(runs, tmp_path):
+    note = 'No cell is untreated; --baseline chooses another.'
+    write_run(tmp_path / 'treated' / 'a', 0, **MARGIN)
+    write_run(tmp_path / 'treated' / 'b', 0, pairs__select='difficult', pairs__margin=0.3)
+    for folder, said in ((runs, False), (tmp_path / 'treated', True)):
+        found = report_of(folder)
+        (table,) = (x for x in (*found.results, *found.details) if x.title == 'Cells')
+        assert (note in table.note) == said

@@ -44,6 +44,17 @@ def test_flags_that_cannot_be_meant_are_one_line(tmp_path, command, arguments, w
     assert {path.name for path in tmp_path.iterdir()} <= {'.cache'}
 
 
+def test_help_is_no_error():
+    done = subprocess.run(
+        [sys.executable, '-m', 'contrastive_jax.report', '--help'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0
+    assert '--baseline' in done.stdout
+
+
 def test_too_little_memory_is_one_line(tmp_path):
     program = """
 from contrastive_jax.runtime import cli

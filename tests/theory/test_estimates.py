@@ -204,6 +204,14 @@ def test_negative_beta_is_said_and_not_clipped():
         fitted_model(found, 3, 20)
 
 
+def test_features_that_are_equal_but_for_rounding_fit_no_model():
+    rows = np.float32(1) + np.float32(1e-7) * np.random.default_rng(0).normal(size=(60, 8))
+    found = estimate(rows.astype(np.float32), pos_high=0.1, pos_low=0.5, num_bootstrap=2)
+    assert found.message.endswith('are equal to rounding')
+    with pytest.raises(ValueError, match='no model fits: alpha=1 and beta=1'):
+        fitted_model(found, 10, 6)
+
+
 def test_fitted_model_takes_the_values():
     features, labels = clusters(np.random.default_rng(5))
     found = estimate(features + 2, labels, pos_high=0.3, pos_low=0.8, num_bootstrap=2)

@@ -11,9 +11,10 @@ import numpy as np
 from PIL import ImageOps
 
 from contrastive_jax.config import FIELDS
-from contrastive_jax.data.file_tree import walk
+from contrastive_jax.data.file_tree import walk, warn_of_order
 from contrastive_jax.data.image_files import BrokenImage, read_image
 from contrastive_jax.data.score_files import ScoreFile, read_scores
+from contrastive_jax.data.splits import image_cure
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.samples import (
@@ -261,6 +262,7 @@ def _with_images(samples: Samples, path: Path) -> tuple[Samples, list[str]]:
             raise UserError(f'{where}: holds {len(files)} images, and there are {n} rows')
         read = [_thumbnail(file) for file in files]
         names = tuple(str(file.relative_to(path)) for file in files)
+        warn_of_order(names, where)
         blank = np.zeros((SIDE, SIDE, 3), np.uint8)
         images = np.stack([blank if image is None else image for image in read])
         broken = [name for name, image in zip(names, read, strict=True) if image is None]
@@ -278,8 +280,10 @@ def _with_images(samples: Samples, path: Path) -> tuple[Samples, list[str]]:
     if isinstance(arrays, dict):
         arrays = next((x for x in arrays.values() if x.ndim == 4 and len(x) == n), np.zeros(0))
     if arrays.ndim != 4 or len(arrays) != n or arrays.dtype != np.uint8:
+        held = f'{arrays.dtype} {list(arrays.shape)}' if arrays.size else 'none of that shape'
         raise UserError(
-            f'{where}: holds no array [{n}, h, w, c] of uint8, one image for each row of features'
+            f'{where}: holds no array [{n}, h, w, c] of uint8, one image for each row of features, '
+            f'but {held}{image_cure(arrays)}'
         )
     return samples._replace(images=arrays), []
 
