@@ -8,6 +8,7 @@ size: 1 where time is linear in the size, 2 for the side of an image, 0 for clas
 devices too, since they share the batch and the cores of this machine.
 """
 
+import os
 import sys
 
 import jax
@@ -75,7 +76,8 @@ def _times_of_devices(options) -> dict[int, list[float]]:
     command = [sys.executable, '-m', 'benchmarks.growth', '--serve', '--config', options.config]
     command += ['--shape', *map(str, options.shape)]
     flag = '--xla_force_host_platform_device_count'
-    environments = {count: {'XLA_FLAGS': f'{flag}={count}'} for count in options.devices}
+    given = os.environ.get('XLA_FLAGS', '')
+    environments = {count: {'XLA_FLAGS': f'{given} {flag}={count}'} for count in options.devices}
     with started(dict.fromkeys(environments, command), environments) as sides:
         timers = {count: side.seconds for count, side in sides.items()}
         return measure.alternate(timers, options.rounds)

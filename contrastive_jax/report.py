@@ -2,12 +2,14 @@
 
 python -m contrastive_jax.report runs --out=report
 python -m contrastive_jax.report runs/simclr runs/margin --out=report --baseline=arm=simclr
-python -m contrastive_jax.report --select $(cat runs/search.txt) --out=report
+python -m contrastive_jax.report --select runs/search.txt --out=report
 python -m contrastive_jax.report runs --out=report --paper=paper/generated
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from absl import flags
 
@@ -40,7 +42,7 @@ def run(
     """Reads the runs, writes the three files and prints the results.
 
     Args:
-      folders: workdirs, or folders that hold them at any depth.
+      folders: workdirs, folders that hold them at any depth, or the lists `GRID.txt` of a sweep.
       out: folder to write to.
       baseline: `field=value,...` of the cell that all are compared with; None for the cell without
         treatment that agrees with a cell in all else.
@@ -91,11 +93,15 @@ def run(
         print(f'written to {paper}: {len(for_paper)} files for a paper')
 
 
+def _pour(content: bytes, file: BinaryIO) -> None:
+    file.write(content)
+
+
 def _write(folder: Path, files: dict[str, bytes], flag: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            write_whole(folder / name, lambda file, content=content: file.write(content))
+            write_whole(folder / name, partial(_pour, content))
     except OSError as error:
         raise UserError(f'--{flag}={folder}: cannot be written ({error.strerror})') from error
 

@@ -26,6 +26,7 @@ from contrastive_jax.evaluation.samples import (
     from_files,
     from_run,
     score,
+    tiles_of,
 )
 from contrastive_jax.evaluation.tiles.request import COLUMNS, Request
 from contrastive_jax.evaluation.tiles.store import TILES, TileStore
@@ -84,7 +85,7 @@ def run(
     file = ScoreFile(columns, checksum, samples.index, samples.files)
     write_json(out / 'scores.json', summary)
     write_scores(out / 'scores.npz', file, view)
-    for finished in out.glob(f'{TILES}.*'):
+    for finished in tiles_of(samples, out / TILES):
         TileStore(finished).remove()
     # Imported here, because matplotlib takes a second, and the errors above do not need it.
     from contrastive_jax.reporting import score_pictures

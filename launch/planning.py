@@ -109,6 +109,9 @@ def override(text: str) -> tuple[str, Any]:
     path, equals, value = text.removeprefix('--config.').partition('=')
     if not (text.startswith('--config.') and equals):
         raise GridError(f'{text}: after -- come config fields, as --config.FIELD=VALUE')
+    # A folder may be called 2024, as the flags of `main` take it.
+    if path in FIELDS and isinstance(FIELDS[path].default, str | None):
+        return path, None if value == 'None' else value
     try:
         return path, ast.literal_eval({'true': 'True', 'false': 'False'}.get(value, value))
     except (ValueError, SyntaxError):

@@ -150,10 +150,13 @@ def _submit(run: Run, before: str | None, folder: Path, options: Mapping[str, st
     # Slurm checks time limits twice a minute, so a short job needs a shorter delay.
     given = {'time': minutes, 'signal_delay_s': min(90, 20 * minutes), **numbers}
     after = {} if before is None else {'dependency': f'afterany:{before}'}
+    # Since Slurm 22.05 srun does not take it from sbatch.
+    cores = numbers.get('cpus_per_task')
+    for_srun = {} if cores is None else {'srun_args': [f'--cpus-per-task={cores}']}
     try:
         executor = submitit.AutoExecutor(folder, cluster='slurm', slurm_max_num_timeout=limits)
         executor.update_parameters(
-            **{f'slurm_{name}': value for name, value in given.items()},
+            **{f'slurm_{name}': value for name, value in (for_srun | given).items()},
             name=run.folder.name,
             slurm_additional_parameters={'requeue': True, **after},
         )
@@ -212,11 +215,17 @@ def _queued() -> dict[str, str] | None:
 
 def _squeue(*options: str) -> list[str] | None:
     """The lines that squeue prints; None if it fails, as on a busy cluster."""
+    # These variables of a user would filter and sort what it prints.
+    plain = {name: x for name, x in os.environ.items() if not name.startswith('SQUEUE_')}
     try:
         # Ctrl-C must reach the sweep alone.
         with blocked([signal.SIGINT]):
             done = subprocess.run(
-                ['squeue', '--noheader', *options], capture_output=True, text=True, check=True
+                ['squeue', '--noheader', *options],
+                capture_output=True,
+                text=True,
+                check=True,
+                env=plain,
             )
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -21,7 +21,7 @@ arm has one, and a field that the grid itself varies is refused:
         --config.pairs.margin=0.2
 
 How far the runs are, at any time and from elsewhere: python -m launch.sweep --status --runs=RUNS
-The report of one grid or of all: python -m contrastive_jax.report $(cat RUNS/table4.txt)
+The report of one grid or of all: python -m contrastive_jax.report RUNS/table4.txt
 """
 
 import argparse

@@ -108,6 +108,15 @@ echo "error: $(hostname) has $("$python" --version), and needs 3.11 to 3.13: cho
 main='cd contrastive_jax && PYTHONUNBUFFERED=1 .venv/bin/python -m contrastive_jax.main'
 main+=$(printf ' %q' "$@")
 
+# Before the slice is made, because it costs money from then on, also after Ctrl-C.
+delete_at_the_end() {
+  [ -z "$delete" ] || trap 'deleted_after "$?"' EXIT
+}
+deleted_after() {
+  run "${tpu[@]}" delete "$name" "--zone=$zone" --quiet || echo "error: $name is not deleted" >&2
+  exit "$1"
+}
+
 if [ -n "$dry_run" ]; then
   show cd "$PWD"
   show "${describe[@]}"
@@ -116,7 +125,10 @@ else
   state=$("${describe[@]}" 2> /dev/null || true)
   case $state in
     READY) echo "using $name" >&2 ;;
-    '') run "${create[@]}" ;;
+    '')
+      delete_at_the_end
+      run "${create[@]}"
+      ;;
     *)
       echo "error: $name is $state: wait until it is READY, or delete it and start again:" \
         "$(show "${tpu[@]}" delete "$name" "--zone=$zone")" >&2
@@ -124,7 +136,7 @@ else
       ;;
   esac
 fi
-[ -z "$delete" ] || trap 'run "${tpu[@]}" delete "$name" "--zone=$zone" --quiet' EXIT
+delete_at_the_end
 run mkdir -p build
 run git archive "--output=$archive" HEAD
 run "${tpu[@]}" scp "$archive" "$name:contrastive_jax.tar.gz" "--zone=$zone" --worker=all

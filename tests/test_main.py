@@ -14,11 +14,13 @@ from contrastive_jax import main
 from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.errors import UserError
+from contrastive_jax.evaluation.checks import check_data
 from contrastive_jax.randomness import HOST_STREAMS
 from contrastive_jax.runs.loading import load_run
 from contrastive_jax.runs.training_set import claim_workdir
 from contrastive_jax.runs.weights import read_config
 from contrastive_jax.training import loop
+from contrastive_jax.training.task import task_of
 from tests.helpers import small_config, write_npz
 
 ROOT = Path(__file__).parents[1]
@@ -325,6 +327,20 @@ def test_bad_input_is_refused_before_anything_is_written(config, tmp_path, path,
     with pytest.raises(UserError, match=words):
         main.run(config, tmp_path / 'run')
     assert not (tmp_path / 'run').exists()
+
+
+def test_without_labels_of_the_tests_no_class_is_too_small(tmp_path):
+    config = small_config()
+    images, labels = np.zeros((40, 8, 8, 1), np.uint8), np.arange(40) // 39
+    arrays = {'train_images': images, 'train_labels': labels}
+    np.savez(tmp_path / 'data.npz', **arrays, test_images=images)
+    config.data.name, config.data.data_dir = 'npz', str(tmp_path / 'data.npz')
+    task, dataset = task_of(config), sources.load(config.data)
+    built = construct(config, dataset.pretrain)
+    check_data(config, task, dataset, built)
+    labelled = dataset._replace(test=dataset.test._replace(labels=np.zeros(40, np.int32)))
+    with pytest.raises(UserError, match='the smallest class'):
+        check_data(config, task, labelled, built)
 
 
 def _command(*arguments, module='main'):

@@ -5,7 +5,6 @@ Axes: n images, s s pixels of a crop, c channels.
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from contrastive_jax.randomness import Use, host_rng
+from contrastive_jax.runtime.cores import usable_cores
 
 __all__ = ['StoredImages', 'array_checksum', 'checksum', 'in_memory', 'random_crop', 'subset']
 
@@ -50,7 +50,7 @@ class StoredImages:
 
     def __getitem__(self, key: slice | np.ndarray) -> np.ndarray:
         """Reads some images, `[m, s, s, c]` uint8."""
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(usable_cores()) as pool:
             images = list(pool.map(self._middle, self.indices[key].tolist()))
         return np.stack(images) if images else np.zeros((0, *self.shape[1:]), np.uint8)
 

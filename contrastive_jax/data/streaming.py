@@ -30,6 +30,7 @@ from contrastive_jax.data.batches import step_indices
 from contrastive_jax.data.stored import StoredImages, random_crop
 from contrastive_jax.errors import LoneError, UserError
 from contrastive_jax.randomness import Use, host_rng
+from contrastive_jax.runtime.cores import usable_cores
 
 __all__ = ['check_workers', 'shared_memory_bytes', 'stream_views']
 
@@ -137,7 +138,7 @@ def _read_ahead(dataset, workers: int) -> Iterator:
     """An iterator over the batches of a Grain dataset, read by threads or worker processes."""
     import grain
 
-    threads = max(1, math.ceil((os.cpu_count() or 1) / max(workers, 1)))
+    threads = max(1, math.ceil(usable_cores() / max(workers, 1)))
     batches = dataset.to_iter_dataset(
         grain.ReadOptions(num_threads=threads, prefetch_buffer_size=_READY * threads)
     )

@@ -14,7 +14,7 @@ from contrastive_jax.data.feature_files import checked_rows
 from contrastive_jax.data.feature_rows import Rows
 from contrastive_jax.runtime import distributed
 
-__all__ = ['Survey', 'survey', 'warn_if_collapsed']
+__all__ = ['Survey', 'spread', 'survey', 'warn_if_collapsed']
 
 # Bytes of a block while rows are surveyed.
 _BLOCK_BYTES = 2**24
@@ -77,16 +77,26 @@ def survey(
     variance = max(squares / len(rows) - float(offset @ offset), 0.0)
     length = float(np.sum(np.square(origin + offset)))
     # One row has nothing to differ from.
-    spread = variance / length if length and len(rows) > 1 else np.inf
-    return Survey(origin, offset.astype(np.float32), digest.hexdigest(), kept, spread)
+    relative = variance / length if length and len(rows) > 1 else np.inf
+    return Survey(origin, offset.astype(np.float32), digest.hexdigest(), kept, relative)
 
 
-def warn_if_collapsed(found: Survey, source: str) -> None:
+def spread(rows: np.ndarray) -> float:
+    """`Survey.spread` of an array `[n, k]`; infinite for one row, which differs from nothing."""
+    if len(rows) == 1:
+        return np.inf
+    mean = rows.mean(axis=0, dtype=np.float64)
+    length = float(mean @ mean)
+    variance = float(rows.var(axis=0, dtype=np.float64).sum())
+    return variance / length if length else np.inf
+
+
+def warn_if_collapsed(spread: float, source: str) -> None:
     """Warns if rows are equal but for rounding, so that scores would rank noise."""
-    if found.spread < _COLLAPSED and distributed.is_writer():
+    if spread < _COLLAPSED and distributed.is_writer():
         logging.warning(
             '%s: hardly differ (they lie within %.0e of their mean, by its length), so the scores '
             'are rounding; has the encoder collapsed, or is it the output of another layer?',
             source,
-            np.sqrt(found.spread),
+            np.sqrt(spread),
         )

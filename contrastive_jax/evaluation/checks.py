@@ -30,9 +30,10 @@ def check_data(
     Raises:
       UserError: a field does not fit; the message says what these data allow.
     """
-    _check_batch(config.batch_size, len(construction.split.images), jax.device_count())
+    _check_batch(config.batch_size, len(construction.kept), jax.device_count())
     task.check(dataset)
-    if dataset.train.labels is not None:
+    # Without labels of both splits nothing is probed.
+    if dataset.train.labels is not None and dataset.test.labels is not None:
         count = config.probe.labels_per_class
         check_labels_per_class(dataset.train.labels, count, 'config.probe.labels_per_class')
     check_monitor(config, dataset)
@@ -57,14 +58,17 @@ def _check_batch(batch_size: int, images: int, devices: int) -> None:
             f'the nearest is {max(1, round(batch_size / devices)) * devices}'
         )
     if batch_size > images:
+        most = images // devices * devices
+        way_out = f'choose at most {most}' if most else f'give more images than {devices} devices'
         raise UserError(
-            f'config.batch_size={batch_size}: larger than the {images} training images; '
-            f'choose at most {images // devices * devices}'
+            f'config.batch_size={batch_size}: larger than the {images} training images; {way_out}'
         )
 
 
 def _check_workers(config: ConfigDict, construction: Construction) -> None:
-    images = construction.split.images
-    if isinstance(images, StoredImages):
+    # Of images in memory, `construction.split` would copy those that a run trains on.
+    if isinstance(construction.whole.images, StoredImages):
+        images = construction.split.images
+        assert isinstance(images, StoredImages)
         rows = len(range(config.batch_size)[distributed.own_rows(config.batch_size)])
         check_workers(images, rows, config.data.workers)

@@ -110,7 +110,7 @@ def _begin(
     state: TrainState,
 ) -> Looks:
     sample = monitored(config, dataset, construction)
-    steps_per_epoch = len(construction.split.images) // config.batch_size
+    steps_per_epoch = len(construction.kept) // config.batch_size
     scores = ScoreLog(
         workdir,
         construction.kept[sample.trained],

@@ -13,7 +13,7 @@ from contrastive_jax.data.feature_files import read_features
 from contrastive_jax.data.feature_rows import array_rows, open_rows
 from contrastive_jax.data.stored import StoredImages, subset
 from contrastive_jax.data.stored import checksum as image_checksum
-from contrastive_jax.data.survey import survey, warn_if_collapsed
+from contrastive_jax.data.survey import spread, warn_if_collapsed
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.scoring import score_rows
 from contrastive_jax.evaluation.tiles.request import Request
@@ -22,9 +22,11 @@ from contrastive_jax.graph.columns import (
     score_columns,
     score_trained_apart,
 )
+from contrastive_jax.graph.density import NEAR, isolation
 from contrastive_jax.graph.dynamics import sample_dynamics
 from contrastive_jax.graph.neighbours import neighbours
 from contrastive_jax.graph.verdicts import NEIGHBOURS, label_suspects, verdicts
+from contrastive_jax.numerics import percentile_rank
 from contrastive_jax.runs.dynamics import DYNAMICS, read_dynamics
 from contrastive_jax.runtime import progress
 
@@ -35,6 +37,7 @@ __all__ = [
     'from_files',
     'from_run',
     'score',
+    'tiles_of',
     'verdicts_of',
 ]
 
@@ -43,6 +46,8 @@ __all__ = [
 _MANY_SAMPLES = 20_000
 # Above this share of samples whose neighbours are led by another class, something is said.
 _MANY = 0.1
+# Fewer neighbours than this say little of how isolated a sample is.
+_FEWEST_NEAR = 5
 
 
 class Samples(NamedTuple):
@@ -213,14 +218,23 @@ def _measure(
 ) -> dict[str, np.ndarray]:
     """`bands_and_isolation`; of many samples to rounding, with its cost said and progress shown."""
     if len(features) <= _MANY_SAMPLES:
-        found = survey(array_rows(features), np.zeros(0, np.int64))
-        warn_if_collapsed(found, 'features')
+        warn_if_collapsed(spread(features), 'features')
         return bands_and_isolation(features, pos_high=pos_high, pos_low=pos_low)
     request = Request(pos_high, pos_low, columns=('score', 'isolation'))
     # Images trained on are scored among all images, and again on their own.
-    folder = keep and keep.with_name(f'{keep.name}.{len(features)}')
+    folder = keep and _tiles(keep, len(features))
     found = score_rows(array_rows(features), request, keep=folder, overwrite=overwrite).columns
     return {name: found[name] for name in ('score', 'alpha', 'beta', 'gamma', 'isolation')}
+
+
+def _tiles(keep: Path, count: int) -> Path:
+    return keep.with_name(f'{keep.name}.{count}')
+
+
+def tiles_of(samples: Samples, keep: Path) -> tuple[Path, ...]:
+    """The folders in which `score` has kept finished tiles of these samples."""
+    trained = () if samples.trained is None else (int(samples.trained.sum()),)
+    return tuple(_tiles(keep, count) for count in (len(samples.features), *trained))
 
 
 def _verdict_columns(
@@ -274,7 +288,7 @@ def verdicts_of(
     )
     found = verdicts(
         columns['score'][rows],
-        columns['isolation'][rows],
+        _isolation(features, columns['isolation'][rows]),
         near.similarity[:, 0],
         near.nearest,
         labels,
@@ -291,6 +305,18 @@ def verdicts_of(
     # A file of scores holds finite numbers alone.
     finite = {name: np.clip(values, -1e9, 1e9) for name, values in evidence.items()}
     return {'verdict': found.verdict, **finite}
+
+
+def _isolation(features: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """The isolation that outliers are told by: that of the column, unless it looks at few samples.
+
+    The two samples of a mutual nearest pair have isolation 0 by one neighbour. So among few samples
+    half would have the same value, and the others stand out from it.
+    """
+    n = len(features)
+    if percentile_rank(NEAR, n - 1) >= _FEWEST_NEAR:
+        return column
+    return np.asarray(isolation(features, near=min(_FEWEST_NEAR / (n - 1), 1.0)))
 
 
 def dynamics_columns(workdir: Path, samples: Samples) -> dict[str, np.ndarray]:

@@ -26,7 +26,7 @@ from contrastive_jax.graph import landmarks as by_landmarks
 from contrastive_jax.graph.difficulty import SampleDifficulty
 from contrastive_jax.graph.scores import boundary
 from contrastive_jax.randomness import HOST_STREAMS
-from contrastive_jax.runtime import memory, progress
+from contrastive_jax.runtime import distributed, memory, progress
 from contrastive_jax.runtime.progress import muted
 
 __all__ = ['Difficulty', 'Scoring', 'difficulty', 'score_rows']
@@ -159,13 +159,16 @@ def score_rows(
         changes while it is read.
     """
     n, wanted = len(rows), frozenset(check_request(request, len(rows), rows.width, labels))
-    layout = _layout(rows, request, len(wanted), available)
+    layouts: list[TileLayout] = []
+    # Each process measures its own memory, and all have to go on, or none.
+    distributed.by_all(lambda: layouts.append(_layout(rows, request, len(wanted), available)))
+    (layout,) = layouts
     drawn = None
     if request.landmarks is not None:
         drawn = by_landmarks.draw_rows(n, request.landmarks, request.seed)
     with progress.track((), 'checking', total=n, unit='samples') as bar:
         surveyed = survey(rows, np.zeros(0, np.int64) if drawn is None else drawn, bar.update)
-    warn_if_collapsed(surveyed, rows.source)
+    warn_if_collapsed(surveyed.spread, rows.source)
     store = None
     if keep is not None:
         store = TileStore(keep)

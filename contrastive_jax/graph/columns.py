@@ -23,6 +23,10 @@ __all__ = [
 ]
 
 
+# Latent classes where the band says nothing of their number.
+_CLASSES = 10
+
+
 def bands_and_isolation(
     features: Features, *, pos_high: float, pos_low: float
 ) -> dict[str, np.ndarray]:
@@ -69,8 +73,9 @@ def score_columns(
             raise ValueError("latent_classes='labels': there are no labels; choose k-means")
         latent = labels
     else:
-        # The paper advises pos_high = 1 / classes, so this is the number of classes.
-        count = min(round(1 / max(pos_high, 1 / len(features))), len(features))
+        # The paper advises pos_high = 1 / classes, so this is the number of classes. A band without
+        # an upper end says nothing of them.
+        count = min(round(1 / pos_high) if pos_high else _CLASSES, len(features))
         latent = scores.latent_classes(features, count, seed)
     columns['boundary'] = scores.boundary(columns['score'], columns['isolation'])
     columns |= {'latent_class': latent, 'sas': scores.sas_score(features, latent)}

@@ -19,13 +19,16 @@ from contrastive_jax.numerics import (
     percentile_rank,
 )
 
-__all__ = ['isolation']
+__all__ = ['NEAR', 'isolation']
+
+# Share of the others that is the neighbourhood of a sample.
+NEAR = 0.01
 
 
 def isolation(
     features: Features,
     *,
-    near: float = 0.01,
+    near: float = NEAR,
     center: bool = True,
     block_size: int | None = None,
     axis_name: str | None = None,

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from contrastive_jax.graph.difficulty import RESOLUTION
+
 __all__ = [
     'NEIGHBOURS',
     'VERDICTS',
@@ -26,8 +28,8 @@ NEIGHBOURS = 20
 _FAR = 3.5
 # Margins lie in [-1, 1], so where they are wide none reaches 3.5. Leys et al. (2013) recommend 2.5.
 _FAR_MARGIN = 2.5
-# A smaller deviation is rounding.
-_LEAST = 1e-30
+# A smaller deviation is rounding: of numbers in float64, and of cosines in float32.
+_LEAST, _LEAST_COSINE = 1e-30, RESOLUTION
 # Share of the samples that count as difficult.
 _HARDEST = 0.2
 
@@ -77,8 +79,9 @@ def verdicts(
       nearest: `[n, c]` indices of the nearest samples, see `graph.neighbours`.
       labels: `[n]` class of each sample, -1 where it is not known; None without labels.
     """
-    duplicate = robust_z(np.arctanh(np.clip(similarity.astype(np.float64), -1, 1 - 1e-7)))
-    outlier = robust_z(isolation)
+    inside = np.clip(similarity.astype(np.float64), 1e-7 - 1, 1 - 1e-7)
+    duplicate = robust_z(np.arctanh(inside), _LEAST_COSINE)
+    outlier = robust_z(isolation, _LEAST_COSINE)
     margin = np.full(len(score), np.nan) if labels is None else label_margin(nearest, labels)
     margin_z, known = np.full(len(score), np.nan), ~np.isnan(margin)
     if known.any():
@@ -97,7 +100,7 @@ def _above_the_rest(score: Float[np.ndarray, ' n']) -> Bool[np.ndarray, ' n']:
     return score > np.sort(score)[len(score) - count - 1]
 
 
-def robust_z(values: Float[np.ndarray, ' n']) -> Float[np.ndarray, ' n']:
+def robust_z(values: Float[np.ndarray, ' n'], least: float = _LEAST) -> Float[np.ndarray, ' n']:
     """Distance of each value from the median, in robust standard deviations.
 
         z_i = 0.6745 (x_i - median) / median_j |x_j - median|
@@ -107,14 +110,21 @@ def robust_z(values: Float[np.ndarray, ' n']) -> Float[np.ndarray, ' n']:
     values are equal. Both denominators estimate the standard deviation of a normal distribution.
     Values that are all equal, up to rounding, have z = 0.
 
+    Args:
+      values: `[n]` finite numbers.
+      least: a smaller denominator is rounding.
+
+    Returns:
+      `[n]` float64.
+
     Source of the first form: Iglewicz and Hoaglin, "How to detect and handle outliers", 1993.
     """
     away = values.astype(np.float64) - np.median(values)
     distance = np.abs(away)
     scale = np.median(distance) / 0.6745
-    if scale < _LEAST:
+    if scale < least:
         scale = np.sqrt(np.pi / 2) * np.mean(distance)
-    return away / scale if scale >= _LEAST else np.zeros_like(away)
+    return away / scale if scale >= least else np.zeros_like(away)
 
 
 def label_suspects(

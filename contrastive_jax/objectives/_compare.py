@@ -143,7 +143,7 @@ def mean_over_anchors(
     """
     anchors, rows, positives = comparison
     # Numbers of other precision would change that of the sums.
-    numbers = jax.tree.map(_in_float32, numbers)
+    numbers = jax.tree.map(in_float32, numbers)
 
     def of_anchor(common, inputs, own, shared):
         (rows, numbers), (anchor, positive) = common, inputs
@@ -163,8 +163,10 @@ def mean_over_anchors(
     return means if axis_name is None else lax.pmean(means, axis_name)
 
 
-def _in_float32(number: Scalar) -> Scalar:
-    return number if isinstance(number, int | float) else jnp.asarray(number, jnp.float32)
+def in_float32(number: Scalar) -> Scalar:
+    """A number that computes in float32, whatever its type and the mode of JAX."""
+    # NumPy's float64 is a float of Python too, and would be one of JAX under `jax_enable_x64`.
+    return number if type(number) in (int, float) else jnp.asarray(number, jnp.float32)
 
 
 def check_positive(**values: Scalar) -> None:

@@ -15,6 +15,7 @@ from contrastive_jax.objectives._compare import (
     Metrics,
     check_not_negative,
     check_positive,
+    in_float32,
     known_value,
     mean_over_anchors,
     positive_similarities,
@@ -172,6 +173,7 @@ def decoupled(
     weights = jnp.ones(len(unit), jnp.float32)
     if weight_temperature is not None:
         check_positive(weight_temperature=weight_temperature)
+        weight_temperature = in_float32(weight_temperature)
         own = lax.stop_gradient(positive_similarities(unit))
         everyone = gather(own, axis_name)
         # Subtracting the largest from the cosines costs no digits; from the exponents it would.

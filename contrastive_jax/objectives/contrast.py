@@ -16,6 +16,7 @@ from contrastive_jax.objectives._compare import (
     QueueAnchors,
     check_not_negative,
     check_positive,
+    in_float32,
     mean_over_anchors,
     within_batch,
 )
@@ -69,6 +70,9 @@ def nt_xent(
     Raises:
       ValueError: a temperature or scale that is not positive, a negative margin, an odd number of
         rows, or pairs of other rows.
+
+    Derivatives are those of reverse mode, of any order; `jax.jvp` and `jax.jacfwd` are not there,
+    because the gradient is made together with the loss.
 
     Example:
       >>> import jax
@@ -130,14 +134,19 @@ def info_nce(
       The loss and the metrics, as `nt_xent`.
 
     Raises:
-      ValueError: a temperature or scale that is not positive, a negative margin, or pairs of other
-        rows.
+      ValueError: a temperature or scale that is not positive, a negative margin, pairs of other
+        rows, or queries, keys and a queue that do not fit together.
 
     Source: He et al. 2020, "Momentum contrast", Eq. 1; Chen et al. 2020, "MoCo v2"; Section 5 and
       Table 5 for the treatments.
     """
     check_positive(temperature=temperature, temperature_scale=temperature_scale)
     check_not_negative(margin=margin)
+    if keys.shape != queries.shape or not len(queue):
+        raise ValueError(
+            f'queries {list(queries.shape)}, keys {list(keys.shape)}, queue {list(queue.shape)}: '
+            'need a key for each query, and a queue of at least one row'
+        )
     anchors, rows = unit_rows(queries), unit_rows(lax.stop_gradient(queue))
     positives = jnp.sum(anchors * unit_rows(lax.stop_gradient(keys)), axis=-1)
     return _cross_entropy(
@@ -242,6 +251,7 @@ def spectral(
     check_positive(mu=mu, temperature_scale=temperature_scale)
     check_not_negative(margin=margin)
     m = len(embeddings)
+    mu = in_float32(mu)
     comparison = within_batch(_clipped_rows(embeddings, mu), axis_name)
     shape = m, len(comparison.rows)
     entries, shared, select = selection(pairs, axis_name, shape)

@@ -84,7 +84,8 @@ class Run(NamedTuple):
 def find_runs(paths: Sequence[str]) -> list[Path]:
     """The workdirs among and below the folders, sorted and each once.
 
-    Links below the folders are not followed.
+    A file `.txt` lists folders, one a line, as a sweep writes it. Links below the folders are not
+    followed.
 
     Raises:
       UserError: no folder; one that is missing, cannot be read or holds no run.
@@ -92,7 +93,7 @@ def find_runs(paths: Sequence[str]) -> list[Path]:
     if not paths:
         raise UserError('RUNS: missing; give workdirs, or folders that hold them')
     workdirs: dict[Path, Path] = {}
-    for path in paths:
+    for path in _listed(paths):
         if not os.path.isdir(path):
             raise UserError(f'{path}: no such folder; give workdirs, or folders that hold them')
         inside = list(_workdirs(path))
@@ -104,6 +105,19 @@ def find_runs(paths: Sequence[str]) -> list[Path]:
         for folder in inside:
             workdirs.setdefault(folder.resolve(), folder)
     return sorted(workdirs.values())
+
+
+def _listed(paths: Sequence[str]) -> Iterator[str]:
+    """The paths, with the lines of a list in its place."""
+    for path in paths:
+        if not (path.endswith('.txt') and os.path.isfile(path)):
+            yield path
+            continue
+        try:
+            # As bytes, because a path need not be text.
+            yield from map(os.fsdecode, Path(path).read_bytes().splitlines())
+        except OSError as error:
+            raise UserError(f'{path}: cannot be read ({error.strerror}); give folders') from error
 
 
 def _workdirs(path: str) -> Iterator[Path]:

@@ -93,6 +93,9 @@ class ScoreLog:
             return
         epochs, scores = zip(*self._new, strict=True)
         score, known, indices = self._dynamics
+        # A run that goes on within an epoch looks again at its end.
+        kept = ~np.isin(known, epochs)
+        score, known = score[kept], known[kept]
         self._dynamics = Dynamics(
             np.concatenate([score, np.stack(jax.device_get(scores))]),
             np.concatenate([known, epochs]),

@@ -3,7 +3,6 @@
 import os
 import platform
 import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -11,12 +10,12 @@ import jax
 
 from contrastive_jax import __version__
 from contrastive_jax.runtime.compilation import processor
+from contrastive_jax.runtime.cores import usable_cores
 
 __all__ = ['git_commit', 'platform_flags', 'versions']
 
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 _PACKAGE = Path(__file__).parents[1]
-_LINUX = sys.platform == 'linux'
 
 
 def versions() -> dict[str, str]:
@@ -43,7 +42,7 @@ def platform_flags() -> dict[str, object]:
         'devices': jax.device_count(),
         'processes': jax.process_count(),
         'processor': processor(),
-        'cores': len(os.sched_getaffinity(0)) if _LINUX else os.cpu_count(),
+        'cores': usable_cores(),
         'environment': flags,
     }
 

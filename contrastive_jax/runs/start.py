@@ -191,7 +191,7 @@ def _from_run(
         raise UserError('holds no checkpoint')
     name = 'steps' if config.steps else 'epochs'
     config, before = (with_equal_updates(c, construction.available) for c in (config, before))
-    steps_per_epoch = len(construction.split.images) // config.batch_size
+    steps_per_epoch = len(construction.kept) // config.batch_size
     total, done = count_steps(config, steps_per_epoch), count_steps(before, steps_per_epoch)
     if total <= done:
         raise UserError(
@@ -239,5 +239,5 @@ def _last_state(config: ConfigDict, old: Path, construction: Construction) -> Tr
 
 def _any_moments(construction: Construction) -> Moments:
     """Moments of the right number of channels, for models of which only the shapes matter."""
-    channels = construction.split.images.shape[-1]
+    channels = construction.whole.images.shape[-1]
     return Moments((0.0,) * channels, (1.0,) * channels)

@@ -222,7 +222,8 @@ def first_message(message: str) -> str:
     if jax.process_count() == 1:
         return message
     code = np.zeros(_MESSAGE_BYTES, np.uint8)
-    text = np.frombuffer(message.encode()[:_MESSAGE_BYTES], np.uint8)
+    # Names of files need not be UTF-8.
+    text = np.frombuffer(message.encode(errors='backslashreplace')[:_MESSAGE_BYTES], np.uint8)
     code[: len(text)] = text
     everyone = multihost_utils.process_allgather(code)
     messages = everyone[everyone.any(axis=1)]

@@ -54,11 +54,11 @@ def track(
 def muted() -> Iterator[None]:
     """Silences this module inside the context, for all processes but 0."""
     global _muted
-    _muted = True
+    before, _muted = _muted, True
     try:
         yield
     finally:
-        _muted = False
+        _muted = before
 
 
 class _Lines(tqdm):

@@ -49,7 +49,8 @@ def advice(config: ConfigDict, dataset: Dataset, trained: Split) -> list[str]:
             f'{classes} equally large classes it is {1 / classes:.3g}'
         )
     voters, labels = len(dataset.train.images), dataset.train.labels
-    if labels is not None and config.probe.neighbours > _VOTERS * voters:
+    probed = labels is not None and dataset.test.labels is not None
+    if probed and config.probe.neighbours > _VOTERS * voters:
         lines.append(
             f'config.probe.neighbours={config.probe.neighbours}: more than {_VOTERS:.0%} of the '
             f'{voters} labelled images vote in the kNN probe; knn20_accuracy takes 20'

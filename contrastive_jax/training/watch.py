@@ -122,7 +122,8 @@ class Check:
     def _nonfinite(self, step: int, numbers: dict[str, float]) -> None:
         description = f'step {step}: {described(numbers)}'
         if self._skips:
-            logging.warning('%s; this update is left out', description)
+            if distributed.is_writer():
+                logging.warning('%s; this update is left out', description)
             return
         indices = step_indices(
             self._config.seed, step - 1, self._images, self._config.batch_size

@@ -1,7 +1,7 @@
 """What Tables 2 to 4 fix: the margin sigma and the factor rho, one at a time and together.
 
 Choose among the cells by validation accuracy, and never by the test accuracies that are reported:
-    python -m contrastive_jax.report --select $(cat RUNS/search.txt) --out=search
+    python -m contrastive_jax.report --select RUNS/search.txt --out=search
 """
 
 from . import PLAIN, Fields

@@ -18,6 +18,9 @@ from contrastive_jax.evaluation.scoring import score_rows
 from contrastive_jax.evaluation.tiles import engine, plan, store
 from contrastive_jax.evaluation.tiles.plan import TileLayout, cost_text, plan_tiles
 from contrastive_jax.evaluation.tiles.request import COLUMNS, Request
+from contrastive_jax.graph import columns as graph_columns
+from contrastive_jax.graph.verdicts import VERDICTS
+from contrastive_jax.runtime import distributed
 
 N, K = 211, 6
 ROOT = Path(__file__).parents[2]
@@ -246,11 +249,16 @@ def test_what_does_not_fit_is_refused_with_what_would():
 def test_layouts_keep_to_the_memory(n, landmarks):
     if landmarks is not None and landmarks >= n:
         landmarks = n - 1
+    options = {'landmarks': landmarks, 'devices': 2}
     for available in (2**28, 2**31, 2**36):
-        try:
-            found = plan_tiles(n, 256, landmarks=landmarks, devices=2, available=available)
-        except UserError:
+        if (n, landmarks, available) == (10**6, None, 2**28):
+            # All cosines of 16 anchors, in five copies, are 320 MB. Nothing else is refused.
+            with pytest.raises(UserError, match=r'1000000 rows: .*--landmarks=\d+ fits'):
+                plan_tiles(n, 256, available=available, **options)
             continue
+        found = plan_tiles(n, 256, available=available, **options)
+        # Of 2 GiB 1.29 GB may be used: too little for 1 GB of rows and 0.32 GB of their cosines.
+        assert found.streamed == ((n, landmarks, available) == (10**6, None, 2**31))
         assert 1 <= found.anchors <= -(-n // 2)
         assert found.memory <= available
 
@@ -385,3 +393,31 @@ def test_a_folder_of_somebody_else_is_no_folder_of_tiles(tmp_path):
     with pytest.raises(UserError, match=r"holds 'precious\.txt' and no manifest\.json"):
         score_rows(array_rows(FEATURES), Request(), keep=tmp_path / 'tiles', overwrite=True)
     assert (tmp_path / 'tiles' / 'precious.txt').read_text() == 'mine'
+
+
+@pytest.mark.parametrize('n', [60, 100])
+def test_among_few_samples_without_outliers_hardly_any_is_called_one(n):
+    """By one neighbour, nearly half of them would be."""
+    rows = np.random.default_rng(0).normal(size=(n, 8)).astype(np.float32)
+    found = samples.score(samples.Samples(rows, None, (), None, 'rows'), samples.Options(0.1, 0.5))
+    assert np.sum(found['verdict'] == VERDICTS.index('outlier')) <= 2
+    isolation = graph.isolation(rows)
+    np.testing.assert_allclose(found['isolation'], isolation, atol=1e-6)
+
+
+def test_a_process_without_rows_gathers_as_the_others_do(monkeypatch):
+    """Nine samples of four processes: the last has none of them."""
+    gathered = []
+    monkeypatch.setattr(distributed, 'own_rows', lambda n: slice(n, n))
+    monkeypatch.setattr(
+        distributed, 'gather_rows', lambda rows, n: gathered.append(rows) or FEATURES[:, 0]
+    )
+    score_rows(array_rows(FEATURES), Request(columns=('score', 'isolation')))
+    assert [len(rows) for rows in gathered] == [0] * len(gathered)
+    # The densities, and then score, three means and isolation.
+    assert len(gathered) == 6
+
+
+def test_a_band_without_an_upper_end_says_nothing_of_the_classes():
+    found = graph_columns.score_columns(FEATURES, pos_high=0.0, pos_low=0.5)
+    assert len(np.unique(found['latent_class'])) == 10

@@ -26,6 +26,21 @@ def test_the_form_changes_where_more_than_half_are_equal():
     )
 
 
+def test_rounding_of_cosines_makes_no_outlier():
+    # Mutual nearest pairs have isolation 0 but for rounding, and more than half are such pairs.
+    rounding = 1e-7 * np.random.default_rng(0).normal(size=200)
+    isolation = np.where(np.arange(200) < 180, rounding, 0.1).astype(np.float32)
+    found = verdicts(
+        np.linspace(0, 1, 200), isolation, np.full(200, 0.5), np.zeros((200, 1), np.int64)
+    )
+    assert (np.abs(found.outlier_z[:180]) < 1).all()
+    assert (found.outlier_z[180:] > 3.5).all()
+    # And one pair of opposite samples has a similarity of -1.
+    with np.errstate(all='raise'):
+        pair = np.zeros(2)
+        verdicts(pair, pair, np.full(2, -1.0, np.float32), np.array([[1], [0]]))
+
+
 @pytest.mark.parametrize('dtype', [np.float32, np.float64])
 def test_differences_by_rounding_are_none(dtype):
     values = np.array([0, 1e-40, 1e-40, 2e-40, 1], dtype)

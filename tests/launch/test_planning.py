@@ -271,6 +271,20 @@ def test_a_config_file_that_cannot_be_run_is_one_line(text, tmp_path):
     assert '\n' not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ('text', 'value'),
+    [
+        ('data.data_dir=2024', '2024'),
+        ('data.data_dir=None', None),
+        ('epochs=3', 3),
+        ('pairs.margin=1e-1', 0.1),
+        ('mixed.drop=true', True),
+    ],
+)
+def test_values_are_read_as_the_flags_of_main_read_them(text, value):
+    assert override(f'--config.{text}') == (text.partition('=')[0], value)
+
+
 def test_a_field_before_the_dashes_is_told_its_place(capsys, tmp_path):
     arguments = ['--grid=table4', f'--config={DIGITS}', f'--runs={tmp_path}', '--config.epochs=1']
     with pytest.raises(SystemExit):

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,8 @@ GCLOUD = """#!/usr/bin/env bash
 echo "$4" >> "$FAKES/calls"
 status=0
 case $4 in
+  create) [ -z "${SLOW:-}" ] || { touch "$FAKES/creating"; sleep 30 & wait; } ;;
+  delete) [ -z "${STUCK:-}" ] || status=1 ;;
   describe) [ -n "${STATE:-}" ] && echo "$STATE" || { echo NOT_FOUND >&2; exit 1; } ;;
   scp) for worker in "$FAKES"/worker?; do cp "$5" "$worker/${6#*:}"; done ;;
   ssh)
@@ -206,6 +210,28 @@ def test_deletes_only_if_asked_also_after_a_failure(fakes, state, status):
     assert deleted.returncode == status
     assert calls(fakes).count('delete') == 1
     assert calls(fakes)[-1] == 'delete'
+
+
+def test_the_status_of_a_run_outlives_a_delete_that_fails(fakes):
+    done = launch(fakes, *SLICE, '--delete', '--', *RUN, STATUS='75', STUCK='yes')
+    assert done.returncode == 75
+    assert 'error: pod is not deleted' in done.stderr
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_slice_that_was_being_made_is_deleted_too(fakes, number):
+    command = [str(fakes / 'check out/launch/tpu_pod.sh'), *SLICE, '--delete', '--', *RUN]
+    path = f'{fakes / "bin"}{os.pathsep}{os.environ["PATH"]}'
+    env = os.environ | {'PATH': path, 'FAKES': str(fakes), 'SLOW': 'yes'}
+    with subprocess.Popen(command, env=env, cwd=fakes, start_new_session=True) as script:
+        while not (fakes / 'creating').exists():
+            assert script.poll() is None
+            time.sleep(0.01)
+        # As a terminal does, to all processes of the script.
+        os.killpg(script.pid, number)
+        script.wait(60)
+    assert script.returncode != 0
+    assert calls(fakes) == ['describe', 'create', 'delete']
 
 
 def test_an_old_python_on_the_workers_is_said_in_one_line(fakes):

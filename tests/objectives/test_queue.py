@@ -161,8 +161,11 @@ def test_where_no_class_is_known_there_is_no_share():
     assert np.isnan(queue_different_class_share('all', jnp.full(M, -1), jnp.zeros(N, jnp.int32)))
 
 
-def test_bad_arguments_are_named():
+def test_bad_arguments_are_named(unchecked_types):
     rows = jnp.ones((2, 3))
+    for keys, queue in ((rows[:1], rows), (rows, rows[:0])):
+        with pytest.raises(ValueError, match='need a key for each query, and a queue of at least'):
+            info_nce(rows, keys, queue, temperature=0.5)
     with pytest.raises(ValueError, match='temperature=0'):
         info_nce(rows, rows, rows, temperature=0.0)
     with pytest.raises(ValueError, match='pos_high'):

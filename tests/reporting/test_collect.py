@@ -5,6 +5,7 @@ import pytest
 from contrastive_jax import report
 from contrastive_jax.errors import UserError
 from contrastive_jax.reporting.collect import find_runs
+from tests.reporting.runs import write_run
 
 
 def test_runs_are_found_at_any_depth_and_once(runs):
@@ -30,3 +31,14 @@ def test_folders_without_runs_are_refused(runs, monkeypatch, folders, words):
     with pytest.raises(UserError, match=words):
         report.run(folders, runs / 'out')
     assert not (runs / 'out').exists()
+
+
+def test_a_list_of_runs_stands_for_its_lines(tmp_path):
+    """Also where their paths hold a space, which a shell would cut."""
+    folders = [write_run(tmp_path / f'my runs {seed}', seed) for seed in range(2)]
+    listed = tmp_path / 'table4.txt'
+    listed.write_text(''.join(f'{folder}\n' for folder in folders))
+    assert find_runs([str(listed)]) == folders
+    listed.write_text(f'{tmp_path}/gone\n')
+    with pytest.raises(UserError, match='gone: no such folder'):
+        find_runs([str(listed)])

@@ -42,6 +42,16 @@ def test_looks_are_added_and_those_after_the_start_are_taken_again(workdir):
     assert len((workdir / 'dynamics.npz').read_bytes()) == len(unbroken)
 
 
+def test_a_look_within_an_epoch_gives_way_to_the_one_at_its_end(workdir):
+    _written(workdir, [2])
+    log = ScoreLog(workdir, INDICES, 2)
+    log.add(2, jnp.array([0.5, 0.6, 0.7]))
+    log.save()
+    found = read_dynamics(workdir)
+    assert found.epochs.tolist() == [2]
+    np.testing.assert_allclose(found.score, [[0.5, 0.6, 0.7]], rtol=1e-6)
+
+
 def test_without_a_new_look_nothing_is_written(workdir):
     ScoreLog(workdir, INDICES, 0).save()
     assert not (workdir / 'dynamics.npz').exists()

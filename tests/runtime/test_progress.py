@@ -42,5 +42,8 @@ def test_phases_are_said_on_standard_error(capsys):
     with progress.muted():
         progress.say('probe: of another process')
         list(progress.track(range(3), 'features'))
+        with progress.muted():
+            pass
+        progress.say('probe: still of another process')
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ('', 'probe: raw pixels\n')

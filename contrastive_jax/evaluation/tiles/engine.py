@@ -5,7 +5,7 @@ Axes: n samples, r rows that an anchor is compared with.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 
@@ -16,13 +16,11 @@ from contrastive_jax.evaluation.tiles.steps import Step, make_step
 from contrastive_jax.evaluation.tiles.store import TileStore
 from contrastive_jax.graph import landmarks as by_landmarks
 from contrastive_jax.graph import tiles
+from contrastive_jax.graph.density import NEAR
 from contrastive_jax.numerics import percentile_rank
 from contrastive_jax.runtime import distributed, progress
 
 __all__ = ['Engine']
-
-# Share of the others that is the neighbourhood of `isolation`.
-_NEAR = 0.01
 
 
 class Engine:
@@ -36,7 +34,7 @@ class Engine:
         self._at = by_landmarks.levels(request.pos_high, request.pos_low, max(count, 1), max(n, 2))
         if n == 1:
             self._at = self._at._replace(ranks=np.zeros(6, np.int32))
-        self._near = np.array(percentile_rank(_NEAR, count), np.int32)
+        self._near = np.array(percentile_rank(NEAR, count), np.int32)
         self._cost_said = False
 
     def densities(self) -> np.ndarray:
@@ -62,13 +60,13 @@ class Engine:
         size = self._reference.tile
         starts = range(own.start, own.stop, size)
         ready = {s: None if self._store is None else self._store.read(stage, s) for s in starts}
-        missing = [start for start, tile in ready.items() if tile is None]
+        missing = {start: None for start, tile in ready.items() if tile is None}
         # Those of all stages; a scoring that goes on may have done all of the first stage.
         later = passes - 1 if densities is None else 0
         trial = None
         if missing:
             left = (len(missing) + later * len(starts)) / (passes * len(starts))
-            trial = self._try(step, missing[0], passes, left)
+            trial = self._try(step, next(iter(missing)), passes, left)
         found: dict[str, np.ndarray] = {}
         done = sum(min(size, own.stop - s) for s in starts if ready[s] is not None)
         total, rate = own.stop - own.start, _Rate()
@@ -81,22 +79,27 @@ class Engine:
                 if start in missing:
                     bar.set_postfix_str(f'{rate(count):.0f} samples/s')
                     bar.update(count)
+        if not found:
+            # More processes than shares of rows: this one has to gather nothing of the same kinds.
+            tile = step(next(self._reference.rows.blocks(1, 0, 1)), np.zeros(1, np.int32))
+            found = {name: values[:0] for name, values in tile.items()}
         return {name: distributed.gather_rows(found[name], n) for name in sorted(found)}
 
     def _tiles(
         self,
         stage: str,
         ready: dict,
-        missing: list[int],
+        missing: Collection[int],
         stop: int,
         step: Step,
         trial: dict[str, np.ndarray] | None,
     ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """First row and columns of each tile of this process, read or computed."""
         size = self._reference.tile
-        blocks = self._reference.rows.blocks(size, missing[0], stop) if missing else iter(())
+        first = min(missing, default=stop)
+        blocks = self._reference.rows.blocks(size, first, stop) if missing else iter(())
         for start in list(ready):
-            block = next(blocks) if missing and start >= missing[0] else None
+            block = next(blocks) if start >= first else None
             tile = ready.pop(start)
             if tile is None and trial is not None:
                 tile, trial = trial, None
