@@ -22,6 +22,7 @@ from contrastive_jax.runs.weights import read_config
 from contrastive_jax.training import loop
 from contrastive_jax.training.task import task_of
 from tests.helpers import small_config, write_npz
+from tests.marks import in_ci
 
 ROOT = Path(__file__).parents[1]
 PROMISED = (
@@ -111,6 +112,7 @@ def test_a_patch_that_does_not_divide_the_image_is_refused(config, tmp_path):
     assert not (tmp_path / 'run').exists()
 
 
+@pytest.mark.ci
 @pytest.mark.newest
 def test_a_whole_run_compiles_its_step_once(config, tmp_path, compiled):
     counts = []
@@ -142,7 +144,7 @@ def test_a_finished_run_is_left_alone(config, tmp_path, capsys):
 
 @pytest.mark.newest
 # Before the first checkpoint, and after the second; by epochs, and by as many updates.
-@pytest.mark.parametrize(('stop', 'steps'), [(1, 0), (7, 0), (7, 8)])
+@pytest.mark.parametrize(('stop', 'steps'), [(7, 0), *in_ci((1, 0), (7, 8))])
 def test_a_resumed_run_is_the_unbroken_one(config, tmp_path, monkeypatch, stop, steps):
     config.update(steps=steps, epochs=3 if steps else 4)
     split = sources.load(config.data).train
@@ -187,6 +189,7 @@ def test_the_number_of_updates_can_be_fixed(config, tmp_path, steps):
     assert rates[-1] < rates[0] / 2
 
 
+@pytest.mark.ci
 def test_a_run_that_leaves_images_out_can_make_as_many_updates_as_one_that_does_not(
     config, tmp_path
 ):
@@ -360,9 +363,11 @@ def _command(*arguments, module='main'):
             ['--config=configs/digits.py', '--config.pairs.margn=1'],
             'nearest is config.pairs.margin',
         ),
-        (['--config=configs/digits.py', '--config.epochs=many'], '--config.epochs=many'),
-        (['--config=configs/digits.py:smol'], 'variants are small'),
-        (['--config=configs/none.py'], 'configs/none.py'),
+        *in_ci(
+            (['--config=configs/digits.py', '--config.epochs=many'], '--config.epochs=many'),
+            (['--config=configs/digits.py:smol'], 'variants are small'),
+            (['--config=configs/none.py'], 'configs/none.py'),
+        ),
         (['--config=configs/digits.py', '--config.batch_size=9999'], 'config.batch_size=9999'),
     ],
 )

@@ -59,6 +59,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path, changes, words):
         probe.run(str(path), None, 10)
 
 
+@pytest.mark.ci
 def test_an_earlier_result_is_not_overwritten(path, tmp_path):
     (tmp_path / 'probe.json').write_text('precious')
     with pytest.raises(UserError, match='exists already'):

@@ -69,6 +69,7 @@ def arguments(tmp_path):
     return ['--config=configs/digits.py:small', f'--workdir={tmp_path / "run"}', *flags]
 
 
+@pytest.mark.ci
 def test_without_the_tenant_a_run_is_trained_scored_and_reported(arguments, tmp_path):
     out = tmp_path / 'out'
     commands = (

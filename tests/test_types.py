@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 _ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.ci
 def test_mypy_finds_no_error():
     command = [sys.executable, '-m', 'mypy', f'--cache-dir={_ROOT / ".pytest_cache" / "mypy"}']
     done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True)

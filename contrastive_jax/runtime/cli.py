@@ -228,7 +228,7 @@ def _read(arguments: list[str]) -> list[str]:
         if field is None or field[1] not in FIELDS:
             raise
         raise UserError(
-            f'config.{field[1]}={field[2]!r}: must be {FIELDS[field[1]].rule.allowed}'
+            f'--config.{field[1]}={field[2]}: must be {FIELDS[field[1]].rule.allowed}'
         ) from error
 
 

@@ -19,6 +19,7 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.runtime import cli
 from contrastive_jax.tasks.objective import make_objective
 from tests.helpers import small_config
+from tests.marks import in_ci
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / 'README.md').read_text()
@@ -239,7 +240,9 @@ def test_a_step_that_is_built_without_the_command_has_its_arm_too(monkeypatch):
 
 @pytest.mark.filterwarnings('ignore')  # Of Orbax and its event loop.
 # Plain NT-Xent is what many other tests train.
-@pytest.mark.parametrize('arm', [pytest.param('simclr', marks=pytest.mark.slow), 'temperature'])
+@pytest.mark.parametrize(
+    'arm', [pytest.param('simclr', marks=pytest.mark.slow), *in_ci('temperature')]
+)
 def test_an_arm_is_trained_from_the_command_line(arm, tmp_path, capsys):
     config, words = given(arm=arm)
     small = small_config(epochs=1)

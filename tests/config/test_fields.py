@@ -104,6 +104,7 @@ def _construct(tmp_path):
         construct(small_config(**changes), split)
 
 
+@pytest.mark.ci
 def test_every_field_is_read(read, tmp_path, monkeypatch):
     unread = Field(1, base.FIELDS['seed'].rule, 'read by nothing')
     monkeypatch.setitem(base.FIELDS, 'probe.unread', unread)

@@ -229,6 +229,7 @@ def _break(kind, path):
         path.write_bytes(path.read_bytes()[:-60])
 
 
+@pytest.mark.ci
 @pytest.mark.filterwarnings('ignore')
 @pytest.mark.parametrize(
     'kind',
@@ -274,6 +275,7 @@ def test_a_folder_can_stay_on_disk(tmp_path):
         images[:]
 
 
+@pytest.mark.ci
 @pytest.mark.filterwarnings('ignore')
 def test_a_run_from_disk_trains_and_probes(tmp_path):
     _classes(tmp_path / 'data', 20)

@@ -91,6 +91,7 @@ if __name__ == '__main__':
 """
 
 
+@pytest.mark.ci
 def test_what_is_let_through_fits(own_shared_memory):
     """Also where training is slower than reading, so that all that may wait does."""
     check = f'check_workers(_images(), {ROWS}, 2)'

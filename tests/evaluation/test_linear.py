@@ -200,6 +200,7 @@ def test_few_labels_are_few_and_balanced():
     assert linear.draw_few_labels(2 * labels, 2, 4).shape == (4, 6)
 
 
+@pytest.mark.ci
 def test_more_labels_are_better():
     (features, labels), test = _classes(0, 300), _classes(1, 200)
     _, moment = _laid_out(features, labels)

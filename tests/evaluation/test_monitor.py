@@ -9,7 +9,11 @@ from contrastive_jax import main
 from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.errors import UserError
+from contrastive_jax.evaluation.geometry import alignment, effective_rank, uniformity
+from contrastive_jax.evaluation.knn import VotingRule, knn_predict
 from contrastive_jax.evaluation.monitor import check_monitor, make_monitor, measures, monitored
+from contrastive_jax.graph import sample_difficulty
+from contrastive_jax.graph.class_cosines import class_cosines
 from contrastive_jax.runs.dynamics import read_dynamics
 from contrastive_jax.training import loop
 from contrastive_jax.training.looks import no_looks
@@ -106,6 +110,61 @@ def test_what_can_be_measured_is(labels, tmp_path):
     assert score.shape == (10,)
     if not labels:
         assert found['monitor/beta'] < found['monitor/gamma'] < found['monitor/alpha']
+
+
+@pytest.mark.parametrize('voters', ['trained', 'voters'])
+def test_each_entry_is_what_its_own_function_measures(voters):
+    rng = np.random.default_rng(1)
+    # More than 20 voters, so that some have no vote; the hits of an odd number are not its misses.
+    sizes = {'trained': 30, 'first': 8, 'second': 8, 'voters': 25, 'queries': 13}
+    features = {
+        # Off the centre, so that cosines and rank depend on whether something is centred.
+        name: jnp.asarray(rng.normal(0.5, size=(size, 6)), jnp.float32)
+        for name, size in sizes.items()
+        if name != 'voters' or name == voters
+    }
+    labels = {
+        name: rng.integers(0, 3, sizes[name]).astype(np.int32)
+        for name in ('trained', 'voters', 'queries')
+        if name in features
+    }
+    band = {'pos_high': 0.2, 'pos_low': 0.5}
+    found, score = measures(features, labels, **band)
+    known, truth = (jnp.asarray(labels[name]) for name in (voters, 'queries'))
+    (predicted,) = knn_predict(
+        features[voters], known, features['queries'], num_classes=3, rules=(VotingRule(20),)
+    )
+    trained = features['trained']
+    cosines = class_cosines(trained, jnp.asarray(labels['trained']), **band)
+    expected = {
+        'knn': float(np.mean(predicted == truth)),
+        'rank': effective_rank(trained),
+        'alignment': alignment(features['first'], features['second']),
+        'uniformity': uniformity(trained),
+        'alpha': cosines.alpha,
+        'beta': cosines.beta,
+        'gamma': cosines.gamma,
+        'ordered': float(cosines.beta < cosines.gamma < cosines.alpha),
+        'band_purity': cosines.purity,
+    }
+    assert found.keys() == {f'monitor/{name}' for name in expected}
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[f'monitor/{name}'], value, rtol=1e-5, err_msg=name)
+    np.testing.assert_allclose(score, sample_difficulty(trained, **band).score, rtol=1e-5)
+
+
+def test_without_labels_the_bands_alone_decide():
+    rng = np.random.default_rng(1)
+    features = {
+        name: jnp.asarray(rng.normal(0.5, size=(size, 6)), jnp.float32)
+        for name, size in (('trained', 30), ('first', 8), ('second', 8))
+    }
+    band = {'pos_high': 0.2, 'pos_low': 0.5}
+    found, _ = measures(features, {}, **band)
+    bands = sample_difficulty(features['trained'], center=False, **band)
+    for name in ('alpha', 'beta', 'gamma'):
+        expected = np.mean(getattr(bands, name))
+        np.testing.assert_allclose(found[f'monitor/{name}'], expected, rtol=1e-5, err_msg=name)
 
 
 def test_without_easy_pairs_there_is_no_order(tmp_path):

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from contrastive_jax import graph
 
@@ -56,6 +57,7 @@ def _command(folder, *more):
     ]
 
 
+@pytest.mark.ci
 def test_the_command_scores_in_two_processes_and_one_speaks(tmp_path):
     features = np.random.default_rng(0).normal(size=(301, 5)).astype(np.float32)
     np.save(tmp_path / 'x.npy', features)

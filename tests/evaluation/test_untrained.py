@@ -12,6 +12,7 @@ from contrastive_jax.randomness import Use, host_rng
 from contrastive_jax.training.devices import AXIS
 from contrastive_jax.training.setup import set_up
 from tests.helpers import random_batch, small_config
+from tests.marks import in_ci
 
 IMAGES = random_batch(0, 40, size=16).images
 
@@ -25,7 +26,7 @@ def _batch_norms(model):
     return [part for _, part in nnx.iter_modules(model) if isinstance(part, nnx.BatchNorm)]
 
 
-@pytest.mark.parametrize(('name', 'layers'), [('conv', 3), ('resnet18', 20)])
+@pytest.mark.parametrize(('name', 'layers'), [('conv', 3), *in_ci(('resnet18', 20))])
 def test_every_branch_is_on_and_every_batch_norm_standardises(name, layers):
     setup = _setup(model__name=name, model__stem='imagenet')
     before = setup.initial.params, setup.initial.stats

@@ -85,6 +85,7 @@ def test_no_test_sample_has_a_say_in_validation():
     assert found[0].linear != found[1].linear
 
 
+@pytest.mark.ci
 def test_too_few_samples_for_a_draw_leave_that_accuracy_out():
     labels = np.repeat(np.arange(3, dtype=np.int32), 4)
     features = np.eye(4, dtype=np.float32)[labels]

@@ -60,6 +60,7 @@ def _gone(group):
     raise AssertionError(f'processes of the killed run live on: {os.popen("ps -ef").read()}')
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     'kind',
     [

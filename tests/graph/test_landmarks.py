@@ -52,6 +52,7 @@ def test_guaranteed_intervals_hold_the_exact_values(band, count):
         assert ((low - 1e-5 <= found[name]) & (found[name] <= high + 1e-5)).all()
 
 
+@pytest.mark.ci
 def test_the_standard_error_is_the_spread_over_draws():
     draws = [_estimate(60, seed) for seed in range(200)]
     spread = np.std([draw['score'] for draw in draws], axis=0)

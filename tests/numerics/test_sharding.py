@@ -26,6 +26,7 @@ from contrastive_jax.objectives import (
 )
 from contrastive_jax.training.devices import AXIS
 from tests.helpers import random_batch, small_config, state_and_step
+from tests.marks import in_ci
 from tests.objectives.checks import normal, quick_jit
 from tests.objectives.test_losses import LOSSES, TEMPERATURE, assert_close, batch
 
@@ -102,7 +103,13 @@ def in_device_order(name):
 
 @pytest.mark.newest
 @pytest.mark.parametrize(
-    ('name', 'block_size'), [(name, None) for name in CASES] + [('combined', 2), ('queue', 2)]
+    ('name', 'block_size'),
+    [
+        *((name, None) for name in REPRESENTATIVE),
+        *in_ci(*((name, None) for name in CASES if name not in REPRESENTATIVE)),
+        ('combined', 2),
+        ('queue', 2),
+    ],
 )
 def test_shard_map_equals_one_device(name, block_size):
     """The gradient is taken on each device, and is that of the mean over all of them."""
@@ -156,7 +163,9 @@ def test_averaged_gradients_of_parameters_are_right_in_both_kinds_of_shard_map(c
 
 
 @pytest.mark.newest
-@pytest.mark.parametrize('kind', [AxisType.Auto, AxisType.Explicit], ids=['auto', 'explicit'])
+@pytest.mark.parametrize(
+    'kind', [*in_ci(AxisType.Auto), AxisType.Explicit], ids=['auto', 'explicit']
+)
 @pytest.mark.parametrize(
     ('name', 'block_size'),
     [(name, None) for name in REPRESENTATIVE] + [('matrix', 2), ('queue', 2)],

@@ -71,6 +71,7 @@ def test_each_figure_is_there_as_svg_and_pdf(paper):
         assert (paper / f'{stem}.pdf').read_bytes().startswith(b'%PDF')
 
 
+@pytest.mark.ci
 def test_equal_reports_give_equal_files(runs, tmp_path):
     for name in ('first', 'second'):
         report.run([str(runs)], tmp_path / f'{name}_out', paper=tmp_path / name)
@@ -102,6 +103,7 @@ def test_earlier_files_are_kept_and_nothing_else_is_written(runs, tmp_path):
     assert (folder / 'main.tex').read_text() == 'mine'
 
 
+@pytest.mark.ci
 def test_a_folder_that_cannot_be_written_is_refused(runs, tmp_path):
     (tmp_path / 'file').write_text('')
     for folder in (tmp_path / 'file', tmp_path / 'file' / 'inside'):

@@ -39,6 +39,7 @@ def test_the_queue_of_its_checkpoint_is_restored(workdir):
     assert np.all(np.asarray(state.extra.queue.labels) >= 0)
 
 
+@pytest.mark.ci
 def test_it_can_be_read_and_goes_on(workdir, monkeypatch, capsys):
     assert load_run(workdir).step == 3
     assert 'measured from the data once more' in capsys.readouterr().err

@@ -46,6 +46,7 @@ def one_by_one(tmp_path_factory):
 
 
 # Of the devices of one process other tests ask as well.
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ('processes', 'devices'), [(2, 2), pytest.param(1, 4, marks=pytest.mark.slow)]
 )

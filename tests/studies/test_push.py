@@ -57,6 +57,7 @@ def test_a_push_is_the_softmax_over_its_temperature(arm):
     assert float(value) == pytest.approx(mean, rel=1e-5)
 
 
+@pytest.mark.ci
 def test_the_table_tells_what_an_arm_does():
     features, embeddings = (jnp.asarray(_unit(seed), jnp.float32) for seed in (1, 2))
     labels = jnp.arange(M // 2) % 2

@@ -94,6 +94,7 @@ def _lines(workdir):
     return [{k: v for k, v in line.items() if k != 'pairs_per_second'} for line in lines]
 
 
+@pytest.mark.ci
 def test_it_trains_resumes_and_leaves_its_result(config, tmp_path, monkeypatch, capsys):
     whole = main.run(config, tmp_path / 'whole')
     assert whole['batches_seen'] == whole['steps'] == 4

@@ -1,3 +1,4 @@
+import colorsys
 from functools import partial
 
 import jax
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 from contrastive_jax import config as base
-from contrastive_jax.training.augmentation import augment, two_views
+from contrastive_jax.training.augmentation import _jitter, augment, two_views
 from tests.helpers import random_batch
 
 NOTHING = {
@@ -127,6 +128,21 @@ def test_blur_keeps_a_constant_image_and_smooths_another():
     assert blurred.std(axis=(1, 2, 3)).min() < 0.6 * float(IMAGE.std())
 
 
+def test_the_blur_of_a_point_is_gaussian_and_its_sigma_within_bounds():
+    point = jnp.zeros((25, 25, 3)).at[12, 12].set(1)
+    views = _one_operation(point, 'blur', blur_sigma=1.5).astype(np.float64)
+    for line in (views[:, 12, 12:, 0], views[:, 12:, 12, 0]):
+        # A Gaussian falls by the factor exp(-1 / (2 sigma^2)) from its centre to the next pixel.
+        sigma = 1 / np.sqrt(2 * np.log(line[:, 0] / line[:, 1]))
+        assert 0.1 - 1e-6 <= sigma.min() < 0.3
+        assert 1.3 < sigma.max() <= 1.5 + 1e-6
+        # Between the bounds uniformly: 32 draws have a mean within three deviations.
+        assert abs(sigma.mean() - 0.8) < 3 * 1.4 / np.sqrt(12 * 32)
+        wide = sigma > 0.5
+        ratio = line[wide, 0] / line[wide, 2]
+        np.testing.assert_allclose(np.log(ratio), 2 / sigma[wide] ** 2, rtol=1e-3)
+
+
 def test_a_crop_of_a_constant_image_is_constant():
     constant = jnp.full((12, 12, 3), 0.4, jnp.float32)
     np.testing.assert_allclose(_one_operation(constant, 'crop', crop=True), 0.4, rtol=1e-4)
@@ -154,6 +170,39 @@ def test_each_part_of_the_jitter_changes_colours_within_range(strength):
         ratio = views.sum(axis=(1, 2, 3)) / float(IMAGE.sum())
         assert (ratio >= 0.6 - 1e-5).all()
         assert (ratio <= 1.4 + 1e-5).all()
+
+
+STRENGTHS = {'brightness': 0.4, 'contrast': 0.6, 'saturation': 0.5, 'hue': 0.3}
+
+
+def _changed(image, name, change):
+    """One change of an image in NumPy float64, from its formula."""
+    if name == 'brightness':
+        return (1 + change) * image
+    if name == 'hue':
+        turned = [
+            colorsys.hsv_to_rgb((hue + change) % 1, saturation, value)
+            for hue, saturation, value in (colorsys.rgb_to_hsv(*p) for p in image.reshape(-1, 3))
+        ]
+        return np.reshape(turned, image.shape)
+    # Contrast keeps the mean of each channel, and saturation the luma of each pixel (Rec. 601).
+    kept = image.mean(axis=(0, 1)) if name == 'contrast' else image @ [[0.299], [0.587], [0.114]]
+    return kept + (1 + change) * (image - kept)
+
+
+@pytest.mark.parametrize('name', STRENGTHS)
+def test_each_part_of_the_jitter_is_its_formula(name):
+    config = _augment(**(dict.fromkeys(STRENGTHS, 0.0) | {name: STRENGTHS[name]}))
+    # No value near 0 or 1, where clipping would hide what is done.
+    image = 0.35 + 0.3 * IMAGE
+    jitter = jax.jit(lambda numbers: _jitter(numbers, image, config))
+    for number in (0.2, 0.9):
+        # Its number stands in its own place behind the four of the order, and 0.5 is no change.
+        numbers = np.full(8, 0.5, np.float32)
+        numbers[4 + list(STRENGTHS).index(name)] = number
+        change = STRENGTHS[name] * (2 * number - 1)
+        exact = np.clip(_changed(np.asarray(image, np.float64), name, change), 0, 1)
+        np.testing.assert_allclose(jitter(numbers), exact, atol=1e-3)
 
 
 def test_colour_operations_leave_grey_images_grey():

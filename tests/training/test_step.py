@@ -8,6 +8,7 @@ import pytest
 from contrastive_jax.training.devices import AXIS, map_over_devices, replicate
 from tests.config.test_config import VARIANTS, load_config
 from tests.helpers import random_batch, small_config, split_over, state_and_step
+from tests.marks import in_ci
 
 ARMS = {
     'plain': {},
@@ -58,6 +59,7 @@ def test_four_devices_equal_one(arm):
             np.testing.assert_allclose(several, single, rtol=1e-3, atol=2e-5)
 
 
+@pytest.mark.ci
 def test_without_synchronised_batch_norm_devices_differ():
     """The comparison above can fail: batch statistics of a quarter are not those of the whole."""
     changes = {'model__sync_batch_norm': False}
@@ -103,6 +105,7 @@ def test_every_loss_trains(name, options):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize('name', ['lars', 'lars_clipped'])
 def test_lars_moves_every_kernel_by_no_more_than_its_share(name):
     # At once, and 16 images: a rate of 1, so that the share of `lars` is the trust coefficient.
@@ -206,7 +209,12 @@ def _small_variant(name):
 _STEPPED = ('digits',)
 
 
-@pytest.mark.parametrize('name', [name for name in VARIANTS if name not in _STEPPED])
+_IN_CI = ('tiny_imagenet', 'stl10', 'folder', 'imagenet')
+
+
+@pytest.mark.parametrize(
+    'name', [*(n for n in VARIANTS if n not in (*_STEPPED, *_IN_CI)), *in_ci(*_IN_CI)]
+)
 def test_the_small_variant_of_every_config_builds_and_its_step_fits(name):
     state, step, batch = _small_variant(name)
     next_state, metrics = jax.eval_shape(step, state, batch)

@@ -9,6 +9,7 @@ from contrastive_jax.graph.verdicts import VERDICTS
 from contrastive_jax.reporting.atlas.content import Content, ScoreCurves
 from contrastive_jax.reporting.atlas.page import atlas_page
 from contrastive_jax.reporting.style import DARK, LIGHT
+from tests.marks import in_ci
 from tests.reporting.browsing import set_theme
 
 N = 40
@@ -266,12 +267,14 @@ def test_hovering_shows_the_thumbnail(opened):
     'changes',
     [
         {'labels': None, 'files': None, 'images': None, 'dynamics': None},
-        {'numbers': {name: np.full(N, 0.5) for name in ('score', 'alpha', 'beta', 'gamma')}},
         {'images': [np.full((3 + row, 2, 1), row, np.uint8) for row in range(N)]},
-        {'labels': tuple(str(row) for row in range(N))},
-        {'dynamics': None, 'notes': ()},
+        *in_ci(
+            {'numbers': {name: np.full(N, 0.5) for name in ('score', 'alpha', 'beta', 'gamma')}},
+            {'labels': tuple(str(row) for row in range(N))},
+            {'dynamics': None, 'notes': ()},
+        ),
     ],
-    ids=['bare', 'equal scores', 'many sizes', 'many classes', 'no dynamics'],
+    ids=['bare', 'many sizes', 'equal scores', 'many classes', 'no dynamics'],
 )
 def test_whatever_is_missing_or_odd_the_page_opens(changes, opened):
     tab = opened(_content(**changes), color_scheme='dark')

@@ -1,0 +1,43 @@
+import jax
+import numpy as np
+
+from contrastive_jax.data.sources import Dataset, Split
+from contrastive_jax.evaluation import calibrated, result
+from contrastive_jax.evaluation.probing import Accuracies
+from contrastive_jax.models import Moments
+from contrastive_jax.training.loop import Pretrained
+from contrastive_jax.training.setup import set_up
+from tests.helpers import random_batch, small_config
+
+
+def test_the_untrained_encoder_has_the_first_weights_and_the_trained_one_the_last(monkeypatch):
+    config = small_config()
+    setup = set_up(config, Moments((0.5,) * 3, (0.25,) * 3), 10)
+    initial = setup.initial
+    # As if training had changed every weight.
+    params, stats = jax.tree.map(lambda leaf: leaf + 3, (initial.params, initial.stats))
+    final = initial._replace(params=params, stats=stats)
+    train, test = (Split(*random_batch(seed, 20)) for seed in (0, 1))
+    dataset = Dataset(train, test, ('a', 'b', 'c', 'd'), train)
+    encoders = []
+
+    def encoder_function(graphdef, *weights):
+        number = len(encoders)
+        encoders.append(weights)
+        # Its features say which one it is.
+        return lambda images: np.full((len(images), 1), number)
+
+    def probe(train, test, **_):
+        first, second = float(train[0][0, 0]), float(test[0][0, 0])
+        return Accuracies(first, second, None, 0.2, 0.3, 1e-4, (0.5,), None)
+
+    monkeypatch.setattr(result, 'encoder_function', encoder_function)
+    monkeypatch.setattr(result, 'probe', probe)
+    pretrained = Pretrained(setup.graphdef, initial, final, None)
+    accuracies = result.probe_all(config, dataset, pretrained)
+    untrained, trained = (accuracies[name] for name in ('random_encoder', ''))
+    first = calibrated(setup.graphdef, initial.params, initial.stats, train.images)
+    for probed, weights in ((untrained, first), (trained, (params, stats))):
+        # One encoder for both splits.
+        assert probed.linear == probed.few_label
+        jax.tree.map(np.testing.assert_array_equal, encoders[int(probed.linear)], weights)
