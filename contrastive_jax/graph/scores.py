@@ -2,7 +2,7 @@
 
 In all of them a high value means a difficult sample, which is removed first.
 
-Axes: n samples, k features, c classes.
+Axes: n samples, m of them, k features, c classes.
 """
 
 import numpy as np
@@ -19,7 +19,14 @@ from contrastive_jax.graph._inputs import (
 )
 from contrastive_jax.randomness import Use, host_rng, legacy_rng
 
-__all__ = ['boundary', 'latent_classes', 'random', 'sas_score', 'supervised_margin']
+__all__ = [
+    'boundary',
+    'class_margin',
+    'latent_classes',
+    'random',
+    'sas_score',
+    'supervised_margin',
+]
 
 # Number of samples whose similarities to their class are in memory at a time.
 _BLOCK = 1024
@@ -147,6 +154,22 @@ def supervised_margin(features: Features, labels: Classes) -> Float[np.ndarray, 
     unit = host_unit_rows(features - features.mean(axis=0))
     sums = np.zeros((len(names), unit.shape[1]))
     np.add.at(sums, class_of, unit)
+    return class_margin(unit, class_of, sums)
+
+
+def class_margin(
+    unit: Float[np.ndarray, 'm k'], class_of: Int[np.ndarray, ' m'], sums: Float[np.ndarray, 'c k']
+) -> Float[np.ndarray, ' m']:
+    """The margin of some samples, from the sums over the classes of all samples.
+
+    Args:
+      unit: `[m, k]` directions of these samples.
+      class_of: `[m]` their classes, rows of `sums`.
+      sums: `[c, k]` sum of the directions of each class, these samples included.
+
+    Returns:
+      `[m]` as `supervised_margin`.
+    """
     own = np.sum(unit * host_unit_rows(sums[class_of] - unit), axis=1)
     similarity = unit @ host_unit_rows(sums).T
     similarity[np.arange(len(unit)), class_of] = -np.inf

@@ -37,7 +37,7 @@ def check_out(
         if names:
             _check_folder(out, names, overwrite, where, flag)
         else:
-            _check_file(out, suffixes, overwrite, where)
+            _check_file(out, suffixes, overwrite, where, flag)
     except OSError as error:
         raise UserError(
             f'{where}: cannot be written ({error.strerror}); give another --{flag}'
@@ -84,20 +84,22 @@ def _check_folder(
         )
 
 
-def _check_file(out: Path, suffixes: Collection[str], overwrite: bool, where: str) -> None:
+def _check_file(
+    out: Path, suffixes: Collection[str], overwrite: bool, where: str, flag: str
+) -> None:
     if out.is_dir():
         raise UserError(f'{where}: cannot be written: it is a folder; give a file')
     if out.suffix.lower() not in suffixes:
         raise UserError(f'{where}: must end in {", ".join(suffixes)}')
     if not out.parent.is_dir():
         problem = 'is a file' if _exists(out.parent) else 'does not exist; make it'
-        raise UserError(f'{where}: {str(out.parent)!r} {problem}, or give another --out')
+        raise UserError(f'{where}: {str(out.parent)!r} {problem}, or give another --{flag}')
     _try_to_write(out.parent)
     # The file is first written under a longer name, which the file system must allow.
     _exists(out.with_name(f'{out.name}.01234567.part'))
     if _exists(out) and not overwrite:
         raise UserError(
-            f'{where}: exists already; replace it with --overwrite, or give another --out'
+            f'{where}: exists already; replace it with --overwrite, or give another --{flag}'
         )
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from contrastive_jax.numerics import percentile_rank
+from contrastive_jax.numerics import check_percentiles, percentile_rank
 from contrastive_jax.randomness import Use, host_rng
 from contrastive_jax.theory.model import SimilarityModel
 
@@ -102,10 +102,7 @@ def estimate(
 
     Source: Section 5.1, Eq. 12, for the bands; Section 3.1 for the values.
     """
-    if not 0 <= pos_high <= pos_low <= 1:
-        raise ValueError(
-            f'pos_high={pos_high}, pos_low={pos_low}: need 0 <= pos_high <= pos_low <= 1'
-        )
+    check_percentiles(pos_high, pos_low)
     for name, value, least in (('num_bootstrap', num_bootstrap, 2), ('block_size', block_size, 1)):
         if value < least:
             raise ValueError(f'{name}={value}: must be at least {least}')

@@ -10,6 +10,7 @@ import numpy as np
 from contrastive_jax.data.feature_rows import Rows
 from contrastive_jax.data.survey import Survey
 from contrastive_jax.graph._inputs import host_unit_rows
+from contrastive_jax.graph.scores import class_margin
 
 __all__ = ['streamed_margin']
 
@@ -30,9 +31,5 @@ def streamed_margin(rows: Rows, surveyed: Survey, labels: np.ndarray, size: int)
         np.add.at(sums, class_of[part], unit)
     margin = np.empty(len(rows))
     for part, unit in units():
-        classes = class_of[part]
-        own = np.sum(unit * host_unit_rows(sums[classes] - unit), axis=1)
-        similarity = unit @ host_unit_rows(sums).T
-        similarity[np.arange(len(unit)), classes] = -np.inf
-        margin[part] = similarity.max(axis=1) - own
+        margin[part] = class_margin(unit, class_of[part], sums)
     return margin
