@@ -6,25 +6,37 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import gpu, measure, startup, steps
+from benchmarks import gpu, measure, sides, startup, steps
 from benchmarks.graph import features_of, lazy_greedy
 from contrastive_jax.graph import subsets
 
 ROOT = Path(__file__).parents[2]
 TOYS = {
     'shares': '--config configs/digits.py --shape 4 4 1 --batch 8',
-    'growth': '--shape 4 4 1 --batch 8 --classes --size --devices',
+    'growth': '--shape 4 4 1 --batch 8 12 --classes --size --devices',
     'recording': '--shape 4 4 1 --steps 2',
-    'loss': '--images 4',
+    'loss': '--images 4 6',
     'monitor': '--config configs/digits.py --images 20',
-    'graph': '--sizes 24 --sas 20 --features 4',
+    'graph': '--sizes 24 30 --sas 20 16 --features 4',
+}
+# The size in each row: a batch has a row for its step and each of five parts, a number of images
+# one for each of five losses, and a number of samples one for each of two sides.
+SIZES = {
+    'shares': ('batch', 6 * [8]),
+    'growth': ('size', [8, 12]),
+    'recording': ('config', ['configs/digits.py']),
+    'loss': ('images', 5 * [4] + 5 * [6]),
+    'monitor': ('images', [20]),
+    'graph': ('n', [24, 24, 30, 30, 20, 20, 16, 16]),
 }
 
 
@@ -57,6 +69,8 @@ def test_a_benchmark_writes_a_row_for_each_size(name, small_models, monkeypatch,
     module.main([*TOYS[name].split(), '--rounds', '1', '--json', str(file)])
     found = json.loads(file.read_text())
     assert found['rows']
+    column, sizes = SIZES[name]
+    assert [row[column] for row in found['rows']] == sizes
     assert found['versions']
 
 
@@ -118,6 +132,58 @@ def test_the_lazy_greedy_keeps_what_sas_keeps():
     kept = lazy_greedy(np.maximum(unit @ unit.T, 0), 12)
     ours = subsets.sas(rows, np.zeros(60, np.int64), 0.2, objective='graph_cut')
     assert sorted(kept) == ours.tolist()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock for the timers, which the tests put forward."""
+    now = SimpleNamespace(seconds=100.0)
+    monkeypatch.setattr(measure, 'time', SimpleNamespace(perf_counter=lambda: now.seconds))
+    return now
+
+
+@pytest.mark.parametrize(('calls', 'seconds'), [(1, 7.0), (3, 3.0)])
+def test_a_time_is_the_mean_of_the_calls_and_ends_when_the_result_is_ready(calls, seconds, clock):
+    class Result:
+        def block_until_ready(self):
+            clock.seconds += 6
+
+    def work():
+        clock.seconds += 1
+        return Result()
+
+    timer = measure.timed(work, calls)
+    assert [timer(), timer()] == [seconds, seconds]
+
+
+def test_sides_take_turns_and_the_first_round_is_not_counted():
+    turns, seconds = [], {'one': [50.0, 1.0, 2.0], 'other': [60.0, 3.0, 4.0]}
+
+    def timer(name):
+        turns.append(name)
+        return seconds[name][turns.count(name) - 1]
+
+    timers = {name: partial(timer, name) for name in seconds}
+    assert measure.alternate(timers, 2) == {'one': [1.0, 2.0], 'other': [3.0, 4.0]}
+    assert turns == 3 * ['one', 'other']
+
+
+def test_a_process_beside_is_told_how_many_calls_and_their_mean_is_taken():
+    # It says that each call takes half a second, and shows how many it was asked for.
+    peer = """
+print('ready', flush=True)
+while calls := int(input()):
+    print(calls / 2, 'of', calls, 'calls', flush=True)
+"""
+    with sides.started({'peer': [sys.executable, '-c', peer]}) as started:
+        side = started['peer']
+        assert side.seconds(4) == 0.5
+        assert side.shown == 'of 4 calls\n'
+        assert side.seconds() == 0.5
+        assert side.shown == 'of 1 calls\n'
+    # A benchmark leaves its pipes to the collector.
+    side.process.stdin.close()
+    side.process.stdout.close()
 
 
 def test_one_value_has_no_deviation_and_one_round_no_range():

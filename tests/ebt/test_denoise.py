@@ -46,6 +46,7 @@ def _train(config, devices, steps=2):
     return jax.device_get(state), jax.device_get(metrics)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ('name', 'changes'),
     [

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from contrastive_jax import main
+from contrastive_jax.data import sources
+from contrastive_jax.data.constructions import construct
 from contrastive_jax.errors import UserError
 from contrastive_jax.runs.checkpoints import Checkpoints
 from contrastive_jax.runs.loading import load_run
@@ -208,11 +210,15 @@ def test_a_damaged_training_set_is_refused(damage, stopped):
 def test_damaged_scores_are_refused(damage, finished, tmp_path):
     scores = tmp_path / 'scores.npz'
     count = 40
-    np.savez(scores, index=np.arange(count), difficulty=np.linspace(0, 1, count))
-    DAMAGE[damage](scores)
+    np.savez(scores, index=np.arange(count), score=np.linspace(0, 1, count))
     removal = {'removal__ratio': 0.2, 'removal__method': 'file', 'removal__scores': str(scores)}
+    config = small_config(**finished[1], **removal)
+    # Undamaged it is taken, so that the damage alone is what is refused.
+    kept = construct(config, sources.load(config.data).pretrain).kept
+    np.testing.assert_array_equal(kept, np.arange(32))
+    DAMAGE[damage](scores)
     with pytest.raises(UserError, match=r'scores\.npz'):
-        main.run(small_config(**finished[1], **removal), tmp_path / 'run')
+        main.run(config, tmp_path / 'run')
     assert not (tmp_path / 'run').exists()
 
 

@@ -9,8 +9,10 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 
 from contrastive_jax import main
 from contrastive_jax.errors import UserError
@@ -122,6 +124,50 @@ def test_ctrl_c_that_nohup_ignores_stays_ignored(handlers):
         os.kill(os.getpid(), signal.SIGINT)
         assert not told(2)
     assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+@pytest.fixture
+def agreed(monkeypatch):
+    """Makes this one of two processes, which agree to stop at step 3; the steps asked about."""
+    asked = []
+
+    def reached(step):
+        asked.append(step)
+        return step == 3
+
+    monkeypatch.setattr(jax, 'process_count', lambda: 2)
+    monkeypatch.setattr(multihost_utils, 'reached_preemption_sync_point', reached)
+    return asked
+
+
+def test_one_of_several_processes_stops_at_the_step_that_all_agree_on(handlers, agreed):
+    def stopped():
+        with preemption.noting() as told:
+            assert not told(1)
+            assert not told(2)
+            # JAX takes the signals: with a handler of its own this one would stop alone.
+            assert {number: signal.getsignal(number) for number in SIGNALS} == handlers
+            assert told(3)
+            # From here on a second signal ends it at once.
+            assert all(signal.getsignal(number) == signal.SIG_DFL for number in SIGNALS)
+            # It does not forget.
+            assert told(4)
+
+    with pytest.raises(preemption.Preempted):
+        stopped()
+    assert agreed == [1, 2, 3, 4]
+
+
+def test_one_of_several_processes_that_nobody_told_to_stop_listens_after_its_last_step(
+    handlers, agreed, monkeypatch
+):
+    listening = []
+    monkeypatch.setattr(preemption, 'exit_when_told_to_stop', lambda: listening.append(True))
+    with preemption.noting() as told:
+        assert not told(1)
+        assert not listening
+    # JAX would still take the signals, and nobody asks it any more.
+    assert listening == [True]
 
 
 def _ended_by(number, *command):

@@ -70,13 +70,26 @@ def test_a_failure_stops_its_own_followers_alone(tmp_path):
 
 @pytest.mark.parametrize('jobs', [1, 3])
 def test_no_more_run_at_a_time_than_asked_for(jobs, tmp_path):
-    # Each writes when it began and ended; overlaps are counted from that.
-    stamp = 'import time; t = time.monotonic(); time.sleep(0.2); print(t, time.monotonic())'
+    # Each writes when it began and ended; overlaps are counted from that. The first ones go on only
+    # when as many have begun as may run at a time, and give up where that never comes.
+    stamp = f"""
+import os, pathlib, time
+began = time.monotonic()
+folder = pathlib.Path({str(tmp_path)!r})
+(folder / f'{{os.getpid()}}.began').touch()
+while len(list(folder.glob('*.began'))) < {jobs}:
+    assert time.monotonic() < began + 30
+    time.sleep(0.02)
+time.sleep(0.2)
+print(began, time.monotonic())
+"""
     runs = [_run(tmp_path, str(number), stamp) for number in range(5)]
-    run_all(runs, jobs)
+    assert [outcome.reason for outcome in run_all(runs, jobs)] == 5 * ['']
     spans = [tuple(map(float, run.log.read_text().split())) for run in runs]
     most = max(sum(b < at <= e for b, e in spans) for _, at in spans)
     assert 1 <= most <= jobs
+    # And no fewer.
+    assert most == jobs
 
 
 def test_who_waits_keeps_nobody_from_running(tmp_path):
@@ -190,6 +203,7 @@ def test_a_list_takes_folders_that_are_not_text_and_keeps_earlier_ones(tmp_path,
     assert listed == b''.join(os.fsencode(folder / name) + b'\n' for name in 'ab')
 
 
+@pytest.mark.ci
 def test_a_sweep_trains_and_lists_what_failed(tmp_path, capsys):
     config = tmp_path / 'config.py'
     data = tmp_path / 'data.npz'

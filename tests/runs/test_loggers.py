@@ -234,3 +234,14 @@ def test_tensorboard_is_told_which_steps_are_taken_again(workdir):
     log.close()
     starts = [event.step for event in _events(workdir) if event.HasField('session_log')]
     assert starts == [5]
+
+
+def test_tensorboard_gets_the_numbers_of_each_step(workdir):
+    _write(workdir, TENSORBOARD, range(3, 5))
+    told = {
+        event.step: {value.tag: value.simple_value for value in event.summary.value}
+        for event in _events(workdir)
+        if event.HasField('summary')
+    }
+    # A number that there is none of is no point of a curve. An event holds 32 bits of each.
+    assert told == {step: {'loss': pytest.approx(1 / step, rel=1e-6)} for step in (3, 4)}

@@ -194,6 +194,29 @@ def test_all_rescored_is_system_2_and_none_is_system_1():
     assert measure.recall_at_1({'x': truth.astype(float)}, truth)['x'] == truth.any(1).mean()
 
 
+# Eight pairs. The cosines of the second and the sixth are nearest to 0.5, and in the wrong order.
+COSINE = np.array([[0.9, 0.45, 0.2, 0.6], [0.1, 0.52, 0.8, 0.3]])
+TRUTH = np.array([[True, True, False, True], [False, False, True, False]])
+# Of these two alone System 2 knows better; of all others it is wrong.
+SECOND = np.array([[0.0, 0.7, 1.0, 0.0], [1.0, 0.5, 0.0, 1.0]])
+
+
+def test_the_pairs_nearest_to_the_threshold_are_rescored_first():
+    rows = measure.gain_by_fraction(SECOND, COSINE, COSINE, TRUTH, 0.5)
+    # Of the 16 comparisons of a true pair with another one the cosine loses one. A tenth is one
+    # pair, which does not win it back, and a quarter are both. Of all, one comparison is right.
+    expected = {0.0: 15, 0.01: 15, 0.05: 15, 0.1: 15, 0.25: 16, 1.0: 1}
+    aucs = {row['fraction']: row['auc'] for row in rows}
+    assert aucs == {fraction: pytest.approx(won / 16) for fraction, won in expected.items()}
+
+
+def test_each_auc_of_a_margin_is_of_its_own_score():
+    rows = measure.gain_by_margin(SECOND, COSINE, TRUTH, 0.5, bins=2)
+    near, far = ({name: pytest.approx(value) for name, value in row.items()} for row in rows)
+    assert near == {'margin': [0.02, 0.2], 'cosine': 3 / 4, 'system 2': 1 / 4}
+    assert far == {'margin': [0.3, 0.4], 'cosine': 1, 'system 2': 0}
+
+
 def test_anchors_are_a_random_sample_whatever_the_order_of_the_images():
     # Evenly spread ones would all be of one class.
     labels = np.arange(40) % 4
