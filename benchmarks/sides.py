@@ -44,7 +44,9 @@ class Side:
     def close(self) -> None:
         """Ends it."""
         self._signal(signal.SIGKILL)
-        self.process.wait()
+        # Waits for its end, and closes its pipes.
+        with self.process:
+            pass
 
     def _signal(self, number) -> None:
         with contextlib.suppress(ProcessLookupError):

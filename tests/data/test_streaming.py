@@ -62,6 +62,7 @@ def test_the_order_is_that_of_training_from_memory(images):
         np.testing.assert_array_equal(labels, indices % 3)
 
 
+@pytest.mark.ci
 @pytest.mark.filterwarnings('ignore')
 def test_workers_leave_signals_to_the_run():
     """Ctrl-C on a terminal reaches them too, while the run takes its last step and saves."""

@@ -50,6 +50,7 @@ def _lines(workdir):
     return [{k: v for k, v in line.items() if k != 'pairs_per_second'} for line in lines]
 
 
+@pytest.mark.ci
 def test_a_short_run_of_few_images_is_looked_at_once_at_its_end(tmp_path, caplog):
     config = _config(tmp_path, monitor__every_epochs=50, monitor__images=400)
     main.run(config, tmp_path / 'run')
@@ -180,6 +181,7 @@ def test_a_run_without_monitor_has_no_looks(tmp_path):
     assert make_monitor(config, *_loaded(config), tmp_path) is no_looks
 
 
+@pytest.mark.ci
 def test_a_resumed_run_looks_at_the_same_epochs_and_sees_the_same(tmp_path, monkeypatch, compiled):
     config = _config(tmp_path)
     dataset, construction = _loaded(config)

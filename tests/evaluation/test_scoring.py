@@ -21,6 +21,7 @@ from contrastive_jax.evaluation.tiles.request import COLUMNS, Request
 from contrastive_jax.graph import columns as graph_columns
 from contrastive_jax.graph.verdicts import VERDICTS
 from contrastive_jax.runtime import distributed
+from tests.marks import in_ci
 
 N, K = 211, 6
 ROOT = Path(__file__).parents[2]
@@ -347,7 +348,7 @@ print(peak[0] - before)
 
 
 @pytest.mark.skipif(not Path('/proc/self/status').exists(), reason='needs /proc')
-@pytest.mark.parametrize('how', [pytest.param('map', marks=pytest.mark.slow), 'file'])
+@pytest.mark.parametrize('how', [pytest.param('map', marks=pytest.mark.slow), *in_ci('file')])
 def test_features_are_never_copied_as_a_whole(tmp_path, how):
     path = tmp_path / 'x.npy'
     n, k = 800_000, 256

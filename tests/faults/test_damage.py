@@ -17,6 +17,7 @@ from contrastive_jax.runs.loading import load_run
 from contrastive_jax.runs.logs import checksum_of_steps
 from contrastive_jax.runtime.files import SUMS
 from tests.helpers import small_config, state_and_step, write_npz
+from tests.marks import in_ci
 from tests.processes import metrics, parameters, result
 
 # Orbax and its event loop leave warnings of their own.
@@ -96,7 +97,7 @@ def _restored(workdir, changes):
 # What the other damages show, a flipped byte shows too.
 @pytest.mark.parametrize(
     'damage',
-    [pytest.param(d, marks=pytest.mark.slow) if d != 'flip' else d for d in DAMAGE],
+    [*in_ci('flip'), *(pytest.param(d, marks=pytest.mark.slow) for d in DAMAGE if d != 'flip')],
 )
 def test_with_any_file_of_the_newest_checkpoint_damaged_no_other_state_is_read(
     damage, stopped, finished, tmp_path

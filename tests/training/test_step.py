@@ -68,6 +68,7 @@ def test_without_synchronised_batch_norm_devices_differ():
     assert abs(one[0]['loss'] / four[0]['loss'] - 1) > 1e-3
 
 
+@pytest.mark.ci
 def test_a_treatment_of_nothing_is_plain_nt_xent():
     plain, plain_history = _train(small_config(), devices=1)
     zero, zero_history = _train(small_config(pairs__select='difficult'), devices=1)
@@ -120,6 +121,7 @@ def test_lars_moves_every_kernel_by_no_more_than_its_share(name):
                 np.testing.assert_allclose(share, 0.02, rtol=1e-3)
 
 
+@pytest.mark.ci
 def test_blocks_change_no_step():
     whole, _ = _train(small_config(**ARMS['combined']), devices=1, steps=1)
     blocked, _ = _train(small_config(loss__block_size=8, **ARMS['combined']), devices=1, steps=1)
