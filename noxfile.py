@@ -21,14 +21,14 @@ _PYTHONS = ['3.11', '3.12', '3.13']
 def suite(session: nox.Session) -> None:
     """All tests but the slow ones, on what a plain installation brings."""
     session.install('--upgrade', '-e', '.[test]')
-    session.run('python', '-m', 'pytest', *session.posargs)
+    session.run('python', '-m', 'pytest', '-m', 'not slow', *session.posargs)
 
 
 @nox.session(python=_PYTHONS[0])
 def oldest(session: nox.Session) -> None:
     """The same on the oldest Python and the lower bound of each dependency."""
     session.install('--resolution=lowest-direct', '-e', '.[test]')
-    session.run('python', '-m', 'pytest', *session.posargs)
+    session.run('python', '-m', 'pytest', '-m', 'not slow', *session.posargs)
 
 
 @nox.session(python=_PYTHONS[-2:])

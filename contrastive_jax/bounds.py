@@ -43,10 +43,10 @@ def _fitted(measured: Similarities) -> Estimate:
         return measured.fitted_model(), text
     except ValueError as error:
         print(text)
-        raise UserError(
-            f'{error}; the theory needs 0 <= beta < gamma < alpha < 1. After a ReLU no cosine is '
-            'negative'
-        ) from error
+        *_, last = measured.estimates.values()
+        needs = '; the theory needs 0 <= beta < gamma < alpha < 1' if last.message else ''
+        way_out = '. After a ReLU no cosine is negative' if last.beta.value < 0 else ''
+        raise UserError(f'{error}{needs}{way_out}') from error
 
 
 def _model_of_flags(values: flags.FlagValues) -> SimilarityModel:

@@ -64,7 +64,7 @@ def run(
       samples: the samples.
       options: how they are scored.
       out: folder to write to.
-      overwrite: whether to replace the files of an earlier scoring, and its unfinished tiles.
+      overwrite: whether to replace the files of an earlier scoring.
       more: further columns to write, each `[m]`.
       embedding_atlas: whether to add map, neighbours and images to `scores.parquet`.
 
@@ -76,7 +76,7 @@ def run(
     if embedding_atlas and len(samples.features) < 2:
         raise UserError('--embedding_atlas: a single sample has no neighbours; give at least two')
     progress.say(f'scores: {len(samples.features)} {samples.source}')
-    columns = score(samples, options, keep=out / TILES, overwrite=overwrite) | dict(more or {})
+    columns = score(samples, options, keep=out / TILES) | dict(more or {})
     summary = summarise_scores(samples, options, columns)
     view = _view(samples, options, columns, embedding_atlas)
     # Last of all, because it removes the files of an earlier scoring.

@@ -15,7 +15,7 @@ from absl import logging
 from . import accelerators
 from .children import STOPPED, Children, on_stop
 from .display import Display
-from .planning import Run, beside
+from .planning import Run, file_beside
 
 __all__ = ['Outcome', 'execute', 'run_all']
 
@@ -61,7 +61,7 @@ def _execute(run: Run, children: Children, variables: Mapping[str, str]) -> Outc
     if run.done():
         return Outcome(run, '')
     run.folder.parent.mkdir(parents=True, exist_ok=True)
-    with beside(run.folder, '.lock').open('w') as lock, run.log.open('a') as log:
+    with file_beside(run.folder, '.lock').open('w') as lock, run.log.open('a') as log:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):

@@ -37,7 +37,7 @@ from contrastive_jax.runtime.files import read_json
 from . import grids
 from .grids import ScoresOf
 
-__all__ = ['GridError', 'Run', 'beside', 'cells_of', 'override', 'plan']
+__all__ = ['GridError', 'Run', 'cells_of', 'file_beside', 'override', 'plan']
 
 _NAME_DIGITS = 16
 
@@ -46,7 +46,7 @@ class GridError(ValueError):
     """An error that the user can correct; it is printed as one line."""
 
 
-def beside(folder: Path, suffix: str) -> Path:
+def file_beside(folder: Path, suffix: str) -> Path:
     """A file beside the folder of a run, named after it; names of folders may hold dots."""
     return folder.with_name(folder.name + suffix)
 
@@ -73,7 +73,7 @@ class Run(NamedTuple):
     @property
     def log(self) -> Path:
         """The file that its output goes to."""
-        return beside(self.folder, '.log')
+        return file_beside(self.folder, '.log')
 
     @property
     def title(self) -> str:

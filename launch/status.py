@@ -13,7 +13,7 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.runs.names import CELL_NAMES, CONFIG, RESULT
 from contrastive_jax.runtime.files import read_json
 
-from .planning import GridError, beside
+from .planning import GridError, file_beside
 
 __all__ = ['MAKES', 'State', 'describe', 'last_line', 'overview', 'state_of']
 
@@ -105,7 +105,7 @@ def _time_left(states: Sequence[State]) -> str:
 
 def state_of(workdir: Path, title: str, makes: Sequence[str] = (RESULT,)) -> State:
     """How far one run is; it is done when its folder holds the files that it has to make."""
-    log = beside(workdir, '.log')
+    log = file_beside(workdir, '.log')
     if all((workdir / name).exists() for name in makes):
         return State(title, 'done', '', _json(workdir / RESULT).get('seconds'))
     if not log.exists():

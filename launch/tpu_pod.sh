@@ -108,11 +108,13 @@ echo "error: $(hostname) has $("$python" --version), and needs 3.11 to 3.13: cho
 main='cd contrastive_jax && PYTHONUNBUFFERED=1 .venv/bin/python -m contrastive_jax.main'
 main+=$(printf ' %q' "$@")
 
-# Before the slice is made, because it costs money from then on, also after Ctrl-C.
 delete_at_the_end() {
-  [ -z "$delete" ] || trap 'deleted_after "$?"' EXIT
+  [ -n "$delete" ] || return 0
+  trap 'delete_and_exit "$?"' EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
 }
-deleted_after() {
+delete_and_exit() {
   run "${tpu[@]}" delete "$name" "--zone=$zone" --quiet || echo "error: $name is not deleted" >&2
   exit "$1"
 }
@@ -122,12 +124,20 @@ if [ -n "$dry_run" ]; then
   show "${describe[@]}"
   echo "$(show "${create[@]}")  # unless it says READY"
 else
-  state=$("${describe[@]}" 2> /dev/null || true)
+  # A slice that only could not be looked up is not to be made, nor deleted in the end.
+  if state=$("${describe[@]}" 2>&1); then :; else
+    case $state in
+      *NOT_FOUND* | *'not found'*) state='' ;;
+      *) echo "error: $name cannot be looked up: $state" >&2; exit 1 ;;
+    esac
+  fi
   case $state in
     READY) echo "using $name" >&2 ;;
     '')
+      # Before it is there, because it costs money from then on, also after Ctrl-C.
       delete_at_the_end
-      run "${create[@]}"
+      # What was refused is not there, or is somebody else's.
+      run "${create[@]}" || { status=$?; trap - EXIT; exit "$status"; }
       ;;
     *)
       echo "error: $name is $state: wait until it is READY, or delete it and start again:" \

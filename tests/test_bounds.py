@@ -100,7 +100,6 @@ def test_a_run_on_a_long_tail_is_measured_on_the_tail(tmp_path, monkeypatch):
     assert kept - 20 <= trained <= kept
 
 
-@pytest.mark.ci
 def test_the_command_prints_and_draws(tmp_path):
     numbers = {
         'num_classes': 4,

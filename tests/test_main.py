@@ -364,9 +364,12 @@ def _command(*arguments, module='main'):
             'nearest is config.pairs.margin',
         ),
         *in_ci(
-            (['--config=configs/digits.py', '--config.epochs=many'], '--config.epochs=many'),
             (['--config=configs/digits.py:smol'], 'variants are small'),
             (['--config=configs/none.py'], 'configs/none.py'),
+        ),
+        (
+            ['--config=configs/digits.py', '--config.epochs=many'],
+            '--config.epochs=many: must be an integer of at least 1',
         ),
         (['--config=configs/digits.py', '--config.batch_size=9999'], 'config.batch_size=9999'),
     ],

@@ -294,7 +294,6 @@ def test_without_labels_there_are_scores_all_the_same(tmp_path):
         score.run(samples, options._replace(latent_classes='labels'), tmp_path / 'other')
 
 
-@pytest.mark.ci
 def test_result_says_what_kind_of_scores_removal_went_by(workdir, tmp_path):
     done = score_command(f'--workdir={workdir}', f'--out={tmp_path}/out', '--landmarks=30')
     assert done.returncode == 0, done.stderr

@@ -18,6 +18,7 @@ from absl import logging
 from PIL import Image
 
 from contrastive_jax.errors import UserError
+from contrastive_jax.runtime import distributed
 from contrastive_jax.runtime.files import printable
 
 __all__ = ['Level', 'formats', 'level', 'suffixes', 'walk', 'warn_of_order']
@@ -62,16 +63,21 @@ def warn_of_order(names: Sequence[str], where: str) -> None:
     """Warns if names in alphabetic order, which belong to rows, hold numbers in another order."""
     for name, after in itertools.pairwise(names):
         if _numbers(name) > _numbers(after) and _without(name) == _without(after):
-            logging.log_first_n(
-                logging.WARNING,
-                '%s: is read in the order of the names, in which %s comes before %s; if the rows '
-                'were written in the order of the numbers, write these with leading zeros',
-                1,
-                where,
-                printable(name),
-                printable(after),
-            )
+            _say_order(where, printable(name), printable(after))
             return
+
+
+@functools.cache
+def _say_order(where: str, name: str, after: str) -> None:
+    """Says once of a folder, which may be opened again, what its order is."""
+    if distributed.is_writer():
+        logging.warning(
+            '%s: is read in the order of the names, in which %s comes before %s; if the rows were '
+            'written in the order of the numbers, write these with leading zeros',
+            where,
+            name,
+            after,
+        )
 
 
 def _numbers(name: str) -> list[int]:

@@ -22,8 +22,6 @@ __all__ = ['OPENERS', 'open_part']
 
 # How npy files begin.
 _MAGIC = np.lib.format.MAGIC_PREFIX
-# Files of torch.save are zip files too.
-_OF_TORCH = ('.pt', '.pth')
 
 
 def open_part(file: Path, where: str) -> Part:
@@ -42,7 +40,7 @@ def open_part(file: Path, where: str) -> Part:
 
 
 def _open_npy(file: Path, where: str) -> Part:
-    if zipfile.is_zipfile(file) and file.suffix.lower() not in _OF_TORCH:
+    if zipfile.is_zipfile(file) and not _is_of_torch(file):
         return _open_npz(file, where)
     with file.open('rb') as stream:
         if stream.read(len(_MAGIC)) not in (_MAGIC, b''):
@@ -52,6 +50,12 @@ def _open_npy(file: Path, where: str) -> Part:
                 'numpy.save(FILE, numpy.loadtxt(TEXT, delimiter=","))'
             )
     return _stored_part(where, file, 0)
+
+
+def _is_of_torch(file: Path) -> bool:
+    """Whether torch.save has written a zip file."""
+    with zipfile.ZipFile(file) as archive:
+        return any(name.endswith('/data.pkl') for name in archive.namelist())
 
 
 def _open_npz(file: Path, where: str) -> Part:

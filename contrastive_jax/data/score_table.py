@@ -20,7 +20,6 @@ __all__ = ['read_table', 'write_table']
 # Rows of a row group, so that neither writer nor reader holds the text of all columns at once.
 _GROUP = 2**17
 _FACTS = b'contrastive_jax'
-_PANDAS_INDEX = '__index_level_0__'
 
 
 def write_table(
@@ -82,9 +81,11 @@ def read_table(path: str) -> dict[str, np.ndarray]:
         text = ' '.join(str(error).split())
         raise UserError(f'{path}: cannot be read ({type(error).__name__}: {text})') from error
     arrays = {name: table.column(name).to_numpy() for name in table.column_names}
-    # What pandas calls an index without a name says which image each row is of.
-    if 'index' not in arrays and _PANDAS_INDEX in arrays:
-        arrays['index'] = arrays.pop(_PANDAS_INDEX)
+    # The index of a pandas frame says which image each row is of, if it holds numbers.
+    named = (table.schema.pandas_metadata or {}).get('index_columns', [])
+    index = named[0] if len(named) == 1 and isinstance(named[0], str) else None
+    if index is not None and np.issubdtype(arrays[index].dtype, np.integer):
+        arrays.setdefault('index', arrays.pop(index))
     facts = json.loads((table.schema.metadata or {}).get(_FACTS, b'{}'))
     known = {name: facts.get(name) for name in ('checksum', 'landmarks')}
     return {name: np.array(x) for name, x in known.items() if x is not None} | arrays

@@ -14,7 +14,7 @@ from contrastive_jax.data.feature_files import checked_rows
 from contrastive_jax.data.feature_rows import Rows
 from contrastive_jax.runtime import distributed
 
-__all__ = ['Survey', 'spread', 'survey', 'warn_if_collapsed']
+__all__ = ['Survey', 'relative_spread', 'survey', 'warn_if_collapsed']
 
 # Bytes of a block while rows are surveyed.
 _BLOCK_BYTES = 2**24
@@ -81,7 +81,7 @@ def survey(
     return Survey(origin, offset.astype(np.float32), digest.hexdigest(), kept, relative)
 
 
-def spread(rows: np.ndarray) -> float:
+def relative_spread(rows: np.ndarray) -> float:
     """`Survey.spread` of an array `[n, k]`; infinite for one row, which differs from nothing."""
     if len(rows) == 1:
         return np.inf

@@ -13,7 +13,7 @@ from contrastive_jax.data.feature_files import read_features
 from contrastive_jax.data.feature_rows import array_rows, open_rows
 from contrastive_jax.data.stored import StoredImages, subset
 from contrastive_jax.data.stored import checksum as image_checksum
-from contrastive_jax.data.survey import spread, warn_if_collapsed
+from contrastive_jax.data.survey import relative_spread, warn_if_collapsed
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.scoring import score_rows
 from contrastive_jax.evaluation.tiles.request import Request
@@ -36,6 +36,7 @@ __all__ = [
     'dynamics_columns',
     'from_files',
     'from_run',
+    'judged_by',
     'score',
     'tiles_of',
     'verdicts_of',
@@ -181,24 +182,21 @@ def from_files(features: str, labels: str | None) -> tuple[Samples, Options]:
     return samples, Options(0.1, 0.5)
 
 
-def score(
-    samples: Samples, options: Options, *, keep: Path | None = None, overwrite: bool = False
-) -> dict[str, np.ndarray]:
+def score(samples: Samples, options: Options, *, keep: Path | None = None) -> dict[str, np.ndarray]:
     """Every score of the samples, each column `[m]`; images trained on are scored on their own.
 
     Args:
       samples: the samples.
       options: how they are scored.
       keep: beginning of the names of folders for finished tiles of bands and isolation of many
-        samples, which the same call goes on from; None to keep none.
-      overwrite: whether these may hold tiles of another scoring, which are deleted.
+        samples, which the same call goes on from, and any other replaces; None to keep none.
 
     Raises:
-      UserError: features without a direction, bands out of order, latent classes by labels without
-        labels, or tiles of another scoring.
+      UserError: features without a direction, bands out of order, or latent classes by labels
+        without labels.
     """
     features, labels, trained = samples.features, samples.labels, samples.trained
-    measure = partial(_measure, keep=keep, overwrite=overwrite)
+    measure = partial(_measure, keep=keep)
     given: dict[str, Any] = {**options._asdict(), 'seed': samples.seed, 'measure': measure}
     try:
         if trained is None or trained.all():
@@ -214,16 +212,16 @@ def score(
 
 
 def _measure(
-    features: np.ndarray, *, pos_high: float, pos_low: float, keep: Path | None, overwrite: bool
+    features: np.ndarray, *, pos_high: float, pos_low: float, keep: Path | None
 ) -> dict[str, np.ndarray]:
     """`bands_and_isolation`; of many samples to rounding, with its cost said and progress shown."""
     if len(features) <= _MANY_SAMPLES:
-        warn_if_collapsed(spread(features), 'features')
+        warn_if_collapsed(relative_spread(features), 'features')
         return bands_and_isolation(features, pos_high=pos_high, pos_low=pos_low)
     request = Request(pos_high, pos_low, columns=('score', 'isolation'))
     # Images trained on are scored among all images, and again on their own.
     folder = keep and _tiles(keep, len(features))
-    found = score_rows(array_rows(features), request, keep=folder, overwrite=overwrite).columns
+    found = score_rows(array_rows(features), request, keep=folder, overwrite=True).columns
     return {name: found[name] for name in ('score', 'alpha', 'beta', 'gamma', 'isolation')}
 
 
@@ -241,10 +239,15 @@ def _verdict_columns(
     samples: Samples, options: Options, columns: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Why each sample is difficult, and the evidence; images trained on are judged on their own."""
-    found = verdicts_of(np.arange(len(samples.features)), samples, options, columns)
+
+    def judged(rows: np.ndarray) -> dict[str, np.ndarray]:
+        told = judged_by(rows, samples.features, columns)
+        return verdicts_of(rows, samples, options, told)
+
+    found = judged(np.arange(len(samples.features)))
     if samples.trained is not None and not samples.trained.all():
         rows = np.flatnonzero(samples.trained)
-        for name, values in verdicts_of(rows, samples, options, columns).items():
+        for name, values in judged(rows).items():
             found[name][rows] = values
     return found
 
@@ -288,7 +291,7 @@ def verdicts_of(
     )
     found = verdicts(
         columns['score'][rows],
-        _isolation(features, columns['isolation'][rows]),
+        columns['isolation'][rows],
         near.similarity[:, 0],
         near.nearest,
         labels,
@@ -307,16 +310,25 @@ def verdicts_of(
     return {'verdict': found.verdict, **finite}
 
 
-def _isolation(features: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """The isolation that outliers are told by: that of the column, unless it looks at few samples.
+def judged_by(
+    rows: np.ndarray, features: np.ndarray, columns: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The columns with the isolation that tells outliers among few samples.
 
     The two samples of a mutual nearest pair have isolation 0 by one neighbour. So among few samples
-    half would have the same value, and the others stand out from it.
+    half would have the same value, and the others stand out from it: at least five are looked at.
+
+    Args:
+      rows: `[r]` the samples that are judged, among which `columns` holds their isolation.
+      features: `[m, k]` of all samples.
+      columns: `isolation` `[m]`, and others.
     """
-    n = len(features)
-    if percentile_rank(NEAR, n - 1) >= _FEWEST_NEAR:
-        return column
-    return np.asarray(isolation(features, near=min(_FEWEST_NEAR / (n - 1), 1.0)))
+    n = len(rows)
+    if n < 2 or percentile_rank(NEAR, n - 1) >= _FEWEST_NEAR:
+        return columns
+    values = np.array(columns['isolation'])
+    values[rows] = isolation(features[rows], near=min(_FEWEST_NEAR / (n - 1), 1.0))
+    return columns | {'isolation': values}
 
 
 def dynamics_columns(workdir: Path, samples: Samples) -> dict[str, np.ndarray]:

@@ -142,10 +142,11 @@ def info_nce(
     """
     check_positive(temperature=temperature, temperature_scale=temperature_scale)
     check_not_negative(margin=margin)
-    if keys.shape != queries.shape or not len(queue):
+    fits = queue.ndim == queries.ndim == 2 and queue.shape[1] == queries.shape[1] and len(queue)
+    if keys.shape != queries.shape or not fits:
         raise ValueError(
             f'queries {list(queries.shape)}, keys {list(keys.shape)}, queue {list(queue.shape)}: '
-            'need a key for each query, and a queue of at least one row'
+            'need a key for each query, and a queue of at least one row, all of one width'
         )
     anchors, rows = unit_rows(queries), unit_rows(lax.stop_gradient(queue))
     positives = jnp.sum(anchors * unit_rows(lax.stop_gradient(keys)), axis=-1)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from contrastive_jax.config import WITHOUT_EFFECT, completed, flatten
 from contrastive_jax.errors import UserError
 from contrastive_jax.reporting.style import one_line
-from contrastive_jax.runs.names import CELL_NAMES, CONFIG, METRICS, RESULT
+from contrastive_jax.runs.names import CELL_NAMES, CONFIG, IMAGES, METRICS, RESULT
 from contrastive_jax.runtime.files import read_json
 
 __all__ = [
@@ -64,6 +64,7 @@ class Run(NamedTuple):
       result: flattened result; empty unless finished.
       curves: mean over the steps of each epoch, by name and epoch.
       cells: names that grids give to the cells of this run.
+      images: checksum of all images of the training split; empty of an older run.
     """
 
     folder: str
@@ -74,6 +75,7 @@ class Run(NamedTuple):
     result: dict[str, Any]
     curves: dict[str, dict[int, float]]
     cells: tuple[str, ...] = ()
+    images: str = ''
 
     def number(self, name: str) -> float | None:
         """A numeric result, or None where there is none."""
@@ -115,9 +117,12 @@ def _listed(paths: Sequence[str]) -> Iterator[str]:
             continue
         try:
             # As bytes, because a path need not be text.
-            yield from map(os.fsdecode, Path(path).read_bytes().splitlines())
+            lines = [line for line in Path(path).read_bytes().splitlines() if line.strip()]
         except OSError as error:
             raise UserError(f'{path}: cannot be read ({error.strerror}); give folders') from error
+        if not lines:
+            raise UserError(f'{path}: lists no run')
+        yield from map(os.fsdecode, lines)
 
 
 def _workdirs(path: str) -> Iterator[Path]:
@@ -161,6 +166,7 @@ def read_run(folder: Path) -> Run:
         result,
         curves,
         _cell_names(folder),
+        as_text(_load(folder / IMAGES)[0].get('checksum', '')),
     )
 
 

@@ -6,6 +6,7 @@ them in another order, which would change their last digits.
 
 import difflib
 import math
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -103,6 +104,7 @@ def group(runs: Iterable[Run]) -> tuple[Cell, ...]:
     path is a setting like any other. Images of two folders or npz files are always two cells; the
     folder in which TFDS keeps its data never splits a cell.
     """
+    runs = _with_one_name(runs)
     # Not with pandas: a path is a key or not, depending on the group.
     alike = defaultdict(list)
     for run in runs:
@@ -123,6 +125,19 @@ def group(runs: Iterable[Run]) -> tuple[Cell, ...]:
         Cell(_name(fields[key], names), fields[key], tuple(members[key]), _title(members[key]))
         for key in order
     )
+
+
+def _with_one_name(runs: Iterable[Run]) -> list[Run]:
+    """The runs with one path for each data set of images of one's own, however it was given."""
+    names: dict[str, str] = {}
+    renamed = []
+    for run in runs:
+        path = run.config.get('data.data_dir')
+        if path is not None and run.config.get('data.name') in _OWN_DATA:
+            path = names.setdefault(run.images or os.path.normpath(path), path)
+            run = run._replace(config=run.config | {'data.data_dir': path})
+        renamed.append(run)
+    return renamed
 
 
 def _title(runs: Sequence[Run]) -> str:

@@ -54,7 +54,10 @@ def read_dynamics(workdir: Path) -> Dynamics:
             f'{path}: belongs to another run, whose {CONFIG} differs; move it away, and the '
             'monitor begins a new one'
         )
-    return Dynamics(*(found[name] for name in Dynamics._fields))
+    dynamics = Dynamics(*(found[name] for name in Dynamics._fields))
+    # Earlier versions kept the look within an epoch beside the one at its end.
+    last = np.append(dynamics.epochs[1:] != dynamics.epochs[:-1], True)[: len(dynamics.epochs)]
+    return dynamics._replace(score=dynamics.score[last], epochs=dynamics.epochs[last])
 
 
 class ScoreLog:

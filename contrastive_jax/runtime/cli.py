@@ -41,6 +41,7 @@ _COMMON: dict[str, tuple[Callable[..., object], bool | None]] = {
 _PATHS = ('workdir', 'out', 'features', 'labels', 'images', 'scores', 'shared', 'init', 'paper')
 # How absl names a field with a value that it cannot convert.
 _FIELD = re.compile(r'flag --config\.([\w.]+)=(.*?): ')
+_HELP = ('help', 'helpfull', 'helpshort', 'helpxml', '?')
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # The exit status of a program that writes to a pipe without a reader.
 _SIGPIPE = 128 + signal.SIGPIPE
@@ -222,6 +223,9 @@ def _read(arguments: list[str]) -> list[str]:
     try:
         return flags.FLAGS(arguments)
     except SystemExit as ending:
+        # A config file may end the program as well.
+        if not any(argument.lstrip('-') in _HELP for argument in arguments[1:]):
+            raise
         raise SystemExit(0) from ending
     except flags.IllegalFlagValueError as error:
         field = _FIELD.match(str(error))

@@ -129,8 +129,9 @@ def test_scores_of_others_have_no_kind(tmp_path):
     assert _read(tmp_path / 'own.npy').kind() is None
 
 
-def test_an_index_of_pandas_says_which_images_the_rows_are_of(tmp_path):
-    frame = pd.DataFrame({'score': [0.2, 0.0, 0.1]}, index=[2, 0, 1])
+@pytest.mark.parametrize('name', [None, 'image'])
+def test_an_index_of_pandas_says_which_images_the_rows_are_of(tmp_path, name):
+    frame = pd.DataFrame({'score': [0.2, 0.0, 0.1]}, index=pd.Index([2, 0, 1], name=name))
     frame.to_parquet(tmp_path / 'own.parquet')
     found = _read(tmp_path / 'own.parquet')
     np.testing.assert_array_equal(found.index, [2, 0, 1])

@@ -391,9 +391,16 @@ def test_many_samples_in_memory_have_the_same_scores_and_say_what_they_cost(
 def test_a_folder_of_somebody_else_is_no_folder_of_tiles(tmp_path):
     (tmp_path / 'tiles').mkdir()
     (tmp_path / 'tiles' / 'precious.txt').write_text('mine')
-    with pytest.raises(UserError, match=r"holds 'precious\.txt' and no manifest\.json"):
+    with pytest.raises(UserError, match=r"holds 'precious\.txt', which no scoring has written"):
         score_rows(array_rows(FEATURES), Request(), keep=tmp_path / 'tiles', overwrite=True)
+    store.TileStore(tmp_path / 'tiles').remove()
     assert (tmp_path / 'tiles' / 'precious.txt').read_text() == 'mine'
+    # What is left where deleting was stopped is deleted.
+    (tmp_path / 'tiles' / 'precious.txt').rename(tmp_path / 'tiles' / 'score-000000000000.npz')
+    (tmp_path / 'tiles' / 'manifest.json.0123abcd.part').touch()
+    score_rows(array_rows(FEATURES), Request(), keep=tmp_path / 'tiles')
+    store.TileStore(tmp_path / 'tiles').remove()
+    assert not (tmp_path / 'tiles').exists()
 
 
 @pytest.mark.parametrize('n', [60, 100])

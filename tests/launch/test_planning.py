@@ -10,7 +10,7 @@ import pytest
 
 from contrastive_jax import config as base
 from launch import grids, sweep
-from launch.planning import GridError, beside, cells_of, override, plan
+from launch.planning import GridError, cells_of, file_beside, override, plan
 
 ROOT = Path(__file__).parents[2]
 GRIDS = sorted(module.name for module in pkgutil.iter_modules(grids.__path__))
@@ -293,7 +293,7 @@ def test_a_field_before_the_dashes_is_told_its_place(capsys, tmp_path):
 
 
 def test_files_beside_folders_with_dots_are_told_apart(tmp_path):
-    names = {beside(tmp_path / f'margin_{margin}', '.log').name for margin in (0.1, 0.2)}
+    names = {file_beside(tmp_path / f'margin_{margin}', '.log').name for margin in (0.1, 0.2)}
     assert names == {'margin_0.1.log', 'margin_0.2.log'}
 
 

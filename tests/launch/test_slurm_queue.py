@@ -20,6 +20,8 @@ echo "Submitted batch job $number"
 """
 SQUEUE = """#!/usr/bin/env bash
 [ ! -e "$FAKES/silent" ] || exit 1
+# It would hide what is asked for.
+[ -z "${SQUEUE_STATES:-}" ] || exit 0
 case $* in
   '--noheader --me --format=%j %i') cat "$FAKES/queue" ;;
   '--noheader --jobs=107 --format=%T') cat "$FAKES/states" ;;
@@ -64,6 +66,7 @@ class Cluster:
 def cluster(tmp_path, monkeypatch):
     fakes = tmp_path / 'fakes'
     fakes.mkdir()
+    monkeypatch.setenv('SQUEUE_STATES', 'RUNNING')
     # submitit asks for no more of `srun` than that it is there.
     for name, text in (('sbatch', SBATCH), ('squeue', SQUEUE), ('srun', '#!/bin/sh\n')):
         (fakes / name).write_text(text)
@@ -132,6 +135,8 @@ def test_a_job_comes_after_the_one_that_it_needs_and_has_the_options(cluster, me
     assert '--dependency=afterany:101' in cluster.script(102)
     assert not any('--dependency' in line for line in cluster.script(101))
     for number in (101, 102):
+        (for_srun,) = (line for line in cluster.script(number) if line.startswith('srun '))
+        assert '--cpus-per-task=2' in for_srun.split()
         # Of three minutes one is for saving.
         assert set(cluster.script(number)) > {
             '--partition=gpu',

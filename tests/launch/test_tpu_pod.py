@@ -36,9 +36,10 @@ GCLOUD = """#!/usr/bin/env bash
 echo "$4" >> "$FAKES/calls"
 status=0
 case $4 in
-  create) [ -z "${SLOW:-}" ] || { touch "$FAKES/creating"; sleep 30 & wait; } ;;
+  create) [ -z "${REFUSED:-}" ] || { echo ALREADY_EXISTS >&2; exit 2; }
+    [ -z "${SLOW:-}" ] || { touch "$FAKES/creating"; sleep 30 & wait; } ;;
   delete) [ -z "${STUCK:-}" ] || status=1 ;;
-  describe) [ -n "${STATE:-}" ] && echo "$STATE" || { echo NOT_FOUND >&2; exit 1; } ;;
+  describe) [ -n "${STATE:-}" ] && echo "$STATE" || { echo "${WHY:-NOT_FOUND}" >&2; exit 1; } ;;
   scp) for worker in "$FAKES"/worker?; do cp "$5" "$worker/${6#*:}"; done ;;
   ssh)
     for worker in "$FAKES"/worker?; do
@@ -210,6 +211,17 @@ def test_deletes_only_if_asked_also_after_a_failure(fakes, state, status):
     assert deleted.returncode == status
     assert calls(fakes).count('delete') == 1
     assert calls(fakes)[-1] == 'delete'
+
+
+def test_a_slice_that_somebody_else_may_have_made_is_not_deleted(fakes):
+    done = launch(fakes, *SLICE, '--delete', '--', *RUN, REFUSED='yes')
+    assert done.returncode == 2
+    assert calls(fakes) == ['describe', 'create']
+    (fakes / 'calls').unlink()
+    done = launch(fakes, *SLICE, '--delete', '--', *RUN, WHY='503 unavailable')
+    assert done.returncode == 1
+    assert 'error: pod cannot be looked up: 503 unavailable' in done.stderr
+    assert calls(fakes) == ['describe']
 
 
 def test_the_status_of_a_run_outlives_a_delete_that_fails(fakes):

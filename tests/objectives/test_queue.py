@@ -170,7 +170,7 @@ def test_where_no_class_is_known_there_is_no_share():
 
 def test_bad_arguments_are_named(unchecked_types):
     rows = jnp.ones((2, 3))
-    for keys, queue in ((rows[:1], rows), (rows, rows[:0])):
+    for keys, queue in ((rows[:1], rows), (rows, rows[:0]), (rows, rows[:, :2])):
         with pytest.raises(ValueError, match='need a key for each query, and a queue of at least'):
             info_nce(rows, keys, queue, temperature=0.5)
     with pytest.raises(ValueError, match='temperature=0'):

@@ -81,6 +81,18 @@ def test_two_data_sets_with_a_seed_each_are_two_cells(tmp_path, name):
     assert len(cells_of(tmp_path)) == 2
 
 
+def test_one_folder_of_images_under_many_names_is_one_cell(tmp_path):
+    for seed, place in enumerate(('photos', 'photos/', '/data/photos', '/data/../data/photos')):
+        write_run(tmp_path / str(seed), seed, data__name='folder', data__data_dir=place)
+    assert len(cells_of(tmp_path)) == 2
+    for seed in range(4):
+        (tmp_path / str(seed) / 'images.json').write_text('{"checksum": "abc"}')
+    (cell,) = cells_of(tmp_path)
+    assert cell.fields['data.data_dir'] == 'photos'
+    (tmp_path / '3' / 'images.json').write_text('{"checksum": "of other images"}')
+    assert len(cells_of(tmp_path)) == 2
+
+
 def test_cells_are_ordered_by_size_after_the_defaults(tmp_path):
     for width in (8, 128, 16, 64):
         write_run(tmp_path / str(width), model__width=width)

@@ -42,3 +42,6 @@ def test_a_list_of_runs_stands_for_its_lines(tmp_path):
     listed.write_text(f'{tmp_path}/gone\n')
     with pytest.raises(UserError, match='gone: no such folder'):
         find_runs([str(listed)])
+    listed.write_text('\n\n')
+    with pytest.raises(UserError, match=r'table4\.txt: lists no run'):
+        find_runs([str(listed)])

@@ -58,6 +58,18 @@ def test_help_is_no_error():
     assert '--baseline' in done.stdout
 
 
+def test_a_config_file_that_ends_the_program_is_no_call_for_help(tmp_path):
+    (tmp_path / 'own.py').write_text("import sys\n\ndef get_config():\n    sys.exit('set DATA')\n")
+    done = subprocess.run(
+        [sys.executable, '-m', 'contrastive_jax.main', '--config=own.py', '--workdir=run'],
+        cwd=tmp_path,
+        env={'PYTHONPATH': str(ROOT), 'HOME': str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (1, 'set DATA\n')
+
+
 def test_too_little_memory_is_one_line(tmp_path):
     program = """
 from contrastive_jax.runtime import cli

@@ -1,5 +1,6 @@
 """Finished tiles of a scoring on disk, so that one that was stopped goes on where it was."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ __all__ = ['TILES', 'TileStore']
 
 # Name of the folder, in the folder that the scores go to.
 TILES = 'scores.tiles'
+_OWN = re.compile(r'(manifest\.json|[a-z]+-\d{12}\.npz)(\..*\.part)?')
 
 
 class TileStore:
@@ -41,14 +43,12 @@ class TileStore:
 
         def prepare() -> None:
             known = self._manifest(path)
-            if known is None and self._folder.exists():
-                # Of a scoring that was stopped at once, a part of the manifest may be there.
-                others = [x.name for x in self._folder.iterdir() if x.suffix != '.part']
-                if others:
-                    raise UserError(
-                        f'{self._folder}: holds {others[0]!r} and no manifest.json, so it is not '
-                        'known whose it is; give another --out'
-                    )
+            others = self._others()
+            if others:
+                raise UserError(
+                    f'{self._folder}: holds {others[0]!r}, which no scoring has written; move it '
+                    'away, or give another --out'
+                )
             if known is None or known.get('identity') != identity:
                 if known is not None and not overwrite:
                     old = known.get('identity') or {}
@@ -90,9 +90,14 @@ class TileStore:
         write_arrays(self._path(stage, start), columns)
 
     def remove(self) -> None:
-        """Deletes the folder."""
-        if self._folder.exists():
+        """Deletes the tiles, and the folder if it holds nothing else."""
+        if self._folder.exists() and not self._others():
             shutil.rmtree(self._folder)
+
+    def _others(self) -> list[str]:
+        """What the folder holds beside tiles and the manifest, whole or in part."""
+        found = self._folder.iterdir() if self._folder.exists() else ()
+        return [path.name for path in found if not _OWN.fullmatch(path.name)]
 
     def _path(self, stage: str, start: int) -> Path:
         return self._folder / f'{stage}-{start:012d}.npz'

@@ -22,6 +22,7 @@ from contrastive_jax.evaluation.samples import (
     Samples,
     from_files,
     from_run,
+    judged_by,
     score,
     verdicts_of,
 )
@@ -245,7 +246,10 @@ def _complete(
     if 'verdict' not in columns:
         everyone = np.arange(len(samples.features))
         judged = {'verdict': np.zeros(len(everyone), np.int64)}
-        judged |= verdicts_of(everyone, samples, options, known)
+        # Isolation from a file may be that among many more samples.
+        own = 'isolation' in added
+        told = judged_by(everyone, samples.features, known) if own else known
+        judged |= verdicts_of(everyone, samples, options, told)
         known, added = judged | known, judged | added
     return known, ', '.join(name for name in added if name not in columns)
 
