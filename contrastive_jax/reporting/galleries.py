@@ -155,9 +155,11 @@ def class_gallery(
         len(present),
         2 * PER_CLASS + 1,
         squeeze=False,
-        gridspec_kw={'left': 0.11, 'right': 0.995, 'bottom': 0.02, 'wspace': 0.06, 'hspace': 0.45},
+        gridspec_kw={'left': 0.11, 'right': 0.995, 'wspace': 0.06, 'hspace': 0.45},
     )
-    figure.subplots_adjust(top=1 - 0.5 / figure.get_figheight())
+    # In inches, for the head line and for the captions of the last line.
+    height = figure.get_figheight()
+    figure.subplots_adjust(top=1 - 0.5 / height, bottom=0.18 / height)
     for axes in grid.flat:
         axes.set_axis_off()
     for index, line in zip(present, grid, strict=True):
