@@ -229,9 +229,9 @@ def check_broken(broken: Sequence[BrokenImage], skip: bool) -> None:
     if broken and not skip:
         path, reason = broken[0].args
         raise UserError(
-            f'{path}: is no image that can be read ({reason}) ({len(broken)} such files, by their '
-            'headers; damaged pixels show when they are decoded); move it '
-            'out of the data folder, or set config.data.skip_broken=True to leave such files out'
+            f'{path}: is no image that can be read ({reason}) ({len(broken)} such files); move it '
+            'out of the data folder, or set config.data.skip_broken=True to leave such files out; '
+            'files with damaged pixels show when they are decoded'
         )
 
 
