@@ -42,11 +42,11 @@ def _fitted(measured: Similarities) -> Estimate:
     try:
         return measured.fitted_model(), text
     except ValueError as error:
-        print(text)
         *_, last = measured.estimates.values()
         needs = '; the theory needs 0 <= beta < gamma < alpha < 1' if last.message else ''
         way_out = '. After a ReLU no cosine is negative' if last.beta.value < 0 else ''
-        raise UserError(f'{error}{needs}{way_out}') from error
+        measured_line = '; '.join(line.strip() for line in text.splitlines())
+        raise UserError(f'{measured_line}; {error}{needs}{way_out}') from error
 
 
 def _model_of_flags(values: flags.FlagValues) -> SimilarityModel:

@@ -137,14 +137,16 @@ def _alone(folder: Path) -> Iterator[None]:
     """Keeps other sweeps from the lists in a folder, to which each adds its runs."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / 'lists.lock').open('w')
+        opened = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise GridError(f'--runs={folder}: cannot be written ({error.strerror})') from error
-    with lock:
+    try:
         # Some network file systems have no locks; `execute` warns of that.
         with contextlib.suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(opened, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(opened)
 
 
 def _list(runs: list[Run], path: Path) -> None:

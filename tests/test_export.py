@@ -38,6 +38,7 @@ def _names(depth):
     }
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ('stem', 'kernel'), [('cifar', 3), pytest.param('imagenet', 7, marks=pytest.mark.slow)]
 )

@@ -89,6 +89,7 @@ def test_a_run_writes_what_is_promised(config, tmp_path, capsys):
     assert 'raw pixels' in printed
 
 
+@pytest.mark.ci
 def test_the_same_run_twice_writes_the_same_bytes_but_for_times(config, tmp_path):
     texts, shared = [], tmp_path / 'shared'
     for name, folder in (('first', None), ('second', shared)):

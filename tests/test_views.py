@@ -33,6 +33,7 @@ def shown(monkeypatch):
     return load
 
 
+@pytest.mark.ci
 def test_images_of_a_sorted_data_set_are_of_all_classes(shown, tmp_path):
     labels = np.repeat(np.arange(8), 20)
     drawn = shown(labels, 160)

@@ -104,6 +104,7 @@ test_images_alone_have_no_labels = pytest.mark.filterwarnings('ignore')(
 )
 
 
+@pytest.mark.ci
 @pytest.mark.filterwarnings('ignore')
 def test_a_class_of_one_image_is_no_error_of_the_encoder(tmp_path, capsys):
     _classes(tmp_path / 'data', 20)

@@ -166,6 +166,7 @@ def test_samples_are_removed_unread(images, tmp_path):
         construct(small_config(mixed__ratio=0.1), split)
 
 
+@pytest.mark.ci
 @pytest.mark.filterwarnings('ignore')
 def test_training_from_disk_resumes_as_the_unbroken_run(images, tmp_path, monkeypatch):
     config = small_config(epochs=4, checkpoint_every=2, batch_size=8, data__workers=0)

@@ -102,6 +102,7 @@ def test_what_is_let_through_fits(own_shared_memory):
     assert done.stdout == 'read 40\n', done.stderr
 
 
+@pytest.mark.ci
 def test_a_full_shared_memory_is_named(own_shared_memory):
     done = own_shared_memory(4 * BATCH_BYTES, _READS.format(check='pass'))
     assert done.stdout.startswith(

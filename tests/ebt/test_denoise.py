@@ -74,6 +74,7 @@ def test_an_energy_of_nothing_leaves_the_noisy_image():
     assert metrics['nonfinite_inner_step'] == -1
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     'name',
     ['energy', *(pytest.param(n, marks=pytest.mark.slow) for n in ('feedforward', 'diffusion'))],

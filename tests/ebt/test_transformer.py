@@ -34,12 +34,14 @@ def _loose():
         yield
 
 
+@pytest.mark.ci
 def test_the_energy_is_zero_at_first_and_one_number_a_sample():
     energy = energy_of(stir=0.0, segments=2)(FIRST, SECOND)
     np.testing.assert_array_equal(energy, np.zeros(3, np.float32))
     assert energy_of()(FIRST).shape == (3,)
 
 
+@pytest.mark.ci
 def test_two_segments_have_no_order():
     model = energy_of(segments=2)
     np.testing.assert_allclose(model(FIRST, SECOND), model(SECOND, FIRST), rtol=2e-5)

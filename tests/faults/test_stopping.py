@@ -43,6 +43,7 @@ def _wait_for(log, steps, started):
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ('processes', 'number'),
     [
@@ -288,6 +289,7 @@ def test_a_read_only_workdir_is_refused_before_training(small_disk, tmp_path):
             main.run(small_config(**_changes(tmp_path)), workdir)
 
 
+@pytest.mark.ci
 def test_a_second_run_names_the_first(tmp_path):
     changes = _changes(tmp_path, epochs=100_000)
     workdir = tmp_path / 'run'

@@ -119,6 +119,7 @@ def test_a_run_whose_scoring_is_left_is_not_done(tmp_path, monkeypatch, capsys):
     assert said('--status') == '1 runs: 1 done\n'
 
 
+@pytest.mark.ci
 def test_a_terminal_shows_a_line_for_each_running_run(tmp_path):
     program = (
         'import sys\n'

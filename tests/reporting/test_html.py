@@ -133,6 +133,7 @@ def test_the_legend_hides_and_shows_a_cell_in_all_figures(opened):
     assert tab.evaluate(shown) == before
 
 
+@pytest.mark.ci
 def test_the_figures_follow_the_theme(opened):
     tab = opened(color_scheme='dark')
     first = f'{PARTS}[0].glyph.line_color.value'

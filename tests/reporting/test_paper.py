@@ -89,6 +89,7 @@ def test_names_that_differ_in_signs_alone_get_a_number(tmp_path):
     assert {'figure_monitor_a_b.svg', 'figure_monitor_a_b_2.svg'} <= names
 
 
+@pytest.mark.ci
 def test_earlier_files_are_kept_and_nothing_else_is_written(runs, tmp_path):
     folder = tmp_path / 'paper'
     folder.mkdir()

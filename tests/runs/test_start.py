@@ -107,6 +107,7 @@ def test_a_run_begins_with_the_encoder_of_another_and_resumes_without_it(
             assert distances[0] < distances[1] / 2
 
 
+@pytest.mark.ci
 def test_a_momentum_encoder_begins_as_the_encoder_does(folder, tmp_path):
     config = _config(folder, moco__queue_size=32, init=str(folder / 'old'))
     graphdef, initial, *_ = set_up(config, Moments((0.5,), (0.25,)), 2)

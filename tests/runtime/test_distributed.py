@@ -86,6 +86,7 @@ def _looks(workdir):
     }
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize('lost', [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_lost_process_stops_the_others_and_the_run_resumes(lost, tmp_path, one_by_one):
     # Few steps: what differs between devices in the last bit grows, and flips a selected pair.

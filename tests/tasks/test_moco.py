@@ -39,6 +39,7 @@ def _train(config, devices, steps=4):
     return jax.device_get(state), history
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize('symmetric', [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_four_devices_equal_one(symmetric):
     changes = OPTIONS | DIFFICULT | {'moco__symmetric': symmetric}

@@ -248,6 +248,7 @@ def test_a_lasso_selects_and_the_table_is_saved(opened, tmp_path):
     assert rows[0]['file'] == f'{row}{MARKUP}.png'
 
 
+@pytest.mark.ci
 def test_hovering_shows_the_thumbnail(opened):
     # All samples in one place, which is the middle of the frame.
     tab = opened(_content(place=np.zeros((N, 2))))
