@@ -223,6 +223,7 @@ def test_the_map_is_the_plane_of_most_variance():
     assert project(np.ones((3, 1)), 'auto', 0)[0].shape == (3, 2)
 
 
+@pytest.mark.ci
 def test_a_run_has_an_atlas_scored_or_not(tmp_path, capsys):
     config = small_config(
         data__name='npz', data__data_dir=str(write_npz(tmp_path / 'data.npz')), epochs=1

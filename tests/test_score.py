@@ -242,6 +242,7 @@ def test_all_images_are_scored_on_demand_and_those_trained_on_are_marked(tail, t
     assert len(construct(small_config(**options), tail.dataset.train).kept) == 48
 
 
+@pytest.mark.ci
 def test_files_are_named_in_print_and_in_pictures(tail, tmp_path, capsys, monkeypatch):
     captions = []
     for name in ('gallery', 'class_gallery'):
@@ -263,6 +264,7 @@ def test_files_are_named_in_print_and_in_pictures(tail, tmp_path, capsys, monkey
     assert set(names) <= set(captions[0])
 
 
+@pytest.mark.ci
 def test_images_that_are_no_files_are_named_by_their_index(tail, tmp_path, capsys):
     samples, options = score.from_run(tmp_path)
     score.run(samples._replace(files=None), options, tmp_path / 'out')

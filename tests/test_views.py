@@ -45,6 +45,7 @@ def test_images_of_a_sorted_data_set_are_of_all_classes(shown, tmp_path):
     assert not np.array_equal(drawn[0], drawn[2])
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ('labels', 'n', 'count'), [(None, 30, 8), (None, 3, 3), (np.zeros(1, np.int32), 1, 1)]
 )

@@ -63,6 +63,7 @@ def test_a_single_draw_of_few_labels_has_no_deviation(draws):
     assert (found.few_label_std is None) == (draws == 1)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(('images', 'spread'), [(90, 0), (3, 1 << 30)])
 def test_devices_and_single_samples_are_probed_alike(monkeypatch, images, spread):
     train, test = _split(0, images), _split(1, 60)

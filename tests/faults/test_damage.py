@@ -155,6 +155,7 @@ def test_a_damaged_log_stops_the_run(damage, stopped):
         main.run(config, workdir)
 
 
+@pytest.mark.ci
 def test_a_log_that_lost_its_end_falls_back(stopped, finished):
     workdir, config = stopped
     lines = (workdir / 'metrics.jsonl').read_bytes().splitlines(keepends=True)

@@ -109,6 +109,7 @@ def place(tab, cell, kind):
     )
 
 
+@pytest.mark.ci
 def test_hovering_tells_cell_seed_value_and_interval(opened):
     tab = opened()
     tip = tab.locator('.bk-tooltip-content').first
@@ -120,6 +121,7 @@ def test_hovering_tells_cell_seed_value_and_interval(opened):
     assert tab.title() == 'Contrastive pre-training: report'
 
 
+@pytest.mark.ci
 def test_the_legend_hides_and_shows_a_cell_in_all_figures(opened):
     tab = opened()
     shown = f'{PARTS}.filter((part) => part.visible).map(({{glyph}}) => glyph.tags[0])'
@@ -142,6 +144,7 @@ def test_the_figures_follow_the_theme(opened):
     assert tab.evaluate(first) == LIGHT[0]
 
 
+@pytest.mark.ci
 def test_a_heading_sorts_numbers_as_numbers(hostile, opened):
     write_run(hostile / 'ten', 5, 0.1)
     write_run(hostile / 'nine', 6, 0.095)

@@ -16,6 +16,7 @@ def imported(statement):
     return set(done.stdout.split())
 
 
+@pytest.mark.ci
 def test_only_reporting_needs_matplotlib():
     commands = ('score', 'bounds', 'views', 'probe', 'report')
     modules = imported(

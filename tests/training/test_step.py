@@ -90,6 +90,7 @@ def test_every_arm_trains_and_differs():
     assert losses['removal'] < losses['plain'] < losses['margin'] < losses['all']
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ('name', 'options'),
     [

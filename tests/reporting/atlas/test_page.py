@@ -124,6 +124,7 @@ def test_filters_choose_the_rows_of_the_table(opened):
     assert _rows(tab) == ['138']
 
 
+@pytest.mark.ci
 def test_a_brush_over_the_histogram_sets_the_range(opened):
     tab = opened(_content())
     box = _resting(tab, tab.locator('.map .bk-Figure').nth(1))
@@ -135,6 +136,7 @@ def test_a_brush_over_the_histogram_sets_the_range(opened):
     assert 0.75 < high < 0.9
 
 
+@pytest.mark.ci
 def test_another_number_has_its_own_range_bars_and_column(opened):
     tab = opened(_content())
     _set(tab, 'number', 'value', 'isolation')
@@ -153,6 +155,7 @@ def test_another_number_has_its_own_range_bars_and_column(opened):
     assert tab.inner_text('#count') == '39 of 40 samples shown, 0 selected'
 
 
+@pytest.mark.ci
 def test_colours_follow_the_choice_and_the_theme(opened):
     tab = opened(_content())
     colours = "Array.from(Bokeh.documents[0].get_model_by_name('source').data.colour)"
@@ -169,6 +172,7 @@ def test_colours_follow_the_choice_and_the_theme(opened):
     assert len(set(found['number', 'light'])) == N
 
 
+@pytest.mark.ci
 def test_a_click_on_a_heading_sorts(opened):
     tab = opened(_content())
     tab.click('.slick-header-column >> nth=1')
@@ -196,6 +200,7 @@ def test_a_click_on_the_map_opens_the_sample(opened):
     assert tab.inner_text('#count').endswith('1 selected')
 
 
+@pytest.mark.ci
 def test_every_control_has_a_name_and_can_be_reached_by_keyboard(opened):
     tab = opened(_content())
     tree = tab.locator('main').aria_snapshot()
@@ -213,6 +218,7 @@ def test_every_control_has_a_name_and_can_be_reached_by_keyboard(opened):
     assert tab.evaluate('document.activeElement.id') == 'name'
 
 
+@pytest.mark.ci
 def test_a_sample_is_shown_with_its_neighbours_and_one_leads_to_the_next(opened):
     tab = opened(_content())
     assert 'index 139' in tab.inner_text('#name')
@@ -229,6 +235,7 @@ def test_a_sample_is_shown_with_its_neighbours_and_one_leads_to_the_next(opened)
     assert 'index 138' in tab.inner_text('#name')
 
 
+@pytest.mark.ci
 def test_a_lasso_selects_and_the_table_is_saved(opened, tmp_path):
     tab = opened(_content())
     box = tab.locator('.map .bk-Figure').first.bounding_box()
