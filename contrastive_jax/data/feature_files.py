@@ -203,7 +203,7 @@ def _cure(labels: np.ndarray, n: int) -> str:
     if labels.shape == (n, 1):
         return ': take labels[:, 0]'
     if labels.ndim == 2 and len(labels) == n:
-        return ': of one row a class, take labels.argmax(1)'
+        return ': of one-hot rows, take labels.argmax(1)'
     return ': take labels.astype(int)' if labels.shape == (n,) else ''
 
 
@@ -251,7 +251,7 @@ def _load(path: str, flag: str) -> np.ndarray | dict[str, np.ndarray]:
     try:
         return read_arrays(path)
     except UserError as error:
-        text = '; numpy.save(FILE, numpy.loadtxt(TEXT, int)) writes one of a text of integers'
+        text = '; from a text file: numpy.save(FILE, numpy.loadtxt(TEXT, int))'
         raise UserError(
             f'{flag}={error}; write it with numpy.save or numpy.savez'
             f'{text if flag == "--labels" else ""}'

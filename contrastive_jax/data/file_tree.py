@@ -72,8 +72,8 @@ def _say_order(where: str, name: str, after: str) -> None:
     """Says once of a folder, which may be opened again, what its order is."""
     if distributed.is_writer():
         logging.warning(
-            '%s: is read in the order of the names, in which %s comes before %s; if the rows were '
-            'written in the order of the numbers, write these with leading zeros',
+            '%s: files are read in the order of their names, so %s comes before %s; if the numbers '
+            'in the names are the order of the rows, write them with leading zeros',
             where,
             name,
             after,

@@ -231,7 +231,7 @@ def check_broken(broken: Sequence[BrokenImage], skip: bool) -> None:
         raise UserError(
             f'{path}: is no image that can be read ({reason}) ({len(broken)} such files); move it '
             'out of the data folder, or set config.data.skip_broken=True to leave such files out; '
-            'files with damaged pixels show when they are decoded'
+            'more may be found when the pixels are decoded'
         )
 
 

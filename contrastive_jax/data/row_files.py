@@ -45,8 +45,8 @@ def _open_npy(file: Path, where: str) -> Part:
     with file.open('rb') as stream:
         if stream.read(len(_MAGIC)) not in (_MAGIC, b''):
             raise UserError(
-                f'{where}: is none of npy, npz, Parquet and safetensors; of a tensor of PyTorch, '
-                'numpy.save(FILE, tensor.float().cpu().numpy()) writes one, of a text of numbers '
+                f'{where}: is none of npy, npz, Parquet and safetensors; from a PyTorch tensor: '
+                'numpy.save(FILE, tensor.float().cpu().numpy()); from a text file: '
                 'numpy.save(FILE, numpy.loadtxt(TEXT, delimiter=","))'
             )
     return _stored_part(where, file, 0)

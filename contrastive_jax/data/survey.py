@@ -95,8 +95,8 @@ def warn_if_collapsed(spread: float, source: str) -> None:
     """Warns if rows are equal but for rounding, so that scores would rank noise."""
     if spread < _COLLAPSED and distributed.is_writer():
         logging.warning(
-            '%s: hardly differ (they lie within %.0e of their mean, by its length), so the scores '
-            'are rounding; has the encoder collapsed, or is it the output of another layer?',
+            '%s: the rows hardly differ (their distance to the mean is %.0e of its length), so the '
+            'scores are rounding errors; has the encoder collapsed?',
             source,
             np.sqrt(spread),
         )

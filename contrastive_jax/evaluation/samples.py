@@ -36,10 +36,10 @@ __all__ = [
     'dynamics_columns',
     'from_files',
     'from_run',
-    'judged_by',
     'score',
     'tiles_of',
     'verdicts_of',
+    'with_outlier_isolation',
 ]
 
 
@@ -241,7 +241,7 @@ def _verdict_columns(
     """Why each sample is difficult, and the evidence; images trained on are judged on their own."""
 
     def judged(rows: np.ndarray) -> dict[str, np.ndarray]:
-        told = judged_by(rows, samples.features, columns)
+        told = with_outlier_isolation(rows, samples.features, columns)
         return verdicts_of(rows, samples, options, told)
 
     found = judged(np.arange(len(samples.features)))
@@ -310,10 +310,10 @@ def verdicts_of(
     return {'verdict': found.verdict, **finite}
 
 
-def judged_by(
+def with_outlier_isolation(
     rows: np.ndarray, features: np.ndarray, columns: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """The columns with the isolation that tells outliers among few samples.
+    """The columns with another `isolation` where there are too few samples to tell outliers by it.
 
     The two samples of a mutual nearest pair have isolation 0 by one neighbour. So among few samples
     half would have the same value, and the others stand out from it: at least five are looked at.

@@ -134,7 +134,11 @@ def _with_one_name(runs: Iterable[Run]) -> list[Run]:
     for run in runs:
         path = run.config.get('data.data_dir')
         if path is not None and run.config.get('data.name') in _OWN_DATA:
-            path = names.setdefault(run.images or os.path.normpath(path), path)
+            key = run.images or os.path.normpath(path)
+            # Other images may have come into a folder of the same name.
+            if run.images and key not in names and path in names.values():
+                path = f'{path}, images {key[:8]}'
+            path = names.setdefault(key, path)
             run = run._replace(config=run.config | {'data.data_dir': path})
         renamed.append(run)
     return renamed

@@ -111,7 +111,7 @@ def test_every_command_refuses_bad_labels_and_names_them(command, kind):
     [
         (['b', 'a', 'b'], ': numpy.unique(names, return_inverse=True)[1] numbers them'),
         ([[0], [2], [1]], ': take labels[:, 0]'),
-        (np.eye(3), ': of one row a class, take labels.argmax(1)'),
+        (np.eye(3), ': of one-hot rows, take labels.argmax(1)'),
         ([0.0, 2.0, 1.0], ': take labels.astype(int)'),
         ([0, 1], 'one for each row of features'),
     ],

@@ -91,6 +91,10 @@ def test_one_folder_of_images_under_many_names_is_one_cell(tmp_path):
     assert cell.fields['data.data_dir'] == 'photos'
     (tmp_path / '3' / 'images.json').write_text('{"checksum": "of other images"}')
     assert len(cells_of(tmp_path)) == 2
+    # In the same folder, whose images were changed.
+    write_run(tmp_path / '4', 4, data__name='folder', data__data_dir='photos')
+    (tmp_path / '4' / 'images.json').write_text('{"checksum": "of changed images"}')
+    assert sorted(len(cell.runs) for cell in cells_of(tmp_path)) == [1, 1, 3]
 
 
 def test_cells_are_ordered_by_size_after_the_defaults(tmp_path):

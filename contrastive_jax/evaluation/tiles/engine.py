@@ -60,13 +60,13 @@ class Engine:
         size = self._reference.tile
         starts = range(own.start, own.stop, size)
         ready = {s: None if self._store is None else self._store.read(stage, s) for s in starts}
-        missing = {start: None for start, tile in ready.items() if tile is None}
+        missing = {start for start, tile in ready.items() if tile is None}
         # Those of all stages; a scoring that goes on may have done all of the first stage.
         later = passes - 1 if densities is None else 0
         trial = None
         if missing:
             left = (len(missing) + later * len(starts)) / (passes * len(starts))
-            trial = self._try(step, next(iter(missing)), passes, left)
+            trial = self._try(step, min(missing), passes, left)
         found: dict[str, np.ndarray] = {}
         done = sum(min(size, own.stop - s) for s in starts if ready[s] is not None)
         total, rate = own.stop - own.start, _Rate()

@@ -22,9 +22,9 @@ from contrastive_jax.evaluation.samples import (
     Samples,
     from_files,
     from_run,
-    judged_by,
     score,
     verdicts_of,
+    with_outlier_isolation,
 )
 from contrastive_jax.graph.density import isolation
 from contrastive_jax.graph.difficulty import sample_difficulty
@@ -248,7 +248,7 @@ def _complete(
         judged = {'verdict': np.zeros(len(everyone), np.int64)}
         # Isolation from a file may be that among many more samples.
         own = 'isolation' in added
-        told = judged_by(everyone, samples.features, known) if own else known
+        told = with_outlier_isolation(everyone, samples.features, known) if own else known
         judged |= verdicts_of(everyone, samples, options, told)
         known, added = judged | known, judged | added
     return known, ', '.join(name for name in added if name not in columns)
