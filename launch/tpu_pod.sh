@@ -125,10 +125,15 @@ if [ -n "$dry_run" ]; then
   echo "$(show "${create[@]}")  # unless it says READY"
 else
   # A slice that only could not be looked up is not to be made, nor deleted in the end.
-  if state=$("${describe[@]}" 2>&1); then :; else
-    case $state in
+  errors=$(mktemp)
+  found=yes
+  state=$("${describe[@]}" 2> "$errors") || found=
+  why=$(< "$errors")
+  rm -f "$errors"
+  if [ -z "$found" ]; then
+    case $why in
       *NOT_FOUND* | *'not found'*) state='' ;;
-      *) echo "error: $name cannot be looked up: $state" >&2; exit 1 ;;
+      *) echo "error: $name cannot be looked up: $why" >&2; exit 1 ;;
     esac
   fi
   case $state in

@@ -39,7 +39,8 @@ case $4 in
   create) [ -z "${REFUSED:-}" ] || { echo ALREADY_EXISTS >&2; exit 2; }
     [ -z "${SLOW:-}" ] || { touch "$FAKES/creating"; sleep 30 & wait; } ;;
   delete) [ -z "${STUCK:-}" ] || status=1 ;;
-  describe) [ -n "${STATE:-}" ] && echo "$STATE" || { echo "${WHY:-NOT_FOUND}" >&2; exit 1; } ;;
+  describe) echo 'WARNING: an update is available' >&2
+    [ -n "${STATE:-}" ] && echo "$STATE" || { echo "${WHY:-NOT_FOUND}" >&2; exit 1; } ;;
   scp) for worker in "$FAKES"/worker?; do cp "$5" "$worker/${6#*:}"; done ;;
   ssh)
     for worker in "$FAKES"/worker?; do
@@ -220,7 +221,8 @@ def test_a_slice_that_somebody_else_may_have_made_is_not_deleted(fakes):
     (fakes / 'calls').unlink()
     done = launch(fakes, *SLICE, '--delete', '--', *RUN, WHY='503 unavailable')
     assert done.returncode == 1
-    assert 'error: pod cannot be looked up: 503 unavailable' in done.stderr
+    assert 'error: pod cannot be looked up: ' in done.stderr
+    assert '503 unavailable' in done.stderr
     assert calls(fakes) == ['describe']
 
 
