@@ -3,9 +3,11 @@
 Raw pixels, and the untrained encoder of a seed, are the same in every cell of a grid.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -27,7 +29,8 @@ def shared_probe(
     """Reads accuracies that another run has measured, or measures and writes them.
 
     The name of the file is a hash of `inputs`, of the source of this package, of the versions of
-    what it uses, and of the devices. So other code never reads it.
+    what it uses, and of the devices. So other code never reads it. Of runs that come here together
+    one measures, and the others wait for it.
 
     Args:
       folder: folder of the files; None to measure and write nothing. A run with several processes
@@ -38,14 +41,32 @@ def shared_probe(
     if folder is None or jax.process_count() > 1:
         return measure()
     path = folder / f'{_key(inputs)}.json'
-    if path.exists():
-        progress.say(f'  as measured before, {path}')
-        content = read_json(path)
-        return Accuracies(**{**content, 'by_class': tuple(content['by_class'])})
-    accuracies = measure()
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, accuracies._asdict())
-    return accuracies
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with _alone(path.with_suffix('.lock')):
+            # Another run may have measured it in the meantime.
+            if not path.exists():
+                accuracies = measure()
+                write_json(path, accuracies._asdict())
+                return accuracies
+    progress.say(f'  as measured before, {path}')
+    content = read_json(path)
+    return Accuracies(**{**content, 'by_class': tuple(content['by_class'])})
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Waits until no other process is in this context with the same lock file."""
+    with path.open('w') as file:
+        # Some network file systems have no locks; there, each run measures.
+        with contextlib.suppress(OSError):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                progress.say('  waits for another run, which is measuring it')
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+        path.unlink(missing_ok=True)
 
 
 def _key(inputs: Sequence[object]) -> str:

@@ -1,3 +1,6 @@
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
 import numpy as np
 import pytest
 
@@ -57,3 +60,40 @@ def test_other_code_or_devices_measure_again(tmp_path, measure, monkeypatch):
     monkeypatch.setattr(shared, '_PACKAGE', tmp_path)
     shared_probe(tmp_path, ['raw_pixel'], measure)
     assert measure.calls == 4
+
+
+def test_of_runs_that_begin_together_one_measures(tmp_path, monkeypatch):
+    measuring, waiting, calls = Event(), Event(), []
+
+    def measure():
+        calls.append(1)
+        measuring.set()
+        assert waiting.wait(60)
+        return MEASURED
+
+    monkeypatch.setattr(shared.progress, 'say', lambda text: waiting.set())
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(shared_probe, tmp_path, ['raw_pixel'], measure)
+        assert measuring.wait(60)
+        second = pool.submit(shared_probe, tmp_path, ['raw_pixel'], measure)
+        assert first.result() == second.result() == MEASURED
+    assert len(calls) == 1
+    assert [path.suffix for path in tmp_path.iterdir()] == ['.json']
+
+
+def test_a_measurement_that_fails_is_made_by_the_next_run(tmp_path, measure):
+    def fail():
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        shared_probe(tmp_path, ['raw_pixel'], fail)
+    assert shared_probe(tmp_path, ['raw_pixel'], measure) == MEASURED
+    assert measure.calls == 1
+
+
+def test_a_file_system_without_locks_measures_all_the_same(tmp_path, measure, monkeypatch):
+    def refuse(*_):
+        raise OSError('no locks available')
+
+    monkeypatch.setattr(shared.fcntl, 'flock', refuse)
+    assert shared_probe(tmp_path, ['raw_pixel'], measure) == MEASURED
