@@ -2,14 +2,16 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import submitit
-from submitit.core.utils import FailedJobError, FailedSubmissionError
+from submitit.core.utils import FailedJobError
 from submitit.helpers import DelayedSubmission
 from tqdm import tqdm
 
@@ -140,32 +142,48 @@ def _submit_all(
 
 def _submit(run: Run, before: str | None, folder: Path, options: Mapping[str, str]) -> str:
     """Submits a run that starts after the job `before`; returns the number of its job."""
-    numbers: dict[str, int | str] = {
-        name: int(text) if text.isdigit() else text for name, text in options.items()
-    }
-    minutes = _minutes(str(numbers.pop('time', _DAY)))
-    limits = numbers.pop('max_num_timeout', _TIME_LIMITS)
-    if not isinstance(limits, int):
+    texts = dict(options)
+    minutes = _minutes(texts.pop('time', str(_DAY)))
+    limits = texts.pop('max_num_timeout', str(_TIME_LIMITS))
+    if not limits.isdecimal():
         raise GridError(f'--slurm=max_num_timeout={limits}: must be a whole number from 0 up')
+    values = {name: _value(name, text) for name, text in texts.items()}
     # Slurm checks time limits twice a minute, so a short job needs a shorter delay.
-    given = {'time': minutes, 'signal_delay_s': min(90, 20 * minutes), **numbers}
-    after = {} if before is None else {'dependency': f'afterany:{before}'}
-    # Since Slurm 22.05 srun does not take it from sbatch.
-    cores = numbers.get('cpus_per_task')
-    for_srun = {} if cores is None else {'srun_args': [f'--cpus-per-task={cores}']}
+    given = {'time': minutes, 'signal_delay_s': min(90, 20 * minutes), **values}
+    if (cores := values.get('cpus_per_task')) is not None:
+        # Since Slurm 22.05 srun does not take it from sbatch.
+        given['srun_args'] = [f'--cpus-per-task={cores}', *values.get('srun_args', [])]
+    if before is not None:
+        after = texts.get('dependency'), f'afterany:{before}'
+        given['dependency'] = ','.join(filter(None, after))
     try:
-        executor = submitit.AutoExecutor(folder, cluster='slurm', slurm_max_num_timeout=limits)
+        executor = submitit.AutoExecutor(folder, cluster='slurm', slurm_max_num_timeout=int(limits))
         executor.update_parameters(
-            **{f'slurm_{name}': value for name, value in (for_srun | given).items()},
+            **{f'slurm_{name}': value for name, value in given.items()},
             name=run.folder.name,
-            slurm_additional_parameters={'requeue': True, **after},
+            slurm_additional_parameters={'requeue': True},
         )
         # Otherwise Ctrl-C would interrupt `sbatch` as well.
         with blocked([signal.SIGINT]):
             return executor.submit(RunJob(run)).job_id
-    except (FailedJobError, FailedSubmissionError, NameError, RuntimeError, TypeError) as error:
+    except (NameError, RuntimeError, TypeError, ValueError) as error:
         reason = str(error).strip().splitlines() or ['submitit gives no reason']
         raise GridError(f'--slurm: {reason[0]}') from error
+
+
+def _value(name: str, text: str) -> Any:
+    """An option of --slurm as submitit takes it; a name without a value is a switch."""
+    if name == 'srun_args':
+        try:
+            return shlex.split(text)
+        except ValueError as error:
+            raise GridError(
+                f'--slurm=srun_args={text}: must be words as in a shell ({error}); close the quote'
+            ) from error
+    # An account may be 007.
+    if text.isdecimal() and str(int(text)) == text:
+        return int(text)
+    return {'': True, 'true': True, 'false': False}.get(text.lower(), text)
 
 
 def _minutes(text: str) -> int:

@@ -69,7 +69,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         '--jobs',
         type=_positive,
-        default=1,
         help='number of runs at a time on this machine (default: 1)',
     )
     parser.add_argument(
@@ -90,6 +89,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not (options.config or options.status):
         parser.error('the following arguments are required: --config')
+    if options.jobs and options.slurm is not None:
+        parser.error(
+            f'--jobs={options.jobs}: is for runs on this machine, and with --slurm the queue '
+            'decides how many run at a time; leave it out, or name a QOS that has a limit, as '
+            '--slurm=qos=NAME'
+        )
     try:
         if options.status:
             print('\n'.join(status.overview(options.runs)))
@@ -123,7 +128,7 @@ def _logged(run: Run, logger: str) -> Run:
 
 def _run_all(runs: list[Run], options) -> list[local.Outcome]:
     if options.slurm is None:
-        return local.run_all(runs, options.jobs)
+        return local.run_all(runs, options.jobs or 1)
     try:
         from . import slurm
     except ImportError as error:

@@ -21,13 +21,19 @@
 set -euo pipefail
 
 fail() {
-  echo "error: ${1//$'\n'/ }" >&2
+  local line="$*"
+  echo "error: ${line//$'\n'/ }" >&2
   exit 2
 }
 
 # check OPTION VALUE PATTERN MEANING
 check() {
   [[ $2 =~ $3 ]] || fail "$1='$2': must be $4"
+}
+
+# committed FILE
+committed() {
+  [ "$(git cat-file -t "HEAD:$1" 2> /dev/null)" = blob ]
 }
 
 # Prints a command as one line from which a shell reads the same words.
@@ -85,8 +91,10 @@ check --version "$version" '^[a-z0-9][a-z0-9.-]*$' 'a runtime such as tpu-ubuntu
 [[ $setup != *$'\n'* ]] || fail "--setup='$setup': must be one line"
 # Before anything is paid for: what every worker would refuse, or each would write for itself.
 check 'behind --: --workdir' "$workdir" '^/' 'an absolute path that every worker mounts'
-git cat-file -e "HEAD:${config%%:*}" 2> /dev/null && [ -n "$config" ] ||
-  fail "behind --: --config='$config': must be a file of the last commit, which is what is copied"
+file=${config%%:*}
+committed "$file" || { [[ $file != *[/.]* ]] && committed "configs/$file.py"; } ||
+  fail "behind --: --config='$config': must be a file of the last commit, which is what is copied," \
+    "or the name of one in its configs/"
 [ -z "$(git status --porcelain)" ] || echo 'note: what is not committed is not copied' >&2
 
 tpu=(gcloud compute tpus tpu-vm)
@@ -119,31 +127,55 @@ delete_and_exit() {
   exit "$1"
 }
 
+# Sets `state`, empty if there is no such slice. Fails if gcloud cannot tell, and `why` is its reason.
+look_up() {
+  local errors found=yes
+  errors=$(mktemp)
+  state=$("${describe[@]}" 2> "$errors") || found=
+  why=$(< "$errors")
+  rm -f "$errors"
+  [ -z "$found" ] || return 0
+  case $why in
+    *NOT_FOUND* | *'not found'*) state='' ;;
+    *) return 1 ;;
+  esac
+}
+
+create_it() {
+  local errors why status=0
+  # Before it is there, because it costs money from then on, also after Ctrl-C.
+  delete_at_the_end
+  errors=$(mktemp)
+  run "${create[@]}" 2>&1 | tee "$errors" >&2 || status=$?
+  why=$(< "$errors")
+  rm -f "$errors"
+  [ "$status" -ne 0 ] || return 0
+  case $why in
+    # It is somebody else's.
+    *ALREADY_EXISTS* | *[Aa]'lready exists'*) trap - EXIT ;;
+    # What was refused is not there; what was only not waited for may be.
+    *)
+      if look_up && [ -z "$state" ]; then
+        trap - EXIT
+      elif [ -z "$delete" ]; then
+        echo "note: $name may be there all the same, and then costs money; to delete it:" \
+          "$(show "${tpu[@]}" delete "$name" "--zone=$zone")" >&2
+      fi
+      ;;
+  esac
+  exit "$status"
+}
+
 if [ -n "$dry_run" ]; then
   show cd "$PWD"
   show "${describe[@]}"
   echo "$(show "${create[@]}")  # unless it says READY"
 else
   # A slice that only could not be looked up is not to be made, nor deleted in the end.
-  errors=$(mktemp)
-  found=yes
-  state=$("${describe[@]}" 2> "$errors") || found=
-  why=$(< "$errors")
-  rm -f "$errors"
-  if [ -z "$found" ]; then
-    case $why in
-      *NOT_FOUND* | *'not found'*) state='' ;;
-      *) echo "error: $name cannot be looked up: $why" >&2; exit 1 ;;
-    esac
-  fi
+  look_up || { echo "error: $name cannot be looked up: $why" >&2; exit 1; }
   case $state in
     READY) echo "using $name" >&2 ;;
-    '')
-      # Before it is there, because it costs money from then on, also after Ctrl-C.
-      delete_at_the_end
-      # What was refused is not there, or is somebody else's.
-      run "${create[@]}" || { status=$?; trap - EXIT; exit "$status"; }
-      ;;
+    '') create_it ;;
     *)
       echo "error: $name is $state: wait until it is READY, or delete it and start again:" \
         "$(show "${tpu[@]}" delete "$name" "--zone=$zone")" >&2

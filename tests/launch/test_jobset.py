@@ -1,6 +1,7 @@
 """`launch/jobset.yaml` without a cluster: the fields that it relies on, and no others."""
 
 import math
+import re
 from pathlib import Path
 
 import jsonschema
@@ -113,6 +114,16 @@ def manifest():
 
 def test_fits_the_schema(manifest):
     jsonschema.Draft202012Validator.check_schema(JOBSET)
+    jsonschema.validate(manifest, JOBSET, jsonschema.Draft202012Validator)
+
+
+def test_lines_for_a_bucket_fit_once_they_are_uncommented():
+    text = (ROOT / 'launch/jobset.yaml').read_text()
+    manifest = yaml.safe_load(re.sub(r'# (.+# BUCKET)', r'\1', text))
+    pod = manifest['spec']['replicatedJobs'][0]['template']['spec']['template']
+    # A text: Kubernetes refuses an annotation that is a boolean.
+    assert pod.pop('metadata') == {'annotations': {'gke-gcsfuse/volumes': 'true'}}
+    assert pod['spec'].pop('serviceAccountName') == 'runs'
     jsonschema.validate(manifest, JOBSET, jsonschema.Draft202012Validator)
 
 

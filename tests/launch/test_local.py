@@ -275,6 +275,16 @@ def test_a_wrong_flag_ends_the_sweep(wrong, tmp_path, capsys):
     assert wrong.partition('=')[2] in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('slurm', ['--slurm', '--slurm=partition=gpu'])
+def test_a_number_of_jobs_is_refused_on_slurm(slurm, tmp_path, capsys):
+    command = ['--config=configs/digits.py', f'--runs={tmp_path}', '--jobs=4', slurm]
+    with pytest.raises(SystemExit, match='2'):
+        sweep.main(command)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert '--jobs=4: is for runs on this machine' in last
+    assert last.endswith('leave it out, or name a QOS that has a limit, as --slurm=qos=NAME')
+
+
 def test_a_folder_of_runs_that_cannot_be_made_is_refused_before_any_run(tmp_path, capsys):
     (tmp_path / 'file').touch()
     command = ['--grid=table1', '--config=configs/digits.py:small', f'--runs={tmp_path}/file/runs']

@@ -1,6 +1,7 @@
 """How a grid is submitted to Slurm and waited for, with a fake `sbatch` and a fake `squeue`."""
 
 import os
+import shlex
 import signal
 
 import pytest
@@ -145,6 +146,68 @@ def test_a_job_comes_after_the_one_that_it_needs_and_has_the_options(cluster, me
             '--signal=USR2@60',
             '--requeue',
         }
+
+
+def _script(cluster, folder, options, before=None):
+    number = slurm._submit(_run(folder, 'a'), before, folder / 'slurm', options)
+    return cluster.script(number)
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'line'),
+    [
+        ('account', '007', '--account=007'),
+        ('account', '7', '--account=7'),
+        ('account', '²', "--account='²'"),
+        ('mem_gb', '16', '--mem=16GB'),
+        ('exclusive', '', '--exclusive'),
+        ('exclusive', 'TRUE', '--exclusive'),
+        ('exclusive', 'user', '--exclusive=user'),
+        ('dependency', 'afterok:7', '--dependency=afterok:7'),
+    ],
+)
+def test_an_option_reaches_sbatch_as_it_was_given(name, text, line, cluster, tmp_path):
+    assert line in _script(cluster, tmp_path, {name: text})
+
+
+@pytest.mark.parametrize(('text', 'on'), [('', True), ('true', True), ('False', False)])
+def test_a_switch_of_submitit_is_on_or_off(text, on, cluster, tmp_path):
+    script = _script(cluster, tmp_path, {'use_srun': text})
+    assert any(line.startswith('srun ') for line in script) == on
+    script = _script(cluster, tmp_path, {'stderr_to_stdout': text})
+    assert any(line.startswith('--error=') for line in script) != on
+
+
+def test_a_dependency_is_added_to_that_on_another_run(cluster, tmp_path):
+    script = _script(cluster, tmp_path, {'dependency': 'afterok:7'}, before='101')
+    assert [line for line in script if line.startswith('--dependency')] == [
+        '--dependency=afterok:7,afterany:101'
+    ]
+
+
+@pytest.mark.parametrize('cores', [{}, {'cpus_per_task': '2'}])
+def test_words_for_srun_are_added_to_the_number_of_cores(cores, cluster, tmp_path):
+    options = {'srun_args': '--mpi=none --prolog="a b"', **cores}
+    (line,) = (x for x in _script(cluster, tmp_path, options) if x.startswith('srun '))
+    words = shlex.split(line)
+    first = words.index('--mpi=none')
+    assert words[first : first + 2] == ['--mpi=none', '--prolog=a b']
+    assert ('--cpus-per-task=2' in words) == bool(cores)
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'says'),
+    [
+        ('srun_args', '"a', r'srun_args="a: must be words as in a shell \(No closing quotation\)'),
+        ('mem_gb', 'much', 'much'),
+        ('time', '', 'time=: must be minutes'),
+        *(('max_num_timeout', text, 'must be a whole number') for text in ('', 'true', '-1', '²')),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_refused_before_sbatch(name, text, says, cluster, tmp_path):
+    with pytest.raises(GridError, match=f'^--slurm.*{says}'):
+        _script(cluster, tmp_path, {name: text})
+    assert cluster.submitted() == []
 
 
 def test_what_is_done_or_queued_is_not_submitted_again(cluster, meanwhile, tmp_path):

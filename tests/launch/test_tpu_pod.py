@@ -37,9 +37,12 @@ echo "$4" >> "$FAKES/calls"
 status=0
 case $4 in
   create) [ -z "${REFUSED:-}" ] || { echo ALREADY_EXISTS >&2; exit 2; }
+    [ -z "${BROKEN:-}" ] || { echo 'connection reset' >&2; touch "$FAKES/broken"; exit 3; }
     [ -z "${SLOW:-}" ] || { touch "$FAKES/creating"; sleep 30 & wait; } ;;
   delete) [ -z "${STUCK:-}" ] || status=1 ;;
   describe) echo 'WARNING: an update is available' >&2
+    # What is found after a connection broke.
+    [ ! -e "$FAKES/broken" ] || { [ "$BROKEN" = CREATING ] && STATE=$BROKEN || WHY=$BROKEN; }
     [ -n "${STATE:-}" ] && echo "$STATE" || { echo "${WHY:-NOT_FOUND}" >&2; exit 1; } ;;
   scp) for worker in "$FAKES"/worker?; do cp "$5" "$worker/${6#*:}"; done ;;
   ssh)
@@ -217,6 +220,7 @@ def test_deletes_only_if_asked_also_after_a_failure(fakes, state, status):
 def test_a_slice_that_somebody_else_may_have_made_is_not_deleted(fakes):
     done = launch(fakes, *SLICE, '--delete', '--', *RUN, REFUSED='yes')
     assert done.returncode == 2
+    assert 'ALREADY_EXISTS' in done.stderr
     assert calls(fakes) == ['describe', 'create']
     (fakes / 'calls').unlink()
     done = launch(fakes, *SLICE, '--delete', '--', *RUN, WHY='503 unavailable')
@@ -224,6 +228,32 @@ def test_a_slice_that_somebody_else_may_have_made_is_not_deleted(fakes):
     assert 'error: pod cannot be looked up: ' in done.stderr
     assert '503 unavailable' in done.stderr
     assert calls(fakes) == ['describe']
+
+
+@pytest.mark.parametrize(
+    ('found', 'may_be_there'), [('CREATING', True), ('503 unavailable', True), ('NOT_FOUND', False)]
+)
+@pytest.mark.parametrize('delete', [True, False])
+def test_a_slice_that_goes_on_being_made_is_deleted_or_named(fakes, found, may_be_there, delete):
+    flags = ['--delete'] if delete else []
+    done = launch(fakes, *SLICE, *flags, '--', *RUN, BROKEN=found)
+    assert done.returncode == 3
+    assert 'connection reset' in done.stderr
+    named = (
+        'note: pod may be there all the same, and then costs money; to delete it: '
+        'gcloud compute tpus tpu-vm delete pod --zone=us-central2-b\n'
+    )
+    assert (named in done.stderr) == (may_be_there and not delete)
+    deleted = ['delete'] if may_be_there and delete else []
+    assert calls(fakes) == ['describe', 'create', 'describe', *deleted]
+
+
+@pytest.mark.parametrize('config', ['small', 'small:tiny', 'launch/tpu_pod.sh'])
+def test_a_config_is_a_file_or_the_name_of_a_shipped_one(fakes, config):
+    flag = f'--config={config}'
+    done = launch(fakes, *SLICE, '--dry-run', '--', flag, '--workdir=/runs/one')
+    assert (done.returncode, done.stderr) == (0, '')
+    assert f'contrastive_jax.main {flag} --workdir=/runs/one' in done.stdout
 
 
 def test_the_status_of_a_run_outlives_a_delete_that_fails(fakes):
@@ -276,6 +306,9 @@ def test_an_old_python_on_the_workers_is_said_in_one_line(fakes):
         (('--', '--config=configs/small.py'), "--workdir='': must be an absolute path"),
         (('--', '--workdir=/runs'), "--config='': must be a file of the last commit"),
         (('--', '--config=new.py', '--workdir=/runs'), "--config='new.py': must be a file of the"),
+        (('--', '--config=new:a', '--workdir=/runs'), 'or the name of one in its configs/'),
+        (('--', '--config=configs', '--workdir=/runs'), "--config='configs': must be a file of"),
+        (('--', '--config=:tiny', '--workdir=/runs'), "--config=':tiny': must be a file of the"),
     ],
     ids=lambda value: value[-1] if isinstance(value, tuple) else '',
 )
