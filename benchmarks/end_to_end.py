@@ -4,8 +4,9 @@
     python -m benchmarks.end_to_end --peer .venv-peer/bin/python --data_dir DIR --json out.json
 
 CIFAR-10, ResNet-18 with the CIFAR stem, all augmentations, SGD, NT-Xent. Each side trains a few
-steps in turn, in a process of its own that is stopped while the other runs. With a GPU both sides
-compute in bfloat16, and lightly's has what makes PyTorch fast there: `peer/simclr.py --gpu`.
+steps in turn, in a process of its own that is stopped while the other runs. With a GPU, of which
+each side sees the first alone, both compute in bfloat16, and lightly's has what makes PyTorch fast
+there: `peer/simclr.py --gpu`.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import numpy as np
 
 from benchmarks import measure
 from benchmarks.peer.turns import serve
-from benchmarks.sides import started
+from benchmarks.sides import one_gpu, started
 from contrastive_jax import config as base
 from contrastive_jax.data import sources
 from contrastive_jax.data.batches import make_batch, prefetch, step_indices
@@ -86,11 +87,13 @@ def main(arguments: list[str] | None = None) -> None:
     if len(options.width) != len(options.batch):
         parser.error('--width, --batch: give as many batch sizes as widths')
     report = measure.Report('end_to_end', options.json, compute_dtype('auto'))
+    gpu = one_gpu()
     with tempfile.TemporaryDirectory() as folder:
         images = str(Path(folder) / 'images.npy')
         np.save(images, _images(options.data_dir))
         for width, batch in zip(options.width, options.batch, strict=True):
-            with started(_commands(images, width, batch, options.peer)) as sides:
+            commands = _commands(images, width, batch, options.peer)
+            with started(commands, dict.fromkeys(commands, gpu)) as sides:
                 timers = {
                     name: partial(side.seconds, options.steps) for name, side in sides.items()
                 }
@@ -119,7 +122,8 @@ def _commands(images: str, width: int, batch: int, peer: str | None) -> dict[str
     if gpu:
         return {_OURS: ours, 'lightly, kornia': theirs}
     sides = {f'lightly, {count} workers': [*theirs, '--workers', str(count)] for count in (0, 2)}
-    return {_OURS: ours, **sides}
+    channels_last = [*sides['lightly, 2 workers'], '--layout', 'channels_last']
+    return {_OURS: ours, **sides, 'lightly, 2 workers, channels last': channels_last}
 
 
 def _images(data_dir: str | None) -> np.ndarray:

@@ -3,8 +3,9 @@
     python -m benchmarks.gpu --peer .venv-peer/bin/python --json gpu.json
 
 Each part is a command of its own with a limit on its time. Results measured before the limit are
-kept, and the file is written after each part. The limits together are eight minutes. Without a GPU
-nothing is measured, unless `--toy` asks for a trial of the commands at a small size.
+kept, and the file is written after each part. The limits together are eight minutes. Of several
+GPUs the first is measured. Without a GPU nothing is measured, unless `--toy` asks for a trial of
+the commands at a small size.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.sides import one_gpu
 from contrastive_jax.runtime.files import read_json, write_json
 
 
@@ -59,8 +61,6 @@ PARTS = {
 
 
 _FIND_LIMIT = 60
-# Both sides of a comparison must fit into the memory of the device.
-_ENVIRONMENT = {**os.environ, 'XLA_PYTHON_CLIENT_PREALLOCATE': 'false'}
 _FIND = """
 import jax, platform, sys
 device, versions = jax.devices()[0], f'JAX {jax.__version__}, Python {platform.python_version()}'
@@ -69,12 +69,17 @@ sys.exit(device.platform != 'gpu')
 """
 
 
+def _environment() -> dict[str, str]:
+    """Of a part: it sees one GPU, and both sides of a comparison must fit into its memory."""
+    return {**os.environ, 'XLA_PYTHON_CLIENT_PREALLOCATE': 'false', **one_gpu()}
+
+
 def check_device() -> None:
     """Exits within a minute if JAX finds no GPU."""
     # In a process of its own, which leaves the whole memory of the device to the parts.
     command = [sys.executable, '-c', _FIND]
     try:
-        found = subprocess.run(command, env=_ENVIRONMENT, timeout=_FIND_LIMIT).returncode == 0
+        found = subprocess.run(command, env=_environment(), timeout=_FIND_LIMIT).returncode == 0
     except subprocess.TimeoutExpired:
         sys.exit(f'JAX did not start within {_FIND_LIMIT} s: see what nvidia-smi says')
     if not found:
@@ -86,7 +91,7 @@ def check_device() -> None:
 
 def run(command: list[str], limit: float) -> bool:
     """Runs a command for so many seconds at most; says whether it ended well by itself."""
-    with subprocess.Popen(command, env=_ENVIRONMENT) as process:
+    with subprocess.Popen(command, env=_environment()) as process:
         try:
             return process.wait(limit) == 0
         except subprocess.TimeoutExpired:

@@ -5,7 +5,8 @@
 
 One thing grows at a time, and its sizes take turns. The exponent is the slope of log time over log
 size: 1 where time is linear in the size, 2 for the side of an image, 0 for classes, and for
-devices too, since they share the batch and the cores of this machine.
+devices too, since they share the batch and the cores of this machine. The devices are parts of one
+CPU, so elsewhere `--devices` has to be given no count.
 """
 
 import os
@@ -47,6 +48,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--devices', type=int, nargs='*', default=[1, 2, 4])
     parser.add_argument('--serve', action='store_true', help='work for another such process')
     options = parser.parse_args(arguments)
+    if options.devices and jax.default_backend() != 'cpu':
+        sys.exit(
+            f'--devices: only a CPU can be made several, and this is a {jax.default_backend()}; '
+            'give --devices without a count, or set JAX_PLATFORMS=cpu'
+        )
     config = steps.load_config(options.config)
     if options.serve:
         return serve_step(config, steps.noise(config.batch_size, options.shape))

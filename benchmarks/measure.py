@@ -42,10 +42,16 @@ class Ratio(NamedTuple):
         return f'{self.median:.3f} ({self.low:.3f}-{self.high:.3f})'
 
 
-def options(doc: str, *, rounds: int = 5) -> argparse.ArgumentParser:
-    """A parser with what every benchmark takes; `doc` is the docstring of its module."""
+def options(doc: str, *, rounds: int | None = 5) -> argparse.ArgumentParser:
+    """A parser with what every benchmark takes; without `--rounds` where there are none.
+
+    Args:
+      doc: docstring of the benchmark's module.
+      rounds: how many unless told otherwise; None of a benchmark that takes no turns.
+    """
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
-    parser.add_argument('--rounds', type=int, default=rounds, help='after one that warms up')
+    if rounds is not None:
+        parser.add_argument('--rounds', type=int, default=rounds, help='after one that warms up')
     parser.add_argument('--json', help='file to write')
     return parser
 

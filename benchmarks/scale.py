@@ -109,7 +109,7 @@ def _bare(n: int, k: int, r: int) -> float:
 
 def main(arguments: list[str] | None = None) -> None:
     """Parses the options, measures and prints."""
-    parser = measure.options(__doc__, rounds=1)
+    parser = measure.options(__doc__, rounds=None)
     parser.add_argument('--exact', type=int, nargs='*', default=[20_000])
     parser.add_argument('--sizes', type=int, nargs='*', default=[100_000, 1_000_000])
     parser.add_argument('--landmarks', type=int, nargs='*', default=[4096, 16384])

@@ -10,7 +10,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-__all__ = ['Side', 'started']
+from launch.accelerators import gpus, variables
+
+__all__ = ['Side', 'one_gpu', 'started']
+
+
+def one_gpu() -> dict[str, str]:
+    """What the environment lacks for a process to see the first of several GPUs alone.
+
+    JAX would take all of them and PyTorch one, which is no comparison.
+    """
+    names = gpus()
+    return variables(0, names, len(names))
 
 
 class Side:

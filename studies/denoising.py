@@ -3,19 +3,27 @@
     python -m launch.sweep --grid=ebt_denoise --config=configs/ebt_denoise.py --seeds=3 --runs=runs
     python -m studies.denoising $(cat runs/ebt_denoise.txt) --out=docs/results/ebt
 
-Mean and standard deviation over the seeds; runs that are not finished are named.
+Mean and standard deviation over the seeds; runs that are not finished are named. The runs of a kind
+differ in the seed alone, and the kinds in what the grid sets.
 """
 
 import argparse
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
 
 from benchmarks.measure import spread
-from contrastive_jax.config import completed
+from contrastive_jax.config import completed, differences
 from contrastive_jax.errors import UserError
+from contrastive_jax.reporting import style
 from contrastive_jax.runtime.files import read_json
+from launch.grids.ebt_denoise import CELLS
+from studies.outputs import check_new
 
 __all__ = ['main']
 
@@ -24,6 +32,8 @@ _HEAD = """# Denoising by kind of noise and number of evaluations
 PSNR in dB on test images; accuracy of probes in %. Mean and standard deviation over the seeds.
 
 """
+# What the kinds may differ in.
+_OF_KINDS = frozenset(path for fields in CELLS.values() for path in fields)
 _DRAWN = ('gaussian 99', 'gaussian 199', 'salt and pepper', 'uniform', 'blur')
 
 
@@ -37,9 +47,30 @@ def _name(config: dict) -> str:
     return f'{who}, {how if config["denoise.detach"] else "unroll"}'
 
 
+def _check(folder: Path, config: dict[str, Any], others: Iterable[tuple[Path, dict]]) -> None:
+    """Exits where a run is not of the grid and setting of the others, or of their seed and kind."""
+    for other, its in others:
+        same = _name(config) == _name(its)
+        if same and config['seed'] == its['seed']:
+            raise SystemExit(
+                f'{other} and {folder} have one seed and are both {_name(config)}; '
+                'give each run of one grid once'
+            )
+        besides = {'seed'} if same else {'seed', *_OF_KINDS}
+        if found := differences(its, config, besides):
+            raise SystemExit(
+                f'{folder} has another setting than {other}, {found[0]}; '
+                'give the runs of one grid with one setting'
+            )
+
+
 def _gather(folders: Sequence[str]) -> dict[str, list[dict]]:
-    """Results of the finished runs, by the kind of denoiser."""
-    results = defaultdict(list)
+    """Results of the finished runs, by the kind of denoiser.
+
+    Raises:
+      SystemExit: two runs of one kind and seed, or runs of several settings.
+    """
+    results, configs = defaultdict(list), []
     for folder in map(Path, folders):
         try:
             config = completed(read_json(folder / 'config.json'))
@@ -47,7 +78,9 @@ def _gather(folders: Sequence[str]) -> dict[str, list[dict]]:
         except (FileNotFoundError, UserError) as error:
             print(f'left out: {error}')
             continue
-        row = {**result['denoising'], 'seed': config['seed']}
+        _check(folder, config, configs)
+        configs.append((folder, config))
+        row = dict(result['denoising'])
         row['probe'] = {name: value for name, value in result.items() if 'accuracy' in name}
         results[_name(config)].append(row)
     return dict(results)
@@ -97,18 +130,15 @@ def _cost_table(results: dict[str, list[dict]]) -> str:
     return _table(head, rows)
 
 
+@matplotlib.rc_context(style.FIGURE)
 def _figure(results: dict[str, list[dict]], path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot as plt
-
     kinds = [kind for kind in _DRAWN if kind in next(iter(results.values()))[0]['psnr']]
-    figure, axes = plt.subplots(2, len(kinds), figsize=(3.2 * len(kinds), 6), layout='constrained')
+    figure = Figure(figsize=(3.2 * len(kinds), 6), layout='constrained')
+    axes = figure.subplots(2, len(kinds), squeeze=False)
     for column, kind in enumerate(kinds):
         for row, by_flops in enumerate((False, True)):
             axis = axes[row][column]
-            for name, runs in results.items():
+            for colour, (name, runs) in zip(style.LIGHT, results.items(), strict=False):
                 series = [run['psnr'][kind] for run in runs]
                 means = [statistics.mean(values) for values in zip(*series, strict=True)]
                 at = runs[0]['evaluations']
@@ -116,7 +146,7 @@ def _figure(results: dict[str, list[dict]], path: Path) -> None:
                     at = [count * (runs[0]['flops'] or float('nan')) / 1e6 for count in at]
                 # No logarithm of nothing.
                 first = 1 if by_flops else 0
-                axis.plot(at[first:], means[first:], marker='.', label=name)
+                axis.plot(at[first:], means[first:], marker='.', color=colour, label=name)
             axis.set_xlabel('MFLOP an image' if by_flops else 'evaluations')
             axis.set_title(kind, fontsize=10)
             if by_flops:
@@ -125,7 +155,7 @@ def _figure(results: dict[str, list[dict]], path: Path) -> None:
     axes[0][0].set_ylabel('PSNR, dB')
     axes[1][0].set_ylabel('PSNR, dB')
     axes[0][0].legend(fontsize=7)
-    figure.savefig(path, dpi=90)
+    style.save(figure, path)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -134,10 +164,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument('runs', nargs='+', help='workdirs')
     parser.add_argument('--out', required=True, help='folder for denoising.md and denoising.png')
     options = parser.parse_args(arguments)
+    out = Path(options.out)
+    check_new(out / 'denoising.md', out / 'denoising.png')
     results = _gather(options.runs)
     if not results:
         raise SystemExit('no finished run among them')
-    out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     kinds = [kind for kind in next(iter(results.values()))[0]['psnr'] if ', told' not in kind]
     parts = [_cost_table(results), *(_psnr_table(results, kind) for kind in kinds)]

@@ -35,6 +35,7 @@ from contrastive_jax.training.augmentation import two_views
 from contrastive_jax.training.optimizer import count_steps
 from contrastive_jax.training.setup import set_up
 from contrastive_jax.training.steps import take_steps
+from studies.outputs import check_new
 
 _VIEWS = 8
 _BANDS = (
@@ -163,6 +164,8 @@ def main() -> None:
     )
     parser.add_argument('--out', type=Path, default=None, help='JSON of every value')
     options = parser.parse_args()
+    if options.out:
+        check_new(options.out)
     values: dict[str, dict[str, list[float]]] = {}
     for seed in options.seeds:
         for kind in ('plain', 'matched'):

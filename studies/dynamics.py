@@ -23,6 +23,7 @@ from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.graph.dynamics import sample_dynamics
 from contrastive_jax.runs.dynamics import Dynamics, read_dynamics
+from studies.outputs import check_new
 
 KINDS = ('plain', 'matched')
 
@@ -68,6 +69,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--runs', type=Path, required=True, help='folder of the runs')
     parser.add_argument('--out', type=Path, default=None, help='JSON of every value')
     options = parser.parse_args(arguments)
+    if options.out:
+        check_new(options.out)
     values: dict[str, dict[str, list[float]]] = {}
     for seed in options.seeds:
         for kind in KINDS:

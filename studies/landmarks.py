@@ -24,6 +24,7 @@ from contrastive_jax.randomness import Use, host_rng
 from contrastive_jax.reporting import style
 from contrastive_jax.runs.loading import load_run
 from contrastive_jax.runtime.files import write_json
+from studies.outputs import check_new
 
 _BANDS = ((0.1, 0.5), (0.01, 0.1))
 # Of 95 % under a normal distribution.
@@ -184,6 +185,7 @@ def main() -> None:
     parser.add_argument('--anchors', type=int, default=500)
     parser.add_argument('--out', type=Path, required=True, help='folder for landmarks.json, .png')
     options = parser.parse_args()
+    check_new(options.out / 'landmarks.json', options.out / 'landmarks.png')
     sources = {'noise': noise()}
     for name, _, workdir in (run.partition('=') for run in options.runs):
         sources[f'{name}, trained'] = trained(Path(workdir))

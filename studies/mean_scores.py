@@ -30,6 +30,7 @@ from contrastive_jax.data import sources
 from contrastive_jax.data.score_table import read_table, write_table
 from contrastive_jax.data.stored import checksum
 from contrastive_jax.graph.subsets import most_difficult_removed
+from studies.outputs import check_new
 
 _MEANS = ('score', 'boundary')
 
@@ -123,8 +124,7 @@ def main() -> None:
         raise SystemExit('--scores: give the files of two seeds or more')
     if not 0 < options.ratio < 1:
         raise SystemExit(f'--ratio={options.ratio}: must be above 0 and below 1')
-    if options.out.exists():
-        raise SystemExit(f'--out={options.out}: exists; give another name, or delete it')
+    check_new(options.out)
     tables = read_all(options.scores)
     columns = mean_columns(tables, options.ratio)
     if options.config:

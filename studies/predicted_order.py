@@ -158,7 +158,7 @@ def by_seed(folders: Sequence[str]) -> dict[int, dict[Cell, Run]]:
 
     Raises:
       SystemExit: a seed without a plain run, seeds with other cells, two runs of one seed and cell;
-        or no finished run.
+        runs of both grids; or no finished run.
     """
     runs: dict[int, dict[Cell, Run]] = {}
     unfinished = 0
@@ -183,6 +183,11 @@ def by_seed(folders: Sequence[str]) -> dict[int, dict[Cell, Run]]:
             raise SystemExit(f'--runs: seed {seed} has no finished plain run, which the model fits')
         if cells.keys() != next(iter(runs.values())).keys():
             raise SystemExit(f'--runs: seed {seed} has not the same finished cells as the others')
+        if any(cell.ratio for cell in cells) and any(cell.rho != 1 for cell in cells):
+            raise SystemExit(
+                '--runs: some remove images and some have a rho other than 1, whose bounds do not '
+                'compare; give the runs of cor41 or those of thm45'
+            )
     return dict(sorted(runs.items()))
 
 

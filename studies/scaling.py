@@ -6,7 +6,11 @@
 
 Each is trained for as many steps on so many of the images, then measured on the test images at the
 trained noise after the number of evaluations that it was trained with. Fits
-`log error = log A - b log n` and draws the seeds again for intervals.
+`log error = log A - b log n` to each seed. Intervals are 95 % t-intervals over the seeds; the two
+are compared seed by seed, since a seed draws the same images for both. A batch has no more images
+than there are, and the learning rate follows it.
+
+    python -m studies.scaling --redraw --out docs/results/ebt
 """
 
 import argparse
@@ -14,28 +18,54 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from contrastive_jax.config.files import load_config
 from contrastive_jax.data import sources
 from contrastive_jax.ebt.quality import denoising_quality
 from contrastive_jax.randomness import Use, host_rng
+from contrastive_jax.reporting import style
+from contrastive_jax.reporting.statistics import paired
+from contrastive_jax.runtime.files import read_json
 from contrastive_jax.training.loop import pretrain
 from launch.grids.ebt_denoise import CELLS
+from studies.outputs import check_new
 
-__all__ = ['main', 'slope']
+__all__ = ['compared', 'main', 'slopes']
 
 _KINDS = {'feed-forward': CELLS['feed-forward'], 'energy': CELLS['energy, S1']}
-_RESAMPLES = 2000
+# What scaling.json has from training; all else follows from it.
+_MEASURED = ('subsets', 'steps', 'errors', 'flops')
 
 
-def slope(sizes: np.ndarray, errors: np.ndarray) -> float:
-    """b of `error = A n^-b` by least squares of the logarithms; `errors` is `[seeds, sizes]`."""
+def slopes(sizes: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """b of `error = A n^-b` by least squares of the logarithms: `[seeds]` of `[seeds, sizes]`."""
     x = np.log(sizes) - np.mean(np.log(sizes))
-    y = np.log(errors).mean(axis=0)
-    return float(-np.sum(x * (y - y.mean())) / np.sum(x * x))
+    return -np.log(errors) @ x / np.sum(x * x)
+
+
+def compared(sizes: np.ndarray, errors: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The slopes, and that of the feed-forward network less that of the energy, with intervals."""
+    found = {kind: slopes(sizes, values) for kind, values in errors.items()}
+    less = found['feed-forward'] - found['energy']
+    return {
+        'slopes': {kind: float(values.mean()) for kind, values in found.items()},
+        'slope_intervals': {kind: _interval(values) for kind, values in found.items()},
+        'feed_forward_less_energy': float(less.mean()),
+        'difference_interval': _interval(less),
+    }
+
+
+def _interval(values: np.ndarray) -> list[float] | None:
+    """95 % t-interval of the mean over the seeds; None of fewer than three, or of equal values."""
+    by_seed = dict(enumerate(map(float, values)))
+    interval = paired(by_seed, dict.fromkeys(by_seed, 0.0)).interval
+    return None if interval is None else list(interval)
 
 
 def _train(kind: str, count: int, seed: int, options) -> tuple[float, float]:
@@ -60,12 +90,43 @@ def _train(kind: str, count: int, seed: int, options) -> tuple[float, float]:
     return 4 * 10 ** (-decibels / 10), quality['flops']
 
 
-def _interval(resampled: Sequence[float], seeds: int) -> list[float] | None:
-    """95 % of the resamples; None of fewer than three seeds, whose resamples hardly differ."""
-    return np.quantile(resampled, [0.025, 0.975]).tolist() if seeds > 2 else None
+def _measure(options) -> dict[str, Any]:
+    """Trains both kinds on each number of images with each seed."""
+    errors = {kind: np.zeros((options.seeds, len(options.subsets))) for kind in _KINDS}
+    flops = {}
+    places = range(len(options.subsets))
+    todo = [(k, s, p) for s in range(options.seeds) for p in places for k in _KINDS]
+    for kind, seed, index in tqdm(todo, 'scaling', disable=None):
+        count = options.subsets[index]
+        errors[kind][seed, index], flops[kind] = _train(kind, count, seed, options)
+    return {
+        'subsets': options.subsets,
+        'steps': options.steps,
+        'errors': {kind: values.tolist() for kind, values in errors.items()},
+        'flops': flops,
+    }
 
 
-def main() -> None:
+def _fitted(measured: dict[str, Any]) -> dict[str, Any]:
+    """What was measured, and what follows from it."""
+    sizes = np.array(measured['subsets'], float)
+    errors = {kind: np.array(values) for kind, values in measured['errors'].items()}
+    ratios = (errors['energy'] / errors['feed-forward']).T
+    result = {
+        **measured,
+        **compared(sizes, errors),
+        # Of the errors, energy over feed-forward, for each number of images.
+        'ratios': ratios.mean(axis=1).tolist(),
+        'ratio_intervals': [_interval(row) for row in ratios],
+    }
+    larger = sizes > sizes.min()
+    if len(set(sizes[larger])) > 1:
+        rest = {kind: values[:, larger] for kind, values in errors.items()}
+        result['without_the_smallest'] = compared(sizes[larger], rest)
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Parses the options, trains, fits, prints and draws."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--config', default='configs/ebt_denoise.py', help='file, with :variant')
@@ -74,7 +135,25 @@ def main() -> None:
     parser.add_argument('--seeds', type=int, default=3)
     parser.add_argument('--steps', type=int, default=600)
     parser.add_argument('--out', required=True, help='folder for scaling.json and scaling.png')
-    options = parser.parse_args()
+    parser.add_argument('--redraw', action='store_true', help='fit what is there, train nothing')
+    options = parser.parse_args(arguments)
+    out = Path(options.out)
+    if options.redraw:
+        stored = read_json(out / 'scaling.json')
+        measured = {name: stored[name] for name in _MEASURED}
+    else:
+        check_new(out / 'scaling.json', out / 'scaling.png')
+        _check(options, parser)
+        measured = _measure(options)
+    result = _fitted(measured)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / 'scaling.json').write_text(json.dumps(result, indent=2) + '\n')
+    print(json.dumps(result, indent=2))
+    _draw(result, out / 'scaling.png')
+
+
+def _check(options, parser: argparse.ArgumentParser) -> None:
+    """Ends with a line where the numbers of images do not fit."""
     if len(set(options.subsets)) < 2:
         parser.error(f'--subsets={options.subsets}: a slope needs at least two sizes')
     config = load_config(options.config)
@@ -82,56 +161,34 @@ def main() -> None:
     images = len(sources.load(config.data).train.images)
     if max(options.subsets) > images:
         parser.error(f'--subsets={options.subsets}: there are {images} training images')
-    sizes = np.array(options.subsets, float)
-    errors = {kind: np.zeros((options.seeds, len(sizes))) for kind in _KINDS}
-    flops = {}
-    todo = [(k, s, p) for s in range(options.seeds) for p in range(len(sizes)) for k in _KINDS]
-    for kind, seed, index in tqdm(todo, 'scaling', disable=None):
-        count = options.subsets[index]
-        errors[kind][seed, index], flops[kind] = _train(kind, count, seed, options)
-    rng = host_rng(Use.SCALING_BOOTSTRAP, 0)
-    draws = rng.integers(options.seeds, size=(_RESAMPLES, options.seeds))
-    slopes = {kind: slope(sizes, values) for kind, values in errors.items()}
-    again = {kind: [slope(sizes, e[d]) for d in draws] for kind, e in errors.items()}
-    ratios = np.array(again['energy']) / np.array(again['feed-forward'])
-    result = {
-        'subsets': options.subsets,
-        'steps': options.steps,
-        'errors': {kind: values.tolist() for kind, values in errors.items()},
-        'flops': flops,
-        'slopes': slopes,
-        'slope_intervals': {kind: _interval(s, options.seeds) for kind, s in again.items()},
-        'energy_over_feed_forward': slopes['energy'] / slopes['feed-forward'],
-        'ratio_interval': _interval(ratios, options.seeds),
-    }
-    out = Path(options.out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / 'scaling.json').write_text(json.dumps(result, indent=2) + '\n')
-    print(json.dumps(result, indent=2))
-    _draw(result, out / 'scaling.png')
 
 
+@matplotlib.rc_context(style.FIGURE)
 def _draw(result: dict, path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), layout='constrained', sharey=True)
+    """Mean error with the least and the largest of the seeds."""
+    figure = Figure(figsize=(8, 3.4), layout='constrained')
+    axes = figure.subplots(1, 2, sharey=True)
     sizes = np.array(result['subsets'], float)
-    for kind, values in result['errors'].items():
+    for colour, (kind, values) in zip(style.LIGHT, result['errors'].items(), strict=False):
         errors = np.array(values)
         # Training asks for the gradient of an evaluation: some three times its cost.
         cost = 3 * result['flops'][kind] / 1e6
         for axis, at in zip(axes, (sizes, sizes * cost), strict=True):
             low, high = errors.mean(0) - errors.min(0), errors.max(0) - errors.mean(0)
-            name = f'{kind}, slope {result["slopes"][kind]:.3f}'
-            axis.errorbar(at, errors.mean(0), (low, high), marker='o', capsize=3, label=name)
+            name = f'{kind}, slope {_shown(result, kind)}'
+            axis.errorbar(
+                at, errors.mean(0), (low, high), marker='o', capsize=3, color=colour, label=name
+            )
     for axis, name in zip(axes, ('training images', 'MFLOP of a pass over them'), strict=True):
         axis.set(xscale='log', yscale='log', xlabel=name)
     axes[0].set_ylabel('mean squared error, test')
     axes[0].legend(fontsize=8)
-    figure.savefig(path, dpi=90)
+    style.save(figure, path)
+
+
+def _shown(result: dict, kind: str) -> str:
+    text, interval = f'{result["slopes"][kind]:.3f}', result['slope_intervals'][kind]
+    return f'{text} ({interval[0]:.3f} to {interval[1]:.3f})' if interval else text
 
 
 if __name__ == '__main__':

@@ -4,8 +4,8 @@
 
 Needs the environment of `setup.sh`, and nothing of this package. Same network, augmentation, batch
 and optimiser as `benchmarks/end_to_end.py`, of lightly's parts where it has them. With `--gpu`:
-channels last, bfloat16 by autocast, `torch.compile`, and kornia's augmentation of images that stay
-on the device.
+channels last unless `--layout` says otherwise, bfloat16 by autocast, `torch.compile`, cuDNN's
+search for the fastest convolutions, and kornia's augmentation of images that stay on the device.
 """
 
 import argparse
@@ -18,6 +18,8 @@ from lightly.transforms import SimCLRTransform
 from PIL import Image
 from torch import nn
 from turns import serve
+
+LAYOUTS = {'contiguous': torch.contiguous_format, 'channels_last': torch.channels_last}
 
 
 class Block(nn.Module):
@@ -95,7 +97,8 @@ def device_views(images, options, device):
     from kornia import augmentation as k
 
     augment = nn.Sequential(
-        k.RandomResizedCrop((32, 32), scale=(0.08, 1.0)),
+        # The default, 'slice', is a Python loop over the images.
+        k.RandomResizedCrop((32, 32), scale=(0.08, 1.0), cropping_mode='resample'),
         k.RandomHorizontalFlip(),
         k.ColorJitter(0.8, 0.8, 0.8, 0.2, p=0.8),
         k.RandomGrayscale(p=0.2),
@@ -118,10 +121,12 @@ def main():
     parser.add_argument('--batch', type=int, required=True)
     parser.add_argument('--workers', type=int, default=0)
     parser.add_argument('--gpu', action='store_true')
+    parser.add_argument('--layout', choices=LAYOUTS, help='default: channels_last with --gpu')
     options = parser.parse_args()
     torch.manual_seed(0)
+    torch.backends.cudnn.benchmark = options.gpu
     device = torch.device('cuda' if options.gpu else 'cpu')
-    layout = torch.channels_last if options.gpu else torch.contiguous_format
+    layout = LAYOUTS[options.layout or ('channels_last' if options.gpu else 'contiguous')]
     features = 8 * options.width
     model = nn.Sequential(resnet18(options.width), SimCLRProjectionHead(features, 512, 128))
     model = model.to(device, memory_format=layout)

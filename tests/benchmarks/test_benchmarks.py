@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import gpu, measure, sides, startup, steps
+from benchmarks import end_to_end, gpu, growth, measure, scale, sides, startup, steps
 from benchmarks.graph import features_of, lazy_greedy
 from contrastive_jax.graph import subsets
 from tests.marks import in_ci
@@ -121,6 +121,53 @@ def test_a_part_that_fails_is_written_down_and_the_others_go_on(tmp_path, monkey
     gpu.main(['--toy', '--json', str(tmp_path / 'gpu.json')])
     written = json.loads((tmp_path / 'gpu.json').read_text())
     assert written == {'one': {'ended': False}, 'two': {'ended': False}}
+
+
+def test_a_part_and_both_sides_have_the_first_visible_gpu(tmp_path, monkeypatch):
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '3,5')
+    seen = "import os; seen = os.environ['CUDA_VISIBLE_DEVICES']; "
+    assert gpu.run([sys.executable, '-c', f"{seen}assert seen == '3'"], 30)
+    # Says that each call takes as many seconds as its GPU has for a number.
+    side = f"""{seen}
+print('ready', flush=True)
+while calls := int(input()):
+    print(calls * int(seen), 'shown', flush=True)
+"""
+    command = [sys.executable, '-c', side]
+    both = {'contrastive_jax': command, 'lightly': command}
+    monkeypatch.setattr(end_to_end, '_commands', lambda *arguments: both)
+    file = tmp_path / 'rows.json'
+    end_to_end.main(['--width', '4', '--batch', '6', '--rounds', '1', '--json', str(file)])
+    rows = json.loads(file.read_text())['rows']
+    assert [row['pairs_per_second'] for row in rows] == [2.0, 2.0]
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
+    assert sides.one_gpu() == {}
+
+
+def test_a_cpu_measures_channels_last_beside_the_layout_as_it_comes():
+    commands = end_to_end._commands('images.npy', 4, 8, 'python')
+    layouts = {
+        name: '--layout channels_last' in ' '.join(words) for name, words in commands.items()
+    }
+    assert list(layouts) == [
+        'contrastive_jax',
+        'lightly, 0 workers',
+        'lightly, 2 workers',
+        'lightly, 2 workers, channels last',
+    ]
+    assert [name for name, last in layouts.items() if last] == [list(layouts)[-1]]
+
+
+def test_a_gpu_is_not_taken_for_several(monkeypatch):
+    monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+    with pytest.raises(SystemExit, match='only a CPU can be made several, and this is a gpu'):
+        growth.main(['--batch', '--classes', '--size', '--devices', '1', '2'])
+
+
+def test_a_benchmark_without_turns_takes_no_rounds(capsys):
+    with pytest.raises(SystemExit):
+        scale.main(['--exact', '--sizes', '--rounds', '3'])
+    assert 'unrecognized arguments: --rounds 3' in capsys.readouterr().err
 
 
 def test_the_parts_together_take_at_most_eight_minutes():

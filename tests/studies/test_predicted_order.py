@@ -96,5 +96,8 @@ def test_seeds_are_compared_over_the_same_cells(monkeypatch):
     longer = _run(0.5, 0, **plain, epochs=9)
     with pytest.raises(SystemExit, match='have one seed and are both plain'):
         read([_run(0.5, 0, **plain), longer])
+    scaled = {'pairs__select': 'difficult', 'pairs__temperature_scale': 0.7, 'pairs__margin': 0}
+    with pytest.raises(SystemExit, match='give the runs of cor41 or those of thm45'):
+        read([_run(0.5, 0, **fields) for fields in (plain, plain | other, scaled)])
     with pytest.raises(SystemExit, match='none is finished'):
         read([_run(0.5, 0, **plain)._replace(status='unfinished')])
