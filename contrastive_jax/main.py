@@ -66,7 +66,9 @@ def run(
       UserError: the config, the data, the workdir or the logger is wrong, which is found before
         anything is compiled or written; or a loss or gradient is not finite.
     """
-    validate(config)
+    # Nothing is left to do for a finished run, so one of an earlier version need not pass.
+    if not (workdir / RESULT).exists():
+        validate(config)
     config, lines = resolve(config)
     for line in lines:
         print(line)
@@ -101,6 +103,12 @@ def _train_and_probe(config: ConfigDict, workdir: Path, shared: Path | None, log
         logging.warning('%s', line)
     for line in task.announcement:
         print(line)
+    if construction.left_out:
+        reasons = {'config.mixed.drop': config.mixed.drop, 'config.removal': config.removal.ratio}
+        print(
+            f'{construction.left_out} of {construction.available} images are left out, by '
+            f'{" and ".join(name for name, given in reasons.items() if given)}'
+        )
     with preemption.noting() as should_stop:
         # Only now is it known how many images there were before some were left out.
         training = with_equal_updates(config, construction.available)
@@ -123,7 +131,7 @@ def _train_and_probe(config: ConfigDict, workdir: Path, shared: Path | None, log
 
 def _main() -> None:
     with cli.processes():
-        config, notes = cli.config_of_flags()
+        config, notes = cli.resolved_flags()
         for line in notes:
             print(line)
         if _INIT.value:

@@ -21,6 +21,7 @@ __all__ = [
     'KeyTag',
     'KeyUse',
     'Use',
+    'check_seed',
     'device_key',
     'host_rng',
     'legacy_rng',
@@ -91,6 +92,12 @@ class KeyTag(enum.IntEnum):
     THINKING_STEPS = 2**31 - 3
 
 
+def check_seed(seed: int) -> None:
+    """Raises ValueError for a seed that is no whole number, or negative."""
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f'seed={seed!r}: must be a whole number from 0 up')
+
+
 def host_rng(use: Use, seed: int, *counters: int) -> np.random.Generator:
     """Returns the generator of one use on the host.
 
@@ -98,7 +105,11 @@ def host_rng(use: Use, seed: int, *counters: int) -> np.random.Generator:
       use: what the numbers are for.
       seed: of the run, at least 0; or 0 where the draw is the same for all runs.
       *counters: epoch, step, draw or row, each from 0 to 2**32 - 1.
+
+    Raises:
+      ValueError: a seed that is no whole number, or negative.
     """
+    check_seed(seed)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(use, *counters)))
 
 

@@ -28,7 +28,7 @@ from contrastive_jax.evaluation.samples import (
     score,
     tiles_of,
 )
-from contrastive_jax.evaluation.tiles.request import COLUMNS, Request
+from contrastive_jax.evaluation.tiles.request import COLUMNS, Request, check_columns
 from contrastive_jax.evaluation.tiles.store import TILES, TileStore
 from contrastive_jax.graph.columns import hardest_and_easiest
 from contrastive_jax.numerics import check_percentiles
@@ -128,15 +128,24 @@ def main(values: flags.FlagValues) -> None:
     if values.features is None and jax.process_count() > 1:
         raise UserError('--workdir: a run is scored by one process; several take --features')
     out = Path(values.out or values.workdir)
-    # `run` checks this again, but reading a run takes long.
-    distributed.by_writer(lambda: check_out(out, names=_FILES, overwrite=values.overwrite))
     given: dict[str, Any] = {name: values[name].value for name in Options._fields}
     changed = {name: value for name, value in given.items() if value is not None}
+    # The commands below check this again, but reading a run takes long.
+    if values.columns:
+        check_columns(values.columns)
+    if values.workdir is not None:
+        _check_run(Path(values.workdir), changed, dynamics=values.dynamics)
+    distributed.by_writer(lambda: check_out(out, names=_FILES, overwrite=values.overwrite))
     why = _why_tiles(values)
     if values.features is not None:
         given_band = Options(0.1, 0.5)._replace(**changed)
         _check_band(given_band)
         rows = open_rows(values.features)
+        if out.exists() and Path(values.features).is_dir() and out.samefile(values.features):
+            raise UserError(
+                f'--out={str(out)!r}: is the folder of the features, which could not be read with '
+                'scores among them; give another --out'
+            )
         why = why or why_tiles(rows)
         if why:
             _check_tiles(values, why)
@@ -163,6 +172,18 @@ def main(values: flags.FlagValues) -> None:
             more=more,
             embedding_atlas=values.embedding_atlas,
         )
+
+
+def _check_run(workdir: Path, changed: Mapping[str, Any], *, dynamics: bool) -> None:
+    """Raises UserError for what the files of a run alone can tell."""
+    # Imported here, because Flax and Orbax take a second, and features from elsewhere need neither.
+    from contrastive_jax.runs.dynamics import read_dynamics
+    from contrastive_jax.runs.weights import read_config
+
+    pairs = read_config(workdir).pairs
+    _check_band(Options(pairs.pos_high, pairs.pos_low)._replace(**changed))
+    if dynamics:
+        read_dynamics(workdir)
 
 
 def _check_band(options: Options) -> None:

@@ -143,6 +143,17 @@ def test_a_finished_run_is_left_alone(config, tmp_path, capsys):
     assert {path.name for path in workdir.iterdir()} == {'config.json', 'result.json'}
 
 
+def test_a_finished_run_of_before_a_check_is_left_alone(config, tmp_path, capsys):
+    config.update(arm='', init='one', extend='another')
+    workdir = tmp_path / 'run'
+    workdir.mkdir()
+    (workdir / 'config.json').write_text(json.dumps(config.to_dict()))
+    with pytest.raises(UserError, match=r'config\.init='):
+        main.run(config, workdir)
+    (workdir / 'result.json').write_text('{"linear_accuracy": 0.5}')
+    assert main.run(config, workdir) == {'linear_accuracy': 0.5}
+
+
 @pytest.mark.newest
 # Before the first checkpoint, and after the second; by epochs, and by as many updates.
 @pytest.mark.parametrize(('stop', 'steps'), [(7, 0), *in_ci((1, 0), (7, 8))])

@@ -136,3 +136,10 @@ def test_a_stream_made_elsewhere_is_noticed(tmp_path, monkeypatch):
     assert sorted({draw.split()[0] for draw in _draws(path)}) == [
         f'file.py:{line}' for line in (1, 2, 3, 4, 5)
     ]
+
+
+@pytest.mark.usefixtures('unchecked_types')
+@pytest.mark.parametrize('seed', [-1, 1.5, None])
+def test_a_seed_is_a_whole_number_from_0_up(seed):
+    with pytest.raises(ValueError, match=rf'seed={seed}: must be a whole number from 0 up'):
+        host_rng(Use.BOOTSTRAP, seed)

@@ -157,7 +157,7 @@ _FIRST: dict[str, Field] = {
         None,
         PATH,
         'Scores are read from this file: npz or Parquet of contrastive_jax.score or, for the '
-        'method file, also an npy file, or a csv file whose column index names the images.',
+        'method file, also an npy file, or a csv file whose column file or index names images.',
     ),
     'augment.crop': Field(True, BOOL, 'Crop a random part of each image and resize it.'),
     'augment.crop_scale': Field(

@@ -146,7 +146,7 @@ def _remove(config, split: Split, kept: np.ndarray) -> tuple[np.ndarray, str | N
     where = 'config.removal.scores'
     if method == 'file' and path.endswith('.csv'):
         return _without_listed(
-            kept, read_indices(path, len(split.images), where), ratio, path
+            kept, read_indices(path, len(split.images), where, split.files), ratio, path
         ), None
     scores = read_scores(path, n=len(split.images), checksum=checksum(split.images), where=where)
     needed = {

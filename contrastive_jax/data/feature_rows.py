@@ -39,10 +39,9 @@ class Rows:
         """Checks that the parts are floats `[n, k]` of one k."""
         for part in parts:
             if len(part.shape) != 2 or not np.issubdtype(part.dtype, np.floating):
-                whole = len(part.shape) == 2 and np.issubdtype(part.dtype, np.integer)
                 raise UserError(
                     f'{part.name}: holds {part.dtype} {list(part.shape)}; need floats [n, k]'
-                    + (': take features.astype("float32")' if whole else '')
+                    + _cure(part)
                 )
             if 0 in part.shape:
                 raise UserError(
@@ -115,11 +114,19 @@ class Rows:
             check_stamp(part)
 
 
+def _cure(part: Part) -> str:
+    """What makes features of a usual other type into floats."""
+    if len(part.shape) == 2 and np.issubdtype(part.dtype, np.integer):
+        return ': take features.astype("float32")'
+    # What NumPy reads from an npy file of bfloat16.
+    return ': take features.astype("float32") before saving' if part.dtype == 'V2' else ''
+
+
 def array_rows(features: np.ndarray | jax.Array, source: str = 'rows of features') -> Rows:
     """Rows of an array or a memory map; nothing is copied."""
-    if isinstance(features, jax.Array):
-        # NumPy has no bfloat16.
-        features = features.astype(jnp.float32) if features.dtype == jnp.bfloat16 else features
+    # NumPy computes nothing in bfloat16, which may be the type of its arrays all the same.
+    if features.dtype == jnp.bfloat16:
+        features = features.astype(jnp.float32)
     array = np.asarray(features) if isinstance(features, jax.Array) else features
     return Rows([array_part('features', array, None)], source)
 

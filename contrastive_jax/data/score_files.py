@@ -13,7 +13,7 @@ import numpy as np
 
 from contrastive_jax.data.score_table import read_table, write_table
 from contrastive_jax.errors import UserError
-from contrastive_jax.runtime.files import read_arrays, write_arrays, write_whole
+from contrastive_jax.runtime.files import printable, read_arrays, write_arrays, write_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,6 +23,11 @@ __all__ = ['ScoreFile', 'read_indices', 'read_scores', 'write_scores']
 # Rows that are written at a time, so that the text of all of them is never in memory.
 _GROUP = 2**17
 _REMEDY = 'score this data set again'
+# Of scores that no command of ours has made for these images.
+_OWN_REMEDY = (
+    'give a number for each training image, in their order (of a folder by path; without test/ and '
+    'val/ a tenth is held out for tests), or a CSV list with a column file'
+)
 
 
 class ScoreFile(NamedTuple):
@@ -131,7 +136,8 @@ def read_scores(path: str, *, n: int, checksum: str, where: str) -> ScoreFile:
         if column.shape != (count,):
             raise UserError(
                 f'{where}: {name} is {list(column.shape)}, and there are {count} '
-                f'{"training" if count == n else "scored"} images; {_REMEDY}'
+                f'{"training" if count == n else "scored"} images; '
+                f'{_REMEDY if theirs else _OWN_REMEDY}'
             )
     if index is not None:
         _check_index(index, n, where)
@@ -146,30 +152,58 @@ def read_scores(path: str, *, n: int, checksum: str, where: str) -> ScoreFile:
     return ScoreFile(columns, theirs, index, landmarks=landmarks)
 
 
-def read_indices(path: str, n: int, where: str) -> np.ndarray:
-    """Reads a list of images: the column `index` of a CSV file, as the atlas saves it.
+def read_indices(path: str, n: int, where: str, files: tuple[str, ...] | None = None) -> np.ndarray:
+    """Reads a list of images: a CSV file, as the atlas saves it.
+
+    The column `file` says which images they are, where there is one and images are files, since
+    the number of an image is another one after a file of the folder has come or gone. Otherwise the
+    column `index` does.
 
     Args:
       path: the file.
       n: number of images of the split.
       where: the field that named the file, for messages.
+      files: names of the n image files; None if images are not files.
 
     Raises:
       UserError: a file that cannot be read, lacks the column, or names images that do not exist.
     """
     where = f'{where}={path!r}'
     try:
-        with open(path, newline='', encoding='utf-8-sig') as file:
-            index = np.array([int(row['index']) for row in csv.DictReader(file)], np.int64)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        with open(path, newline='', encoding='utf-8-sig', errors='surrogateescape') as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, csv.Error) as error:
         raise UserError(f'{where}: cannot be read ({error}); give another file') from error
+    if files is not None and rows and rows[0].get('file') is not None:
+        return _indices_of(files, [row['file'] for row in rows], where)
+    try:
+        index = np.array([int(row['index']) for row in rows], np.int64)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f'{where}: needs a column "index" of whole numbers') from error
     _check_index(index, n, where)
     return index
 
 
+def _indices_of(files: tuple[str, ...], listed: list[str], where: str) -> np.ndarray:
+    """Indices of the files in a list."""
+    numbers = {name: index for index, name in enumerate(files)}
+    unknown = [name for name in listed if name not in numbers]
+    if unknown:
+        raise UserError(
+            f'{where}: {len(unknown)} of {len(listed)} files are no training images, first '
+            f'{printable(str(unknown[0]))!r}; take them out of the list (of a folder without '
+            'test/ and val/ a tenth is held out for tests)'
+        )
+    if len(set(listed)) < len(listed):
+        raise UserError(f'{where}: names a file twice; leave one of the two out')
+    return np.array([numbers[name] for name in listed], np.int64)
+
+
 def _read(path: str, where: str) -> dict[str, np.ndarray]:
+    if path.endswith('.csv'):
+        raise UserError(f'{where}: a list of images needs config.removal.method=file')
+    if Path(path).is_dir():
+        raise UserError(f'{where}: is a folder; give the scores.npz in it')
     try:
         loaded = read_table(path) if path.endswith('.parquet') else read_arrays(path)
     except UserError as error:

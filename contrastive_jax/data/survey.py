@@ -69,13 +69,14 @@ def survey(
         seen += len(block)
         block -= origin
         total += block.sum(axis=0, dtype=np.float64)
-        squares += float(np.vdot(block, block))
+        # In float32 the squares of small features would vanish.
+        squares += float(np.einsum('nk,nk->', block, block, dtype=np.float64))
         advance(len(block))
     rows.check_unchanged()
     assert origin is not None  # there is at least one row
     offset = total / len(rows)
     variance = max(squares / len(rows) - float(offset @ offset), 0.0)
-    length = float(np.sum(np.square(origin + offset)))
+    length = float(np.sum(np.square(origin.astype(np.float64) + offset)))
     # One row has nothing to differ from.
     relative = variance / length if length and len(rows) > 1 else np.inf
     return Survey(origin, offset.astype(np.float32), digest.hexdigest(), kept, relative)

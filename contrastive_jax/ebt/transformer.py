@@ -2,7 +2,8 @@
 
 All operations are smooth, because the training of thinking differentiates an energy twice.
 
-Axes: b samples, t tokens of a segment, p numbers of a token, d width, e heads.
+Axes: b samples, t tokens of a segment, p numbers of a token, d width, e heads, h w pixels,
+c channels.
 Source: Energy-Based Transformers (arXiv 2507.02092); Peebles & Xie 2023 for the blocks.
 """
 

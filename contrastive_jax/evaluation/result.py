@@ -180,7 +180,8 @@ def print_table(
       path: path of `result.json`.
     """
     if accuracies:
-        print(f'\n{"test accuracy, %":18} {"linear":>7} {"few labels":>13} {"kNN":>7} {"20-NN":>7}')
+        print(f'\naccuracies on {result["test_images"]} test images')
+        print(f'{"test accuracy, %":18} {"linear":>7} {"few labels":>13} {"kNN":>7} {"20-NN":>7}')
     for name, values in reversed(accuracies.items()):
         title = _TITLES[name]
         few = f'{100 * values.few_label:.2f}'

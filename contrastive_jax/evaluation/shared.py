@@ -5,6 +5,7 @@ Raw pixels, and the untrained encoder of a seed, are the same in every cell of a
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -69,10 +70,19 @@ def _alone(path: Path) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
+@functools.cache
+def _sources(package: Path) -> list[str]:
+    """The code of a package."""
+    return [path.read_text() for path in sorted(package.rglob('*.py'))]
+
+
+# Read when it is imported, since somebody may edit it while a run trains.
+_sources(_PACKAGE)
+
+
 def _key(inputs: Sequence[object]) -> str:
     digest = hashlib.sha256()
-    sources = [path.read_text() for path in sorted(_PACKAGE.rglob('*.py'))]
-    for part in (*inputs, sources, platform_flags(), versions()):
+    for part in (*inputs, _sources(_PACKAGE), platform_flags(), versions()):
         if isinstance(part, np.ndarray | jax.Array):
             array = np.ascontiguousarray(part)
             digest.update(f'{array.dtype} {array.shape}'.encode())

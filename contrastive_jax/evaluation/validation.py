@@ -1,6 +1,7 @@
 """Accuracies on a part of the training split, to choose settings without the test split.
 
-Axes: n training samples, v of them held out, k features, g regularisation strengths.
+Axes: n training samples, m of them to fit on, v of them held out, k features, g regularisation
+strengths.
 """
 
 from typing import NamedTuple

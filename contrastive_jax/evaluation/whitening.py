@@ -1,6 +1,6 @@
 """Coordinates in which a linear probe is quick to fit.
 
-Axes: n training samples, m test samples, k features.
+Axes: n training samples, m test samples, k features, r = min(n, k) coordinates.
 """
 
 from collections.abc import Sequence

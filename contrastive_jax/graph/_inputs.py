@@ -36,15 +36,6 @@ def _reject(bad: Bool[np.ndarray, ' n'], what: str) -> None:
         )
 
 
-def check_classes(classes: Classes, features: Features, name: str) -> None:
-    """Raises ValueError unless there is one integer for each row of the features."""
-    if classes.shape != (len(features),) or not np.issubdtype(classes.dtype, np.integer):
-        raise ValueError(
-            f'{name} of shape {classes.shape}, type {classes.dtype}: need ({len(features)},) '
-            'integers, the class of each row of features'
-        )
-
-
 def class_members(classes: Classes) -> list[Int[np.ndarray, '_']]:
     """Indices of the samples of each class."""
     classes = np.asarray(classes)

@@ -16,7 +16,7 @@ Two errors are given:
   the share of the band. This includes that the thresholds vary. Its variance over the landmarks,
   carried through the score, costs one pass. A bootstrap would cost hundreds.
 
-Axes: r = R + 1 rows that are drawn, R of them compared with an anchor.
+Axes: m anchors, r = R + 1 rows that are drawn, R of them compared with an anchor.
 
 Source: Massart, "The tight constant in the Dvoretzky-Kiefer-Wolfowitz inequality", 1990; Serfling,
 "Probability inequalities for the sum in sampling without replacement", 1974; Tukey and McLaughlin,

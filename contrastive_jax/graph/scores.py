@@ -11,12 +11,12 @@ from jaxtyping import Float, Int
 from contrastive_jax.graph._inputs import (
     Classes,
     Features,
-    check_classes,
     check_features,
     class_members,
     host_unit_rows,
     positive_cosines,
 )
+from contrastive_jax.numerics import check_classes
 from contrastive_jax.randomness import Use, host_rng, legacy_rng
 
 __all__ = [
@@ -83,7 +83,7 @@ def sas_score(features: Features, partition: Classes) -> Float[np.ndarray, ' n']
     Source: Joshi and Mirzasoleiman, "Data-efficient contrastive self-supervised learning", 2023.
     """
     check_features(features)
-    check_classes(partition, features, 'partition')
+    check_classes(partition, len(features), 'partition')
     unit = host_unit_rows(features)
     score = np.empty(len(unit))
     for members in class_members(partition):
@@ -145,7 +145,7 @@ def supervised_margin(features: Features, labels: Classes) -> Float[np.ndarray, 
     Source: ours, from the nearest-mean classifier with each sample left out of its own mean.
     """
     check_features(features)
-    check_classes(labels, features, 'labels')
+    check_classes(labels, len(features), 'labels')
     names, class_of = np.unique(np.asarray(labels), return_inverse=True)
     if len(names) < 2:
         raise ValueError(f'labels: all are {names[0]}; a margin needs at least two classes')

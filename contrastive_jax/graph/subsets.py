@@ -12,13 +12,12 @@ from jaxtyping import Array, Float, Int
 from contrastive_jax.graph._inputs import (
     Classes,
     Features,
-    check_classes,
     check_features,
     class_members,
     host_unit_rows,
     positive_cosines,
 )
-from contrastive_jax.numerics import exact_share
+from contrastive_jax.numerics import check_classes, exact_share
 from contrastive_jax.randomness import Use, host_rng
 
 __all__ = ['most_difficult_removed', 'random_subset', 'sas']
@@ -116,7 +115,7 @@ def sas(
       and its released code.
     """
     check_features(features)
-    check_classes(partition, features, 'partition')
+    check_classes(partition, len(features), 'partition')
     if not 0 < fraction <= 1:
         raise ValueError(f'fraction={fraction}: need (0, 1], the fraction of each class to keep')
     if objective not in _OBJECTIVES:

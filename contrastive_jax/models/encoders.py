@@ -1,6 +1,7 @@
 """The encoders, which map images to features.
 
-Axes: b images, h w pixels, c channels, k features, t tokens of p numbers.
+Axes: b images, h w pixels, c channels, gh gw entries of the last feature maps, k features, t tokens
+of p numbers.
 """
 
 import math

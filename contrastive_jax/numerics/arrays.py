@@ -19,6 +19,7 @@ __all__ = [
     'Number',
     'Scalar',
     'blocks_of',
+    'check_classes',
     'check_percentiles',
     'cosines',
     'count_true',
@@ -112,6 +113,15 @@ def check_percentiles(pos_high: Number, pos_low: Number) -> None:
         raise ValueError(
             f'pos_high={pos_high}, pos_low={pos_low}: need 0 <= pos_high <= pos_low <= 1, '
             'percentiles from the most similar down'
+        )
+
+
+def check_classes(classes: Array | np.ndarray, count: int, name: str, of: str = 'features') -> None:
+    """Raises ValueError unless there is one integer for each of so many rows."""
+    if classes.shape != (count,) or not np.issubdtype(classes.dtype, np.integer):
+        raise ValueError(
+            f'{name} of shape {classes.shape}, type {classes.dtype}: need ({count},) integers, the '
+            f'class of each row of {of}'
         )
 
 

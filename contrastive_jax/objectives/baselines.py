@@ -10,7 +10,14 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from contrastive_jax.numerics import Scalar, compiler_sharded, gather, masked_logsumexp, unit_rows
+from contrastive_jax.numerics import (
+    Scalar,
+    check_classes,
+    compiler_sharded,
+    gather,
+    masked_logsumexp,
+    unit_rows,
+)
 from contrastive_jax.objectives._compare import (
     Metrics,
     check_not_negative,
@@ -225,11 +232,13 @@ def supervised(
       `positive_similarity` (mean cosine of the two views of an image, in [-1, 1]).
 
     Raises:
-      ValueError: a temperature that is not positive, or an odd number of rows.
+      ValueError: a temperature that is not positive, an odd number of rows, or labels that are not
+        one integer for each row.
 
     Source: Khosla et al. 2020, Eq. 2.
     """
     check_positive(temperature=temperature)
+    check_classes(labels, len(embeddings), 'labels', of='embeddings')
     classes = gather(labels, axis_name)
 
     def anchor_loss(numbers, anchor, similarity, _, label, classes):

@@ -1,6 +1,6 @@
 """Pictures of samples: how their scores are spread, the samples at both ends, and their views.
 
-Axes: n samples, h w pixels, c channels.
+Axes: n samples, m of them in a group, h w pixels, c channels.
 """
 
 from collections.abc import Sequence

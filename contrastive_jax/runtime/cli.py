@@ -25,6 +25,7 @@ __all__ = [
     'define_common',
     'define_processes',
     'processes',
+    'resolved_flags',
     'run',
 ]
 
@@ -121,15 +122,23 @@ def processes(values: flags.FlagValues = flags.FLAGS) -> Iterator[None]:
 
 
 def config_of_flags(values: flags.FlagValues = flags.FLAGS) -> tuple[ConfigDict, list[str]]:
-    """The config of the command line with its arm resolved, and notes to print for the user.
+    """What `resolved_flags` returns, after `config.validate`.
 
     Raises:
       UserError: a value that is not allowed, or fields that contradict each other.
     """
-    given = config_flags.get_override_values(values['config'])
-    config, words = resolve(values.config, given)
+    config, words = resolved_flags(values)
     validate(config)
     return config, words
+
+
+def resolved_flags(values: flags.FlagValues = flags.FLAGS) -> tuple[ConfigDict, list[str]]:
+    """The config of the command line with its arm resolved, and notes to print for the user.
+
+    Raises:
+      UserError: a value that is not allowed, or given fields that contradict each other.
+    """
+    return resolve(values.config, config_flags.get_override_values(values['config']))
 
 
 def _guarded(command: Callable[[], None]) -> None:

@@ -2,7 +2,8 @@
 
 Views of different images repel each other.
 
-Axes: b images of this device, m = 2b views, d embedding.
+Axes: b images of this device, m = 2b views, r views that are compared, d embedding, h w pixels,
+c channels.
 """
 
 from functools import partial

@@ -4,8 +4,8 @@ A momentum encoder follows the trained encoder slowly and computes the keys. A q
 of the last steps as negatives: their embeddings for the loss, and their features for the selection
 of pairs.
 
-Axes: b images of this device, r rows of this device, q keys of a step over all devices, n rows of
-the queue, k features, d embedding, h w pixels, c channels.
+Axes: b images of this device, m = 2b views, r rows of this device, q keys of a step over all
+devices, n rows of the queue, k features, d embedding, h w pixels, c channels.
 Source: He et al. 2020; Chen et al. 2020 (MoCo v2).
 """
 

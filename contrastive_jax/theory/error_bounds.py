@@ -138,8 +138,8 @@ def bounds(model: SimilarityModel, labelling_error: float, feature_dim: int) -> 
     Source: Theorems 3.3, 3.4, Corollary 4.1, Theorems 4.3, 4.5.
     """
     samples = model.num_classes * model.samples_per_class
-    if not 1 <= feature_dim < samples:
-        raise ValueError(f'feature_dim={feature_dim}: must be from 1 to {samples - 1}')
+    if not (1 <= feature_dim < samples and feature_dim == int(feature_dim)):
+        raise ValueError(f'feature_dim={feature_dim}: must be from 1 to {samples - 1}, whole')
 
     def bound(fraction, spectrum_of, weight=1.0):
         exact = (

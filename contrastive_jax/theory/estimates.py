@@ -1,6 +1,6 @@
 """alpha, beta, gamma and the share of difficult pairs, measured on real features.
 
-Axes: n images, k features, b anchors of one block, r resamples.
+Axes: n images, k features, b anchors of one block, r resamples, s segments of a row.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from contrastive_jax.numerics import check_percentiles, percentile_rank
+from contrastive_jax.numerics import check_classes, check_percentiles, percentile_rank
 from contrastive_jax.randomness import Use, host_rng
 from contrastive_jax.theory.model import SimilarityModel
 
@@ -97,8 +97,9 @@ def estimate(
       The estimates. No value is clipped: a negative beta stays negative, and `message` says so.
 
     Raises:
-      ValueError: features that are not finite or zero, percentiles or counts outside their range,
-        or no pair of one of the three kinds, or fewer than two resamples with all of them.
+      ValueError: no features, or features that are not finite or zero; labels that are not one
+        integer for each; percentiles or counts outside their range; no pair of one of the three
+        kinds; or fewer than two resamples with all of them.
 
     Source: Section 5.1, Eq. 12, for the bands; Section 3.1 for the values.
     """
@@ -107,8 +108,10 @@ def estimate(
         if value < least:
             raise ValueError(f'{name}={value}: must be at least {least}')
     unit = _unit_rows(np.asarray(features, np.float64))
-    labels = None if labels is None else np.asarray(labels)
     n = len(unit)
+    if labels is not None:
+        labels = np.asarray(labels)
+        check_classes(labels, n, 'labels')
     # How often each image occurs: once in the images themselves, then in each resample.
     draws = host_rng(Use.BOOTSTRAP, seed).integers(n, size=(num_bootstrap, n))
     times = np.stack([np.ones(n), *(np.bincount(draw, minlength=n) for draw in draws)])
@@ -163,6 +166,10 @@ def fitted_model(estimated: Estimate, num_classes: int, samples_per_class: int) 
 
 def _unit_rows(rows: Float[np.ndarray, 'n k']) -> Float[np.ndarray, 'n k']:
     """Scales each row to length one; refuses a row without a direction."""
+    if rows.ndim != 2 or not rows.size:
+        raise ValueError(
+            f'features of shape {rows.shape}: need [n, k], a row for each of n > 0 images'
+        )
     largest = np.max(np.abs(rows), axis=1)
     bad = np.flatnonzero(~np.isfinite(largest) | (largest == 0))
     if len(bad):

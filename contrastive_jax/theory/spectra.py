@@ -102,17 +102,20 @@ def treated_spectrum(
       model: sizes and similarities.
       structure: 'block' or 'matched'.
       margin: number `m >= 0` that the loss adds to the inner product of two outputs.
-      temperature: factor `tau > 0` of the temperature of a pair.
+      temperature: factor `tau >= 0` of the temperature of a pair.
 
     Returns:
       The eigenvalues with their multiplicities. `spectrum` of
       `model.removed(model.difficult_per_class)` gives those after removal.
 
     Raises:
-      ValueError: another structure.
+      ValueError: another structure, or a margin or temperature that is negative or not finite.
 
     Source: Theorems 4.2 and 4.4.
     """
+    for name, value in (('margin', margin), ('temperature', temperature)):
+        if not 0 <= value < math.inf:
+            raise ValueError(f'{name}={value}: must be from 0 up, and finite')
     r, n_e, n_d = model.other_classes, model.easy_per_class, model.difficult_per_class
     easy_degree, degree = model.easy_degree, model.difficult_degree(structure)
     rest = 1 - model.alpha

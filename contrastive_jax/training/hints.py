@@ -55,14 +55,41 @@ def advice(config: ConfigDict, dataset: Dataset, trained: Split) -> list[str]:
             f'config.probe.neighbours={config.probe.neighbours}: more than {_VOTERS:.0%} of the '
             f'{voters} labelled images vote in the kNN probe; knn20_accuracy takes 20'
         )
+    lines += _advice_on_labels(labels, dataset.test.labels, dataset.classes)
     for some_labels, kind in ((labels, 'labelled'), (trained.labels, 'pre-training')):
         single = _classes_of_one(some_labels, dataset.classes)
         if single:
-            names = ', '.join(single[:_NAMED]) + (', ...' if len(single) > _NAMED else '')
-            lines.append(f'{len(single)} classes have one {kind} image: {names}')
+            lines.append(f'{len(single)} classes have one {kind} image: {_listed(single)}')
     if config.monitor.every_epochs:
         lines += _advice_on_monitor(config.monitor, dataset, trained)
     return lines
+
+
+def _advice_on_labels(
+    labels: np.ndarray | None, test_labels: np.ndarray | None, classes: tuple[str, ...]
+) -> list[str]:
+    """What the probes cannot learn from these labels."""
+    lines: list[str] = []
+    # Then nothing is probed.
+    if labels is None or test_labels is None:
+        return lines
+    present = np.unique(labels)
+    if len(present) == 1:
+        lines.append(
+            f'all labelled images are of one class, {classes[present[0]]}: the probes have nothing '
+            'to tell apart, so their accuracies say nothing'
+        )
+    unseen = [classes[label] for label in np.setdiff1d(test_labels, present)]
+    if unseen:
+        lines.append(
+            f'{len(unseen)} classes have test images and no labelled ones, so no probe can name '
+            f'them: {_listed(unseen)}'
+        )
+    return lines
+
+
+def _listed(names: list[str]) -> str:
+    return ', '.join(names[:_NAMED]) + (', ...' if len(names) > _NAMED else '')
 
 
 def _advice_on_monitor(monitor: ConfigDict, dataset: Dataset, trained: Split) -> list[str]:

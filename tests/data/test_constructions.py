@@ -260,3 +260,10 @@ def test_images_on_disk_can_be_dropped(train):
 def test_lists_that_do_not_fit_are_refused(train, text, ratio, message, tmp_path):
     with pytest.raises(UserError, match=message):
         construct(_listed(tmp_path, text, ratio), train)
+
+
+def test_a_list_goes_by_files_where_images_are_files(train, tmp_path):
+    files = tuple(f'{number:02}.png' for number in range(N))
+    config = _listed(tmp_path, 'index,score,file\n4,0.5,03.png\n12,0.4,11.png\n', 0.1)
+    built = construct(config, train._replace(files=files))
+    np.testing.assert_array_equal(built.kept, np.setdiff1d(np.arange(N), [3, 11]))

@@ -226,3 +226,19 @@ def test_a_memory_map_is_read_block_by_block(tmp_path):
     mapped = np.load(tmp_path / 'x.npy', mmap_mode='r')
     blocks = list(array_rows(mapped).blocks(10))
     np.testing.assert_array_equal(np.concatenate(blocks), ROWS.astype(np.float32))
+
+
+def test_small_features_are_no_collapsed_ones():
+    few = np.zeros(0, int)
+    spread = survey(array_rows(ROWS.astype(np.float32)), few).spread
+    tiny = survey(array_rows(ROWS.astype(np.float32) * np.float32(1e-25)), few).spread
+    np.testing.assert_allclose(tiny, spread, rtol=1e-4)
+
+
+def test_bfloat16_is_read_as_an_array_and_named_in_a_file(tmp_path):
+    half = np.asarray(jnp.asarray(ROWS, jnp.bfloat16))
+    (block,) = array_rows(half).blocks(len(ROWS))
+    np.testing.assert_array_equal(block, half.astype(np.float32))
+    np.save(tmp_path / 'x.npy', half)
+    with pytest.raises(UserError, match=r'take features\.astype\("float32"\) before saving'):
+        open_rows(str(tmp_path / 'x.npy'))

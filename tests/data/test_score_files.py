@@ -172,3 +172,48 @@ def test_damaged_parquet_is_one_line(tmp_path):
     (tmp_path / 'scores.parquet').write_bytes(b'PAR1 and no more')
     with pytest.raises(UserError, match=r'scores\.parquet: cannot be read'):
         _read(tmp_path / 'scores.parquet')
+
+
+IN_FOLDER = ('a/0.png', 'a/1.png', 'b/\udcff.png', 'b/1, 2.png')
+
+
+def test_a_list_names_images_by_their_files(tmp_path):
+    path = tmp_path / 'list.csv'
+    # The numbers are those of a folder in which a file came first that is gone.
+    path.write_bytes(b'index,score,file\n3,0.9,b/\xff.png\n4,0.8,"b/1, 2.png"\n')
+    np.testing.assert_array_equal(read_indices(str(path), 4, 'x', IN_FOLDER), [2, 3])
+    # Images that are no files have their numbers alone.
+    np.testing.assert_array_equal(read_indices(str(path), 5, 'x'), [3, 4])
+
+
+@pytest.mark.parametrize(
+    ('rows', 'words'),
+    [
+        (
+            'b/1.png\na/1.png\nc/1.png\n',
+            "2 of 3 files are no training images, first 'b/1.png'",
+        ),
+        ('a/1.png\na/0.png\na/1.png\n', 'names a file twice'),
+    ],
+)
+def test_a_list_of_other_files_is_refused(tmp_path, rows, words):
+    (tmp_path / 'list.csv').write_text('file\n' + rows)
+    with pytest.raises(UserError, match=words):
+        read_indices(str(tmp_path / 'list.csv'), 4, 'x', IN_FOLDER)
+
+
+def test_a_list_or_a_folder_in_place_of_scores_is_one_line(tmp_path):
+    (tmp_path / 'list.csv').write_text('index\n1\n')
+    with pytest.raises(UserError, match=r'a list of images needs config\.removal\.method=file'):
+        _read(tmp_path / 'list.csv')
+    with pytest.raises(UserError, match=r'is a folder; give the scores\.npz in it'):
+        _read(tmp_path)
+
+
+def test_scores_of_ones_own_are_for_training_images(tmp_path):
+    np.savez(tmp_path / 'scores.npz', score=np.ones(12))
+    with pytest.raises(UserError, match='give a number for each training image'):
+        _read(tmp_path / 'scores.npz')
+    np.savez(tmp_path / 'scores.npz', score=np.ones(12), checksum=np.array('abc'))
+    with pytest.raises(UserError, match='score this data set again'):
+        _read(tmp_path / 'scores.npz')

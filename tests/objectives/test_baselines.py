@@ -165,6 +165,12 @@ class TestSupervised:
         with pytest.raises(ValueError, match='temperature='):
             supervised(jnp.ones((4, 2)), labels=jnp.zeros(4, jnp.int32), temperature=0.0)
 
+    @pytest.mark.usefixtures('unchecked_types')
+    @pytest.mark.parametrize('labels', [jnp.zeros(3, int), jnp.zeros((4, 1), int), jnp.zeros(4)])
+    def test_labels_that_are_not_an_integer_for_each_row_are_refused(self, labels):
+        with pytest.raises(ValueError, match=r'labels of shape .* need \(4,\) integers'):
+            supervised(jnp.ones((4, 2)), labels=labels, temperature=0.5)
+
 
 def test_no_gradient_flows_through_the_weights_of_dclw():
     """Where only the positive of one image moves, the slope of its loss is its weight's."""

@@ -229,3 +229,9 @@ def test_refuses_numbers_outside_their_range():
             bounds(EXAMPLE, 0.1, k)
     with pytest.raises(ValueError, match=r'labelling_error=1\.5'):
         bounds(EXAMPLE, 1.5, 4)
+
+
+@pytest.mark.usefixtures('unchecked_types')
+def test_a_part_of_a_feature_is_refused():
+    with pytest.raises(ValueError, match=r'feature_dim=4\.5: must be from 1 to 79, whole'):
+        bounds(EXAMPLE, 0.1, 4.5)

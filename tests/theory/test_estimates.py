@@ -1,4 +1,5 @@
 import math
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -246,3 +247,19 @@ def test_refuses_bands_and_counts_that_make_no_sense():
             estimate(features, labels, pos_high=0.3, pos_low=0.6, num_bootstrap=count)
     with pytest.raises(ValueError, match='no pair counts as'):
         estimate(features[:1], None, pos_high=0.3, pos_low=0.6)
+
+
+@pytest.mark.usefixtures('unchecked_types')
+@pytest.mark.parametrize(
+    ('rows', 'labels', 'words'),
+    [
+        (12, np.zeros(11, int), 'labels of shape (11,), type int64: need (12,) integers'),
+        (12, np.zeros((12, 1), int), 'labels of shape (12, 1), type int64: need (12,) integers'),
+        (12, np.full(12, np.nan), 'labels of shape (12,), type float64: need (12,) integers'),
+        (0, None, 'features of shape (0, 3): need [n, k]'),
+    ],
+)
+def test_what_is_no_data_set_is_refused(rows, labels, words):
+    features = np.random.default_rng(0).normal(size=(rows, 3))
+    with pytest.raises(ValueError, match=re.escape(words)):
+        estimate(features, labels, pos_high=0.1, pos_low=0.5)

@@ -179,3 +179,10 @@ def test_eigenvalue_counts_from_one_and_ends_in_zero():
     assert [found.eigenvalue(i) for i in (1, 2, 3, 4)] == [1.0, 0.5, 0.5, 0.0]
     with pytest.raises(ValueError, match='index=0'):
         found.eigenvalue(0)
+
+
+@pytest.mark.parametrize('strength', [{'margin': -1.0}, {'margin': np.nan}, {'temperature': -1.0}])
+def test_a_treatment_that_is_none_is_refused(strength):
+    (name,) = strength
+    with pytest.raises(ValueError, match=f'{name}='):
+        treated_spectrum(EXAMPLE, 'block', **strength)

@@ -70,3 +70,19 @@ def test_usual_sizes_need_no_advice():
     assert _advice(_split(BALANCED), batch_size=20, probe__neighbours=10) == []
     images = Split(np.zeros((40, 8, 8, 1), np.uint8), None)
     assert _advice(images, batch_size=20) == []
+
+
+@pytest.mark.parametrize(
+    ('labels', 'test_labels', 'words'),
+    [
+        ([1] * 40, [1] * 4, ['all labelled images are of one class, b: the probes']),
+        (BALANCED, [0, 2, 3, 2], ['2 classes have test images and no labelled ones', ': c, d']),
+        (BALANCED, [0, 1], []),
+    ],
+)
+def test_labels_that_probes_cannot_learn_from_are_named(labels, test_labels, words):
+    train = _split(labels)
+    dataset = Dataset(train, _split(test_labels), tuple('abcdef'), train)
+    lines = advice(small_config(batch_size=20, probe__neighbours=10), dataset, train)
+    assert len(lines) == bool(words)
+    assert all(word in lines[0] for word in words)

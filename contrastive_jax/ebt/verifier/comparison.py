@@ -1,6 +1,6 @@
 """Compares System 2 with System 1 and the controls on the pairs of the difficult band.
 
-Axes: n images, m anchors, s partners of each, p = m s pairs.
+Axes: n images, m anchors, s partners of each, p = m s pairs, k features.
 """
 
 from typing import NamedTuple

@@ -1,6 +1,6 @@
 """Draws the images that a training step of a verifier compares.
 
-Axes: b anchors, m partners of each (the positive first), n images.
+Axes: b anchors, m partners of each (the positive first), s = m - 1 negatives, n images.
 """
 
 from typing import NamedTuple

@@ -1,6 +1,7 @@
 """Trains verifiers on the pairs that are difficult for the cosine, without labels.
 
-Axes: b anchors of a step, m partners of each (the positive first), h w pixels, c channels.
+Axes: b anchors of a step, m partners of each (the positive first), s = m + 1 images of an anchor
+and its partners, n images, k features, h w pixels, c channels.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -3,6 +3,7 @@
 Axes: n samples.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -10,8 +11,9 @@ import numpy as np
 from contrastive_jax.errors import UserError
 from contrastive_jax.graph import landmarks as by_landmarks
 from contrastive_jax.numerics import check_percentiles
+from contrastive_jax.randomness import check_seed
 
-__all__ = ['COLUMNS', 'Request', 'check_request']
+__all__ = ['COLUMNS', 'Request', 'check_columns', 'check_request']
 
 COLUMNS = ('score', 'isolation', 'boundary', 'supervised_margin', 'partner')
 
@@ -34,28 +36,36 @@ class Request(NamedTuple):
     columns: tuple[str, ...] = ('score',)
 
 
+def check_columns(columns: Iterable[str], sas_size: str = '') -> None:
+    """Raises UserError, with what `sas` would need, for a column that tiles cannot have."""
+    unknown = [name for name in columns if name not in COLUMNS]
+    if not unknown:
+        return
+    why = ''
+    if 'sas' in unknown:
+        why = (
+            f'; sas needs k-means of all features in memory{sas_size}; without --columns and '
+            '--landmarks all scores are computed at once'
+        )
+    raise UserError(f'--columns={",".join(unknown)}: need some of {", ".join(COLUMNS)}{why}')
+
+
 def check_request(request: Request, n: int, k: int, labels: np.ndarray | None) -> tuple[str, ...]:
     """The columns to compute, those that others need included, in order.
 
     Raises:
-      UserError: percentiles out of order, landmarks out of range, or columns that cannot be had.
+      UserError: a seed below 0, percentiles out of order, landmarks out of range, or columns that
+        cannot be had.
     """
     try:
+        check_seed(request.seed)
         check_percentiles(request.pos_high, request.pos_low)
         if request.landmarks is not None:
             by_landmarks.check_landmarks(request.landmarks, n)
     except ValueError as error:
         raise UserError(str(error)) from error
-    unknown = [name for name in request.columns if name not in COLUMNS]
-    if unknown:
-        why = ''
-        if 'sas' in unknown:
-            # k-means holds the features in float64, and a copy of them.
-            why = (
-                f'; sas needs k-means of all features in memory, {16 * n * k / 2**30:.1f} GiB; '
-                'without --columns and --landmarks all scores are computed at once'
-            )
-        raise UserError(f'--columns={",".join(unknown)}: need some of {", ".join(COLUMNS)}{why}')
+    # k-means holds the features in float64, and a copy of them.
+    check_columns(request.columns, f', {16 * n * k / 2**30:.1f} GiB')
     wanted = {'score', *request.columns}
     if 'boundary' in wanted:
         wanted.add('isolation')
