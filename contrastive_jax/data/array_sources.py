@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from contrastive_jax.data.splits import Dataset, Split
+from contrastive_jax.data.splits import Dataset, Split, label_cure
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.files import read_arrays
 
@@ -85,6 +85,7 @@ def _integers(labels: np.ndarray | None, path: Path, split: str) -> np.ndarray |
         raise UserError(
             f'config.data.data_dir={str(path)!r}: {split}_labels are {labels.dtype}{ends}; '
             f'need integers from 0 to {_LARGEST_LABEL}'
+            f'{"" if are_integers else label_cure(labels, len(np.atleast_1d(labels)))}'
         )
     return labels.astype(np.int64)
 

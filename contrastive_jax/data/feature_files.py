@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from contrastive_jax.data.feature_rows import Rows, open_rows
+from contrastive_jax.data.splits import label_cure
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.files import read_arrays
 
@@ -186,7 +187,7 @@ def checked_labels(labels: np.ndarray, n: int, where: str) -> np.ndarray:
     if labels.shape != (n,) or not np.issubdtype(labels.dtype, np.integer):
         raise UserError(
             f'{where}: holds {labels.dtype} {list(labels.shape)}; need {n} integers, one for each '
-            f'row of features{_cure(labels, n)}'
+            f'row of features{label_cure(labels, n)}'
         )
     if unknown := np.sum(labels == -1):
         raise UserError(
@@ -194,17 +195,6 @@ def checked_labels(labels: np.ndarray, n: int, where: str) -> np.ndarray:
             'rows, or give no labels; if -1 is a class of yours, give it another number'
         )
     return labels.astype(labels.dtype.newbyteorder('='))
-
-
-def _cure(labels: np.ndarray, n: int) -> str:
-    """What makes labels of a usual other kind into integers `[n]`."""
-    if labels.dtype.kind in 'USO':
-        return ': numpy.unique(names, return_inverse=True)[1] numbers them'
-    if labels.shape == (n, 1):
-        return ': take labels[:, 0]'
-    if labels.ndim == 2 and len(labels) == n:
-        return ': of one-hot rows, take labels.argmax(1)'
-    return ': take labels.astype(int)' if labels.shape == (n,) else ''
 
 
 def numbered(*labels: np.ndarray) -> tuple:

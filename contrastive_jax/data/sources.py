@@ -8,7 +8,7 @@ import numpy as np
 from contrastive_jax.config.checks import check_data_section
 from contrastive_jax.data.array_sources import load_digits, load_npz
 from contrastive_jax.data.folder_source import load_folder
-from contrastive_jax.data.splits import Dataset, Split, image_cure
+from contrastive_jax.data.splits import Dataset, Split, image_cure, label_cure
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.data.tfds_source import load_tfds
 from contrastive_jax.errors import UserError
@@ -57,4 +57,5 @@ def _check_split(split: Split, where: str) -> None:
     if labels is not None and labels.shape != (len(images),):
         raise UserError(
             f'{where}: labels are {list(labels.shape)} for {len(images)} images; need [n]'
+            f'{label_cure(labels, len(images))}'
         )

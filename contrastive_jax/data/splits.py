@@ -9,7 +9,7 @@ import numpy as np
 
 from contrastive_jax.data.stored import StoredImages
 
-__all__ = ['Dataset', 'Split', 'image_cure']
+__all__ = ['Dataset', 'Split', 'image_cure', 'label_cure']
 
 
 class Split(NamedTuple):
@@ -54,4 +54,18 @@ def image_cure(images: np.ndarray) -> str:
         return ': channels come last, so take images.transpose(0, 2, 3, 1)'
     if images.ndim == 4 and np.issubdtype(images.dtype, np.floating):
         return ': of pixels from 0 to 1, take (255 * images).round().astype("uint8")'
+    other = np.issubdtype(images.dtype, np.integer) and images.dtype != np.uint8
+    if images.ndim == 4 and other:
+        return ': of pixels from 0 to 255, take images.astype("uint8")'
     return ''
+
+
+def label_cure(labels: np.ndarray, n: int) -> str:
+    """What makes labels of a usual other kind into integers `[n]`."""
+    if labels.dtype.kind in 'USO':
+        return ': numpy.unique(names, return_inverse=True)[1] numbers them'
+    if labels.shape == (n, 1):
+        return ': take labels[:, 0]'
+    if labels.ndim == 2 and len(labels) == n:
+        return ': of one-hot rows, take labels.argmax(1)'
+    return ': take labels.astype(int)' if labels.shape == (n,) else ''

@@ -94,16 +94,18 @@ def _training(cells: Sequence[Cell]) -> Table:
             mean_of(cell, 'epochs'),
             mean_of(cell, 'pairs_per_second', digits=0),
             mean_of(cell, 'seconds', digits=0),
+            mean_of(cell, 'test_images', digits=0),
+            mean_of(cell, 'skipped_images', digits=0),
         )
         for index, cell in enumerate(cells)
     ]
     columns = (
         *('cell', 'removed', 'removed by class', 'mixed', 'updates', 'epochs'),
-        *('pairs/s', 'seconds'),
+        *('pairs/s', 'seconds', 'test images', 'broken'),
     )
     note = (
         'Epochs: passes over the images that were pre-trained on, each without the images that '
-        f'fill no whole batch. {SPREAD}'
+        f'fill no whole batch. Broken: images that could not be read. {SPREAD}'
     )
     return Table('Images and time', note, columns, rows)
 

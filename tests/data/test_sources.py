@@ -1,4 +1,5 @@
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -385,3 +386,31 @@ def test_a_very_large_label_makes_one_class(tmp_path):
 def test_images_of_a_usual_other_kind_are_told_their_cure(images, cure):
     assert cure in image_cure(images)
     assert bool(image_cure(images)) == bool(cure)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        (
+            {'train_labels': np.array(['cat'] * 4)},
+            r'numpy\.unique\(names, return_inverse=True',
+        ),
+        ({'train_labels': np.zeros(4)}, r'take labels\.astype\(int\)$'),
+        ({'train_labels': np.eye(4)}, r'take labels\.argmax\(1\)$'),
+        ({'train_labels': np.zeros((4, 1), int)}, r'take labels\[:, 0\]$'),
+        ({'train_labels': np.full(4, -1)}, 'from -1 to -1; need integers from 0'),
+        ({'train_images': np.zeros((4, 8, 8, 3), int)}, r'take images\.astype\("uint8"\)$'),
+        ({'train_images': np.zeros((4, 8, 8, 2), np.uint8)}, 'values 0 to 255$'),
+    ],
+)
+def test_what_is_no_data_set_says_what_to_write(tmp_path, changes, words):
+    arrays = {
+        **{f'{split}_images': np.zeros((4, 8, 8, 3), np.uint8) for split in ('train', 'test')},
+        **{f'{split}_labels': np.arange(4) for split in ('train', 'test')},
+    }
+    np.savez(tmp_path / 'data.npz', **(arrays | changes))
+    config = default().data
+    config.update(name='npz', data_dir=str(tmp_path / 'data.npz'))
+    with pytest.raises(UserError) as caught:
+        sources.load(config)
+    assert re.search(words, str(caught.value))
