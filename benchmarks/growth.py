@@ -6,7 +6,7 @@
 One thing grows at a time, and its sizes take turns. The exponent is the slope of log time over log
 size: 1 where time is linear in the size, 2 for the side of an image, 0 for classes, and for
 devices too, since they share the batch and the cores of this machine. The devices are parts of one
-CPU, so elsewhere `--devices` has to be given no count.
+CPU, so on a GPU give `--devices` without a number.
 """
 
 import os

@@ -16,7 +16,7 @@ __all__ = ['Side', 'one_gpu', 'started']
 
 
 def one_gpu() -> dict[str, str]:
-    """What the environment lacks for a process to see the first of several GPUs alone.
+    """Variables of the environment with which a process sees the first of several GPUs alone.
 
     JAX would take all of them and PyTorch one, which is no comparison.
     """

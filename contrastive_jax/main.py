@@ -67,8 +67,7 @@ def run(
         anything is compiled or written; or a loss or gradient is not finite.
     """
     # Nothing is left to do for a finished run, so one of an earlier version need not pass.
-    if not (workdir / RESULT).exists():
-        validate(config)
+    distributed.by_writer(lambda: None if (workdir / RESULT).exists() else validate(config))
     config, lines = resolve(config)
     for line in lines:
         print(line)

@@ -22,6 +22,8 @@ from .planning import GridError, Run
 __all__ = ['RunJob', 'run_all']
 
 _POLL_SECONDS = 5
+# Options of submitit that are on or off.
+_SWITCHES = ('exclusive', 'use_srun', 'stderr_to_stdout')
 # A time limit is no failure. A run is given up after so many jobs in a row that saved nothing new.
 _TIME_LIMITS = 2**31
 _JOBS_WITHOUT_PROGRESS = 3
@@ -154,8 +156,13 @@ def _submit(run: Run, before: str | None, folder: Path, options: Mapping[str, st
         # Since Slurm 22.05 srun does not take it from sbatch.
         given['srun_args'] = [f'--cpus-per-task={cores}', *values.get('srun_args', [])]
     if before is not None:
-        after = texts.get('dependency'), f'afterany:{before}'
-        given['dependency'] = ','.join(filter(None, after))
+        own = texts.get('dependency')
+        if own and '?' in own:
+            raise GridError(
+                f'--slurm=dependency={own}: ? cannot be joined with the run that this one needs; '
+                'separate them by a comma, or leave it out'
+            )
+        given['dependency'] = ','.join([*([own] if own else []), f'afterany:{before}'])
     try:
         executor = submitit.AutoExecutor(folder, cluster='slurm', slurm_max_num_timeout=int(limits))
         executor.update_parameters(
@@ -172,7 +179,7 @@ def _submit(run: Run, before: str | None, folder: Path, options: Mapping[str, st
 
 
 def _value(name: str, text: str) -> Any:
-    """An option of --slurm as submitit takes it; a name without a value is a switch."""
+    """An option of --slurm as submitit takes it; a switch needs no value."""
     if name == 'srun_args':
         try:
             return shlex.split(text)
@@ -180,10 +187,13 @@ def _value(name: str, text: str) -> Any:
             raise GridError(
                 f'--slurm=srun_args={text}: must be words as in a shell ({error}); close the quote'
             ) from error
+    if name in _SWITCHES and text.lower() in ('', 'true', 'false'):
+        # submitit would write `--exclusive=False`, and leaves out None.
+        return (None if name == 'exclusive' else False) if text.lower() == 'false' else True
+    if not text:
+        raise GridError(f'--slurm={name}: needs a value, {name}=VALUE')
     # An account may be 007.
-    if text.isdecimal() and str(int(text)) == text:
-        return int(text)
-    return {'': True, 'true': True, 'false': False}.get(text.lower(), text)
+    return int(text) if text.isdecimal() and str(int(text)) == text else text
 
 
 def _minutes(text: str) -> int:

@@ -1,7 +1,7 @@
 """Tables and a figure of the denoisers, from the runs of a grid: PSNR by evaluations and by FLOPs.
 
     python -m launch.sweep --grid=ebt_denoise --config=configs/ebt_denoise.py --seeds=3 --runs=runs
-    python -m studies.denoising $(cat runs/ebt_denoise.txt) --out=docs/results/ebt
+    python -m studies.denoising $(cat runs/ebt_denoise.txt) --out=OUT
 
 Mean and standard deviation over the seeds; runs that are not finished are named. The runs of a kind
 differ in the seed alone, and the kinds in what the grid sets.

@@ -1,7 +1,7 @@
 """Do the errors of the difficulty by landmarks hold? Coverage of the intervals, error against R.
 
     python -m contrastive_jax.main --config=configs/digits.py --workdir=runs/digits
-    python -m studies.landmarks --runs digits=runs/digits --cifar=DIR --out=docs/results
+    python -m studies.landmarks --runs digits=runs/digits --cifar=DIR --out=OUT
 
 Sources: the features of trained encoders; the first principal components of the pixels of CIFAR-10,
 of images drawn from its training split; and clustered noise of 200,000 rows. A subset of the

@@ -1,6 +1,6 @@
 """How validation loss falls with data: an energy beside a feed-forward denoiser of equal size.
 
-    python -m studies.scaling --subsets 84 168 337 674 1347 --seeds 3 --out docs/results/ebt
+    python -m studies.scaling --subsets 84 168 337 674 1347 --seeds 3 --out OUT
     python -m studies.scaling --config configs/ebt_denoise.py:cifar10 --data_dir DIR \
         --subsets 5000 50000 --out OUT
 
@@ -31,7 +31,7 @@ from contrastive_jax.ebt.quality import denoising_quality
 from contrastive_jax.randomness import Use, host_rng
 from contrastive_jax.reporting import style
 from contrastive_jax.reporting.statistics import paired
-from contrastive_jax.runtime.files import read_json
+from contrastive_jax.runtime.files import read_json, write_json
 from contrastive_jax.training.loop import pretrain
 from launch.grids.ebt_denoise import CELLS
 from studies.outputs import check_new
@@ -147,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         measured = _measure(options)
     result = _fitted(measured)
     out.mkdir(parents=True, exist_ok=True)
-    (out / 'scaling.json').write_text(json.dumps(result, indent=2) + '\n')
+    write_json(out / 'scaling.json', result)
     print(json.dumps(result, indent=2))
     _draw(result, out / 'scaling.png')
 

@@ -18,6 +18,12 @@ from contrastive_jax.graph import subsets
 
 __all__ = ['Construction', 'construct']
 
+# Of scores that no command of ours has made for these images.
+_OWN_REMEDY = (
+    'give a number for each training image, in their order (of a folder by path; without test/ and '
+    'val/ a tenth is held out for tests), or a CSV list with a column file'
+)
+
 
 class Construction(NamedTuple):
     """The training split as pre-training sees it.
@@ -148,7 +154,15 @@ def _remove(config, split: Split, kept: np.ndarray) -> tuple[np.ndarray, str | N
         return _without_listed(
             kept, read_indices(path, len(split.images), where, split.files), ratio, path
         ), None
-    scores = read_scores(path, n=len(split.images), checksum=checksum(split.images), where=where)
+    if path.endswith('.csv'):
+        raise UserError(f'{where}={path!r}: a list of images needs config.removal.method=file')
+    scores = read_scores(
+        path,
+        n=len(split.images),
+        checksum=checksum(split.images),
+        where=where,
+        remedy=_OWN_REMEDY,
+    )
     needed = {
         'difficulty': ('score',),
         'boundary': ('boundary',),

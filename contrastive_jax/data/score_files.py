@@ -23,11 +23,6 @@ __all__ = ['ScoreFile', 'read_indices', 'read_scores', 'write_scores']
 # Rows that are written at a time, so that the text of all of them is never in memory.
 _GROUP = 2**17
 _REMEDY = 'score this data set again'
-# Of scores that no command of ours has made for these images.
-_OWN_REMEDY = (
-    'give a number for each training image, in their order (of a folder by path; without test/ and '
-    'val/ a tenth is held out for tests), or a CSV list with a column file'
-)
 
 
 class ScoreFile(NamedTuple):
@@ -99,7 +94,9 @@ def _write_csv(file: BinaryIO, columns: Mapping[str, np.ndarray]) -> None:
     text.detach()
 
 
-def read_scores(path: str, *, n: int, checksum: str, where: str) -> ScoreFile:
+def read_scores(
+    path: str, *, n: int, checksum: str, where: str, remedy: str = _REMEDY
+) -> ScoreFile:
     """Reads the scores of the images at hand.
 
     Args:
@@ -108,6 +105,7 @@ def read_scores(path: str, *, n: int, checksum: str, where: str) -> ScoreFile:
       n: number of images of the split.
       checksum: `stored.checksum` of these images; a file without a checksum is accepted.
       where: the field that named the file, for messages.
+      remedy: what to do if scores that no command of ours has written are not of these images.
 
     Raises:
       UserError: a file that cannot be read or belongs to other images; a column that does not hold
@@ -137,7 +135,7 @@ def read_scores(path: str, *, n: int, checksum: str, where: str) -> ScoreFile:
             raise UserError(
                 f'{where}: {name} is {list(column.shape)}, and there are {count} '
                 f'{"training" if count == n else "scored"} images; '
-                f'{_REMEDY if theirs else _OWN_REMEDY}'
+                f'{_REMEDY if theirs else remedy}'
             )
     if index is not None:
         _check_index(index, n, where)
@@ -174,8 +172,8 @@ def read_indices(path: str, n: int, where: str, files: tuple[str, ...] | None = 
             rows = list(csv.DictReader(file))
     except (OSError, csv.Error) as error:
         raise UserError(f'{where}: cannot be read ({error}); give another file') from error
-    if files is not None and rows and rows[0].get('file') is not None:
-        return _indices_of(files, [row['file'] for row in rows], where)
+    if files is not None and any(row.get('file') for row in rows):
+        return _indices_of(files, [row.get('file') for row in rows], where)
     try:
         index = np.array([int(row['index']) for row in rows], np.int64)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -184,24 +182,31 @@ def read_indices(path: str, n: int, where: str, files: tuple[str, ...] | None = 
     return index
 
 
-def _indices_of(files: tuple[str, ...], listed: list[str], where: str) -> np.ndarray:
+def _indices_of(files: tuple[str, ...], listed: list[str | None], where: str) -> np.ndarray:
     """Indices of the files in a list."""
     numbers = {name: index for index, name in enumerate(files)}
-    unknown = [name for name in listed if name not in numbers]
+    names = [printable(name or '') for name in listed]
+    unknown = [name for name in names if name not in numbers]
+    if len(unknown) == len(names):
+        raise UserError(
+            f'{where}: none of its files, such as {names[0]!r}, is a training image, such as '
+            f'{files[0]!r}; name them relative to config.data.data_dir, or delete the column file, '
+            'and the column index says which images they are'
+        )
     if unknown:
         raise UserError(
-            f'{where}: {len(unknown)} of {len(listed)} files are no training images, first '
-            f'{printable(str(unknown[0]))!r}; take them out of the list (of a folder without '
+            f'{where}: {len(unknown)} of {len(names)} files are no training images, first '
+            f'{unknown[0]!r}; take them out of the list (of a folder without '
             'test/ and val/ a tenth is held out for tests)'
         )
-    if len(set(listed)) < len(listed):
+    if len(set(names)) < len(names):
         raise UserError(f'{where}: names a file twice; leave one of the two out')
-    return np.array([numbers[name] for name in listed], np.int64)
+    return np.array([numbers[name] for name in names], np.int64)
 
 
 def _read(path: str, where: str) -> dict[str, np.ndarray]:
     if path.endswith('.csv'):
-        raise UserError(f'{where}: a list of images needs config.removal.method=file')
+        raise UserError(f'{where}: a CSV file names images; give the scores.npz beside it')
     if Path(path).is_dir():
         raise UserError(f'{where}: is a folder; give the scores.npz in it')
     try:

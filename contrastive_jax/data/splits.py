@@ -55,7 +55,7 @@ def image_cure(images: np.ndarray) -> str:
     if images.ndim == 4 and np.issubdtype(images.dtype, np.floating):
         return ': of pixels from 0 to 1, take (255 * images).round().astype("uint8")'
     other = np.issubdtype(images.dtype, np.integer) and images.dtype != np.uint8
-    if images.ndim == 4 and other:
+    if images.ndim == 4 and other and images.size and 0 <= images.min() <= images.max() <= 255:
         return ': of pixels from 0 to 255, take images.astype("uint8")'
     return ''
 
@@ -68,4 +68,6 @@ def label_cure(labels: np.ndarray, n: int) -> str:
         return ': take labels[:, 0]'
     if labels.ndim == 2 and len(labels) == n:
         return ': of one-hot rows, take labels.argmax(1)'
-    return ': take labels.astype(int)' if labels.shape == (n,) else ''
+    # Not of parts or of what is no number: all would become one class, or a class of their own.
+    whole = labels.dtype.kind == 'b' or (labels.dtype.kind == 'f' and np.all(labels % 1 == 0))
+    return ': take labels.astype(int)' if whole and labels.shape == (n,) else ''

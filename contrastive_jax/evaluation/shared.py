@@ -58,16 +58,19 @@ def shared_probe(
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Waits until no other process is in this context with the same lock file."""
-    with path.open('w') as file:
-        # Some network file systems have no locks; there, each run measures.
+    with contextlib.ExitStack() as stack:
+        # Some network file systems have no locks, and the file may be one that somebody else's run
+        # has left: then each run measures.
         with contextlib.suppress(OSError):
+            file = stack.enter_context(path.open('w'))
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 progress.say('  waits for another run, which is measuring it')
                 fcntl.flock(file, fcntl.LOCK_EX)
         yield
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 @functools.cache

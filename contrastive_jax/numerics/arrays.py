@@ -117,7 +117,7 @@ def check_percentiles(pos_high: Number, pos_low: Number) -> None:
 
 
 def check_classes(classes: Array | np.ndarray, count: int, name: str, of: str = 'features') -> None:
-    """Raises ValueError unless there is one integer for each of so many rows."""
+    """Raises ValueError unless there are `count` integers, one for each row."""
     if classes.shape != (count,) or not np.issubdtype(classes.dtype, np.integer):
         raise ValueError(
             f'{name} of shape {classes.shape}, type {classes.dtype}: need ({count},) integers, the '

@@ -86,6 +86,12 @@ def spectrum(
     return _grouped(values, np.ones(len(values)))
 
 
+def _check_treatment(margin: float, temperature: float) -> None:
+    for name, value in (('margin', margin), ('temperature', temperature)):
+        if not 0 <= value < math.inf:
+            raise ValueError(f'{name}={value}: must be from 0 up, and finite')
+
+
 def treated_spectrum(
     model: SimilarityModel,
     structure: Structure,
@@ -113,9 +119,7 @@ def treated_spectrum(
 
     Source: Theorems 4.2 and 4.4.
     """
-    for name, value in (('margin', margin), ('temperature', temperature)):
-        if not 0 <= value < math.inf:
-            raise ValueError(f'{name}={value}: must be from 0 up, and finite')
+    _check_treatment(margin, temperature)
     r, n_e, n_d = model.other_classes, model.easy_per_class, model.difficult_per_class
     easy_degree, degree = model.easy_degree, model.difficult_degree(structure)
     rest = 1 - model.alpha
@@ -164,16 +168,17 @@ def treated_adjacency(
       model: sizes and similarities.
       structure: 'block' or 'matched'.
       margin: number `m >= 0` that the loss adds to the inner product of two outputs.
-      temperature: factor `tau > 0` of the temperature of a pair.
+      temperature: factor `tau >= 0` of the temperature of a pair.
 
     Returns:
       `[s, s]` symmetric, whose eigenvalues `treated_spectrum` gives in closed form.
 
     Raises:
-      ValueError: another structure.
+      ValueError: another structure, or a margin or temperature that is negative or not finite.
 
     Source: Theorems 4.2 and 4.4.
     """
+    _check_treatment(margin, temperature)
     similarity = adjacency(model, structure)
     pairs = difficult_mask(model, structure)
     degree = similarity.sum(axis=1)

@@ -262,6 +262,17 @@ def test_lists_that_do_not_fit_are_refused(train, text, ratio, message, tmp_path
         construct(_listed(tmp_path, text, ratio), train)
 
 
+def test_scores_of_ones_own_are_for_training_images(train, tmp_path):
+    np.save(tmp_path / 'scores.npy', np.ones(N + 2))
+    (tmp_path / 'list.csv').write_text('index\n1\n')
+    options = {'removal__ratio': 0.1, 'removal__method': 'file'}
+    with pytest.raises(UserError, match='give a number for each training image'):
+        construct(small_config(**options, removal__scores=str(tmp_path / 'scores.npy')), train)
+    options['removal__method'] = 'difficulty'
+    with pytest.raises(UserError, match=r'a list of images needs config\.removal\.method=file'):
+        construct(small_config(**options, removal__scores=str(tmp_path / 'list.csv')), train)
+
+
 def test_a_list_goes_by_files_where_images_are_files(train, tmp_path):
     files = tuple(f'{number:02}.png' for number in range(N))
     config = _listed(tmp_path, 'index,score,file\n4,0.5,03.png\n12,0.4,11.png\n', 0.1)

@@ -21,8 +21,8 @@ FILES = (
 )
 
 
-def _read(path, n=10, checksum='abc'):
-    return read_scores(str(path), n=n, checksum=checksum, where=WHERE)
+def _read(path, n=10, checksum='abc', **more):
+    return read_scores(str(path), n=n, checksum=checksum, where=WHERE, **more)
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -174,7 +174,8 @@ def test_damaged_parquet_is_one_line(tmp_path):
         _read(tmp_path / 'scores.parquet')
 
 
-IN_FOLDER = ('a/0.png', 'a/1.png', 'b/\udcff.png', 'b/1, 2.png')
+# As a folder source has them, whose names are printable.
+IN_FOLDER = ('a/0.png', 'a/1.png', 'b/\\xff.png', 'b/1, 2.png')
 
 
 def test_a_list_names_images_by_their_files(tmp_path):
@@ -182,6 +183,10 @@ def test_a_list_names_images_by_their_files(tmp_path):
     # The numbers are those of a folder in which a file came first that is gone.
     path.write_bytes(b'index,score,file\n3,0.9,b/\xff.png\n4,0.8,"b/1, 2.png"\n')
     np.testing.assert_array_equal(read_indices(str(path), 4, 'x', IN_FOLDER), [2, 3])
+    (tmp_path / 'empty.csv').write_text('index,file\n3,\n1,\n')
+    np.testing.assert_array_equal(
+        read_indices(str(tmp_path / 'empty.csv'), 4, 'x', IN_FOLDER), [3, 1]
+    )
     # Images that are no files have their numbers alone.
     np.testing.assert_array_equal(read_indices(str(path), 5, 'x'), [3, 4])
 
@@ -194,6 +199,10 @@ def test_a_list_names_images_by_their_files(tmp_path):
             "2 of 3 files are no training images, first 'b/1.png'",
         ),
         ('a/1.png\na/0.png\na/1.png\n', 'names a file twice'),
+        (
+            'c/1.png\n',
+            "none of its files, such as 'c/1.png', is a training image, such as",
+        ),
     ],
 )
 def test_a_list_of_other_files_is_refused(tmp_path, rows, words):
@@ -204,7 +213,7 @@ def test_a_list_of_other_files_is_refused(tmp_path, rows, words):
 
 def test_a_list_or_a_folder_in_place_of_scores_is_one_line(tmp_path):
     (tmp_path / 'list.csv').write_text('index\n1\n')
-    with pytest.raises(UserError, match=r'a list of images needs config\.removal\.method=file'):
+    with pytest.raises(UserError, match=r'a CSV file names images; give the scores\.npz beside it'):
         _read(tmp_path / 'list.csv')
     with pytest.raises(UserError, match=r'is a folder; give the scores\.npz in it'):
         _read(tmp_path)
@@ -212,8 +221,8 @@ def test_a_list_or_a_folder_in_place_of_scores_is_one_line(tmp_path):
 
 def test_scores_of_ones_own_are_for_training_images(tmp_path):
     np.savez(tmp_path / 'scores.npz', score=np.ones(12))
-    with pytest.raises(UserError, match='give a number for each training image'):
-        _read(tmp_path / 'scores.npz')
+    with pytest.raises(UserError, match='10 training images; as I say'):
+        _read(tmp_path / 'scores.npz', remedy='as I say')
     np.savez(tmp_path / 'scores.npz', score=np.ones(12), checksum=np.array('abc'))
     with pytest.raises(UserError, match='score this data set again'):
         _read(tmp_path / 'scores.npz')

@@ -396,10 +396,12 @@ def test_images_of_a_usual_other_kind_are_told_their_cure(images, cure):
             r'numpy\.unique\(names, return_inverse=True',
         ),
         ({'train_labels': np.zeros(4)}, r'take labels\.astype\(int\)$'),
+        ({'train_labels': np.full(4, 0.5)}, 'need integers from 0 to [0-9]+$'),
         ({'train_labels': np.eye(4)}, r'take labels\.argmax\(1\)$'),
         ({'train_labels': np.zeros((4, 1), int)}, r'take labels\[:, 0\]$'),
         ({'train_labels': np.full(4, -1)}, 'from -1 to -1; need integers from 0'),
         ({'train_images': np.zeros((4, 8, 8, 3), int)}, r'take images\.astype\("uint8"\)$'),
+        ({'train_images': np.full((4, 8, 8, 3), 70_000)}, 'values 0 to 255$'),
         ({'train_images': np.zeros((4, 8, 8, 2), np.uint8)}, 'values 0 to 255$'),
     ],
 )

@@ -97,3 +97,12 @@ def test_a_file_system_without_locks_measures_all_the_same(tmp_path, measure, mo
 
     monkeypatch.setattr(shared.fcntl, 'flock', refuse)
     assert shared_probe(tmp_path, ['raw_pixel'], measure) == MEASURED
+
+
+def test_a_lock_file_that_cannot_be_opened_does_not_matter(tmp_path, measure):
+    shared_probe(tmp_path, ['raw_pixel'], measure)
+    (found,) = tmp_path.iterdir()
+    found.rename(found.with_suffix('.away'))
+    found.with_suffix('.lock').mkdir()
+    assert shared_probe(tmp_path, ['raw_pixel'], measure) == MEASURED
+    assert measure.calls == 2

@@ -163,6 +163,7 @@ def _script(cluster, folder, options, before=None):
         ('exclusive', '', '--exclusive'),
         ('exclusive', 'TRUE', '--exclusive'),
         ('exclusive', 'user', '--exclusive=user'),
+        ('comment', 'true', '--comment=true'),
         ('dependency', 'afterok:7', '--dependency=afterok:7'),
     ],
 )
@@ -200,6 +201,7 @@ def test_words_for_srun_are_added_to_the_number_of_cores(cores, cluster, tmp_pat
     [
         ('srun_args', '"a', r'srun_args="a: must be words as in a shell \(No closing quotation\)'),
         ('mem_gb', 'much', 'much'),
+        ('qos', '', 'qos: needs a value, qos=VALUE'),
         ('time', '', 'time=: must be minutes'),
         *(('max_num_timeout', text, 'must be a whole number') for text in ('', 'true', '-1', '²')),
     ],

@@ -186,3 +186,5 @@ def test_a_treatment_that_is_none_is_refused(strength):
     (name,) = strength
     with pytest.raises(ValueError, match=f'{name}='):
         treated_spectrum(EXAMPLE, 'block', **strength)
+    with pytest.raises(ValueError, match=f'{name}='):
+        treated_adjacency(EXAMPLE, 'block', **strength)
