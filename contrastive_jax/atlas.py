@@ -11,7 +11,7 @@ from absl import flags
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime import cli, progress
 from contrastive_jax.runtime.files import write_whole
-from contrastive_jax.runtime.outputs import check_out, make_folder
+from contrastive_jax.runtime.outputs import check_out
 
 _FILE = 'atlas.html'
 
@@ -35,7 +35,7 @@ def main(values: flags.FlagValues) -> None:
         content = build.of_files(files, values.map, values.most)
     progress.say('page')
     text = atlas_page(content)
-    make_folder(out, (_FILE,))
+    out.mkdir(parents=True, exist_ok=True)
     write_whole(out / _FILE, lambda file: file.write(text.encode(errors='surrogateescape')))
     size = (out / _FILE).stat().st_size / 1e6
     print(f'{out / _FILE}: {len(content.index)} samples, {size:.1f} MB; open it in a browser')

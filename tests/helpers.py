@@ -102,7 +102,7 @@ def portable_run(workdir, config, *, shape=(8, 8, 3), step: int = 7, seed: int =
     none = np.zeros(0, np.int64)
     workdir.mkdir(parents=True)
     construction = Construction(Split(images, None, None), np.arange(20), none, none)
-    write_image_facts(workdir, construction)
+    write_image_facts(workdir, measure_image_facts(construction))
     initial = set_up(config, measure_image_facts(construction).moments, 1).initial
     params = jax.tree.map(
         lambda leaf: leaf + rng.normal(0, 0.1, leaf.shape).astype(np.float32), initial.params

@@ -196,11 +196,19 @@ def test_images_trained_on_have_their_partners_among_themselves(files):
     np.testing.assert_array_equal(found.nearest, everyone.nearest)
 
 
-@pytest.mark.parametrize('shape', [(N - 1, 6, 6, 3), (N, 6, 6)])
+@pytest.mark.parametrize('shape', [(N - 1, 6, 6, 3), (N, 6, 6), (N, 3, 6, 6), (N, 6, 6, 0)])
 def test_images_that_do_not_fit_are_refused(shape, files):
     np.savez(files / 'images.npz', x=np.zeros(shape, np.uint8))
     with pytest.raises(UserError, match=r'holds no array \[30, h, w, c\] of uint8'):
         _of(files, images='images.npz')
+
+
+def test_a_long_image_is_seen(tmp_path):
+    Image.new('RGB', (100, 1), 'white').save(tmp_path / 'long.png')
+    square = build._thumbnail(tmp_path / 'long.png')
+    assert square.shape == (32, 32, 3)
+    # One row in the middle.
+    np.testing.assert_array_equal(square.max(axis=(1, 2)) > 0, np.arange(32) == 15)
 
 
 def test_of_many_samples_the_page_has_the_ends_and_a_random_part():

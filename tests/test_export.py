@@ -119,6 +119,14 @@ def test_the_encoder_of_a_run_stays_even_if_files_may_go(tmp_path):
     assert (tmp_path / 'encoder.safetensors').read_text() == 'precious'
 
 
+def test_an_encoder_file_is_not_replaced_by_its_own_export(tmp_path):
+    path = tmp_path / 'mine.safetensors'
+    path.write_text('precious')
+    with pytest.raises(UserError, match='is the encoder itself'):
+        export.run(path, path, overwrite=True)
+    assert path.read_text() == 'precious'
+
+
 def test_an_earlier_file_stays_unless_it_may_go(tmp_path):
     (tmp_path / 'a.safetensors').write_text('precious')
     with pytest.raises(UserError, match='--overwrite'):

@@ -154,6 +154,17 @@ def test_a_finished_run_of_before_a_check_is_left_alone(config, tmp_path, capsys
     assert main.run(config, workdir) == {'linear_accuracy': 0.5}
 
 
+def test_images_that_cannot_be_measured_leave_no_run(config, tmp_path, monkeypatch):
+    def fail(_):
+        raise UserError('a.png: cannot be read')
+
+    monkeypatch.setattr('contrastive_jax.runs.training_set.measure_image_facts', fail)
+    workdir = tmp_path / 'run'
+    with pytest.raises(UserError, match='cannot be read'):
+        main.run(config, workdir)
+    assert not workdir.exists()
+
+
 @pytest.mark.newest
 # Before the first checkpoint, and after the second; by epochs, and by as many updates.
 @pytest.mark.parametrize(('stop', 'steps'), [(7, 0), *in_ci((1, 0), (7, 8))])

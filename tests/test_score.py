@@ -324,3 +324,10 @@ def test_one_wrong_label_says_nothing_of_the_features(capsys):
     labels[0] = 1
     sample_module.score(score.Samples(rows, labels, (), None, 'rows'), score.Options(0.1, 0.5))
     assert 'another class leads' not in capsys.readouterr().err
+
+
+def test_images_one_pixel_high_are_drawn():
+    for channels in (1, 3):
+        row = np.zeros((2, 1, 16, channels))
+        assert figures._pixels(row[0]).shape == ((1, 16) if channels == 1 else (1, 16, 3))
+        figures.view_gallery(np.zeros((2, 1, 16, channels), np.uint8), [row, row])

@@ -5,11 +5,12 @@
 Axes: n files.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,10 +63,13 @@ class BrokenImage(LoneError):
         )
 
 
-def _opened(path: Path, max_pixels: int) -> Image.Image:
+@contextlib.contextmanager
+def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     # Pillow refuses files above twice this number, and files embedded in others too.
     Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)
-    return Image.open(path, formats=formats())
+    # A path of an uncompressed TIFF it would map, as rows of a wrong length if EXIF turns them.
+    with path.open('rb') as file, Image.open(file, formats=formats()) as image:
+        yield image
 
 
 def _is_deep(image: Image.Image) -> bool:

@@ -196,7 +196,7 @@ def view_gallery(
     grid = figure.subplots(len(images), len(columns), squeeze=False)
     for column, pictures in enumerate(columns):
         for row, picture in enumerate(pictures):
-            grid[row, column].imshow(picture.squeeze(), cmap='gray', vmin=0, vmax=1)
+            grid[row, column].imshow(_pixels(picture), cmap='gray', vmin=0, vmax=1)
             grid[row, column].set_axis_off()
     grid[0, 0].set_title('image')
     grid[0, 1].set_title('views')
@@ -208,9 +208,14 @@ def _name(text: str) -> str:
     return text if len(text) <= _NAME else text[: _NAME - 1] + '…'
 
 
+def _pixels(image: np.ndarray) -> np.ndarray:
+    """The image as matplotlib takes it, which wants no channel of grey ones."""
+    return image[..., 0] if image.shape[-1] == 1 else image
+
+
 def _show(axes: Axes, image: UInt8[np.ndarray, 'h w c'], title: str, caption: str) -> None:
     axes.set_axis_off()
-    axes.imshow(image.squeeze(), cmap='gray', vmin=0, vmax=255)
+    axes.imshow(_pixels(image), cmap='gray', vmin=0, vmax=255)
     # A dollar sign in a name starts no formula.
     axes.set_title(title, fontsize=SMALL, pad=2, parse_math=False)
     # The end of a path says more than its start.

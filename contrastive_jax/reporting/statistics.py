@@ -45,6 +45,8 @@ __all__ = [
 ABSENT, OWN = 'absent', 'one a seed'
 # Values of `data.name` with which the folder or file is the data set.
 _OWN_DATA = ('npz', 'folder')
+# With another of these the same files give other images.
+_READING = ('data.image_size', 'data.stream', 'data.skip_broken', 'data.max_pixels')
 _NONE = as_text(None)
 # An arm is a name for values of other fields, so cells are neither named nor ordered by it.
 _DERIVED = ('arm',)
@@ -129,19 +131,43 @@ def group(runs: Iterable[Run]) -> tuple[Cell, ...]:
 
 def _with_one_name(runs: Iterable[Run]) -> list[Run]:
     """The runs with one path for each data set of images of one's own, however it was given."""
-    names: dict[str, str] = {}
-    renamed = []
-    for run in runs:
-        path = run.config.get('data.data_dir')
-        if path is not None and run.config.get('data.name') in _OWN_DATA:
-            key = run.images or os.path.normpath(path)
+    runs = list(runs)
+    own = [run for run in runs if run.config.get('data.name') in _OWN_DATA]
+    # The name of the images with a checksum, and of those that are at a path.
+    of_images: dict[str, str] = {}
+    at_path: dict[str, str] = {}
+    first: dict[tuple, str] = {}
+    for run in own:
+        if images := _images_read(run):
+            place = _place(run)
+            name = of_images.get(images) or at_path.get(place) or run.config['data.data_dir']
             # Other images may have come into a folder of the same name.
-            if run.images and key not in names and path in names.values():
-                path = f'{path}, images {key[:8]}'
-            path = names.setdefault(key, path)
-            run = run._replace(config=run.config | {'data.data_dir': path})
-        renamed.append(run)
-    return renamed
+            how = place, *(run.config.get(field) for field in _READING)
+            if first.setdefault(how, images) != images and images not in of_images:
+                name = f'{name}, images {images[:8]}'
+            of_images[images] = name
+            at_path.setdefault(place, name)
+
+    def renamed(run: Run) -> Run:
+        place = _place(run)
+        name = of_images.get(_images_read(run)) or at_path.setdefault(
+            place, run.config['data.data_dir']
+        )
+        return run._replace(config=run.config | {'data.data_dir': name})
+
+    return [renamed(run) if run.config.get('data.name') in _OWN_DATA else run for run in runs]
+
+
+def _place(run: Run) -> str:
+    return os.path.normpath(run.config['data.data_dir'])
+
+
+def _images_read(run: Run) -> str:
+    """Checksum of the images as they were read; empty where it is not known."""
+    mixed = run.config.get('mixed.ratio', '0') != '0'
+    dropped = run.config.get('mixed.drop') == as_text(True)
+    # The one that a run has is of its images after mixing.
+    return '' if mixed and not dropped else run.images
 
 
 def _title(runs: Sequence[Run]) -> str:

@@ -52,10 +52,9 @@ def measure_image_facts(construction: Construction) -> ImageFacts:
     )
 
 
-def write_image_facts(workdir: Path, construction: Construction) -> None:
-    """Writes the facts into the folder of a run, unless they are there."""
-    if not (workdir / IMAGES).exists():
-        write_sealed_json(workdir / IMAGES, measure_image_facts(construction).as_json())
+def write_image_facts(workdir: Path, facts: ImageFacts) -> None:
+    """Writes the facts into the folder of a run."""
+    write_sealed_json(workdir / IMAGES, facts.as_json())
 
 
 def read_image_facts(workdir: Path) -> ImageFacts | None:

@@ -11,7 +11,12 @@ from contrastive_jax.data.constructions import Construction
 from contrastive_jax.data.stored import checksum
 from contrastive_jax.errors import UserError
 from contrastive_jax.randomness import HOST_STREAMS, STREAMS
-from contrastive_jax.runs.images import read_image_facts, write_image_facts
+from contrastive_jax.runs.images import (
+    measure_image_facts,
+    read_image_facts,
+    write_image_facts,
+)
+from contrastive_jax.runs.names import IMAGES
 from contrastive_jax.runs.workdir import CONFIG, TRAINING_SET, has_checkpoint, unwritable
 from contrastive_jax.runtime.files import read_arrays, write_sealed_json, write_whole
 
@@ -53,14 +58,18 @@ def claim_workdir(
                 workdir,
             )
         if path.exists():
-            write_image_facts(workdir, construction)
+            if not (workdir / IMAGES).exists():
+                write_image_facts(workdir, measure_image_facts(construction))
             return
     chosen = {name: getattr(construction, name) for name in _CHOSEN}
+    # Images that cannot be read are found before anything is written.
+    facts = measure_image_facts(construction) if not (workdir / IMAGES).exists() else None
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         write_sealed_json(workdir / CONFIG, config.to_dict())
         write_whole(path, lambda file: np.savez(file, streams=edition, **chosen))
-        write_image_facts(workdir, construction)
+        if facts is not None:
+            write_image_facts(workdir, facts)
     except OSError as error:
         raise unwritable(workdir, error) from error
 

@@ -6,6 +6,7 @@ from PIL import Image
 
 from contrastive_jax import main
 from contrastive_jax.data import sources
+from contrastive_jax.data.image_files import read_image
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime import memory
@@ -198,6 +199,26 @@ def test_a_camera_held_upright_is_turned(tmp_path):
     turned = _load(tmp_path).train.images[-1]
     assert turned[:3].min() > 200
     assert turned[5:].max() < 50
+
+
+@pytest.mark.parametrize('mode', ['L', 'I;16', 'CMYK', 'RGB'])
+@pytest.mark.parametrize('turn', [5, 6, 7, 8])
+def test_an_uncompressed_scan_is_turned(tmp_path, mode, turn):
+    channels = {'CMYK': 4, 'RGB': 3}.get(mode, 1)
+    numbers = np.arange(6 * 9 * channels).reshape(6, 9, channels)
+    pixels = (256 * numbers).astype(np.uint16) if mode == 'I;16' else numbers.astype(np.uint8)
+    picture = Image.frombytes(mode, (9, 6), pixels.tobytes())
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    picture.save(tmp_path / 'turned.tif', exif=exif)
+    picture.save(tmp_path / 'plain.tif')
+    transpose = Image.Transpose
+    how = {5: transpose.TRANSPOSE, 6: transpose.ROTATE_270, 7: transpose.TRANSVERSE}
+    expected = read_image((tmp_path / 'plain.tif',), 'RGB', 10**6, 0).transpose(
+        how.get(turn, transpose.ROTATE_90)
+    )
+    found = read_image((tmp_path / 'turned.tif',), 'RGB', 10**6, 0)
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
 
 
 def test_sizes_need_a_common_one(tmp_path):

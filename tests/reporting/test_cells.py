@@ -97,6 +97,42 @@ def test_one_folder_of_images_under_many_names_is_one_cell(tmp_path):
     assert sorted(len(cell.runs) for cell in cells_of(tmp_path)) == [1, 1, 3]
 
 
+def _with_images(folder, checksum):
+    (folder / 'images.json').write_text(json.dumps({'checksum': checksum}))
+
+
+def test_mixed_images_of_each_seed_are_of_one_data_set(tmp_path):
+    for seed in range(3):
+        for ratio in (0.0, 0.2):
+            folder = tmp_path / f'{seed} {ratio}'
+            write_run(folder, seed, data__name='npz', data__data_dir='d.npz', mixed__ratio=ratio)
+            # The checksum is that of the images after mixing, which each seed does otherwise.
+            _with_images(folder, f'mixed by {seed}' if ratio else 'as they come')
+    assert [len(cell.runs) for cell in cells_of(tmp_path)] == [3, 3]
+    assert {cell.fields['data.data_dir'] for cell in cells_of(tmp_path)} == {'d.npz'}
+
+
+@pytest.mark.parametrize('field', ['data__image_size', 'data__stream'])
+def test_images_of_one_folder_read_in_two_ways_are_of_one_data_set(tmp_path, field):
+    for seed, value in enumerate((8, 16) if field == 'data__image_size' else (False, True)):
+        folder = tmp_path / str(seed)
+        fields = {'data__name': 'folder', 'data__data_dir': 'photos', 'data__image_size': 8}
+        write_run(folder, seed, **(fields | {field: value}))
+        _with_images(folder, f'of {value}')
+    assert {cell.fields['data.data_dir'] for cell in cells_of(tmp_path)} == {'photos'}
+
+
+@pytest.mark.parametrize('without', [0, 2])
+def test_an_older_run_without_a_checksum_is_in_the_cell_of_its_folder(tmp_path, without):
+    for seed in range(3):
+        folder = tmp_path / str(seed)
+        write_run(folder, seed, data__name='folder', data__data_dir='photos')
+        if seed != without:
+            _with_images(folder, 'abc')
+    (cell,) = cells_of(tmp_path)
+    assert len(cell.runs) == 3
+
+
 def test_cells_are_ordered_by_size_after_the_defaults(tmp_path):
     for width in (8, 128, 16, 64):
         write_run(tmp_path / str(width), model__width=width)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ImageOps
+from PIL import Image
 
 from contrastive_jax.config import FIELDS
 from contrastive_jax.data.file_tree import walk, warn_of_order
@@ -32,7 +32,7 @@ from contrastive_jax.graph.neighbours import Neighbours, neighbours
 from contrastive_jax.graph.verdicts import VERDICTS
 from contrastive_jax.randomness import Use, host_rng
 from contrastive_jax.reporting.atlas.content import Content, ScoreCurves, chosen_rows, project
-from contrastive_jax.reporting.atlas.sprites import SIDE
+from contrastive_jax.reporting.atlas.sprites import SIDE, thumbnail
 from contrastive_jax.runs.dynamics import DYNAMICS, read_dynamics
 from contrastive_jax.runs.workdir import check_outside_data_of
 from contrastive_jax.runtime import progress
@@ -283,7 +283,8 @@ def _with_images(samples: Samples, path: Path) -> tuple[Samples, list[str]]:
         raise UserError(f'--images={error}') from error
     if isinstance(arrays, dict):
         arrays = next((x for x in arrays.values() if x.ndim == 4 and len(x) == n), np.zeros(0))
-    if arrays.ndim != 4 or len(arrays) != n or arrays.dtype != np.uint8:
+    fits = arrays.ndim == 4 and len(arrays) == n and arrays.size and arrays.shape[3] in (1, 3, 4)
+    if not fits or arrays.dtype != np.uint8:
         held = f'{arrays.dtype} {list(arrays.shape)}' if arrays.size else 'none of that shape'
         raise UserError(
             f'{where}: holds no array [{n}, h, w, c] of uint8, one image for each row of features, '
@@ -298,7 +299,10 @@ def _thumbnail(file: Path) -> np.ndarray | None:
         image = read_image((file,), 'RGB', FIELDS['data.max_pixels'].default, 0)
     except BrokenImage:
         return None
-    return np.asarray(ImageOps.pad(image, (SIDE, SIDE)))
+    square = Image.new('RGB', (SIDE, SIDE))
+    small = thumbnail(np.asarray(image))
+    square.paste(small, ((SIDE - small.width) // 2, (SIDE - small.height) // 2))
+    return np.asarray(square)
 
 
 def _dynamics(workdir: Path, index: np.ndarray) -> ScoreCurves | None:

@@ -22,7 +22,9 @@ function shareSprites() {
 
 function name(row) {
   const label = data.labels ? `${data.labels[row]}, ` : '';
-  return `${label}index ${data.index[row]}, score ${data.numbers.score[row].toFixed(data.digits)}`;
+  const score = data.numbers.score[row];
+  // One that is not finite is missing.
+  return `${label}index ${data.index[row]}, score ${score === null ? 'not finite' : score.toFixed(data.digits)}`;
 }
 
 function picture(row, side) {

@@ -276,13 +276,15 @@ def test_hovering_shows_the_thumbnail(opened):
     [
         {'labels': None, 'files': None, 'images': None, 'dynamics': None},
         {'images': [np.full((3 + row, 2, 1), row, np.uint8) for row in range(N)]},
+        # Thumbnails name their scores; a score that is not finite is missing.
+        {'numbers': {'score': np.where(np.arange(N) == 3, np.inf, 0.5)}},
         *in_ci(
             {'numbers': {name: np.full(N, 0.5) for name in ('score', 'alpha', 'beta', 'gamma')}},
             {'labels': tuple(str(row) for row in range(N))},
             {'dynamics': None, 'notes': ()},
         ),
     ],
-    ids=['bare', 'many sizes', 'equal scores', 'many classes', 'no dynamics'],
+    ids=['bare', 'many sizes', 'infinite score', 'equal scores', 'many classes', 'no dynamics'],
 )
 def test_whatever_is_missing_or_odd_the_page_opens(changes, opened):
     tab = opened(_content(**changes), color_scheme='dark')
