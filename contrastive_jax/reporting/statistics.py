@@ -132,7 +132,7 @@ def group(runs: Iterable[Run]) -> tuple[Cell, ...]:
 def _with_one_name(runs: Iterable[Run]) -> list[Run]:
     """The runs with one path for each data set of images of one's own, however it was given."""
     runs = list(runs)
-    own = [run for run in runs if run.config.get('data.name') in _OWN_DATA]
+    own = [run for run in runs if _has_own_images(run)]
     # The name of the images with a checksum, and of those that are at a path.
     of_images: dict[str, str] = {}
     at_path: dict[str, str] = {}
@@ -155,7 +155,11 @@ def _with_one_name(runs: Iterable[Run]) -> list[Run]:
         )
         return run._replace(config=run.config | {'data.data_dir': name})
 
-    return [renamed(run) if run.config.get('data.name') in _OWN_DATA else run for run in runs]
+    return [renamed(run) if _has_own_images(run) else run for run in runs]
+
+
+def _has_own_images(run: Run) -> bool:
+    return run.config.get('data.name') in _OWN_DATA and 'data.data_dir' in run.config
 
 
 def _place(run: Run) -> str:
