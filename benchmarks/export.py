@@ -42,8 +42,9 @@ def write_run(workdir: Path, name: str, stem: str) -> None:
     workdir.mkdir()
     none = np.zeros(0, np.int64)
     construction = Construction(Split(images, None, None), np.arange(_IMAGES), none, none)
-    write_image_facts(workdir, construction)
-    initial = set_up(config, measure_image_facts(construction).moments, 1).initial
+    facts = measure_image_facts(construction)
+    write_image_facts(workdir, facts)
+    initial = set_up(config, facts.moments, 1).initial
 
     def perturbed(leaf):
         # Kernels keep their scale, so that features stay of order one.

@@ -103,8 +103,9 @@ def group(runs: Iterable[Run]) -> tuple[Cell, ...]:
 
     If each seed has its own path, such as scores by an encoder of the same seed or the run that it
     extends, the path does not split a cell. If two seeds share a path, or one seed has two, the
-    path is a setting like any other. Images of two folders or npz files are always two cells; the
-    folder in which TFDS keeps its data never splits a cell.
+    path is a setting like any other. Images of two folders or npz files are two cells, unless their
+    checksums are equal. So are images of one folder with two checksums, where both were read in one
+    way and not mixed. The folder in which TFDS keeps its data never splits a cell.
     """
     runs = _with_one_name(runs)
     # Not with pandas: a path is a key or not, depending on the group.
@@ -133,29 +134,34 @@ def _with_one_name(runs: Iterable[Run]) -> list[Run]:
     """The runs with one path for each data set of images of one's own, however it was given."""
     runs = list(runs)
     own = [run for run in runs if _has_own_images(run)]
-    # The name of the images with a checksum, and of those that are at a path.
-    of_images: dict[str, str] = {}
-    at_path: dict[str, str] = {}
+    one_of = _joined(own)
+    # In reverse, so that the first path of a place stays.
+    written = {_place(run): run.config['data.data_dir'] for run in reversed(own)}
     first: dict[tuple, str] = {}
-    for run in own:
-        if images := _images_read(run):
-            place = _place(run)
-            name = of_images.get(images) or at_path.get(place) or run.config['data.data_dir']
-            # Other images may have come into a folder of the same name.
-            how = place, *(run.config.get(field) for field in _READING)
-            if first.setdefault(how, images) != images and images not in of_images:
-                name = f'{name}, images {images[:8]}'
-            of_images[images] = name
-            at_path.setdefault(place, name)
 
     def renamed(run: Run) -> Run:
-        place = _place(run)
-        name = of_images.get(_images_read(run)) or at_path.setdefault(
-            place, run.config['data.data_dir']
-        )
+        place, images = one_of[_place(run)], _images_read(run)
+        name = written[place]
+        # Other images may have come into a folder of the same name.
+        how = place, *(run.config.get(field) for field in _READING)
+        if images and first.setdefault(how, images) != images:
+            name = f'{name}, images {images[:8]}'
         return run._replace(config=run.config | {'data.data_dir': name})
 
     return [renamed(run) if _has_own_images(run) else run for run in runs]
+
+
+def _joined(runs: Sequence[Run]) -> dict[str, str]:
+    """For the place of each run the first of the places that hold the same images."""
+    one_of = {_place(run): _place(run) for run in runs}
+    rank = {place: index for index, place in enumerate(one_of)}
+    holding: dict[str, str] = {}
+    for run in runs:
+        if images := _images_read(run):
+            other = holding.setdefault(images, _place(run))
+            kept, joined = sorted((one_of[other], one_of[_place(run)]), key=rank.__getitem__)
+            one_of = {place: kept if at == joined else at for place, at in one_of.items()}
+    return one_of
 
 
 def _has_own_images(run: Run) -> bool:

@@ -250,3 +250,13 @@ def test_flops_are_counted_for_a_cpu_or_not_at_all(monkeypatch):
 
     monkeypatch.setattr(jax, 'devices', none)
     assert steps._flops(product, jnp.ones((8, 8))) is None
+
+
+@pytest.mark.ci
+def test_the_check_of_exports_writes_what_it_compares(tmp_path):
+    from benchmarks import export
+
+    export.write_run(tmp_path / 'run', 'resnet18', 'cifar')
+    expected = np.load(tmp_path / 'run' / 'expected.npz')['features']
+    assert expected.shape == (64, 512)
+    assert (tmp_path / 'run' / 'torch.safetensors').exists()

@@ -1,3 +1,4 @@
+import itertools
 import json
 
 import pytest
@@ -131,6 +132,21 @@ def test_an_older_run_without_a_checksum_is_in_the_cell_of_its_folder(tmp_path, 
             _with_images(folder, 'abc')
     (cell,) = cells_of(tmp_path)
     assert len(cell.runs) == 3
+
+
+@pytest.mark.parametrize('order', list(itertools.permutations(range(4))))
+def test_the_order_of_the_runs_joins_the_same_folders(tmp_path, order):
+    # One folder under two names; the last run is older and has no checksum.
+    some = [('photos', 8, 'abc'), ('/d/photos', 16, 'def'), ('/d/photos', 8, 'abc')]
+    for number, (path, size, checksum) in enumerate([*some, ('photos', 16, None)]):
+        folder = tmp_path / str(order.index(number))
+        fields = {'data__name': 'folder', 'data__data_dir': path, 'data__image_size': size}
+        write_run(folder, number, **fields)
+        if checksum:
+            _with_images(folder, checksum)
+    cells = cells_of(tmp_path)
+    assert len({cell.fields['data.data_dir'] for cell in cells}) == 1
+    assert [len(cell.runs) for cell in cells] == [2, 2]
 
 
 def test_cells_are_ordered_by_size_after_the_defaults(tmp_path):
