@@ -37,8 +37,7 @@ def run(workdir: Path, out: Path, *, overwrite: bool = False) -> None:
     _check_not_ours(out)
     if workdir.is_file() and out.exists() and out.samefile(workdir):
         raise UserError(
-            f'--out={str(out)!r}: is the encoder itself, which torch files do not replace; give '
-            'another name'
+            f'--out={str(out)!r}: is the encoder itself, which would be replaced; give another name'
         )
     check_out(out, suffixes=('.safetensors',), overwrite=overwrite)
     weights = load_weights(workdir)

@@ -123,7 +123,7 @@ def _cure(part: Part) -> str:
 
 
 def array_rows(features: np.ndarray | jax.Array, source: str = 'rows of features') -> Rows:
-    """Rows of an array or a memory map; nothing is copied, but bfloat16 whole."""
+    """Rows of an array or a memory map; nothing is copied, unless it is bfloat16."""
     # NumPy computes nothing in bfloat16, which may be the type of its arrays all the same.
     if features.dtype == jnp.bfloat16:
         features = features.astype(jnp.float32)

@@ -67,7 +67,7 @@ class BrokenImage(LoneError):
 def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     # Pillow refuses files above twice this number, and files embedded in others too.
     Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)
-    # A path of an uncompressed TIFF it would map, as rows of a wrong length if EXIF turns them.
+    # Given a path, Pillow maps an uncompressed TIFF, with rows of a wrong length if EXIF turns it.
     with path.open('rb') as file, Image.open(file, formats=formats()) as image:
         yield image
 

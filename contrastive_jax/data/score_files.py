@@ -153,9 +153,9 @@ def read_scores(
 def read_indices(path: str, n: int, where: str, files: tuple[str, ...] | None = None) -> np.ndarray:
     """Reads a list of images: a CSV file, as the atlas saves it.
 
-    The column `file` says which images they are, where there is one and images are files, since
-    the number of an image is another one after a file of the folder has come or gone. Otherwise the
-    column `index` does.
+    The column `file` says which images they are, where there is one and images are files, because
+    an image has another index after a file of the folder was added or removed. Otherwise the column
+    `index` does.
 
     Args:
       path: the file.

@@ -68,6 +68,6 @@ def label_cure(labels: np.ndarray, n: int) -> str:
         return ': take labels[:, 0]'
     if labels.ndim == 2 and len(labels) == n:
         return ': of one-hot rows, take labels.argmax(1)'
-    # Not of parts or of what is no number: all would become one class, or a class of their own.
+    # A cast would cut fractions, and NaN would become a class.
     whole = labels.dtype.kind == 'b' or (labels.dtype.kind == 'f' and np.all(labels % 1 == 0))
     return ': take labels.astype(int)' if whole and labels.shape == (n,) else ''

@@ -182,7 +182,8 @@ def _split(builder, name: str, config) -> Split:
 
 
 def _image(source, index: int) -> Image.Image:
-    return Image.fromarray(source[index]['image'].squeeze())
+    pixels = source[index]['image']
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
 def _unscaled(builder, name: str) -> Split:
