@@ -116,13 +116,14 @@ def _train_and_probe(config: ConfigDict, workdir: Path, shared: Path | None, log
         pretrained = pretrain(
             training, construction.split, workdir, should_stop, monitor, begin, logger
         )
-    accuracies = probe_all(config, dataset, pretrained, shared)
-    result = make_result(config, task, dataset, construction, pretrained, accuracies, start_time)
-    result |= kept_start(workdir)
     final = pretrained.final
+    # Before the probes, because the encoder is worth more than what might end them.
     distributed.by_writer(
         lambda: save_encoder(workdir, config, final.params, final.stats, int(final.step))
     )
+    accuracies = probe_all(config, dataset, pretrained, shared)
+    result = make_result(config, task, dataset, construction, pretrained, accuracies, start_time)
+    result |= kept_start(workdir)
     distributed.by_writer(lambda: write_sealed_json(workdir / RESULT, result))
     print_table(accuracies, result, task.summary(result), workdir / RESULT)
     return result

@@ -63,6 +63,7 @@ class Use(enum.IntEnum):
     ATLAS_SAMPLE = 60
     ATLAS_MAP = 62
     VERDICT_STUDY = 61
+    PICTURES_OF_CROPS = 63
 
 
 class KeyUse(enum.IntEnum):

@@ -9,11 +9,13 @@ import jax
 import numpy as np
 from absl import flags
 from ml_collections import ConfigDict, config_flags
+from PIL import Image
 
 from contrastive_jax.config import validate
 from contrastive_jax.data import sources
 from contrastive_jax.data.sampling import representative
-from contrastive_jax.randomness import KeyUse, device_key
+from contrastive_jax.data.stored import StoredImages, random_crop
+from contrastive_jax.randomness import KeyUse, Use, device_key, host_rng
 from contrastive_jax.reporting.style import save
 from contrastive_jax.runs.workdir import check_outside_data
 from contrastive_jax.runtime import cli
@@ -40,14 +42,36 @@ def draw(config: ConfigDict, path: Path, *, overwrite: bool = False) -> None:
     validate(config)
     check_outside_data(path, '--out', config.data)
     train = sources.load(config.data).train
-    images = train.images[representative(len(train.images), _IMAGES, train.labels, config.seed)]
-    view = jax.jit(lambda key: two_views(key, images, config.augment)[: len(images)])
+    chosen = representative(len(train.images), _IMAGES, train.labels, config.seed)
+    images = train.images[chosen]
     keys = jax.random.split(device_key(KeyUse.PICTURES_OF_VIEWS, config.seed), _VIEWS)
+    crops = None
+    if isinstance(train.images, StoredImages) and config.augment.crop:
+        crops = jax.numpy.asarray(_crops(train.images.take(chosen), config))
+
+    @jax.jit
+    def view(key, number):
+        inputs = images if crops is None else crops[number]
+        return two_views(key, inputs, config.augment)[: len(images)]
+
     # Imported here, because matplotlib takes a second, and the errors above do not need it.
     from contrastive_jax.reporting.galleries import view_gallery
 
-    save(view_gallery(images, [np.asarray(view(key)) for key in keys]), path)
+    drawn = [np.asarray(view(key, number)) for number, key in enumerate(keys)]
+    save(view_gallery(images, drawn), path)
     print(f'drawn in {path}')
+
+
+def _crops(images: StoredImages, config: ConfigDict) -> np.ndarray:
+    """Crops of whole files, as training from disk takes them: `[b, 2, s, s, c]` for each view."""
+    files = [images.read(int(index)) for index in images.indices]
+    rng = host_rng(Use.PICTURES_OF_CROPS, config.seed)
+
+    def crop(image: Image.Image) -> np.ndarray:
+        return random_crop(image, rng, smallest=config.augment.crop_scale, size=images.size)
+
+    # Twice, because the views of an image come in pairs; the second ones are not drawn.
+    return np.array([[[crop(image)] * 2 for image in files] for _ in range(_VIEWS)])
 
 
 if __name__ == '__main__':

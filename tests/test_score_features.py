@@ -39,6 +39,7 @@ def test_features_from_elsewhere_are_scored(files, tmp_path):
     np.testing.assert_allclose(found['score'], expected.score, atol=1e-6)
     by_class = json.loads((tmp_path / 'out' / 'scores.json').read_text())['by_class']
     assert by_class.keys() == {'7', '8', '9'}
+    np.testing.assert_array_equal(found['label'], np.load(labels))
     assert not (tmp_path / 'out' / 'scores_gallery.png').exists()
     assert (tmp_path / 'out' / 'scores_histogram.png').exists()
 
@@ -128,6 +129,7 @@ def test_landmarks_and_shards_are_scored_by_the_command(files, tmp_path):
     np.testing.assert_allclose(found['score'], expected.score, atol=1e-5)
     for name in ('error', 'score_low', 'alpha_high', 'partner', 'supervised_margin', 'label'):
         assert found[name].shape == (30,)
+    np.testing.assert_array_equal(found['label'], np.load(labels))
     summary = json.loads((tmp_path / 'out' / 'scores.json').read_text())
     assert summary['landmarks'] == 29
     # There are no images, whose checksum the other files would hold.

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from contrastive_jax import views
 from contrastive_jax.data.sources import Dataset, Split
+from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.outputs import picture_suffixes
 from contrastive_jax.views import draw
@@ -53,6 +55,32 @@ def test_few_images_or_no_labels_are_drawn_too(shown, tmp_path, labels, n, count
     drawn = shown(labels, n)
     draw(small_config(), tmp_path / 'views.png')
     assert len(np.unique(drawn[0])) == count
+
+
+def test_views_of_images_on_disk_are_crops_of_the_whole_files(monkeypatch, tmp_path):
+    # Left and right of the middle square, which alone is seen in memory.
+    wide = np.full((8, 32, 3), 255, np.uint8)
+    wide[:, 12:20] = 0
+    images = StoredImages(lambda index: Image.fromarray(wide), np.arange(4), 'x', 8)
+    split = Split(images, None)
+    monkeypatch.setattr(views.sources, 'load', lambda config: Dataset(split, split, (), split))
+    seen = []
+
+    def crops(key, images, options):
+        seen.append(images)
+        first, second = (images[:, 0], images[:, 1]) if images.ndim == 5 else (images, images)
+        return np.concatenate([first, second]) / 255
+
+    monkeypatch.setattr(views, 'two_views', crops)
+    monkeypatch.setattr(views.jax, 'jit', lambda function: function)
+    for crop in (True, False):
+        draw(small_config(augment__crop=crop), tmp_path / f'{crop}.png')
+    with_crops, without = np.stack(seen[:10]), np.stack(seen[10:])
+    assert with_crops.shape == (10, 4, 2, 8, 8, 3)
+    assert with_crops.max() == 255
+    assert len(np.unique(with_crops.mean(axis=(2, 3, 4, 5)))) > 20
+    assert without.shape == (10, 4, 8, 8, 3)
+    assert without.max() == 0
 
 
 @pytest.mark.parametrize('suffix', picture_suffixes())

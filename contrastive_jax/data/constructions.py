@@ -21,7 +21,7 @@ __all__ = ['Construction', 'construct']
 # Of scores that no command of ours has made for these images.
 _OWN_REMEDY = (
     'give a number for each training image, in their order (of a folder by path; without test/ and '
-    'val/ a tenth is held out for tests), or a CSV list with a column file'
+    'val/ a tenth is held out for tests), or a column file, or a CSV list with one'
 )
 
 
@@ -162,6 +162,7 @@ def _remove(config, split: Split, kept: np.ndarray) -> tuple[np.ndarray, str | N
         checksum=checksum(split.images),
         where=where,
         remedy=_OWN_REMEDY,
+        files=split.files,
     )
     needed = {
         'difficulty': ('score',),
@@ -202,6 +203,11 @@ def _without_listed(kept: np.ndarray, listed: np.ndarray, ratio: float, path: st
         raise UserError(
             f'config.removal.scores={path!r}: names all {count} images that are trained on, and a '
             'list names those to leave out; scores of all images are read from scores.npz'
+        )
+    if count == 0:
+        raise UserError(
+            f'config.removal.scores={path!r}: names none of the {len(kept)} images that are '
+            'trained on before removal; a long tail and config.mixed.drop leave images out before'
         )
     if len(kept) - len(left) != count:
         raise UserError(

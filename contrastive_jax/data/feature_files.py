@@ -5,6 +5,8 @@ Every command reads them here, so all commands check the same.
 Axes: n samples, k features.
 """
 
+import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +18,7 @@ from contrastive_jax.runtime.files import read_arrays
 
 __all__ = [
     'Features',
+    'as_given',
     'checked_labels',
     'checked_rows',
     'numbered',
@@ -214,6 +217,20 @@ def numbered(*labels: np.ndarray) -> tuple:
         own, inverse = np.unique(array, return_inverse=True)
         numbers.append(np.array([ranks[label] for label in own.tolist()], np.int32)[inverse])
     return tuple(map(str, classes)), *numbers
+
+
+def as_given(labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """The numbers that labels had before `numbered`.
+
+    They stay indices where a class has a name, or a number of over 18 digits.
+
+    Args:
+      labels: `[n]` indices into `classes`, or -1 for none.
+      classes: names of the classes.
+    """
+    if (labels < 0).any() or not all(re.fullmatch('0|-?[1-9][0-9]{0,17}', x) for x in classes):
+        return labels
+    return np.array([int(name) for name in classes])[labels]
 
 
 def _refuse(bad: np.ndarray, what: str, where: str, first: int) -> None:

@@ -5,6 +5,7 @@ Axes: n images of the split, m of them with scores.
 
 import csv
 import io
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
@@ -23,6 +24,7 @@ __all__ = ['ScoreFile', 'read_indices', 'read_scores', 'write_scores']
 # Rows that are written at a time, so that the text of all of them is never in memory.
 _GROUP = 2**17
 _REMEDY = 'score this data set again'
+_LIST_REMEDY = 'name each image to leave out once, by its index in the training split'
 
 
 class ScoreFile(NamedTuple):
@@ -95,21 +97,29 @@ def _write_csv(file: BinaryIO, columns: Mapping[str, np.ndarray]) -> None:
 
 
 def read_scores(
-    path: str, *, n: int, checksum: str, where: str, remedy: str = _REMEDY
+    path: str,
+    *,
+    n: int,
+    checksum: str,
+    where: str,
+    remedy: str = _REMEDY,
+    files: tuple[str, ...] | None = None,
 ) -> ScoreFile:
     """Reads the scores of the images at hand.
 
     Args:
-      path: an npz or parquet file of `write_scores`, or an npz file with `score` alone, for all
-        images or for those in `index`; or an npy file, `[n]`, which is read as `score`.
+      path: an npz or parquet file of `write_scores`, or one of somebody else's with `score`, for
+        all images or for those in `file` or `index`; or an npy file, `[n]`, which is read as
+        `score`.
       n: number of images of the split.
       checksum: `stored.checksum` of these images; a file without a checksum is accepted.
       where: the field that named the file, for messages.
       remedy: what to do if scores that no command of ours has written are not of these images.
+      files: names of the n image files; None if images are not files.
 
     Raises:
-      UserError: a file that cannot be read or belongs to other images; a column that does not hold
-        one number, other than NaN, for each image.
+      UserError: a file that cannot be read or belongs to other images; a column of ours, or the
+        `score` of somebody else, that does not hold one number, other than NaN, for each image.
     """
     where = f'{where}={path!r}'
     arrays = _read(path, where)
@@ -117,6 +127,10 @@ def read_scores(
     landmarks = None
     if 'landmarks' in arrays and arrays['landmarks'].ndim == 0:
         landmarks = int(arrays.pop('landmarks'))
+    if theirs is None:
+        arrays = _of_others(arrays, files, where)
+    else:
+        remedy = _REMEDY
     # Text columns, such as file names, are not needed. Columns of the dynamics are empty for images
     # that the monitor did not look at.
     arrays = {
@@ -134,20 +148,41 @@ def read_scores(
         if column.shape != (count,):
             raise UserError(
                 f'{where}: {name} is {list(column.shape)}, and there are {count} '
-                f'{"training" if count == n else "scored"} images; '
-                f'{_REMEDY if theirs else remedy}'
+                f'{"training" if count == n else "scored"} images; {remedy}'
             )
     if index is not None:
-        _check_index(index, n, where)
+        _check_index(index, n, where, remedy)
     if theirs is not None and theirs != checksum:
         raise UserError(
             f'{where}: belongs to other images (checksum {theirs[:12]}, here {checksum[:12]}); '
             f'{_REMEDY}, mixed as config.mixed says'
         )
-    columns = {name: _numbers(column, f'{where}: {name}') for name, column in arrays.items()}
+    columns = {
+        name: _numbers(column, f'{where}: {name}', remedy) for name, column in arrays.items()
+    }
     index = columns.pop('index', np.arange(n))
     columns['score'] = columns['score'].astype(np.float64)
     return ScoreFile(columns, theirs, index, landmarks=landmarks)
+
+
+def _of_others(
+    arrays: dict[str, np.ndarray], files: tuple[str, ...] | None, where: str
+) -> dict[str, np.ndarray]:
+    """What is used of a file that may be somebody else's.
+
+    The names of image files say which images the rows are of, rather than an index, as in
+    `read_indices`. Of the other columns those that hold a number for each row are used.
+    """
+    score, names = arrays.get('score'), arrays.get('file')
+    if score is None:
+        return arrays
+    if files is not None and names is not None and names.dtype.kind in 'UO' and names.ndim == 1:
+        arrays = {**arrays, 'index': _indices_of(files, names.tolist(), where)}
+    return {
+        name: x
+        for name, x in arrays.items()
+        if name in ('score', 'index') or (x.shape == score.shape and _is_number(x) and _known(x))
+    }
 
 
 def read_indices(path: str, n: int, where: str, files: tuple[str, ...] | None = None) -> np.ndarray:
@@ -178,14 +213,14 @@ def read_indices(path: str, n: int, where: str, files: tuple[str, ...] | None = 
         index = np.array([int(row['index']) for row in rows], np.int64)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f'{where}: needs a column "index" of whole numbers') from error
-    _check_index(index, n, where)
+    _check_index(index, n, where, _LIST_REMEDY)
     return index
 
 
-def _indices_of(files: tuple[str, ...], listed: list[str | None], where: str) -> np.ndarray:
+def _indices_of(files: tuple[str, ...], listed: list[str | bytes | None], where: str) -> np.ndarray:
     """Indices of the files in a list."""
     numbers = {name: index for index, name in enumerate(files)}
-    names = [printable(name or '') for name in listed]
+    names = [printable(os.fsdecode(name or '')) for name in listed]
     unknown = [name for name in names if name not in numbers]
     if len(unknown) == len(names):
         raise UserError(
@@ -219,18 +254,18 @@ def _read(path: str, where: str) -> dict[str, np.ndarray]:
     return {'score': loaded} if isinstance(loaded, np.ndarray) else loaded
 
 
-def _check_index(index: np.ndarray, n: int, where: str) -> None:
+def _check_index(index: np.ndarray, n: int, where: str, remedy: str) -> None:
     if not np.issubdtype(index.dtype, np.integer):
-        raise UserError(f'{where}: index holds {index.dtype}; need integers; {_REMEDY}')
+        raise UserError(f'{where}: index holds {index.dtype}; need integers; {remedy}')
     if index.size == 0:
-        raise UserError(f'{where}: holds no scores; {_REMEDY}')
+        raise UserError(f'{where}: holds no scores; {remedy}')
     if index.min() < 0 or index.max() >= n:
         raise UserError(
             f'{where}: index is from {index.min()} to {index.max()}, and there are {n} training '
-            f'images; {_REMEDY}'
+            f'images; {remedy}'
         )
     if len(np.unique(index)) < len(index):
-        raise UserError(f'{where}: index names an image twice; {_REMEDY}')
+        raise UserError(f'{where}: index names an image twice; {remedy}')
 
 
 def _is_number(column: np.ndarray) -> bool:
@@ -238,11 +273,15 @@ def _is_number(column: np.ndarray) -> bool:
     return any(np.issubdtype(column.dtype, kind) for kind in kinds)
 
 
-def _numbers(column: np.ndarray, where: str) -> np.ndarray:
+def _known(column: np.ndarray) -> bool:
+    return not (np.issubdtype(column.dtype, np.floating) and np.isnan(column).any())
+
+
+def _numbers(column: np.ndarray, where: str, remedy: str) -> np.ndarray:
     """The column in native byte order."""
     if not _is_number(column):
-        raise UserError(f'{where} holds {column.dtype}; need numbers; {_REMEDY}')
-    if np.issubdtype(column.dtype, np.floating) and np.isnan(column).any():
+        raise UserError(f'{where} holds {column.dtype}; need numbers; {remedy}')
+    if not _known(column):
         first = int(np.flatnonzero(np.isnan(column))[0])
-        raise UserError(f'{where} holds NaN, first in row {first}; {_REMEDY}')
+        raise UserError(f'{where} holds NaN, first in row {first}; {remedy}')
     return column.astype(column.dtype.newbyteorder('='))

@@ -83,8 +83,12 @@ def read_table(path: str) -> dict[str, np.ndarray]:
     arrays = {name: table.column(name).to_numpy() for name in table.column_names}
     # The index of a pandas frame says which image each row is of, if it holds numbers.
     named = (table.schema.pandas_metadata or {}).get('index_columns', [])
-    index = named[0] if len(named) == 1 and isinstance(named[0], str) else None
-    if index is not None and np.issubdtype(arrays[index].dtype, np.integer):
+    index = named[0] if len(named) == 1 else None
+    if isinstance(index, dict) and (index['start'], index['step']) != (0, 1):
+        numbers = np.arange(index['start'], index['stop'], index['step'])
+        if len(numbers) == table.num_rows:
+            arrays.setdefault('index', numbers)
+    elif isinstance(index, str) and np.issubdtype(arrays[index].dtype, np.integer):
         arrays.setdefault('index', arrays.pop(index))
     facts = json.loads((table.schema.metadata or {}).get(_FACTS, b'{}'))
     known = {name: facts.get(name) for name in ('checksum', 'landmarks')}

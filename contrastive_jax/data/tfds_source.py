@@ -166,10 +166,12 @@ def _split(builder, name: str, config) -> Split:
     """A split with its own pixels, or scaled and cropped to squares, in memory or on disk."""
     if not config.image_size:
         return _unscaled(builder, name)
-    undecoded = _undecoded(builder, name)
+    undecoded, source = _undecoded(builder, name), builder.as_data_source(name)
     labels = np.array([undecoded[index]['label'] for index in range(len(undecoded))], np.int32)
+    if len(source):
+        _check_pixels(source[0]['image'], builder.name)
     stored = StoredImages(
-        partial(_image, builder.as_data_source(name)),
+        partial(_image, source),
         np.arange(len(labels)),
         f'{builder.info.full_name} {name} {config.image_size}',
         config.image_size,
@@ -179,6 +181,16 @@ def _split(builder, name: str, config) -> Split:
         return Split(stored, labels)
     images, *_ = read_all(stored, f'config.data.name={config.name!r}', skip_broken=False)
     return Split(images, labels)
+
+
+def _check_pixels(image: np.ndarray, name: str) -> None:
+    """Raises UserError for pixels that scaling would change, such as those of 16 bits."""
+    if image.dtype != np.uint8 or image.shape[-1] not in (1, 3):
+        raise UserError(
+            f'config.data.name={name!r}: images are {image.dtype} {list(image.shape)}; need uint8 '
+            '[h, w, c] with c 1 or 3; convert them, and save them as npz or as a folder of files '
+            '(config.data.name)'
+        )
 
 
 def _image(source, index: int) -> Image.Image:

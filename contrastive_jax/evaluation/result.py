@@ -1,5 +1,6 @@
 """Probes a finished run, and makes its `result.json` and its table."""
 
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +20,7 @@ from contrastive_jax.evaluation.shared import shared_probe
 from contrastive_jax.evaluation.untrained import calibrated
 from contrastive_jax.models.frozen import encoder_function
 from contrastive_jax.runs.provenance import git_commit, platform_flags, versions
-from contrastive_jax.runtime import progress
+from contrastive_jax.runtime import distributed, memory, progress
 from contrastive_jax.training.loop import Pretrained
 from contrastive_jax.training.task import Task
 
@@ -49,10 +50,15 @@ def probe_all(
     def pixels(images):
         return images.reshape(len(images), -1).astype(np.float32) / 255
 
-    # If the images do not fit into memory, neither do their pixels as floats.
     representations: dict[str, Callable[[Any], np.ndarray]] = {}
+    # If the images do not fit into memory, neither do their pixels as floats.
     if isinstance(train.images, np.ndarray):
-        representations['raw_pixel'] = pixels
+        # All processes probe the same, because they wait for each other in between.
+        too_large = distributed.first_message(_too_large(train.images.shape, len(test.images)))
+        if too_large:
+            print(f'raw pixels are not probed: {too_large}')
+        else:
+            representations['raw_pixel'] = pixels
     graphdef, initial, final = pretrained.graphdef, pretrained.initial, pretrained.final
     untrained = calibrated(graphdef, initial.params, initial.stats, train.images)
     for name, weights in (('random_encoder', untrained), ('', (final.params, final.stats))):
@@ -80,6 +86,21 @@ def probe_all(
         depends = [name, dataset.classes, config.probe.to_dict(), *data, *inputs.get(name, ())]
         accuracies[name] = shared_probe(shared if name else None, depends, partial(measure, name))
     return accuracies
+
+
+def _too_large(shape: tuple[int, ...], test_images: int) -> str:
+    """Why the pixels of these training images cannot be probed; empty if they can."""
+    n, k = shape[0], math.prod(shape[1:])
+    # Measured. Of fewer images than pixels, `whitening.span` holds copies in float64; the rest is
+    # a matrix for each L2 strength.
+    needed = (40 if n < k else 20) * (n + test_images) * k + 40 * min(n, k) ** 2
+    free = memory.on_host()
+    if needed <= free:
+        return ''
+    return (
+        f'{n} images of {k} numbers take some {needed / 2**30:.0f} GiB of memory, and '
+        f'{free / 2**30:.0f} are free'
+    )
 
 
 def make_result(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from contrastive_jax.data.feature_files import read_features
+from contrastive_jax.data.feature_files import as_given, read_features
 from contrastive_jax.data.feature_rows import array_rows, open_rows
 from contrastive_jax.data.stored import StoredImages, subset
 from contrastive_jax.data.stored import checksum as image_checksum
@@ -208,6 +208,8 @@ def score(samples: Samples, options: Options, *, keep: Path | None = None) -> di
     columns |= _verdict_columns(samples, options, columns)
     if 'label_margin' in columns:
         _say_of_labels(columns['label_margin'], columns['label_z'])
+    if labels is not None:
+        columns['label'] = as_given(labels, samples.classes)
     return columns if trained is None else {'trained': trained, **columns}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from contrastive_jax.data.feature_files import read_labels
+from contrastive_jax.data.feature_files import as_given, read_labels
 from contrastive_jax.data.feature_rows import Rows, array_rows, open_rows
 from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.errors import UserError
@@ -102,7 +102,7 @@ def run_rows(
         progress.say(warning)
     scoring = score_rows(rows, request, labels, keep=out / TILES, overwrite=overwrite)
     summary = _summary(rows, request, scoring, labels, classes, images, warning) | {'step': step}
-    distributed.by_writer(lambda: _write(out, request, scoring, labels, images, summary))
+    distributed.by_writer(lambda: _write(out, request, scoring, labels, classes, images, summary))
     hardest, _ = hardest_and_easiest(scoring.columns['score'], np.arange(len(rows)), PRINTED)
     index = hardest if images is None or images.index is None else images.index[hardest]
     print(summary_text(summary, [str(name) for name in index]))
@@ -157,7 +157,7 @@ def _summary(rows, request, scoring, labels, classes, images, warning) -> dict:
     return {**found, 'note': warning} if warning else found
 
 
-def _write(out, request, scoring, labels, images, summary) -> None:
+def _write(out, request, scoring, labels, classes, images, summary) -> None:
     columns = dict(scoring.columns)
     order = ('score', 'error', 'alpha', 'beta', 'gamma')
     columns = {x: columns[x] for x in (*order, *sorted(columns)) if x in columns}
@@ -166,7 +166,7 @@ def _write(out, request, scoring, labels, images, summary) -> None:
         # As `index` beside it, a position in the split and not among the rows that were scored.
         columns['partner'] = place.index[columns['partner']]
     if labels is not None:
-        columns['label'] = labels
+        columns['label'] = as_given(labels, classes)
     # Not all of them are written, and what an earlier scoring left would show other scores.
     for name in ('scores.json', 'scores.npz', 'scores.csv', *PICTURES):
         (out / name).unlink(missing_ok=True)

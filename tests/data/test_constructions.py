@@ -262,6 +262,15 @@ def test_lists_that_do_not_fit_are_refused(train, text, ratio, message, tmp_path
         construct(_listed(tmp_path, text, ratio), train)
 
 
+def test_a_list_of_images_that_are_not_trained_on_is_refused(train, tmp_path):
+    config = _listed(tmp_path, 'index\n1\n2\n', 0.1)
+    dropped = construct(small_config(mixed__ratio=0.5, mixed__drop=True), train).mixed
+    (tmp_path / 'samples.csv').write_text('index\n' + '\n'.join(map(str, dropped[:2])))
+    config.mixed.ratio, config.mixed.drop = 0.5, True
+    with pytest.raises(UserError, match='names none of the 10 images that are trained on'):
+        construct(config, train)
+
+
 def test_scores_of_ones_own_are_for_training_images(train, tmp_path):
     np.save(tmp_path / 'scores.npy', np.ones(N + 2))
     (tmp_path / 'list.csv').write_text('index\n1\n')

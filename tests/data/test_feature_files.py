@@ -6,6 +6,7 @@ from safetensors.numpy import save_file
 
 from contrastive_jax import bounds, probe, score
 from contrastive_jax.data.feature_files import (
+    as_given,
     checked_labels,
     numbered,
     read_features,
@@ -239,3 +240,22 @@ def test_a_probe_of_nothing_is_refused(scale, labels, words, tmp_path):
     np.savez(tmp_path / 's.npz', train_labels=labels, test_labels=labels, **arrays)
     with pytest.raises(UserError, match=words):
         read_splits(str(tmp_path / 's.npz'))
+
+
+@pytest.mark.parametrize(
+    'given', [[7, 27, 17, 7], [0, 1, 2, 0], [-3, 5, 5, 0], [10**17, -(10**17), 0, 1]]
+)
+def test_labels_come_back_as_they_were_given(given):
+    classes, labels = numbered(np.array(given))
+    assert as_given(labels, classes).tolist() == given
+
+
+@pytest.mark.parametrize(
+    'classes', [('cat', 'dog'), ('7', 'dog'), ('007', '8'), ('1_0', '2'), ('1', 20 * '9')]
+)
+def test_labels_of_classes_with_names_are_indices(classes):
+    assert as_given(np.array([1, 0, 1]), classes).tolist() == [1, 0, 1]
+
+
+def test_samples_without_a_label_have_none_as_given():
+    assert as_given(np.array([1, -1, 0]), ('7', '17')).tolist() == [1, -1, 0]

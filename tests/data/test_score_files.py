@@ -7,6 +7,7 @@ import pytest
 
 from contrastive_jax.data.score_files import ScoreFile, read_indices, read_scores, write_scores
 from contrastive_jax.errors import UserError
+from contrastive_jax.runtime.files import write_arrays
 
 WHERE = 'config.removal.scores'
 # As a folder may hold them: what csv quotes, what is no UTF-8, what no font has.
@@ -136,6 +137,45 @@ def test_an_index_of_pandas_says_which_images_the_rows_are_of(tmp_path, name):
     found = _read(tmp_path / 'own.parquet')
     np.testing.assert_array_equal(found.index, [2, 0, 1])
     assert set(found.columns) == {'score'}
+
+
+@pytest.mark.parametrize('change', ['reversed', 'part'])
+def test_a_range_of_pandas_says_which_images_the_rows_are_of(tmp_path, change):
+    frame = pd.DataFrame({'score': np.arange(10) / 10})
+    frame = frame[::-1] if change == 'reversed' else frame.iloc[4:7]
+    frame.to_parquet(tmp_path / 'own.parquet')
+    found = _read(tmp_path / 'own.parquet')
+    np.testing.assert_array_equal(found.index, np.round(10 * found.columns['score']))
+    assert len(found.index) == len(frame)
+
+
+@pytest.mark.parametrize('kind', ['parquet', 'npz'])
+def test_names_of_files_say_which_images_scores_of_others_are_of(tmp_path, kind):
+    names, score = ['b/1, 2.png', 'a/0.png', 'b/\\xff.png'], np.array([0.9, 0.1, 0.5])
+    if kind == 'npz':
+        write_arrays(tmp_path / 'own.npz', {'file': np.array(names), 'score': score})
+    else:
+        frame = pd.DataFrame({'file': names, 'score': score}, index=[2, 0, 1])
+        frame.to_parquet(tmp_path / 'own.parquet')
+    found = _read(tmp_path / f'own.{kind}', n=4, files=IN_FOLDER)
+    np.testing.assert_array_equal(found.index, [3, 0, 2])
+    with pytest.raises(UserError, match='none of its files'):
+        _read(tmp_path / f'own.{kind}', n=4, files=('c.png', 'd.png', 'e.png', 'f.png'))
+
+
+def test_other_columns_of_others_are_not_looked_at(tmp_path):
+    more = {'age': np.r_[np.nan, np.ones(9)], 'threshold': np.array(0.5), 'width': np.arange(10)}
+    np.savez(tmp_path / 'own.npz', score=np.arange(10) / 10, **more)
+    assert set(_read(tmp_path / 'own.npz').columns) == {'score', 'width'}
+
+
+@pytest.mark.parametrize(
+    'arrays', [{'score': np.r_[np.nan, np.ones(9)]}, {'score': np.ones(2), 'index': [3, 10]}]
+)
+def test_others_are_not_told_to_score_again(tmp_path, arrays):
+    np.savez(tmp_path / 'own.npz', **arrays)
+    with pytest.raises(UserError, match=r'; make it again$'):
+        _read(tmp_path / 'own.npz', remedy='make it again')
 
 
 @pytest.mark.parametrize(('name', 'kind'), [('a/b.png', str), ('caf\udce9.png', bytes)])

@@ -241,6 +241,21 @@ def test_grey_sets_stay_grey(monkeypatch, tmp_path):
     assert found.train.images.shape == (6, 4, 4, 1)
 
 
+@pytest.mark.parametrize('stream', [False, True])
+@pytest.mark.parametrize(
+    ('dtype', 'channels'), [(np.uint16, 3), (np.float32, 3), (np.uint8, 4), (np.uint8, 2)]
+)
+def test_pixels_that_scaling_would_change_are_refused(
+    monkeypatch, tmp_path, dtype, channels, stream
+):
+    examples = _examples(6, (8, 8, channels))
+    for example in examples:
+        example['image'] = example['image'].astype(dtype)
+    splits = {'train': examples, 'test': examples}
+    with pytest.raises(UserError, match=rf'images are {np.dtype(dtype)} \[8, 8, {channels}\]'):
+        _tiny(monkeypatch, tmp_path, splits, channels=channels, image_size=4, stream=stream)
+
+
 def test_several_shapes_need_a_size(monkeypatch, tmp_path):
     splits = {'train': _examples(3) + _examples(2, (9, 12, 3)), 'test': _examples(4)}
     with pytest.raises(UserError, match=r'several shapes.*set config\.data\.image_size'):

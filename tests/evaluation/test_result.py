@@ -10,6 +10,25 @@ from contrastive_jax.training.setup import set_up
 from tests.helpers import random_batch, small_config
 
 
+def test_pixels_that_take_more_memory_than_is_free_are_not_probed(monkeypatch, capsys):
+    setup = set_up(small_config(), Moments((0.5,) * 3, (0.25,) * 3), 10)
+    train, test = (Split(*random_batch(seed, 20)) for seed in (0, 1))
+    dataset = Dataset(train, test, ('a', 'b', 'c', 'd'), train)
+    pretrained = Pretrained(setup.graphdef, setup.initial, setup.initial, None)
+    monkeypatch.setattr(result, 'encoder_function', lambda *_: lambda images: images[:, 0, 0])
+    monkeypatch.setattr(
+        result, 'probe', lambda *_, **__: Accuracies(1.0, 1.0, None, 1.0, 1.0, 1e-4, (), None)
+    )
+    # Of 20 images and 20 others, 40 bytes a number, and for a square matrix of 20 x 20 as many.
+    needed = 40 * 40 * train.images[0].size + 40 * 20**2
+    for free, probed in ((needed - 1, False), (needed, True)):
+        monkeypatch.setattr(result.memory, 'on_host', lambda free=free: free)
+        found = result.probe_all(small_config(), dataset, pretrained)
+        assert ('raw_pixel' in found) == probed
+        assert ('raw pixels are not probed: 20 images' in capsys.readouterr().out) != probed
+        assert {'', 'random_encoder'} <= set(found)
+
+
 def test_the_untrained_encoder_has_the_first_weights_and_the_trained_one_the_last(monkeypatch):
     config = small_config()
     setup = set_up(config, Moments((0.5,) * 3, (0.25,) * 3), 10)

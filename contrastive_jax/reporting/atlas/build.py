@@ -36,7 +36,7 @@ from contrastive_jax.reporting.atlas.sprites import SIDE, thumbnail
 from contrastive_jax.runs.dynamics import DYNAMICS, read_dynamics
 from contrastive_jax.runs.workdir import check_outside_data_of
 from contrastive_jax.runtime import progress
-from contrastive_jax.runtime.files import read_arrays, read_json
+from contrastive_jax.runtime.files import printable, read_arrays, read_json
 
 __all__ = ['SampleFiles', 'class_names', 'of_files', 'of_run', 'small']
 
@@ -265,7 +265,7 @@ def _with_images(samples: Samples, path: Path) -> tuple[Samples, list[str]]:
         if len(files) != n:
             raise UserError(f'{where}: holds {len(files)} images, and there are {n} rows')
         read = [_thumbnail(file) for file in files]
-        names = tuple(str(file.relative_to(path)) for file in files)
+        names = tuple(printable(file.relative_to(path).as_posix()) for file in files)
         warn_of_order(names, where)
         blank = np.zeros((SIDE, SIDE, 3), np.uint8)
         images = np.stack([blank if image is None else image for image in read])
