@@ -6,8 +6,8 @@ Variants: cifar10 (the default), cifar100, small (CIFAR-10 on a CPU in minutes),
   cpu (CIFAR-10 on two cores, for docs/results/plan.md), eight epochs;
   solo_learn and simclr, plain SimCLR on CIFAR-10 by the recipes of those projects, see
   docs/optimizers.md.
-Time: cpu with epochs=4 15 to 19 minutes on two cores that two such runs share; cifar10 on an H200
-  1.15 s an epoch (docs/gpu.md). small was not timed.
+Time: cpu with epochs=4 takes 15 to 19 minutes on two cores that two such runs share; cifar10 takes
+  1.15 s an epoch on an H200 (docs/gpu.md). small was not timed.
 Expected: 45.28 % with the linear probe for small (seed 0 of the first edition,
   docs/results/cifar_small.md), 44.68, 45.27 and 44.71 % for cpu (plain, seeds 0 to 2,
   docs/results/evidence.md), and for cifar10 after 12 epochs, plain, 58.58, 58.46 and 58.21 %

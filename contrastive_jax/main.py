@@ -88,8 +88,14 @@ def run(
 
 def _train_and_probe(config: ConfigDict, workdir: Path, shared: Path | None, logger: str) -> dict:
     start_time = time.perf_counter()
-    task, dataset = task_of(config), sources.load(config.data)
-    construction = construct(config, dataset.pretrain)
+    task = task_of(config)
+
+    def load():
+        dataset = sources.load(config.data)
+        return dataset, construct(config, dataset.pretrain)
+
+    # The files of one machine may differ from those of another.
+    dataset, construction = distributed.by_all(load)
     check_data(config, task, dataset, construction)
     start = read_start(config, workdir, construction, held_out=dataset.held_out)
     distributed.by_writer(

@@ -16,7 +16,7 @@ import numpy as np
 from absl import flags
 
 from contrastive_jax.data.feature_files import read_labels
-from contrastive_jax.data.feature_rows import open_rows
+from contrastive_jax.data.feature_rows import Rows, open_rows
 from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.samples import (
@@ -32,7 +32,7 @@ from contrastive_jax.evaluation.tiles.request import COLUMNS, Request, check_col
 from contrastive_jax.evaluation.tiles.store import TILES, TileStore
 from contrastive_jax.graph.columns import hardest_and_easiest
 from contrastive_jax.numerics import check_percentiles
-from contrastive_jax.reporting.row_scores import PICTURES, run_files, run_samples, why_tiles
+from contrastive_jax.reporting.row_scores import PICTURES, run_rows, run_samples, why_tiles
 from contrastive_jax.reporting.score_summary import (
     PRINTED,
     sample_names,
@@ -140,7 +140,7 @@ def main(values: flags.FlagValues) -> None:
     if values.features is not None:
         given_band = Options(0.1, 0.5)._replace(**changed)
         _check_band(given_band)
-        rows = open_rows(values.features)
+        rows, named = distributed.by_all(lambda: _opened(values.features, values.labels))
         if out.exists() and Path(values.features).is_dir() and out.samefile(values.features):
             raise UserError(
                 f'--out={str(out)!r}: is the folder of the features, which could not be read with '
@@ -149,9 +149,9 @@ def main(values: flags.FlagValues) -> None:
         why = why or why_tiles(rows)
         if why:
             _check_tiles(values, why)
-            several = values.labels is not None and _several_classes(values.labels, len(rows))
+            several = len(named.get('classes', ())) > 1
             request = _request(values, given_band, several)
-            run_files(values.features, values.labels, request, out, overwrite=values.overwrite)
+            run_rows(rows, request, out, **named, overwrite=values.overwrite)
             return
         samples, options = from_files(values.features, values.labels)
     else:
@@ -213,9 +213,12 @@ def _check_tiles(values: flags.FlagValues, why: str) -> None:
     progress.say(f'scored in tiles: without sas, verdicts and pictures, because {why}')
 
 
-def _several_classes(labels: str, n: int) -> bool:
-    indices, _ = read_labels(labels, n)
-    return len(np.unique(indices)) > 1
+def _opened(features: str, labels: str | None) -> tuple[Rows, dict[str, Any]]:
+    """Rows of features, and their labels and classes by name, if there are any."""
+    rows = open_rows(features)
+    names = ('labels', 'classes')
+    given = () if labels is None else read_labels(labels, len(rows))
+    return rows, dict(zip(names, given, strict=False))
 
 
 def _request(values: flags.FlagValues, options: Options, several_classes: bool) -> Request:

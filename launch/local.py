@@ -1,5 +1,6 @@
 """Executes the runs of a grid on this machine, some at a time."""
 
+import contextlib
 import fcntl
 import os
 import subprocess
@@ -65,7 +66,7 @@ def _execute(run: Run, children: Children, variables: Mapping[str, str]) -> Outc
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
-            return Outcome(run, 'is being run by another process')
+            return Outcome(run, 'is being run by another process', stopped=True)
         except OSError as error:
             # Some network file systems have no locks. One warning is enough for all runs.
             logging.log_first_n(
@@ -163,10 +164,13 @@ def _line(outcomes: Sequence[Outcome], total: int) -> str:
 
 
 def _stop(children: Children) -> None:
-    # `print` is not safe here, because the signal may have interrupted another `print`.
     if children.stopping:
-        os.write(2, b'\nstopping: the runs are killed\n')
         children.kill()
+        line = b'the runs are killed'
     else:
-        os.write(2, b'\nstopping: the runs save and end; a second signal kills them\n')
         children.ask()
+        line = b'the runs save and end; a second signal kills them'
+    # Last, because the terminal, or the reader of the pipe, may have ended before. `print` is not
+    # safe here, because the signal may have interrupted another `print`.
+    with contextlib.suppress(OSError):
+        os.write(2, b'\nstopping: ' + line + b'\n')

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 _TIMES = {'pairs_per_second', 'seconds'}
 
 
-def start(workdir, changes, *, processes=1, devices=1, differ=None, dying=(), lost=0):
+def start(workdir, changes, *, processes=1, devices=1, differ=None, dying=(), lost=0, folders=None):
     """Starts one run; returns its processes, whose output goes beside the workdir.
 
     Args:
@@ -29,6 +29,7 @@ def start(workdir, changes, *, processes=1, devices=1, differ=None, dying=(), lo
       differ: further changes for processes other than the first.
       dying: what a process is to die of, the arguments of `tests.faults.dying`.
       lost: the process that is to die.
+      folders: in which each process runs; None for this one.
     """
     environ = os.environ | {
         # The last of two equal flags counts.
@@ -59,7 +60,7 @@ def start(workdir, changes, *, processes=1, devices=1, differ=None, dying=(), lo
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     env=own_environ,
-                    cwd=ROOT,
+                    cwd=folders[process] if folders else ROOT,
                     start_new_session=True,
                 )
             )

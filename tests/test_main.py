@@ -343,6 +343,7 @@ def test_a_folder_with_somebody_elses_results_is_refused(config, tmp_path, name)
     [
         ('batch_size', 18, r'config\.batch_size=18: must be divisible by the 4 devices.*is 16'),
         ('batch_size', 44, r'config\.batch_size=44: larger than the 40 training images'),
+        ('batch_size', 100, r'larger than the 40 training images; choose at most 40$'),
         ('probe.labels_per_class', 21, r'config\.probe\.labels_per_class=21: the smallest class'),
         ('data.data_dir', 'nowhere.npz', r"config\.data\.data_dir='nowhere\.npz': no such file"),
         ('loss.temperature', 0.0, r'config\.loss\.temperature=0\.0'),

@@ -54,6 +54,11 @@ def check_together(config: ConfigDict, values: Mapping[str, Any]) -> None:
             'fixes the number of updates; give one of them'
         )
     check_needs(values, _NEEDS)
+    if config.mixed.drop and config.mixed.match_contrast:
+        raise UserError(
+            'config.mixed.match_contrast=True: has no effect with config.mixed.drop=True, which '
+            'leaves the images out that would be mixed; give one of them'
+        )
     if config.mixed.drop and config.mixed.ratio == 1:
         raise UserError(
             'config.mixed.drop=True: with config.mixed.ratio=1 no image is left; choose less than 1'

@@ -30,6 +30,10 @@ def check_data(
     Raises:
       UserError: a field does not fit; the message says what these data allow.
     """
+    if jax.process_count() > 1:
+        # Else each process would train on its rows of another data set. First of all, because with
+        # other data a process alone might fail in what follows.
+        distributed.check_same(_identity(construction), 'images')
     _check_batch(config.batch_size, len(construction.kept), jax.device_count())
     task.check(dataset)
     # Without labels of both splits nothing is probed.
@@ -38,9 +42,6 @@ def check_data(
         check_labels_per_class(dataset.train.labels, count, 'config.probe.labels_per_class')
     check_monitor(config, dataset)
     distributed.by_all(lambda: _check_workers(config, construction))
-    if jax.process_count() > 1:
-        # Else each process would train on its rows of another data set.
-        distributed.check_same(_identity(construction), 'images')
 
 
 def _identity(construction: Construction) -> str:
@@ -58,8 +59,8 @@ def _check_batch(batch_size: int, images: int, devices: int) -> None:
             f'the nearest is {max(1, round(batch_size / devices)) * devices}'
         )
     if batch_size > images:
-        most = images // devices * devices
-        way_out = f'choose at most {most}' if most else f'give more images than {devices} devices'
+        most, least = images // devices * devices, devices * -(-2 // devices)
+        way_out = f'choose at most {most}' if most >= least else f'give at least {least} images'
         raise UserError(
             f'config.batch_size={batch_size}: larger than the {images} training images; {way_out}'
         )

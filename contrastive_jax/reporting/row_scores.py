@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from contrastive_jax.data.feature_files import as_given, read_labels
-from contrastive_jax.data.feature_rows import Rows, array_rows, open_rows
+from contrastive_jax.data.feature_files import as_given
+from contrastive_jax.data.feature_rows import Rows, array_rows
 from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.samples import Samples
@@ -21,7 +21,7 @@ from contrastive_jax.reporting.score_summary import PRINTED, SUMMARISED, summary
 from contrastive_jax.runtime import distributed, memory, progress
 from contrastive_jax.runtime.files import write_json
 
-__all__ = ['PICTURES', 'run_files', 'run_rows', 'run_samples', 'why_tiles']
+__all__ = ['PICTURES', 'run_rows', 'run_samples', 'why_tiles']
 
 # What a scoring in memory draws.
 PICTURES = tuple(f'scores_{name}.png' for name in ('histogram', 'gallery', 'classes'))
@@ -35,17 +35,6 @@ def why_tiles(rows: Rows) -> str:
     # Scores of all columns at once take the features in float64, and again.
     needed = 40 * len(rows) * rows.width
     return 'they do not fit into memory' if needed > memory.on_each_device() else ''
-
-
-def run_files(
-    features: str, labels: str | None, request: Request, out: Path, *, overwrite: bool
-) -> dict:
-    """`run_rows` of a file or a folder of features, and of a file of labels."""
-    rows = open_rows(features)
-    named: dict = {}
-    if labels is not None:
-        named['labels'], named['classes'] = read_labels(labels, len(rows))
-    return run_rows(rows, request, out, **named, overwrite=overwrite)
 
 
 def run_samples(samples: Samples, request: Request, out: Path, *, overwrite: bool) -> dict:

@@ -4,6 +4,7 @@ The checksum of the state stays beside Orbax's own checks: after one flipped bit
 data, Orbax returned other values without an error.
 """
 
+import dataclasses
 import errno
 import hashlib
 import os
@@ -18,6 +19,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, PartitionSpec
+from orbax.checkpoint.checkpoint_managers import PreservationPolicy
 
 from contrastive_jax.data.stored import array_checksum
 from contrastive_jax.errors import UserError
@@ -33,6 +35,25 @@ _STATE, _LOG = 'state_sha256', 'log_sha256'
 # The name under which a checkpoint holds `TrainState.extra`. Checkpoints of the first edition don't
 # store it; they hold a queue with its momentum encoder at most.
 _EXTRA, _EXTRA_AT_FIRST = 'extra_name', 'momentum'
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kept(PreservationPolicy):
+    """Which checkpoints Orbax does not delete: the newest, and those that are kept for good.
+
+    Attributes:
+      every: steps that are multiples of this number are kept; 0 for none.
+      earlier: steps that earlier starts of the run have kept.
+    """
+
+    every: int
+    earlier: frozenset[int]
+
+    def should_preserve(self, checkpoints, *, context) -> list[bool]:
+        """For each checkpoint, in the order of their steps, whether it is not deleted."""
+        steps = [info.step for info in checkpoints]
+        kept = {step for step in steps if self.every and step % self.every == 0} | self.earlier
+        return [step in kept or step in steps[-_KEPT:] for step in steps]
 
 
 class Checkpoints:
@@ -52,9 +73,9 @@ class Checkpoints:
         """
         self._workdir, self._read_only = workdir, read_only
         self._folder = (workdir / 'checkpoints').absolute()
+        # What an earlier start has kept stays, although this one may be given another `keep`.
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=_KEPT,
-            keep_period=keep or None,
+            preservation_policy=_Kept(keep, frozenset(sorted(self._present())[:-_KEPT])),
             create=not read_only,
             cleanup_tmp_directories=not read_only,
         )

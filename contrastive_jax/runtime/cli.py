@@ -256,14 +256,15 @@ def _check_not_empty(positional: Sequence[str]) -> None:
 
 
 def _expand_paths(config: ConfigDict) -> None:
-    """Expands `~` in the path fields of a config file."""
+    """Expands `~` in the path fields, and reads None, which a flag can say as a text alone."""
     for path in PATHS:
         *sections, name = path.split('.')
         section = config
         for part in sections:
             section = section.get(part, {})
         if isinstance(section.get(name), str):
-            section[name] = shell.expand_home(section[name])
+            given = section[name]
+            section[name] = None if given == 'None' else shell.expand_home(given)
 
 
 def _one_line(error: Exception) -> str:

@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn, TypeVar
 
 import jax
 import numpy as np
@@ -36,6 +36,8 @@ __all__ = [
     'start',
     'started_as_one_of_many',
 ]
+
+T = TypeVar('T')
 
 _MESSAGE_BYTES = 2000
 # Long enough for machines that start one after the other, short enough for a mistyped address.
@@ -200,16 +202,17 @@ def _leave(message: str, status: int) -> NoReturn:
     os._exit(status)
 
 
-def by_all(action: Callable[[], object]) -> None:
-    """Runs `action` in every process; if any raises UserError, all of them raise it."""
-    message = ''
+def by_all(action: Callable[[], T]) -> T:
+    """What `action` returns in this process; if one raises UserError, all of them raise it."""
+    message, results = '', []
     try:
-        action()
+        results.append(action())
     except UserError as error:
         message = str(error)
     message = first_message(message)
     if message:
         raise UserError(message)
+    return results[0]
 
 
 def by_writer(action: Callable[[], object]) -> None:

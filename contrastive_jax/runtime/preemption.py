@@ -116,6 +116,8 @@ def _listen(pipe: int) -> None:
             text = f'error: told to stop ({name}); the same command goes on or starts again\n'
             # On a terminal the line starts below the progress bar.
             text = f'\n{text}' if os.isatty(2) else text
+            # The terminal, or the reader of the pipe, may have ended before.
+            with contextlib.suppress(OSError):
+                os.write(2, text.encode())
             # An exception could be caught and lost by the code that it interrupts.
-            os.write(2, text.encode())
             os._exit(STATUS)

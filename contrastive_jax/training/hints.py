@@ -1,5 +1,6 @@
 """Warnings about settings that are allowed but rarely intended, printed before a run begins."""
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -32,9 +33,14 @@ def advice(config: ConfigDict, dataset: Dataset, trained: Split) -> list[str]:
         )
     images, batch = len(trained.images), config.batch_size
     if images < 2 * batch:
+        devices = jax.device_count()
+        half = images // 2 // devices * devices
+        way_out = f'; for at least two choose {half} or less' if half >= 2 else ''
+        lines.append(f'config.batch_size={batch}: an epoch of {images} images is one step{way_out}')
+    if config.moco.shuffle and jax.device_count() == 1:
         lines.append(
-            f'config.batch_size={batch}: an epoch of {images} images is one step; for at least two '
-            f'choose {images // 2} or less'
+            'config.moco.shuffle=True: has no effect on one device, where keys and queries are '
+            'encoded together'
         )
     if config.moco.queue_size > images:
         lines.append(

@@ -18,8 +18,9 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.runs.checkpoints import Checkpoints
 from contrastive_jax.runs.images import moments_of
 from contrastive_jax.runs.logs import MetricsLog, checksum_of_steps, logged_pace, logged_steps
-from contrastive_jax.runs.names import TENSORBOARD
+from contrastive_jax.runs.names import CONFIG, TENSORBOARD
 from contrastive_jax.runtime import distributed, progress
+from contrastive_jax.runtime.files import read_json
 from contrastive_jax.runtime.preemption import Preempted
 from contrastive_jax.training import devices
 from contrastive_jax.training.due import CheckpointClock, steps_between
@@ -134,8 +135,13 @@ def _open_log(workdir: Path, start: int, logger: str) -> MetricsLog | None:
 def _check_log(config: ConfigDict, workdir: Path, start: int) -> None:
     """Raises UserError if a run has no checkpoint although its log shows that it had one."""
     logged, pace = logged_steps(workdir), logged_pace(workdir)
-    between = steps_between(
-        config.checkpoint_every, config.checkpoint_minutes, config.batch_size, pace
+    begun = read_json(workdir / CONFIG) if (workdir / CONFIG).exists() else {}
+    # A run may go on with checkpoints at other times than it was begun with.
+    between = max(
+        steps_between(
+            fields['checkpoint_every'], fields['checkpoint_minutes'], config.batch_size, pace
+        )
+        for fields in ({**config}, {**config, **begun})
     )
     # A checkpoint is written in the background, while the steps up to the next one are logged.
     if not start and logged > 2 * between:

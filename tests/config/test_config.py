@@ -121,6 +121,11 @@ BAD = [
         'data.stream',
         'whole images',
     ),
+    (
+        {'mixed.ratio': 0.1, 'mixed.drop': True, 'mixed.match_contrast': True},
+        'mixed.match_contrast',
+        'give one of them',
+    ),
     ({'data.stream': True}, 'data.name', 'in memory and keep their size'),
     ({'data.name': 'x', 'data.stream': True}, 'data.image_size', 'the side of the crops'),
     (

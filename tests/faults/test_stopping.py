@@ -210,6 +210,22 @@ def test_a_process_ends_at_once_while_its_main_thread_computes():
     assert 'told to stop (SIGINT)' in text
 
 
+def test_a_process_ends_although_nobody_reads_what_it_says():
+    # The reader of the pipe, such as `tee`, ends at Ctrl-C too.
+    program = (
+        'import os, signal, time\n'
+        'from contrastive_jax.runtime.preemption import exit_when_told_to_stop\n'
+        'exit_when_told_to_stop()\n'
+        'reader, writer = os.pipe()\n'
+        'os.close(reader)\n'
+        'os.dup2(writer, 2)\n'
+        'os.kill(os.getpid(), signal.SIGINT)\n'
+        'time.sleep(30)\n'
+    )
+    done = subprocess.run([sys.executable, '-c', program], cwd=ROOT, timeout=60)
+    assert done.returncode == preemption.STATUS
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('number', SIGNALS)
 def test_data_workers_leave_signals_to_the_run(number, tmp_path):

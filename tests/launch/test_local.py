@@ -123,6 +123,12 @@ def test_two_launchers_do_not_share_a_workdir(tmp_path):
     with run.folder.with_suffix('.lock').open('w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert execute(run).reason == 'is being run by another process'
+        # It has not failed, so what needs it has not either.
+        outcomes = run_all([run, _run(tmp_path, 'after', needs='a')], 1)
+        assert {each.reason: each.stopped for each in outcomes} == {
+            'is being run by another process': True,
+            'was not started': True,
+        }
     assert execute(run).reason == ''
 
 

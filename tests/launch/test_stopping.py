@@ -103,6 +103,18 @@ def test_the_first_signal_lets_runs_save_and_starts_no_other(number, tmp_path):
     assert '1 of 4: ' in out
 
 
+def test_runs_save_although_nobody_reads_what_is_said(tmp_path):
+    # As `tee` does not at Ctrl-C, or a terminal that is closed.
+    launcher = _launcher([_run(tmp_path, 'a')], 1)
+    _wait_for(tmp_path / 'a/began')
+    launcher.stderr.close()
+    os.killpg(launcher.pid, signal.SIGINT)
+    assert launcher.wait(60) == 0
+    assert json.loads(launcher.stdout.read().splitlines()[-1]) == [['a', 'was stopped', True]]
+    launcher.stdout.close()
+    assert (tmp_path / 'a' / 'saved').exists()
+
+
 def test_a_second_signal_kills_what_does_not_end(tmp_path):
     launcher = _launcher([_run(tmp_path, 'deaf', DEAF)], 1)
     _wait_for(tmp_path / 'deaf/began')

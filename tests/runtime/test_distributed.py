@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 
 import jax
@@ -119,6 +120,22 @@ def test_processes_of_different_configs_do_not_begin(tmp_path):
         log = (tmp_path / f'run.{process}.log').read_text()
         assert 'error: --distributed: processes [1] have other config than process 0' in log
     assert not (tmp_path / 'run').exists()
+
+
+def test_what_one_process_alone_cannot_read_ends_all(tmp_path):
+    changes = _changes(tmp_path)
+    # One config, whose relative path leads elsewhere on another machine.
+    path = changes['data__data_dir']
+    changes['data__data_dir'] = 'data.npz'
+    (tmp_path / 'first').mkdir()
+    (tmp_path / 'second').mkdir()
+    shutil.copy(path, tmp_path / 'first' / 'data.npz')
+    folders = (tmp_path / 'first', tmp_path / 'second')
+    started = start(tmp_path / 'run', changes, processes=2, folders=folders)
+    assert [running.wait(200) for running in started] == [1, 1]
+    for process in range(2):
+        log = (tmp_path / f'run.{process}.log').read_text()
+        assert "error: config.data.data_dir='data.npz': no such file" in log
 
 
 def test_slurm_steps_are_many_and_batch_scripts_are_one():

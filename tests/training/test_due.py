@@ -65,6 +65,29 @@ def test_checkpoints_are_kept_beside_the_newest(tmp_path):
     assert _saved(tmp_path) == [3, 6, 9, 10]
 
 
+def test_a_resume_keeps_what_earlier_starts_have_kept(tmp_path):
+    def train(epochs, keep):
+        changes = _changes(tmp_path, epochs=epochs, checkpoint_every=4, checkpoint_keep=keep)
+        config = small_config(**changes)
+        loop.pretrain(config, sources.load(config.data).train, tmp_path)
+        return _saved(tmp_path)
+
+    assert train(5, 3) == [3, 6, 9, 10]
+    assert train(9, 0) == [3, 6, 16, 18]
+    assert train(12, 7) == [3, 6, 21, 24]
+
+
+@pytest.mark.parametrize(('every', 'minutes'), [(5, 10.0), (1000, 1e-3)])
+def test_checkpoints_at_other_times_than_before_have_not_been_lost(every, minutes, tmp_path):
+    begun = small_config(**_changes(tmp_path))
+    (tmp_path / 'config.json').write_text(json.dumps(begun.to_dict()))
+    lines = [{'step': step, 'loss': 1.0, 'pairs_per_second': 64.0} for step in range(1, 301)]
+    (tmp_path / 'metrics.jsonl').write_text(''.join(f'{json.dumps(line)}\n' for line in lines))
+    config = small_config(**_changes(tmp_path, checkpoint_every=every, checkpoint_minutes=minutes))
+    loop.pretrain(config, sources.load(config.data).train, tmp_path)
+    assert len((tmp_path / 'metrics.jsonl').read_text().splitlines()) == 4
+
+
 @pytest.mark.parametrize(('pace', 'lost'), [(0.016, True), (16.0, False)])
 def test_slow_steps_without_a_checkpoint_have_lost_one(pace, lost, tmp_path):
     """22 steps of 1,000 seconds, or of one, and ten minutes between checkpoints."""

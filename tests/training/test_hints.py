@@ -53,6 +53,23 @@ def test_sizes_that_are_rarely_meant_are_named(labels, changes, words):
         assert text in line
 
 
+@pytest.mark.parametrize(('images', 'words'), [(40, 'two choose 20 or less'), (5, 'is one step')])
+def test_the_batch_that_is_advised_can_be_had(images, words):
+    # Four devices.
+    changes = {'batch_size': images // 4 * 4, 'probe__neighbours': 1}
+    (line,) = (line for line in _advice(_split([0] * images), **changes) if 'batch_size' in line)
+    assert line.endswith(words)
+
+
+@pytest.mark.parametrize('devices', [1, 4])
+def test_a_shuffle_on_one_device_is_named(monkeypatch, devices):
+    monkeypatch.setattr('jax.device_count', lambda: devices)
+    changes = {'moco__shuffle': True, 'moco__queue_size': 40, 'batch_size': 20}
+    changes |= {'model__sync_batch_norm': False}
+    lines = _advice(_split(BALANCED), **changes)
+    assert any('config.moco.shuffle=True: has no effect' in line for line in lines) == (devices < 2)
+
+
 def test_what_a_monitor_cannot_measure_is_said():
     train = _split(BALANCED)
     unlabelled = train._replace(labels=None)
