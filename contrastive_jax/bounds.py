@@ -21,32 +21,36 @@ from contrastive_jax.runtime import cli
 from contrastive_jax.runtime.outputs import check_out, picture_suffixes
 from contrastive_jax.theory import SimilarityModel
 
-Estimate = tuple[SimilarityModel, str]
-
 # Flags of what the numbers are measured on.
 _MEASURED = ('workdir', 'features')
 
 
-def estimate_run(workdir: Path, images: int, *, everything: bool = False) -> Estimate:
+def estimate_run(
+    workdir: Path, images: int, *, everything: bool = False
+) -> tuple[SimilarityModel, str]:
     """The model that fits a run as `measure_run` measures it, and the estimates as text."""
     return _fitted(measure_run(workdir, images, everything=everything))
 
 
-def estimate_files(features: str, labels: str | None, rows: int) -> Estimate:
+def estimate_files(features: str, labels: str | None, rows: int) -> tuple[SimilarityModel, str]:
     """The model that fits features as `measure_files` measures them, and the estimates as text."""
     return _fitted(measure_files(features, labels, rows))
 
 
-def _fitted(measured: Similarities) -> Estimate:
+def _fitted(measured: Similarities) -> tuple[SimilarityModel, str]:
     text = similarities_text(measured)
     try:
         return measured.fitted_model(), text
     except ValueError as error:
         *_, last = measured.estimates.values()
         needs = '; the theory needs 0 <= beta < gamma < alpha < 1' if last.message else ''
-        way_out = '. After a ReLU no cosine is negative' if last.beta.value < 0 else ''
-        measured_line = '; '.join(line.strip() for line in text.splitlines())
-        raise UserError(f'{measured_line}; {error}{needs}{way_out}') from error
+        way_out = (
+            '; take features after a ReLU, whose cosines are not negative'
+            if last.beta.value < 0
+            else ''
+        )
+        print(text)
+        raise UserError(f'{error}{needs}{way_out}') from error
 
 
 def _model_of_flags(values: flags.FlagValues) -> SimilarityModel:

@@ -30,7 +30,11 @@ from contrastive_jax.training.loop import pretrain
 from contrastive_jax.training.optimizer import with_equal_updates
 from contrastive_jax.training.task import task_of
 
-config_flags.DEFINE_config_file('config', None, 'Config file; add :NAME for a variant.')
+_CONFIG_HELP = (
+    'Config file; add :NAME for a variant. --config.FIELD=VALUE changes a field; '
+    'python -m contrastive_jax.config lists them.'
+)
+config_flags.DEFINE_config_file('config', None, _CONFIG_HELP)
 _WORKDIR = flags.DEFINE_string(
     'workdir', None, 'Folder that the run writes to and resumes from.', required=True
 )

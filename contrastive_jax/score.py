@@ -2,7 +2,7 @@
 
 python -m contrastive_jax.score --workdir=runs/digits [--all] [--dynamics]
 python -m contrastive_jax.score --features=features.npy --labels=labels.npy --out=scores
-python -m contrastive_jax.score --features=shards --landmarks=16384 --out=scores
+python -m contrastive_jax.score --features=shards --landmarks=16384 --out=scores_landmarks
 
 Axes: n rows of features, m samples that are scored.
 """

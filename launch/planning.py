@@ -28,8 +28,7 @@ from contrastive_jax.config import (
     resolve,
     validate,
 )
-from contrastive_jax.config.arms import ARMS, STRENGTHS
-from contrastive_jax.config.arms import FIELDS as PAIR_FIELDS
+from contrastive_jax.config.arms import ARMS, PAIR_FIELDS, STRENGTH_FIELDS
 from contrastive_jax.config.files import load_config
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.files import read_json
@@ -191,7 +190,7 @@ def _of_cell(cell: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any
     """The extra fields without the strengths that the arm of a cell does not use."""
     if 'arm' not in cell or 'arm' in extra:
         return dict(extra)
-    unused = set(STRENGTHS) - ARMS[cell['arm']][1]
+    unused = set(STRENGTH_FIELDS) - ARMS[cell['arm']][1]
     return {path: value for path, value in extra.items() if path not in unused}
 
 

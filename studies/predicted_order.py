@@ -192,8 +192,11 @@ def by_seed(folders: Sequence[str]) -> dict[int, dict[Cell, Run]]:
 
 
 def _interval(values: Sequence[float]) -> str:
-    if not np.all(np.isfinite(values)):
+    finite = [value for value in values if np.isfinite(value)]
+    if not finite:
         return 'predicts nothing'
+    if len(finite) < len(values):
+        return f'{np.mean(finite):+.2f} ({len(finite)} of {len(values)} seeds, the others tie)'
     text = f'{np.mean(values):+.2f}'
     if len(values) < 3 or np.ptp(values) == 0:
         return text

@@ -7,8 +7,10 @@ import pytest
 
 from contrastive_jax import bounds, main, theory
 from contrastive_jax.data.constructions import construct
+from contrastive_jax.data.feature_files import Features
 from contrastive_jax.data.sources import Dataset, Split
 from contrastive_jax.errors import UserError
+from contrastive_jax.evaluation import similarities
 from contrastive_jax.runs.loading import TrainedRun, load_run
 from tests.helpers import small_config, write_npz
 
@@ -63,6 +65,16 @@ def test_a_part_of_the_rows_stands_for_all_classes(sorted_files):
     np.save(labels, np.where(classes > 700, 700, classes))
     model, text = bounds.estimate_files(rows, labels, 60)
     assert (model.num_classes, model.samples_per_class) == (4, 15)
+
+
+@pytest.mark.parametrize('band', [(0.0, 0.5), (0.3, 0.3)])
+def test_with_labels_a_band_without_pairs_is_no_matter(sorted_files, band):
+    rows, labels = np.load(sorted_files[0]), np.repeat(np.arange(6, dtype=np.int32), 50)
+    some = Features(rows, labels, tuple('abcdef'))
+    measured = similarities._measure(some, 'rows', *band)
+    assert list(measured.estimates) == ['with labels']
+    with pytest.raises(UserError, match='rows: no pair counts as'):
+        similarities._measure(some._replace(labels=None), 'rows', *band)
 
 
 def test_without_labels_the_band_says_how_many_classes(sorted_files):

@@ -22,15 +22,25 @@ def describe(parts: Sequence[str] = ()) -> str:
     """The fields as text, in the order of the table.
 
     Args:
-      parts: only fields whose path contains one of these; none for all fields.
+      parts: only fields whose path contains one of these or, if there is none, whose meaning does;
+        none for all fields.
 
     Raises:
-      UserError: no path contains one of the parts.
+      UserError: no path and no meaning contains one of the parts.
     """
     parts = [part.removeprefix('config.') for part in parts]
     found = [path for path in FIELDS if not parts or any(part in path for part in parts)]
     if not found:
-        raise UserError(f'{" ".join(parts)}: no field has this in its path; give nothing for all')
+        words = [part.lower() for part in parts]
+        found = [
+            path
+            for path, field in FIELDS.items()
+            if any(word in field.meaning.lower() for word in words)
+        ]
+    if not found:
+        raise UserError(
+            f'{" ".join(parts)}: no field has this in its path or its meaning; give nothing for all'
+        )
     return '\n'.join(_entry(path) for path in found)
 
 
@@ -50,7 +60,9 @@ def _main() -> None:
     parser = argparse.ArgumentParser(
         prog='python -m contrastive_jax.config', description=__doc__.splitlines()[0]
     )
-    parser.add_argument('parts', nargs='*', help='only fields whose path contains one of these')
+    parser.add_argument(
+        'parts', nargs='*', help='only fields whose path, or else meaning, contains one of these'
+    )
     # `head` may leave early, and then this ends as other programs do.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:

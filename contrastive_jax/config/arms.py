@@ -11,7 +11,7 @@ from typing import Any
 
 from contrastive_jax.errors import UserError
 
-__all__ = ['ARMS', 'FIELDS', 'STRENGTHS', 'contradicting', 'resolve_fields']
+__all__ = ['ARMS', 'PAIR_FIELDS', 'STRENGTH_FIELDS', 'contradicting', 'resolve_fields']
 
 _SELECT, _REMOVE = 'pairs.select', 'pairs.remove'
 _MARGIN, _SCALE = 'pairs.margin', 'pairs.temperature_scale'
@@ -30,9 +30,9 @@ ARMS: dict[str, tuple[str, frozenset[str]]] = {
 _NEUTRAL = {_REMOVE: False, _MARGIN: 0.0, _SCALE: 1.0}
 _STRENGTH = {_REMOVE: True, _MARGIN: 0.1, _SCALE: 0.7}
 # What `resolve_fields` reads and sets.
-FIELDS = ('arm', _SELECT, *_NEUTRAL)
+PAIR_FIELDS = ('arm', _SELECT, *_NEUTRAL)
 # The treatments that have a strength.
-STRENGTHS = (_MARGIN, _SCALE)
+STRENGTH_FIELDS = (_MARGIN, _SCALE)
 
 
 def resolve_fields(

@@ -382,7 +382,7 @@ def completed(stored: Mapping) -> dict[str, Any]:
     longer known are kept.
     """
     values = {path: field.default for path, field in FIELDS.items()} | flatten(stored)
-    if all(FIELDS[path].rule.holds(values[path]) for path in arms.FIELDS):
+    if all(FIELDS[path].rule.holds(values[path]) for path in arms.PAIR_FIELDS):
         values |= arms.resolve_fields(values)[0]
     return values
 
@@ -405,8 +405,24 @@ def restored(stored: Mapping) -> ConfigDict:
 def check_field(path: str) -> None:
     """Raises UserError, with the nearest name, unless there is a field `path`."""
     if path not in FIELDS:
-        near = difflib.get_close_matches(path, FIELDS, n=1, cutoff=0.0)[0]
-        raise UserError(f'config.{path}: no such field; the nearest is config.{near}')
+        raise UserError(
+            f'config.{path}: no such field; the nearest is config.{_nearest(path)}; '
+            'python -m contrastive_jax.config lists all'
+        )
+
+
+def _nearest(path: str) -> str:
+    """The field that is most likely meant: one with this last name or its initials, or alike."""
+    section, _, name = path.rpartition('.')
+
+    def likeness(field: str) -> tuple[bool, bool, float]:
+        own_section, _, own = field.rpartition('.')
+        initials = ''.join(word[:1] for word in own.split('_'))
+        pairs = (path, field), (name, own)
+        alike = max(difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
+        return own.startswith(name) or name == initials, own_section == section, alike
+
+    return max(FIELDS, key=likeness)
 
 
 def differences(old: Mapping, new: Mapping, besides: Collection[str] = ()) -> list[str]:

@@ -57,8 +57,9 @@ def load_npz(config) -> Dataset:
 def _arrays(path: Path, where: str) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise UserError(
-            f'{where}: no such file; with config.data.name=npz it is an npz file with '
-            'train_images, train_labels, test_images, test_labels'
+            f'{where}: {"no such file" if path.name else "missing"}; with '
+            'config.data.name=npz it is an npz file with train_images, train_labels, test_images, '
+            'test_labels'
         )
     try:
         loaded = read_arrays(path)
@@ -71,7 +72,8 @@ def _arrays(path: Path, where: str) -> dict[str, np.ndarray]:
     if missing:
         raise UserError(
             f'{where}: lacks {", ".join(sorted(missing))}; '
-            f'holds {", ".join(sorted(arrays)) or "nothing"}'
+            f'holds {", ".join(sorted(arrays)) or "nothing"}; numpy.savez(FILE, train_images=..., '
+            'test_images=...) writes them, with train_labels and test_labels where they are known'
         )
     return arrays
 

@@ -248,7 +248,8 @@ def _load_one(path: str, flag: str) -> np.ndarray:
         if len(loaded) != 1:
             names = ', '.join(loaded) or 'none'
             raise UserError(
-                f'{flag}={path}: holds {len(loaded)} arrays ({names}); need one, as .npy'
+                f'{flag}={path}: holds {len(loaded)} arrays ({names}); need an npz file with one '
+                'array, or an npy file'
             )
         (loaded,) = loaded.values()
     return loaded

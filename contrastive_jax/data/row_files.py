@@ -63,7 +63,10 @@ def _open_npz(file: Path, where: str) -> Part:
         members = archive.infolist()
         if len(members) != 1:
             names = ', '.join(x.filename.removesuffix('.npy') for x in members) or 'none'
-            raise UserError(f'{where}: holds {len(members)} arrays ({names}); need one, as .npy')
+            raise UserError(
+                f'{where}: holds {len(members)} arrays ({names}); need an npz file with one array, '
+                'or an npy file'
+            )
         if members[0].compress_type != zipfile.ZIP_STORED:
             # The unpacked file has no name, and vanishes with its map.
             with tempfile.TemporaryFile(prefix='contrastive_jax-') as unpacked:

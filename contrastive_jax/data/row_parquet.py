@@ -1,8 +1,9 @@
-"""Opens Parquet files whose rows are lists of floats.
+"""Opens Parquet files whose rows are lists of floats, or floats in numbered columns.
 
 Axes: n rows, c of a batch, k features.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,14 +16,16 @@ __all__ = ['open_parquet']
 
 
 def open_parquet(file: Path, where: str) -> Part:
-    """Opens the one column of a file that holds lists of floats.
+    """Opens the one column of a file that holds lists of floats, or its numbered columns of floats.
+
+    Numbered columns are those of `pandas.DataFrame(features)`: 0, 1, ... or f0, f1, ... in order.
 
     Args:
       file: the file.
       where: what messages call it.
 
     Raises:
-      UserError: no such column, or more than one; rows of different lengths.
+      UserError: no such columns; rows of different lengths, or without some number.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -39,10 +42,15 @@ def open_parquet(file: Path, where: str) -> Part:
         )
         and pa.types.is_floating(kind.value_type)
     ]
-    if len(lists) != 1:
+    names = lists or _numbered(
+        [name for name, kind in fields.items() if pa.types.is_floating(kind)]
+    )
+    if len(lists) > 1 or not names or (not lists and len(names) < len(fields)):
         held = ', '.join(f'{name}: {kind}' for name, kind in fields.items())
-        raise UserError(f'{where}: needs one column of lists of floats; it holds {held}')
-    (name,) = lists
+        raise UserError(
+            f'{where}: needs one column of lists of floats; it holds {held}; or give columns of '
+            'floats alone, named 0, 1, ... as those of pandas.DataFrame(features)'
+        )
     ends = np.cumsum([opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)])
     n = opened.metadata.num_rows
     if n == 0:
@@ -53,10 +61,11 @@ def open_parquet(file: Path, where: str) -> Part:
             i for i, end in enumerate(ends) if end > start and (ends[i - 1] if i else 0) < stop
         ]
         first = int(ends[groups[0] - 1]) if groups[0] else 0
-        for batch in opened.iter_batches(
-            size, row_groups=groups, columns=[name], use_threads=False
-        ):
-            values = _matrix(batch.column(0), first, width, where)
+        for batch in opened.iter_batches(size, row_groups=groups, columns=names, use_threads=False):
+            if lists:
+                values = _matrix(batch.column(0), first, width, where)
+            else:
+                values = _beside(batch, first, where)
             piece = values[max(start - first, 0) : max(stop - first, 0)]
             first += len(values)
             if len(piece):
@@ -66,6 +75,25 @@ def open_parquet(file: Path, where: str) -> Part:
     one = next(pieces(0, 1, 1))
     width = one.shape[1]
     return Part(where, (n, width), one.dtype, pieces, file, stamp_of(file))
+
+
+def _numbered(names: list[str]) -> list[str]:
+    """Two names or more that end with consecutive numbers and begin alike; else none."""
+    matches = [re.fullmatch(r'(.*?)(\d+)', name) for name in names]
+    known = [(match[1], int(match[2])) for match in matches if match]
+    if len(names) < 2 or len(known) < len(names):
+        return []
+    begin, first = known[0]
+    return names if known == [(begin, first + i) for i in range(len(names))] else []
+
+
+def _beside(batch, first: int, where: str) -> np.ndarray:
+    """The columns of a batch beside each other, `[c, k]`."""
+    missing = [np.flatnonzero(column.is_null()) for column in batch.columns]
+    for name, rows in zip(batch.schema.names, missing, strict=True):
+        if len(rows):
+            raise UserError(f'{where}: row {first + rows[0]} holds no number in column {name}')
+    return np.stack([column.to_numpy(zero_copy_only=False) for column in batch.columns], axis=1)
 
 
 def _matrix(column, first: int, width: int | None, where: str) -> np.ndarray:

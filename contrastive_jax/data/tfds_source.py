@@ -3,7 +3,10 @@
 Axes: n images.
 """
 
+import difflib
+import importlib.util
 import shutil
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -68,11 +71,18 @@ def _builder(config, where: str, prepare: str):
         )
     try:
         return tfds.builder(config.name, data_dir=config.data_dir)
-    except tfds.core.DatasetNotFoundError as error:
+    # TFDS cannot parse some names, such as those with a hyphen.
+    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+        near = difflib.get_close_matches(config.name.lower(), _names(tfds), n=1)
+        hint = f'; did you mean {near[0]}?' if near else ''
         raise UserError(
             f'config.data.name={config.name!r}: must be digits, npz, folder, or the name of an '
-            'image data set of TFDS such as cifar10'
+            f'image data set of TFDS such as cifar10{hint}'
         ) from error
+
+
+def _names(tfds) -> list[str]:
+    return ['digits', 'npz', 'folder', *tfds.list_builders(with_community_datasets=False)]
 
 
 def _prepare(builder, config, where: str, prepare: str) -> None:
@@ -83,6 +93,7 @@ def _prepare(builder, config, where: str, prepare: str) -> None:
             f'network, run {prepare}'
         )
     _check_disk(builder, config)
+    _check_tensorflow(builder, config, prepare)
     try:
         builder.download_and_prepare(file_format='array_record')
     except Exception as error:
@@ -96,6 +107,19 @@ def _prepare(builder, config, where: str, prepare: str) -> None:
             f'config.data.name={config.name!r}: cannot be downloaded ({error}); {first}prepare '
             f'it on a machine with network, {prepare}, and give DIR as config.data.data_dir'
         ) from error
+
+
+def _check_tensorflow(builder, config, prepare: str) -> None:
+    """Raises UserError, before anything is downloaded, if preparing will need what is missing."""
+    # In TFDS, the modules of data sets that need TensorFlow have it under this name, and load it
+    # when they use it.
+    needs = hasattr(sys.modules.get(type(builder).__module__), 'tf')
+    if needs and importlib.util.find_spec('tensorflow') is None:
+        raise UserError(
+            f'config.data.name={config.name!r}: TFDS prepares it with TensorFlow, which is not '
+            f'installed; install it, or prepare the data set on another machine, {prepare}, and '
+            'give DIR as config.data.data_dir. Reading it then needs no TensorFlow'
+        )
 
 
 def _check_disk(builder, config) -> None:

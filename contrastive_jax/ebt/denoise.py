@@ -35,7 +35,7 @@ from contrastive_jax.training.task import Metrics, Outcome, StepContext, Task
 __all__ = ['denoise_loss', 'make_task']
 
 # Draws random numbers for each image, for one use, with a function of the image's key.
-Draw = Callable[[int, Callable[[Array], Array]], Array]
+DrawNoise = Callable[[int, Callable[[Array], Array]], Array]
 
 # Fold-in tags of an image's key, one for each use.
 _NOISE, _LEVEL, _GUESS, _SIZE, _LANGEVIN = range(5)
@@ -123,7 +123,7 @@ def _energy(
     model: EnergyDenoiser,
     clean: Float[Array, 'b h w c'],
     noisy: Float[Array, 'b h w c'],
-    draw: Draw,
+    draw: DrawNoise,
     context: StepContext,
     options: ConfigDict,
 ) -> tuple[Float[Array, ''], Metrics]:
@@ -154,7 +154,10 @@ def _energy(
     drop, nonfinite = jnp.mean(thought.energies[0] - thought.energies[-1]), thought.nonfinite
     if context.axis_name is not None:
         drop = lax.pmean(drop, context.axis_name)
-        nonfinite = lax.pmax(nonfinite, context.axis_name)
+        # The first step of all devices; -1 says that a device has none.
+        none = options.steps
+        nonfinite = lax.pmin(jnp.where(nonfinite < 0, none, nonfinite), context.axis_name)
+        nonfinite = jnp.where(nonfinite == none, -1, nonfinite)
     metrics |= {
         'energy_drop': drop,
         'step_size': size,
@@ -168,7 +171,7 @@ def _diffusion(
     model: Diffusion,
     clean: Float[Array, 'b h w c'],
     eps: Float[Array, 'b h w c'],
-    draw: Draw,
+    draw: DrawNoise,
     options: ConfigDict,
     axis_name: str | None,
 ) -> tuple[Float[Array, ''], Metrics]:

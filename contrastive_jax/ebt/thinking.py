@@ -15,7 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
 from contrastive_jax.numerics import Number, Scalar
-from contrastive_jax.objectives._compare import Metrics
+from contrastive_jax.training.task import Metrics
 
 __all__ = ['Thought', 'think', 'thinking_loss']
 
@@ -93,9 +93,11 @@ def think(
         start = lax.stop_gradient(state) if detach else state
         if noise:
             draw = jax.vmap(
-                lambda key: jax.random.normal(jax.random.fold_in(key, step), state.shape[1:])
+                lambda key: jax.random.normal(
+                    jax.random.fold_in(key, step), state.shape[1:], state.dtype
+                )
             )
-            start = start + noise * draw(key)
+            start = start + jnp.asarray(noise, state.dtype) * draw(key)
         energies, pull = jax.vjp(energy_fn, start)
         (slope,) = pull(jnp.ones_like(energies))
         after = start - size * slope

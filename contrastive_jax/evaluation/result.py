@@ -44,7 +44,10 @@ def probe_all(
     train, test = dataset.train, dataset.test
     labels, test_labels = train.labels, test.labels
     if labels is None or test_labels is None:
-        print('No labels: nothing to probe. Scores need none.')
+        lacking = 'labels'
+        if labels is not test_labels:
+            lacking = 'training labels' if labels is None else 'test labels'
+        print(f'No {lacking}: nothing to probe. Scores need none.')
         return {}
 
     def pixels(images):

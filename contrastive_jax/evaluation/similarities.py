@@ -3,6 +3,7 @@
 Axes: n samples, k features.
 """
 
+import contextlib
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -106,8 +107,11 @@ def _measure(features: Features, title: str, pos_high: float, pos_low: float) ->
         pos_low=pos_low,
         progress=partial(progress.track, name='cosines', unit='block'),
     )
+    estimates: dict[str, theory.Estimate] = {}
     try:
-        estimates = {'without labels': estimate()}
+        # Some bands hold no pairs, and with labels that does not matter.
+        with contextlib.suppress(*(() if features.labels is None else (ValueError,))):
+            estimates['without labels'] = estimate()
         if features.labels is not None:
             estimates['with labels'] = estimate(features.labels)
     except ValueError as error:

@@ -7,14 +7,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 # Features of a data set come from files (NumPy) as well as from devices (JAX).
-Features = Float[Array, 'n k'] | Float[np.ndarray, 'n k']
+FeatureRows = Float[Array, 'n k'] | Float[np.ndarray, 'n k']
 Classes = Int[Array, ' n'] | Int[np.ndarray, ' n']
 
 # The sum of a hundred million such values is still finite in float32.
 _LARGEST = 1e30
 
 
-def check_features(features: Features) -> None:
+def check_features(features: FeatureRows) -> None:
     """Raises ValueError if there are no rows, or a row is zero or not finite."""
     if features.ndim != 2 or features.size == 0:
         raise ValueError(
@@ -42,7 +42,7 @@ def class_members(classes: Classes) -> list[Int[np.ndarray, '_']]:
     return [np.flatnonzero(classes == name) for name in np.unique(classes)]
 
 
-def host_unit_rows(rows: Features) -> Float[np.ndarray, 'n k']:
+def host_unit_rows(rows: FeatureRows) -> Float[np.ndarray, 'n k']:
     """Scales each row to length one, in float64; a zero row stays zero."""
     rows = np.asarray(rows, np.float64)
     largest = np.abs(rows).max(axis=1, keepdims=True)

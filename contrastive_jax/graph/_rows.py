@@ -10,13 +10,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from contrastive_jax.graph._inputs import Features, check_features
+from contrastive_jax.graph._inputs import FeatureRows, check_features
 from contrastive_jax.numerics import cosines, count_true, gather, unit_rows
 
-__all__ = ['Anchors', 'as_checked', 'chosen_mean', 'masked_mean', 'sample_anchors']
+__all__ = ['GraphAnchors', 'as_checked', 'chosen_mean', 'masked_mean', 'sample_anchors']
 
 
-class Anchors(NamedTuple):
+class GraphAnchors(NamedTuple):
     """Samples of this device.
 
     Attributes:
@@ -37,7 +37,7 @@ class Anchors(NamedTuple):
         return jnp.where(self.others(len(rows)), cosines(rows, self.unit), -jnp.inf)
 
 
-def as_checked(features: Features, axis_name: str | None) -> tuple[Float[Array, 'm k'], int]:
+def as_checked(features: FeatureRows, axis_name: str | None) -> tuple[Float[Array, 'm k'], int]:
     """Features as float32, and the number of rows of all devices.
 
     Raises:
@@ -52,12 +52,12 @@ def as_checked(features: Features, axis_name: str | None) -> tuple[Float[Array, 
 
 def sample_anchors(
     features: Float[Array, 'm k'], center: bool, axis_name: str | None
-) -> tuple[Anchors, Float[Array, 'n k']]:
+) -> tuple[GraphAnchors, Float[Array, 'n k']]:
     """Unit rows of the samples of this device, and those of all devices, without gradient."""
     features = lax.stop_gradient(features)
     unit = unit_rows(_centered(features, axis_name) if center else features)
     first = 0 if axis_name is None else lax.axis_index(axis_name) * len(unit)
-    return Anchors(unit, first + jnp.arange(len(unit))), gather(unit, axis_name)
+    return GraphAnchors(unit, first + jnp.arange(len(unit))), gather(unit, axis_name)
 
 
 def _centered(features: Float[Array, 'm k'], axis_name: str | None) -> Float[Array, 'm k']:

@@ -15,6 +15,7 @@ from contrastive_jax.graph._rows import sample_anchors
 from contrastive_jax.graph.difficulty import cut
 from contrastive_jax.numerics import (
     check_percentiles,
+    compiler_sharded,
     map_anchors,
     order_statistics,
     percentile_rank,
@@ -39,6 +40,7 @@ class ClassCosines(NamedTuple):
     purity: Float[Array, '']
 
 
+@compiler_sharded
 def class_cosines(
     features: Float[Array, 'n k'],
     labels: Int[Array, ' n'],

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from contrastive_jax.graph import scores
-from contrastive_jax.graph._inputs import Features
+from contrastive_jax.graph._inputs import FeatureRows
 from contrastive_jax.graph.density import isolation
 from contrastive_jax.graph.difficulty import sample_difficulty
 
@@ -28,7 +28,7 @@ _CLASSES = 10
 
 
 def bands_and_isolation(
-    features: Features, *, pos_high: float, pos_low: float
+    features: FeatureRows, *, pos_high: float, pos_low: float
 ) -> dict[str, np.ndarray]:
     """`sample_difficulty` and `isolation` as columns: score, alpha, beta, gamma, isolation."""
     difficulty = sample_difficulty(features, pos_high=pos_high, pos_low=pos_low)
@@ -37,7 +37,7 @@ def bands_and_isolation(
 
 
 def score_columns(
-    features: Features,
+    features: FeatureRows,
     labels: Int[np.ndarray, ' n'] | None = None,
     *,
     pos_high: float,
@@ -87,7 +87,7 @@ def score_columns(
 
 
 def score_trained_apart(
-    features: Features,
+    features: FeatureRows,
     labels: Int[np.ndarray, ' n'] | None,
     trained: Bool[np.ndarray, ' n'],
     *,

@@ -8,8 +8,8 @@ from functools import partial
 import jax
 from jaxtyping import Array, Float
 
-from contrastive_jax.graph._inputs import Features
-from contrastive_jax.graph._rows import Anchors, as_checked, chosen_mean, sample_anchors
+from contrastive_jax.graph._inputs import FeatureRows
+from contrastive_jax.graph._rows import GraphAnchors, as_checked, chosen_mean, sample_anchors
 from contrastive_jax.numerics import (
     COSINE_SLACK,
     compiler_sharded,
@@ -26,7 +26,7 @@ NEAR = 0.01
 
 
 def isolation(
-    features: Features,
+    features: FeatureRows,
     *,
     near: float = NEAR,
     center: bool = True,
@@ -73,7 +73,7 @@ def _isolation(features, rank, center, block_size, axis_name):
     anchors, rows = sample_anchors(features, center, axis_name)
     n = len(rows)
 
-    def density(anchor: Anchors):
+    def density(anchor: GraphAnchors):
         similarity = anchor.similarities(rows)
         (threshold,) = order_statistics(similarity, [rank])
         return chosen_mean(similarity, threshold <= similarity), threshold

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from contrastive_jax.graph._inputs import Features
+from contrastive_jax.graph._inputs import FeatureRows
 from contrastive_jax.graph._rows import as_checked, masked_mean, sample_anchors
 from contrastive_jax.numerics import (
     check_percentiles,
@@ -62,7 +62,7 @@ RESOLUTION = 2.0**-20
 
 
 def sample_difficulty(
-    features: Features,
+    features: FeatureRows,
     *,
     pos_high: float,
     pos_low: float,

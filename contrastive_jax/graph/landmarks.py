@@ -86,9 +86,9 @@ class Levels(NamedTuple):
 def check_landmarks(count: int, n: int) -> None:
     """Raises ValueError unless there are 2 to n - 1 landmarks."""
     if not isinstance(count, int | np.integer) or not 2 <= count <= n - 1:
-        allowed = f'2 to {n - 1}, one less than the number of' if n > 2 else 'at least three'
+        allowed = f'2 to {n - 1}, fewer than the {n} samples' if n > 2 else 'at least three samples'
         raise ValueError(
-            f'landmarks={count}: need {allowed} samples, or None to compare with all of them'
+            f'landmarks={count}: need {allowed}; leave it out to compare with all of them'
         )
 
 

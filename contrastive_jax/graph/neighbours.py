@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from contrastive_jax.graph._inputs import Features, check_features, host_unit_rows
+from contrastive_jax.graph._inputs import FeatureRows, check_features, host_unit_rows
 from contrastive_jax.numerics import check_percentiles, order_statistics, percentile_rank
 
 __all__ = ['Neighbours', 'nearest_difficult', 'neighbours']
@@ -37,7 +37,7 @@ class Neighbours(NamedTuple):
 
 
 def neighbours(
-    features: Features,
+    features: FeatureRows,
     *,
     pos_high: float,
     pos_low: float,
@@ -93,7 +93,7 @@ def _of_block(
 
 
 def nearest_difficult(
-    features: Features,
+    features: FeatureRows,
     samples: Int[np.ndarray, ' m'],
     *,
     pos_high: float,

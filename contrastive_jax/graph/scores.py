@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from contrastive_jax.graph._inputs import (
     Classes,
-    Features,
+    FeatureRows,
     check_features,
     class_members,
     host_unit_rows,
@@ -32,7 +32,7 @@ __all__ = [
 _BLOCK = 1024
 
 
-def latent_classes(features: Features, num_classes: int, seed: int) -> Int[np.ndarray, ' n']:
+def latent_classes(features: FeatureRows, num_classes: int, seed: int) -> Int[np.ndarray, ' n']:
     """Classes from mini-batch k-means on the unit rows, for data without labels.
 
     Args:
@@ -62,7 +62,7 @@ def latent_classes(features: Features, num_classes: int, seed: int) -> Int[np.nd
     return means.fit_predict(host_unit_rows(features)).astype(np.int64)
 
 
-def sas_score(features: Features, partition: Classes) -> Float[np.ndarray, ' n']:
+def sas_score(features: FeatureRows, partition: Classes) -> Float[np.ndarray, ' n']:
     """Score of how little a sample contributes to its latent class.
 
         score_i = 1 - mean_j max(cos(z_i, z_j), 0)
@@ -122,7 +122,7 @@ def boundary(
     return (rankdata(difficulty) + rankdata(isolation)) / (2 * len(difficulty))
 
 
-def supervised_margin(features: Features, labels: Classes) -> Float[np.ndarray, ' n']:
+def supervised_margin(features: FeatureRows, labels: Classes) -> Float[np.ndarray, ' n']:
     """Score of how much closer a sample is to another class than to the rest of its own.
 
         score_i = max_{c != y_i} cos(z_i, mu_c) - cos(z_i, mu_{y_i} without i)

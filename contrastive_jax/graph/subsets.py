@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from contrastive_jax.graph._inputs import (
     Classes,
-    Features,
+    FeatureRows,
     check_features,
     class_members,
     host_unit_rows,
@@ -81,7 +81,7 @@ def random_subset(n: int, ratio: float, seed: int) -> Int[np.ndarray, ' kept']:
 
 
 def sas(
-    features: Features,
+    features: FeatureRows,
     partition: Classes,
     fraction: float,
     objective: Literal['released', 'graph_cut'] = 'released',

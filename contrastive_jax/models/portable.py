@@ -96,7 +96,10 @@ def read_portable(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             _check_format(path, facts)
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except OSError as error:
-        raise UserError(f'{path}: cannot be read ({error.strerror or error})') from error
+        raise UserError(
+            f'{path}: cannot be read ({error.strerror or error}); give the folder of a run, or its '
+            'encoder.safetensors'
+        ) from error
     except SafetensorError as error:
         raise UserError(
             f'{path}: is no safetensors file, or only a part of one ({error}); copy it again'

@@ -63,7 +63,9 @@ def unit_rows(rows: Float[Array, '*batch d']) -> Float[Array, '*batch d']:
     rows = rows.astype(jnp.float32)
     largest = lax.stop_gradient(jnp.max(jnp.abs(rows), axis=-1, keepdims=True))
     empty = largest == 0
-    scaled = rows / jnp.where(empty, 1.0, largest)
+    # XLA multiplies by a reciprocal, which must not be too small to be a normal number.
+    power = jnp.where(largest > 1, 0.125, 1.0)
+    scaled = (rows * power) / jnp.where(empty, 1.0, largest * power)
     squares = jnp.sum(jnp.square(scaled), axis=-1, keepdims=True)
     return jnp.where(empty, 0.0, scaled * lax.rsqrt(jnp.where(empty, 1.0, squares)))
 
@@ -96,7 +98,11 @@ def exact_share(share: Number, count: int) -> Fraction:
     # Numbers of NumPy and JAX are printed as the shortest decimal of their own type.
     exact = Fraction(str(share)) * count
     nearest = round(exact)
-    return Fraction(nearest) if abs(exact - nearest) < _ROUNDING else exact
+    type_of = getattr(share, 'dtype', None)
+    digits = 0.0 if type_of is None else float(jnp.finfo(type_of).eps)
+    near = abs(exact - nearest) < max(_ROUNDING, Fraction(digits) * count)
+    # However small a share is, it is not nothing.
+    return Fraction(nearest) if near and (nearest or not share) else exact
 
 
 def percentile_rank(percentile: Number, count: int) -> int:

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from contrastive_jax.numerics import Scalar, cosines, gather
 from contrastive_jax.objectives._one_pass import mean_with_gradient
 
-Metrics = dict[str, Float[Array, '']]
+LossMetrics = dict[str, Float[Array, '']]
 
 
 class BatchAnchors(NamedTuple):
@@ -112,7 +112,7 @@ def positive_similarities(local: Float[Array, 'm d']) -> Float[Array, ' m']:
 
 
 def mean_over_anchors(
-    anchor_loss: Callable[..., tuple[Float[Array, ''], Metrics]],
+    anchor_loss: Callable[..., tuple[Float[Array, ''], LossMetrics]],
     comparison: Comparison,
     numbers: tuple[Scalar, ...],
     per_anchor: Any = (),
@@ -120,7 +120,7 @@ def mean_over_anchors(
     *,
     axis_name: str | None,
     block_size: int | None,
-) -> tuple[Float[Array, ''], Metrics]:
+) -> tuple[Float[Array, ''], LossMetrics]:
     """Mean of a loss and its metrics over the anchors of all devices.
 
     Under differentiation, the gradient of a block of anchors is computed while its similarities are

@@ -19,7 +19,7 @@ from contrastive_jax.numerics import (
     unit_rows,
 )
 from contrastive_jax.objectives._compare import (
-    Metrics,
+    LossMetrics,
     check_not_negative,
     check_positive,
     in_float32,
@@ -41,7 +41,7 @@ def hard_negative(
     beta: Scalar = 1.0,
     axis_name: str | None = None,
     block_size: int | None = None,
-) -> tuple[Float[Array, ''], Metrics]:
+) -> tuple[Float[Array, ''], LossMetrics]:
     """Contrastive loss with negatives weighted by hardness and corrected for false ones.
 
     With `p = exp(s_ij / t)` and `w_k = exp(beta s_ik / t)`,
@@ -110,7 +110,7 @@ def debiased(
     tau_plus: Scalar = 0.1,
     axis_name: str | None = None,
     block_size: int | None = None,
-) -> tuple[Float[Array, ''], Metrics]:
+) -> tuple[Float[Array, ''], LossMetrics]:
     """Contrastive loss corrected for false negatives: `hard_negative` with `beta = 0`.
 
     `G = max((sum_k exp(s_ik / t) - N tau_plus p) / (1 - tau_plus), N exp(-1 / t))`.
@@ -150,7 +150,7 @@ def decoupled(
     weight_temperature: Scalar | None = None,
     axis_name: str | None = None,
     block_size: int | None = None,
-) -> tuple[Float[Array, ''], Metrics]:
+) -> tuple[Float[Array, ''], LossMetrics]:
     """NT-Xent without the positive in the denominator (DCL), or with weighted positives (DCLW).
 
       `loss = mean_i [ -w_i s_ij / t + log sum_k exp(s_ik / t) ]`,
@@ -213,7 +213,7 @@ def supervised(
     temperature: Scalar,
     axis_name: str | None = None,
     block_size: int | None = None,
-) -> tuple[Float[Array, ''], Metrics]:
+) -> tuple[Float[Array, ''], LossMetrics]:
     """Supervised contrastive loss: every row of the anchor's class is a positive.
 
       `loss = mean_i [ log sum_{k != i} exp(s_ik / t) - mean_{k != i, y_k = y_i} s_ik / t ]`.

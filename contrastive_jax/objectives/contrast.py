@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 from contrastive_jax.numerics import Scalar, compiler_sharded, masked_logsumexp, unit_rows
 from contrastive_jax.objectives._compare import (
     Comparison,
-    Metrics,
+    LossMetrics,
     QueueAnchors,
     check_not_negative,
     check_positive,
@@ -20,7 +20,7 @@ from contrastive_jax.objectives._compare import (
     mean_over_anchors,
     within_batch,
 )
-from contrastive_jax.objectives.pairs import Pairs, QueuePairs, selection
+from contrastive_jax.objectives.pairs import PairChoice, QueuePairs, selection
 
 __all__ = ['info_nce', 'nt_xent', 'spectral']
 
@@ -30,13 +30,13 @@ def nt_xent(
     embeddings: Float[Array, 'm d'],
     *,
     temperature: Scalar,
-    pairs: Pairs = None,
+    pairs: PairChoice = None,
     remove: bool = False,
     margin: Scalar = 0.0,
     temperature_scale: Scalar = 1.0,
     axis_name: str | None = None,
     block_size: int | None = None,
-) -> tuple[Float[Array, ''], Metrics]:
+) -> tuple[Float[Array, ''], LossMetrics]:
     """NT-Xent with removal, margin and temperature scaling of the selected pairs.
 
     With `s` the cosines, `p` the selection, `tau` the temperature, `sigma` the margin and `rho` the
@@ -109,7 +109,7 @@ def info_nce(
     temperature_scale: Scalar = 1.0,
     axis_name: str | None = None,
     block_size: int | None = None,
-) -> tuple[Float[Array, ''], Metrics]:
+) -> tuple[Float[Array, ''], LossMetrics]:
     """InfoNCE of each query against its key and the queue, with the treatments of `nt_xent`.
 
     With `s_i` the cosine of a query and its key, and `l_ik` as in `nt_xent` over the rows of the
@@ -162,12 +162,12 @@ def info_nce(
 
 def _cross_entropy(
     comparison: Comparison,
-    pairs: Pairs | QueuePairs,
+    pairs: PairChoice | QueuePairs,
     numbers: tuple[Scalar, Scalar, Scalar],
     remove: bool,
     axis_name: str | None,
     block_size: int | None,
-) -> tuple[Float[Array, ''], Metrics]:
+) -> tuple[Float[Array, ''], LossMetrics]:
     """Softmax cross-entropy of the positive against the negatives, in a batch or with a queue."""
     queue = isinstance(comparison.anchors, QueueAnchors)
     shape = len(comparison.positives), len(comparison.rows)
@@ -200,13 +200,13 @@ def spectral(
     embeddings: Float[Array, 'm d'],
     *,
     mu: Scalar = 1.0,
-    pairs: Pairs = None,
+    pairs: PairChoice = None,
     remove: bool = False,
     margin: Scalar = 0.0,
     temperature_scale: Scalar = 1.0,
     axis_name: str | None = None,
     block_size: int | None = None,
-) -> tuple[Float[Array, ''], Metrics]:
+) -> tuple[Float[Array, ''], LossMetrics]:
     """Spectral contrastive loss with removal, margin and temperature scaling of the selected pairs.
 
     With `s` the inner products of rows clipped to length `sqrt(mu)`, `p` the selection, `sigma` the

@@ -108,7 +108,7 @@ class _RankedQueueBand(_Ranked, QueueBand):
 
 # What a loss accepts as `pairs`: nothing, a band, a matrix, or every negative.
 _Matrix = Bool[Array, 'm n']
-Pairs = DifficultBand | _Matrix | Literal['all'] | None
+PairChoice = DifficultBand | _Matrix | Literal['all'] | None
 QueuePairs = QueueBand | _Matrix | Literal['all'] | None
 
 
@@ -261,7 +261,7 @@ def _unit_anchors_and_rows(features, axis_name, queue):
 
 
 def selection(
-    pairs: Pairs | QueuePairs,
+    pairs: PairChoice | QueuePairs,
     axis_name: str | None,
     shape: tuple[int, int],
     *,
@@ -345,7 +345,7 @@ def _check_band(
 
 @compiler_sharded
 def different_class_share(
-    pairs: Pairs,
+    pairs: PairChoice,
     labels: Int[Array, ' m'],
     *,
     axis_name: str | None = None,

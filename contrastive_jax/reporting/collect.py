@@ -83,6 +83,10 @@ class Run(NamedTuple):
         return None if value is None or not is_number(value) else float(value)
 
 
+def _kind(path: str | Path) -> str:
+    return 'file' if str(path).endswith('.txt') else 'folder'
+
+
 def find_runs(paths: Sequence[str]) -> list[Path]:
     """The workdirs among and below the folders, sorted and each once.
 
@@ -97,7 +101,11 @@ def find_runs(paths: Sequence[str]) -> list[Path]:
     workdirs: dict[Path, Path] = {}
     for path in _listed(paths):
         if not os.path.isdir(path):
-            raise UserError(f'{path}: no such folder; give workdirs, or folders that hold them')
+            what = 'is a file' if os.path.exists(path) else f'no such {_kind(path)}'
+            raise UserError(
+                f'{path}: {what}; give workdirs, folders that hold them, or the list '
+                'RUNS/GRID.txt that launch.sweep writes'
+            )
         inside = list(_workdirs(path))
         if not inside:
             raise UserError(

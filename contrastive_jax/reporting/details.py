@@ -10,7 +10,7 @@ from contrastive_jax.config import FIELDS
 from contrastive_jax.reporting.choice import Choice
 from contrastive_jax.reporting.collect import MEASURES, Run, as_text, is_number
 from contrastive_jax.reporting.entries import (
-    SPREAD,
+    SPREAD_NOTE,
     Entry,
     Table,
     listed_numbers,
@@ -49,7 +49,7 @@ def _representations(cells: Sequence[Cell]) -> Table:
             means = (mean_over(list(seeds.values()), 100) for seeds in values.values())
             rows.append((Entry(title), Entry(which), *means))
     columns = ('representation', 'cells', *MEASURES.values())
-    note = f'Cells with equal numbers for equal seeds have one row. {SPREAD}'
+    note = f'Cells with equal numbers for equal seeds have one row. {SPREAD_NOTE}'
     return Table('Without pre-training: test accuracy, %', note, columns, rows)
 
 
@@ -105,7 +105,7 @@ def _training(cells: Sequence[Cell]) -> Table:
     )
     note = (
         'Epochs: passes over the images that were pre-trained on, each without the images that '
-        f'fill no whole batch. Broken: images that could not be read. {SPREAD}'
+        f'fill no whole batch. Broken: images that could not be read. {SPREAD_NOTE}'
     )
     return Table('Images and time', note, columns, rows)
 

@@ -7,7 +7,7 @@ from contrastive_jax.reporting.statistics import Cell, Summary, by_seed, summari
 from contrastive_jax.reporting.style import DASH
 
 __all__ = [
-    'SPREAD',
+    'SPREAD_NOTE',
     'Entry',
     'Table',
     'counted',
@@ -22,7 +22,7 @@ __all__ = [
     'short',
 ]
 
-SPREAD = 'Mean ± standard deviation over the seeds (n - 1 in its denominator), in brackets n.'
+SPREAD_NOTE = 'Mean ± standard deviation over the seeds (n - 1 in its denominator), in brackets n.'
 
 
 class Entry(NamedTuple):

@@ -261,7 +261,8 @@ def find_baselines(cells: Sequence[Cell], wanted: str | None) -> list[int]:
     """Index of the cell that each cell is compared with.
 
     A cell is plain if it has no selected pairs and no removed or mixed samples. The first plain
-    cell is the common baseline; if there is none, the first cell. A cell is compared with the first
+    cell, of those with a finished run if there are any, is the common baseline; if there is none,
+    the first cell. A cell is compared with the first
     plain cell of its own setting: equal in all fields that no treatment changes, such as data,
     batch, network and epochs; or, if there is none, in all of them but `steps`. It is compared with
     the common baseline if there is no such cell either, or if it is that cell itself.
@@ -279,6 +280,8 @@ def find_baselines(cells: Sequence[Cell], wanted: str | None) -> list[int]:
     if wanted is not None:
         return [_wanted(cells, wanted)] * len(cells)
     plain = [index for index, cell in enumerate(cells) if is_plain(cell)]
+    # Stable, so that the first of the cells with results comes first.
+    plain.sort(key=lambda index: not any(run.result for run in cells[index].runs))
     common = plain[0] if plain else 0
     own: dict[tuple, int] = {}
     for index in plain:

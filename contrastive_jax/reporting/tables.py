@@ -9,7 +9,7 @@ from contrastive_jax.reporting.choice import Choice
 from contrastive_jax.reporting.collect import MEASURES, SELECTED_BY, VALIDATION, Run
 from contrastive_jax.reporting.details import detail_tables
 from contrastive_jax.reporting.entries import (
-    SPREAD,
+    SPREAD_NOTE,
     Entry,
     Table,
     counted,
@@ -127,7 +127,7 @@ def _accuracies(cells: Sequence[Cell]) -> Table:
         (*head(index, cells), *(mean_of(cell, name, 100) for name in MEASURES))
         for index, cell in enumerate(cells)
     ]
-    note = f'{SPREAD} {DASH}: not measured.'
+    note = f'{SPREAD_NOTE} {DASH}: not measured.'
     return Table('Test accuracy, %', note, (*head_columns(cells), *MEASURES.values()), rows)
 
 
@@ -140,7 +140,7 @@ def _validation(cells: Sequence[Cell]) -> Table:
     measured = any(entry.number is not None for row in rows for entry in row[1:])
     note = (
         'On training images that the probes were not fitted on. Choose settings by these, with '
-        f'--select, and report the test accuracies of what was chosen. {SPREAD}'
+        f'--select, and report the test accuracies of what was chosen. {SPREAD_NOTE}'
     )
     return Table(
         'Validation accuracy, %', note, ('cell', *VALIDATION.values()), rows if measured else []
@@ -160,7 +160,7 @@ def _chosen(cells: Sequence[Cell], choice: Choice | None) -> Table:
     compared = len(cells) - len(choice.skipped)
     note = (
         f'The highest mean validation accuracy of {counted(compared, "cell")}; test accuracies had '
-        f'no say. {SPREAD}'
+        f'no say. {SPREAD_NOTE}'
     )
     if choice.tied:
         note += f' As high, and later in the order: {listed_numbers("cell", choice.tied)}.'

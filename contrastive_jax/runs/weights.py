@@ -162,7 +162,10 @@ def read_config(workdir: Path) -> ConfigDict:
     """
     path = workdir / CONFIG
     if not path.is_file():
-        raise UserError(f'--workdir={workdir}: holds no {CONFIG}; give the folder of a run')
+        gone = '' if workdir.exists() else ', since there is no such folder: train first'
+        raise UserError(
+            f'--workdir={workdir}: holds no {CONFIG}{gone or "; give the folder of a run"}'
+        )
     stored = read_json(path)
     try:
         config = restored(stored)

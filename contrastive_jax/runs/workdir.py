@@ -35,6 +35,8 @@ _LOCK = 'lock'
 # How the text in it begins.
 _HOLDER = 'process '
 # Files of a run. None of these may exist without the config.
+# Fields that say how long a run trains.
+_LENGTHS = ('epochs', 'steps', 'equal_updates')
 _OWN = (RESULT, METRICS, 'checkpoints', TRAINING_SET, DYNAMICS, ENCODER, IMAGES, START)
 
 
@@ -92,9 +94,15 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
     except UserError as error:
         raise UserError(f'{error}; restore it from a copy, or choose another --workdir') from error
     if changed:
+        longer = all(line.partition(':')[0] in _LENGTHS for line in changed)
+        way_out = (
+            f', or a longer training with another --workdir and --config.extend={workdir}'
+            if longer and (workdir / RESULT).exists()
+            else ''
+        )
         raise UserError(
             f'--workdir={workdir}: holds a run of another config ({"; ".join(changed)}); '
-            'choose another folder, or the same config to resume'
+            f'choose another folder, or the same config to resume{way_out}'
         )
 
 

@@ -42,6 +42,8 @@ _COMMON: dict[str, tuple[Callable[..., object], bool | None]] = {
 _PATHS = ('workdir', 'out', 'features', 'labels', 'images', 'scores', 'shared', 'init', 'paper')
 # How absl names a field with a value that it cannot convert.
 _FIELD = re.compile(r'flag --config\.([\w.]+)=(.*?): ')
+_MISSING = re.compile(r'Flag --(\w+) must have a value other than None')
+_UNKNOWN = re.compile(r"Unknown command line flag '([\w.]+)'")
 _HELP = ('help', 'helpfull', 'helpshort', 'helpxml', '?')
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # The exit status of a program that writes to a pipe without a reader.
@@ -223,8 +225,24 @@ def _parse_flags(arguments: list[str], positional: bool) -> list[str]:
     ) as error:
         # --help prints here.
         _leave_if_unread(error)
-        sys.exit(f'error: {_one_line(error)}')
+        sys.exit(f'error: {_way_out(_one_line(error))}')
     return rest
+
+
+def _way_out(message: str) -> str:
+    """The message of an error of flags; of absl's messages, one that says what to do."""
+    # Each missing flag has a message of its own, and all are in one.
+    if missing := _MISSING.findall(message):
+        lines = (sys.modules['__main__'].__doc__ or '').splitlines()
+        example = next((line for line in lines if line.startswith('python -m')), '')
+        named = ', '.join(f'--{name}' for name in missing)
+        return f'{named}: missing; for example {example}' if example else f'{named}: missing'
+    unknown = _UNKNOWN.match(message)
+    if unknown and 'config' in flags.FLAGS:
+        near = [path for path in FIELDS if path == unknown[1] or path.endswith(f'.{unknown[1]}')]
+        if near:
+            return f'{message.rstrip(".")}; did you mean --config.{near[0]}?'
+    return message
 
 
 def _read(arguments: list[str]) -> list[str]:

@@ -129,8 +129,9 @@ def bounds(model: SimilarityModel, labelling_error: float, feature_dim: int) -> 
 
     Returns:
       The five bounds. A bound is `inf` if it says nothing: for an eigenvalue of 1 (fewer features
-      than components of the graph), if removal leaves no sample (`n_d = n`), and for the
-      temperature with `beta = 0`. If removal leaves at most k samples, the eigenvalue is 0.
+      than components of the graph), if removal leaves no sample (`n_d = n`), and, in the
+      printed form, for the temperature with `beta = 0` and `n_d > 0`. If removal leaves at most k
+      samples, the eigenvalue is 0.
 
     Raises:
       ValueError: a labelling error or feature dimension outside its range.

@@ -52,6 +52,16 @@ def test_each_sample_has_its_own_step_size_and_is_alone():
     np.testing.assert_array_equal(both[:, 0], moved[:, 0])
 
 
+@pytest.mark.parametrize('dtype', [jnp.bfloat16, jnp.float16, jnp.float32])
+def test_noise_has_the_type_of_the_guess(dtype):
+    guess, keys = jnp.ones((3, 2), dtype), jax.random.split(jax.random.key(0), 3)
+    with jax.enable_x64(True):
+        thought = think(
+            lambda y: jnp.sum(y * y, -1), guess, steps=2, step_size=0.1, noise=0.5, key=keys
+        )
+    assert thought.trajectory.dtype == dtype
+
+
 def test_noise_is_that_of_the_sample_and_the_step():
     keys = jax.random.split(jax.random.key(0), 2)
     noisy = partial(think, bowl, steps=2, step_size=0.1, noise=0.5)

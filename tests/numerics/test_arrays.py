@@ -52,6 +52,13 @@ class TestUnitRows:
             atol=3e-7,
         )
 
+    @pytest.mark.parametrize('largest', [9e37, 3.4e38])
+    def test_the_largest_numbers_of_float32(self, largest):
+        # Their reciprocals are no normal numbers, which XLA takes for zero.
+        row = jnp.array([largest, -largest / 2, 0.0], jnp.float32)
+        for function in (unit_rows, jax.jit(unit_rows)):
+            np.testing.assert_allclose(function(row), np.array([2, -1, 0]) / 5**0.5, rtol=1e-6)
+
     def test_zero_row_stays_zero_and_passes_no_gradient(self):
         rows = jnp.asarray(normal(0, 3, 4)).at[1].set(0)
         value, pullback = jax.vjp(unit_rows, rows)
@@ -123,6 +130,9 @@ class TestOneOrderStatistic:
         # Rounded by arithmetic, or by a shorter type.
         *[(1 - 0.9, 100, 10), (float(np.linspace(0.1, 0.5, 5)[2]), 50, 15), (15 / 1347, 1347, 15)],
         *[(np.float32(0.1), 50, 5), (np.float32(0.29), 100, 29)],
+        *[(np.float32(1 / 3), 60_000, 20_000), (np.float32(0.3), 10_000_000, 3_000_000)],
+        # However few there are, a share is not nothing.
+        *[(1e-9, 100, 1), (1e-30, 5, 1), (1 - 1e-9, 100, 100)],
         # More than rounding.
         *[(0.2001, 10_000, 2001), (0.20001, 10_000, 2001)],
     ],

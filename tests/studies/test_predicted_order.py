@@ -69,6 +69,16 @@ def test_the_report_says_which_form_predicts_and_which_nothing():
     assert rows['plain'].split('|')[-2].strip() == '30.00'
 
 
+def test_seeds_whose_accuracies_tie_are_left_out_with_a_count():
+    gains = {0: (0.1, 0.2, 0.3, 0.4), 1: (0.3, 0.3, 0.3, 0.3), 2: (0.1, 0.2, 0.3, 0.4)}
+    runs = {
+        seed: {cell: _run(value) for cell, value in zip(FACTORS, values, strict=True)}
+        for seed, values in gains.items()
+    }
+    text = report(runs, lambda workdir: (MODEL, K))
+    assert '+1.00 (2 of 3 seeds, the others tie)' in text
+
+
 def test_a_cell_is_read_off_the_config():
     scaled = {'pairs__select': 'difficult', 'pairs__temperature_scale': 0.7, 'pairs__margin': 0}
     assert cell_of(_run(0.5, pairs__select='none')) == PLAIN

@@ -16,7 +16,7 @@ __all__ = ['Draw', 'draw_pairs']
 _BATCH, _HARD, _RANDOM = 16, 4, 2
 
 # The nearest images of each image, and which of them are mutual neighbours.
-Neighbours = tuple[np.ndarray, np.ndarray]
+NeighbourPairs = tuple[np.ndarray, np.ndarray]
 
 
 class Draw(NamedTuple):
@@ -34,7 +34,7 @@ class Draw(NamedTuple):
 
 
 def draw_pairs(
-    rng: np.random.Generator, pairs: Pairs, n: int, neighbours: Neighbours | None = None
+    rng: np.random.Generator, pairs: Pairs, n: int, neighbours: NeighbourPairs | None = None
 ) -> Draw:
     """Draws anchors, and for each a positive, negatives from its band and other negatives.
 
@@ -46,19 +46,29 @@ def draw_pairs(
         them. If an anchor has no mutual neighbour, or with None, the positive is the anchor itself.
     """
     size = min(_BATCH, n)
-    anchors = rng.choice(len(pairs.anchors), size, replace=False)
-    hard = min(_HARD, pairs.partners.shape[1])
+    rows = rng.choice(len(pairs.anchors), size, replace=False)
+    anchors = pairs.anchors[rows]
     order = rng.permuted(np.tile(np.arange(pairs.partners.shape[1]), (size, 1)), axis=1)
-    from_band = np.take_along_axis(pairs.partners[anchors], order[:, :hard], axis=1)
-    anchors = pairs.anchors[anchors]
     others = rng.integers(n - 1, size=(size, _RANDOM))
     others += others >= anchors[:, None]
+    positives = _positives(rng, anchors, neighbours)
+    partners = np.take_along_axis(pairs.partners[rows], order, axis=1)
+    # A neighbour may be in the band, and an image is not positive and negative at once. So it comes
+    # last there, and what is still drawn is replaced by the next image.
+    last = np.argsort(partners == positives[:, None], axis=1, kind='stable')
+    from_band = np.take_along_axis(partners, last, axis=1)[:, :_HARD]
     negatives = np.concatenate([from_band, others], axis=1)
-    return Draw(anchors, _positives(rng, anchors, neighbours), negatives)
+    after = (positives + 1) % n
+    after = np.where(after == anchors, (after + 1) % n, after)
+    return Draw(
+        anchors,
+        positives,
+        np.where(negatives == positives[:, None], after[:, None], negatives),
+    )
 
 
 def _positives(
-    rng: np.random.Generator, anchors: Int[np.ndarray, ' b'], neighbours: Neighbours | None
+    rng: np.random.Generator, anchors: Int[np.ndarray, ' b'], neighbours: NeighbourPairs | None
 ) -> Int[np.ndarray, ' b']:
     if neighbours is None:
         return anchors

@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Array, Float
 
 from contrastive_jax.numerics import Number, Scalar
-from contrastive_jax.objectives._compare import Metrics
+from contrastive_jax.training.task import Metrics
 
 __all__ = ['compatibility_loss', 'pair_nce', 'thinking_start', 'verification_loss']
 

@@ -12,7 +12,7 @@ import numpy as np
 from contrastive_jax.evaluation.tiles.plan import cost_text
 from contrastive_jax.evaluation.tiles.reference import Reference
 from contrastive_jax.evaluation.tiles.request import Request
-from contrastive_jax.evaluation.tiles.steps import Step, make_step
+from contrastive_jax.evaluation.tiles.steps import TileStep, make_step
 from contrastive_jax.evaluation.tiles.store import TileStore
 from contrastive_jax.graph import landmarks as by_landmarks
 from contrastive_jax.graph import tiles
@@ -91,7 +91,7 @@ class Engine:
         ready: dict,
         missing: Collection[int],
         stop: int,
-        step: Step,
+        step: TileStep,
         trial: dict[str, np.ndarray] | None,
     ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """First row and columns of each tile of this process, read or computed."""
@@ -113,7 +113,7 @@ class Engine:
             yield start, tile
 
     def _try(
-        self, step: Step, start: int, passes: int, left: float
+        self, step: TileStep, start: int, passes: int, left: float
     ) -> dict[str, np.ndarray] | None:
         """Says once what the tiles will cost; returns the first one if it served to find out."""
         rows, request, size = self._reference.rows, self._request, self._reference.tile
@@ -138,7 +138,7 @@ class Engine:
         )
         return tile
 
-    def _step(self, columns: frozenset, densities: np.ndarray | None) -> Step:
+    def _step(self, columns: frozenset, densities: np.ndarray | None) -> TileStep:
         index = self._reference.index
         densities = np.zeros(len(index), np.float32) if densities is None else densities
         return make_step(

@@ -126,11 +126,14 @@ def cost_text(
     how += ', rows in blocks' if layout.streamed else ''
     rest = '' if left is None else f', of which {_duration(left * seconds)} are left'
     fit = min(int(r * _TEN_MINUTES / max(seconds, 1e-3)), n - 1)
+    if fit < n - 1:
+        advice = f'; ten minutes are enough for --landmarks={fit}'
+    else:
+        advice = '' if landmarks is None else '; an exact score would take less than ten minutes'
     return (
         f'{n} samples of {k} features ({_gib(num_bytes)}), {how}: '
         f'{2.0 * stages * n * r * k:.1e} floating-point operations, {_gib(layout.memory)} on each '
-        f'device, about {_duration(seconds)} by a short trial{rest}; ten minutes are enough for '
-        + ('an exact score' if fit >= n - 1 else f'--landmarks={fit}')
+        f'device, about {_duration(seconds)} by a short trial{rest}{advice}'
     )
 
 

@@ -15,11 +15,11 @@ from contrastive_jax.evaluation.tiles.reference import Reference
 from contrastive_jax.graph import tiles
 from contrastive_jax.training.devices import map_over_local
 
-__all__ = ['Step', 'make_step']
+__all__ = ['TileStep', 'make_step']
 
 
 @runtime_checkable
-class Step(Protocol):
+class TileStep(Protocol):
     """Scores one tile of anchors on all devices of this process."""
 
     def __call__(self, rows: np.ndarray, index: np.ndarray) -> dict[str, np.ndarray]:
@@ -29,7 +29,7 @@ class Step(Protocol):
         """Seconds of a tile, and the tile if it was computed to find out."""
 
 
-def make_step(reference: Reference, cuts: tiles.Cuts, columns: frozenset[str]) -> Step:
+def make_step(reference: Reference, cuts: tiles.Cuts, columns: frozenset[str]) -> TileStep:
     """The step that fits the layout.
 
     Args:

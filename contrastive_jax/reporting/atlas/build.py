@@ -263,7 +263,10 @@ def _with_images(samples: Samples, path: Path) -> tuple[Samples, list[str]]:
     if path.is_dir():
         files = sorted(file for level in walk(path) for file in level.images)
         if len(files) != n:
-            raise UserError(f'{where}: holds {len(files)} images, and there are {n} rows')
+            raise UserError(
+                f'{where}: holds {len(files)} images, and there are {n} rows; give a folder with '
+                'the image of each row, and no other'
+            )
         read = [_thumbnail(file) for file in files]
         names = tuple(printable(file.relative_to(path).as_posix()) for file in files)
         warn_of_order(names, where)
@@ -281,14 +284,14 @@ def _with_images(samples: Samples, path: Path) -> tuple[Samples, list[str]]:
         arrays = read_arrays(path)
     except UserError as error:
         raise UserError(f'--images={error}') from error
-    if isinstance(arrays, dict):
-        arrays = next((x for x in arrays.values() if x.ndim == 4 and len(x) == n), np.zeros(0))
+    named = arrays if isinstance(arrays, dict) else {'': arrays}
+    arrays = next((x for x in named.values() if x.ndim == 4 and len(x) == n), np.zeros(0))
     fits = arrays.ndim == 4 and len(arrays) == n and arrays.size and arrays.shape[3] in (1, 3, 4)
     if not fits or arrays.dtype != np.uint8:
-        held = f'{arrays.dtype} {list(arrays.shape)}' if arrays.size else 'none of that shape'
+        held = [f'{name} {x.dtype} {list(x.shape)}'.strip() for name, x in named.items()]
         raise UserError(
             f'{where}: holds no array [{n}, h, w, c] of uint8, one image for each row of features, '
-            f'but {held}{image_cure(arrays)}'
+            f'but {", ".join(held) or "nothing"}{image_cure(arrays)}'
         )
     return samples._replace(images=arrays), []
 

@@ -85,6 +85,22 @@ def test_negatives_are_others_those_of_the_band_first():
     np.testing.assert_array_equal(drawn.positives, drawn.anchors)
 
 
+@pytest.mark.parametrize('partners', [1, 3, 8])
+def test_no_image_is_positive_and_negative_at_once(partners):
+    rng, n = np.random.default_rng(0), 12
+    band = (np.arange(n)[:, None] + np.arange(1, partners + 1)) % n
+    pairs = Pairs(np.arange(n), band, np.zeros(band.shape, np.float32))
+    # Neighbours are in the band, and are drawn as negatives of the whole data set too.
+    neighbours = (np.arange(n)[:, None] + [1, 2]) % n, np.ones((n, 2), bool)
+    for _ in range(50):
+        drawn = draw_pairs(rng, pairs, n, neighbours)
+        assert not np.any(drawn.negatives == drawn.positives[:, None])
+        assert not np.any(drawn.negatives == drawn.anchors[:, None])
+        assert drawn.negatives.shape == (n, min(partners, 4) + 2)
+        if partners == 8:
+            assert np.all((drawn.negatives[:, :4] - drawn.anchors[:, None]) % n <= 8)
+
+
 def test_positives_are_mutual_neighbours_or_the_anchor_itself():
     rng = np.random.default_rng(0)
     pairs = Pairs(np.arange(30), (np.arange(30)[:, None] + 9) % 30, np.zeros((30, 1), np.float32))
