@@ -258,7 +258,7 @@ def test_without_labels_there_is_nothing_to_probe(config, tmp_path, capsys):
     result = main.run(config, tmp_path / 'run')
     assert result['linear_accuracy'] is None
     assert result['validation_accuracy'] is None
-    assert 'nothing to probe' in capsys.readouterr().out
+    assert 'No labels: nothing to probe' in capsys.readouterr().out
     assert 'different_class_share' not in _metrics(tmp_path / 'run')[0]
 
 

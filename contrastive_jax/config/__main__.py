@@ -5,12 +5,14 @@ python -m contrastive_jax.config monitor moco
 """
 
 import argparse
+import re
 import signal
 import sys
 import textwrap
 from collections.abc import Sequence
 
 from contrastive_jax.config import FIELDS
+from contrastive_jax.config.table import nearest_field
 from contrastive_jax.errors import UserError
 
 __all__ = ['describe']
@@ -31,15 +33,12 @@ def describe(parts: Sequence[str] = ()) -> str:
     parts = [part.removeprefix('config.') for part in parts]
     found = [path for path in FIELDS if not parts or any(part in path for part in parts)]
     if not found:
-        words = [part.lower() for part in parts]
-        found = [
-            path
-            for path, field in FIELDS.items()
-            if any(word in field.meaning.lower() for word in words)
-        ]
+        begins = re.compile('|'.join(rf'\b{re.escape(part)}' for part in parts), re.IGNORECASE)
+        found = [path for path, field in FIELDS.items() if begins.search(field.meaning)]
     if not found:
         raise UserError(
-            f'{" ".join(parts)}: no field has this in its path or its meaning; give nothing for all'
+            f'{" ".join(parts)}: no field has this in its path or its meaning; the nearest is '
+            f'config.{nearest_field(parts[0])}; give nothing for all'
         )
     return '\n'.join(_entry(path) for path in found)
 

@@ -39,6 +39,7 @@ __all__ = [
     'default',
     'differences',
     'flatten',
+    'nearest_field',
     'register',
     'resolve',
     'restored',
@@ -290,6 +291,8 @@ _LAST: dict[str, Field] = {
 
 FIELDS: dict[str, Field] = _FIRST | _LAST
 
+# A field whose path is as similar as this is most likely mistyped.
+_TYPO = 0.85
 # Fields that hold a path.
 PATHS = tuple(path for path, field in FIELDS.items() if field.rule is PATH)
 # A run goes on with other values of these: they change how it is run, and no number.
@@ -406,21 +409,24 @@ def check_field(path: str) -> None:
     """Raises UserError, with the nearest name, unless there is a field `path`."""
     if path not in FIELDS:
         raise UserError(
-            f'config.{path}: no such field; the nearest is config.{_nearest(path)}; '
+            f'config.{path}: no such field; the nearest is config.{nearest_field(path)}; '
             'python -m contrastive_jax.config lists all'
         )
 
 
-def _nearest(path: str) -> str:
+def nearest_field(path: str) -> str:
     """The field that is most likely meant: one with this last name or its initials, or alike."""
     section, _, name = path.rpartition('.')
+
+    def alike(text: str, other: str) -> float:
+        return difflib.SequenceMatcher(None, text, other).ratio()
 
     def likeness(field: str) -> tuple[bool, bool, float]:
         own_section, _, own = field.rpartition('.')
         initials = ''.join(word[:1] for word in own.split('_'))
-        pairs = (path, field), (name, own)
-        alike = max(difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
-        return own.startswith(name) or name == initials, own_section == section, alike
+        whole = alike(path, field)
+        same = own.startswith(name) or name == initials
+        return whole > _TYPO, same, max(whole, alike(name, own)) + 0.1 * (own_section == section)
 
     return max(FIELDS, key=likeness)
 

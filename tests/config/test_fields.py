@@ -1,5 +1,6 @@
 """Every field of the config is read by something that runs."""
 
+import re
 import sys
 
 import jax
@@ -13,6 +14,7 @@ from contrastive_jax import main
 from contrastive_jax.config.table import Field
 from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import construct
+from contrastive_jax.errors import UserError
 from contrastive_jax.runs.start import read_start
 from contrastive_jax.training import devices
 from tests.helpers import random_batch, small_config, split_over, state_and_step, write_npz
@@ -113,3 +115,20 @@ def test_every_field_is_read(read, tmp_path, monkeypatch):
     _stream(tmp_path)
     _construct(tmp_path)
     assert base.FIELDS.keys() - read == {'probe.unread'}
+
+
+@pytest.mark.parametrize(
+    ('typed', 'field'),
+    [
+        ('loss.temp', 'loss.temperature'),
+        ('optimizer.lr', 'optimizer.learning_rate'),
+        ('margin', 'pairs.margin'),
+        ('loss.temprature', 'loss.temperature'),
+        ('widht', 'model.width'),
+        ('wd', 'optimizer.weight_decay'),
+        ('train.epochs', 'epochs'),
+    ],
+)
+def test_the_field_that_is_likely_meant_is_named(typed, field):
+    with pytest.raises(UserError, match=rf'the nearest is config\.{re.escape(field)};'):
+        base.check_field(typed)

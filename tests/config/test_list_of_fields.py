@@ -21,5 +21,9 @@ def test_every_field_is_listed_with_its_default_and_meaning():
 def test_fields_are_found_by_a_part_of_their_path():
     assert describe(['seed']).startswith('config.seed=0')
     assert describe(['config.monitor.']).count('config.') == 2
+    # No path has this word, and the meaning of one field has.
+    assert describe(['simclr']).startswith('config.moco.queue_size=0')
+    with pytest.raises(UserError, match=r'lr: .*the nearest is config\.optimizer\.learning_rate'):
+        describe(['lr'])
     with pytest.raises(UserError, match='monitr: no field has this in its path'):
         describe(['monitr'])

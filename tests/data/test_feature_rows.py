@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -39,6 +40,8 @@ def _write(folder, kind, rows):
         np.savez(path, rows=rows)
     elif kind == 'packed npz':
         np.savez_compressed(path, rows=rows)
+    elif kind == 'pandas parquet':
+        pd.DataFrame(rows).add_prefix('f').to_parquet(path, row_group_size=9)
     elif kind.endswith('parquet'):
         table = _lists(rows, 'fixed' in kind, name=pa.array(['a'] * len(rows)))
         pq.write_table(table, path, row_group_size=9)
@@ -47,7 +50,10 @@ def _write(folder, kind, rows):
     return str(path)
 
 
-KINDS = ('npy', 'columns first npy', 'npz', 'packed npz', 'parquet', 'fixed parquet', 'safetensors')
+KINDS = (
+    *('npy', 'columns first npy', 'npz', 'packed npz', 'safetensors'),
+    *('parquet', 'fixed parquet', 'pandas parquet'),
+)
 
 
 @pytest.mark.parametrize('dtype', [np.float16, np.float32, np.float64])
@@ -161,6 +167,10 @@ def test_folders_without_shards_of_one_kind_are_refused(tmp_path):
         (pa.table({'x': [['a'], ['b']]}), 'needs one column of lists of floats'),
         (pa.table({'x': [1.0, 2.0]}), 'needs one column of lists of floats; it holds x: double'),
         (pa.table({'x': [[1.0], [2.0]], 'y': [[1.0], [2.0]]}), 'needs one column'),
+        (pa.table({'0': [1.0], '1': [2.0], 'label': [3]}), 'columns of floats alone, named 0, 1'),
+        (pa.table({'score': [1.0], 'alpha': [2.0]}), 'needs one column of lists'),
+        (pa.table({'0': [1.0], '2': [2.0]}), 'needs one column of lists'),
+        (pa.table({'f1': [1.0, 2.0], 'f2': [2.0, None]}), 'row 1 holds no number in column f2'),
         (pa.table({'x': [[1.0, 2.0], [1.0]]}), 'row 1 holds 1'),
         (pa.table({'x': [[1.0, 2.0], None]}), 'row 1 holds'),
         (pa.table({'x': pa.array([], pa.list_(pa.float32()))}), 'is empty'),

@@ -329,6 +329,37 @@ def test_tensorflow_that_is_missing_is_named(monkeypatch, tmp_path):
         sources.load(_config('tiny'))
 
 
+def test_a_set_that_needs_tensorflow_is_not_downloaded_without(monkeypatch, tmp_path):
+    import tensorflow_datasets as tfds
+
+    class Unprepared(_Builder):
+        data_path = str(tmp_path / 'tiny' / '1.0')
+
+        def is_prepared(self):
+            return False
+
+        def download_and_prepare(self, **_):
+            raise AssertionError('began to download')
+
+    builder = Unprepared({'train': [], 'test': []})
+    builder.info.download_size = builder.info.dataset_size = 0
+    monkeypatch.setattr(tfds, 'builder', lambda *_, **__: builder)
+    # As modules of TFDS have it that use TensorFlow.
+    monkeypatch.setitem(globals(), 'tf', None)
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    with pytest.raises(UserError, match='prepares it with TensorFlow, which is not installed'):
+        sources.load(_config('tiny'))
+
+
+@pytest.mark.parametrize(
+    ('name', 'words'),
+    [('cifar-10', 'did you mean cifar10'), ('CIFAR10', 'did you mean cifar10'), ('my data', '')],
+)
+def test_a_name_that_tfds_has_not_is_one_line(tmp_path, name, words):
+    with pytest.raises(UserError, match=f'must be digits, npz, folder, or .*{words}'):
+        sources.load(_config(name, tmp_path))
+
+
 @pytest.mark.parametrize('late', [True, False])
 def test_what_another_run_prepares_meanwhile_is_taken(monkeypatch, tmp_path, late):
     import tensorflow_datasets as tfds

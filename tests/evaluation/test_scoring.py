@@ -277,6 +277,10 @@ def test_the_cost_is_said_before(capsys):
     )
     assert 'about 20 min by a short trial; ten minutes are enough for --landmarks=500' in text
     assert '(8.00 GiB)' in text
+    short = cost_text(10**4, 512, layout, seconds=1.0, **options)
+    assert short.endswith('trial; an exact score would take less than ten minutes')
+    exact = cost_text(10**4, 512, layout, seconds=1.0, **options | {'landmarks': None})
+    assert exact.endswith('by a short trial')
 
 
 _STOP = """

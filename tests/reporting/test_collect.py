@@ -22,12 +22,15 @@ def test_runs_are_found_at_any_depth_and_once(runs):
     [
         ([], 'RUNS: missing'),
         (['nowhere'], 'nowhere: no such folder'),
+        (['nowhere.txt'], r'nowhere\.txt: no such file; .*GRID\.txt that launch\.sweep writes'),
+        (['a file'], 'a file: is a file; give workdirs'),
         (['.', 'empty'], 'empty: holds no run, at no depth'),
     ],
 )
 def test_folders_without_runs_are_refused(runs, monkeypatch, folders, words):
     monkeypatch.chdir(runs)
     (runs / 'empty').mkdir()
+    (runs / 'a file').touch()
     with pytest.raises(UserError, match=words):
         report.run(folders, runs / 'out')
     assert not (runs / 'out').exists()

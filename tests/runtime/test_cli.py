@@ -23,6 +23,15 @@ ROOT = Path(__file__).parents[2]
             ('verify', ['--workdir=x', f'--seed={2**63}'], 'seed'),
         ),
         ('score', ['--workdir=x', '--labels=y.npy'], '--labels: goes with --features'),
+        ('export', ['--workdir=x', '--out=y'], '--format: missing; for example python -m contr'),
+        *in_ci(
+            (
+                'main',
+                [],
+                '--workdir, --config: missing; for example python -m contrastive_jax.main',
+            ),
+            ('main', ['--arm=margin'], "flag 'arm'; did you mean --config.arm?"),
+        ),
         ('atlas', ['--workdir=x', '--scores=y'], '--scores: goes with --features'),
         (
             'bounds',
