@@ -118,6 +118,8 @@ def nearest_difficult(
 
     Raises:
       ValueError: percentiles out of order; a row that is zero or not finite.
+
+    Source: the band of Section 5.1, Eq. 12.
     """
     check_percentiles(pos_high, pos_low)
     check_features(features)

@@ -169,6 +169,8 @@ def class_margin(
 
     Returns:
       `[m]` as `supervised_margin`.
+
+    Source: ours; the definition is that of `supervised_margin`.
     """
     own = np.sum(unit * host_unit_rows(sums[class_of] - unit), axis=1)
     similarity = unit @ host_unit_rows(sums).T
@@ -188,6 +190,8 @@ def random(n: int, seed: int) -> Float[np.ndarray, ' n']:
 
     Raises:
       ValueError: no sample.
+
+    Source: ours.
     """
     if n < 1:
         raise ValueError(f'n={n}: need at least one sample')

@@ -42,6 +42,12 @@ def pixel_moments(images: np.ndarray) -> Moments:
     """Measures the moments of uint8 images `[n, h, w, c]` exactly, from counts of the 256 values.
 
     Constants of another data set would be a silent mistake.
+
+    Args:
+      images: uint8 `[n, h, w, c]`, n at least 1.
+
+    Returns:
+      Mean and standard deviation of each channel, of pixels in [0, 1].
     """
     values = np.arange(256) / 255
     # NumPy counts integers of eight bytes, so it is given some images at a time.
@@ -59,7 +65,14 @@ def pixel_moments(images: np.ndarray) -> Moments:
 
 
 def compute_dtype(precision: str) -> Any:
-    """The type of the computation that `config.precision` means on this machine."""
+    """The type of the computation that `config.precision` means on this machine.
+
+    Args:
+      precision: 'float32', 'bfloat16', or 'auto': float32 on CPUs, bfloat16 elsewhere.
+
+    Returns:
+      The type.
+    """
     if precision == 'auto':
         precision = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
     return jnp.dtype(precision)

@@ -75,6 +75,13 @@ def cosines(rows: Float[Array, 'n d'], anchor: Float[Array, ' d']) -> Float[Arra
 
     The products are in full float32. Accelerators otherwise round the factors to fewer bits, and a
     similarity would no longer compare with the threshold that was taken from it.
+
+    Args:
+      rows: `[n, d]` unit rows.
+      anchor: `[d]` unit row.
+
+    Returns:
+      `[n]` in [-1, 1], up to rounding.
     """
     return jnp.matmul(rows, anchor, precision=lax.Precision.HIGHEST)
 
@@ -83,6 +90,13 @@ def gather(local: Array, axis_name: str | None) -> Array:
     """Rows of all devices, in the order of the devices; the rows themselves on one device.
 
     Each row's gradient returns to the device that the row came from.
+
+    Args:
+      local: `[m, ...]` rows of this device.
+      axis_name: mapped axis; None on one device.
+
+    Returns:
+      `[n, ...]`, m rows of each device.
     """
     if axis_name is None:
         return local
@@ -94,6 +108,13 @@ def exact_share(share: Number, count: int) -> Fraction:
 
     0.55 of 20 is exactly 11; in floating point it is slightly more. So is 1 - 0.9 of 100, and 0.1
     in float32 of 50: what is an integer but for rounding is that integer.
+
+    Args:
+      share: share in [0, 1], of Python or NumPy.
+      count: number of samples, at least 0.
+
+    Returns:
+      The exact product; an integer where only rounding keeps it from one.
     """
     # Numbers of NumPy and JAX are printed as the shortest decimal of their own type.
     exact = Fraction(str(share)) * count
@@ -109,6 +130,13 @@ def percentile_rank(percentile: Number, count: int) -> int:
     """`ceil(percentile * count)`, exactly: the rank of a percentile in descending order.
 
     Percentiles count from the top: 0.1 of 50 is rank 5, the last of the most similar tenth.
+
+    Args:
+      percentile: in [0, 1].
+      count: number of values, at least 0.
+
+    Returns:
+      The rank, 0 to `count`.
     """
     return math.ceil(exact_share(percentile, count))
 
@@ -136,6 +164,12 @@ def count_true(masks: Sequence[Bool[Array, ' n']]) -> tuple[Int[Array, ''], ...]
 
     On a CPU, XLA writes the operand of a single `jnp.sum` to memory first. It fuses a reduction
     with several outputs with the computation of the masks.
+
+    Args:
+      masks: each `[n]`.
+
+    Returns:
+      One int32 for each mask, 0 to n.
     """
     ones = tuple(mask.astype(jnp.int32) for mask in masks)
     zeros = (jnp.int32(0),) * len(ones)
@@ -187,7 +221,15 @@ def _ordered(bits: Int[Array, '*shape']) -> Int[Array, '*shape']:
 
 
 def masked_logsumexp(logits: Float[Array, ' n'], mask: Bool[Array, ' n']) -> Float[Array, '']:
-    """`log sum_{k in mask} exp(logits_k)`; `-inf` with zero gradient for an empty mask."""
+    """`log sum_{k in mask} exp(logits_k)`; `-inf` with zero gradient for an empty mask.
+
+    Args:
+      logits: `[n]`; entries outside the mask may be infinite.
+      mask: `[n]` which entries count.
+
+    Returns:
+      Scalar.
+    """
     left = jnp.any(mask)
     # The inner value must be finite for an empty mask: a NaN gradient would pass the outer `where`.
     total = jax.nn.logsumexp(jnp.where(mask, logits, jnp.where(left, -jnp.inf, 0.0)))
@@ -199,6 +241,12 @@ def default_block(n: int) -> int:
 
     A block takes 4 MiB on a CPU, about the size of its cache. On other devices it takes 64 MiB,
     which keeps all cores busy and does not split batches of up to 2,048 images.
+
+    Args:
+      n: number of rows that an anchor is compared with.
+
+    Returns:
+      The number of anchors, at least 16.
     """
     entries = 2**20 if jax.default_backend() == 'cpu' else 2**24
     return max(_LEAST_BLOCK, entries // n)

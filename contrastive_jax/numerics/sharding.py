@@ -16,6 +16,12 @@ def compiler_sharded(function: Callable) -> Callable:
     sharded dimensions, and an all-pairs comparison consists of little else. Results are replicated
     over these axes. Without explicit axes, `function` is called as it is. Outside of `jit`, a call
     needs `jax.set_mesh`, like most JAX functions on such arrays.
+
+    Args:
+      function: function of arrays and of values that `jax.tree` leaves alone.
+
+    Returns:
+      The same function of the same arguments.
     """
 
     @functools.wraps(function)

@@ -398,6 +398,8 @@ def queue_different_class_share(
 
     Raises:
       ValueError: a selection that does not fit the rows, or was made with another `axis_name`.
+
+    Source: Section 5.4, Fig. 4c, with the queue of MoCo in place of the batch.
     """
     # Negatives are counted, and not compared: any column will do for the rows of the anchors.
     anchors = QueueAnchors(labels[:, None].astype(jnp.float32))

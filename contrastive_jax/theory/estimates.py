@@ -151,6 +151,8 @@ def fitted_model(estimated: Estimate, num_classes: int, samples_per_class: int) 
 
     Raises:
       ValueError: an estimate that the theory does not cover.
+
+    Source: ours; in the model of Section 3.1, `(n_d / n)^2` is the share of difficult pairs.
     """
     if estimated.message:
         raise ValueError(f'no model fits: {estimated.message}')
