@@ -1,4 +1,4 @@
-"""A sample that represents a data set.
+"""Some samples of a data set: which represent it, and where they are.
 
 Axes: n samples, m of them drawn.
 """
@@ -7,7 +7,7 @@ import numpy as np
 
 from contrastive_jax.randomness import Use, host_rng
 
-__all__ = ['representative']
+__all__ = ['representative', 'rows_of']
 
 
 def representative(
@@ -43,3 +43,19 @@ def representative(
     rank = np.where(position == 0, 0, (position + 0.5) / sizes[class_of])
     # A stable sort keeps samples of equal rank in their random order.
     return np.sort(order[np.argsort(rank, kind='stable')[:count]])
+
+
+def rows_of(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Where each wanted index is among the known ones.
+
+    Args:
+      known: `[m]` indices, each once, at least one.
+      wanted: `[n]` indices.
+
+    Returns:
+      `[n]` positions in `known`; -1 for an index that is not there.
+    """
+    order = np.argsort(known)
+    after = np.searchsorted(known, wanted, sorter=order)
+    rows = order[np.minimum(after, len(order) - 1)]
+    return np.where(known[rows] == wanted, rows, -1)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
+from contrastive_jax.data.sampling import rows_of
 from contrastive_jax.data.score_table import read_table, write_table
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.files import printable, read_arrays, write_arrays, write_whole
@@ -56,10 +57,7 @@ class ScoreFile(NamedTuple):
         """Rows of some images in the columns; -1 for an image without scores."""
         if self.index is None:
             return images
-        order = np.argsort(self.index)
-        after = np.searchsorted(self.index, images, sorter=order)
-        rows = order[np.minimum(after, len(order) - 1)]
-        return np.where(self.index[rows] == images, rows, -1)
+        return rows_of(self.index, images)
 
 
 def write_scores(path: Path, scores: ScoreFile, more: 'pa.Table | None' = None) -> None:

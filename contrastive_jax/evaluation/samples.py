@@ -11,6 +11,7 @@ import numpy as np
 
 from contrastive_jax.data.feature_files import as_given, read_features
 from contrastive_jax.data.feature_rows import array_rows, open_rows
+from contrastive_jax.data.sampling import rows_of
 from contrastive_jax.data.stored import StoredImages, subset
 from contrastive_jax.data.stored import checksum as image_checksum
 from contrastive_jax.data.survey import relative_spread, warn_if_collapsed
@@ -354,14 +355,13 @@ def dynamics_columns(workdir: Path, samples: Samples) -> dict[str, np.ndarray]:
         raise UserError(f'{workdir / DYNAMICS}: {error}') from error
     m = len(samples.features)
     index = np.arange(m) if samples.index is None else samples.index
-    place = np.searchsorted(dynamics.indices, index)
-    place = np.minimum(place, len(dynamics.indices) - 1)
-    known = dynamics.indices[place] == index
+    rows = rows_of(dynamics.indices, index)
+    known = rows >= 0
     progress.say(
         f'dynamics: {known.sum()} of {m} samples, {len(dynamics.epochs)} looks up to epoch '
         f'{dynamics.epochs[-1]}' + ('' if known.all() else '; NaN for the others')
     )
     return {
-        f'dynamics_{name}': np.where(known, values[place], np.nan)
+        f'dynamics_{name}': np.where(known, values[rows], np.nan)
         for name, values in summary._asdict().items()
     }

@@ -13,6 +13,7 @@ from PIL import Image
 from contrastive_jax.config import FIELDS
 from contrastive_jax.data.file_tree import walk, warn_of_order
 from contrastive_jax.data.image_files import BrokenImage, read_image
+from contrastive_jax.data.sampling import rows_of
 from contrastive_jax.data.score_files import ScoreFile, read_scores
 from contrastive_jax.data.splits import image_cure
 from contrastive_jax.data.stored import StoredImages
@@ -313,6 +314,5 @@ def _dynamics(workdir: Path, index: np.ndarray) -> ScoreCurves | None:
     if not (workdir / DYNAMICS).exists():
         return None
     kept = read_dynamics(workdir)
-    row = np.minimum(np.searchsorted(kept.indices, index), len(kept.indices) - 1)
-    known = kept.indices[row] == index
-    return ScoreCurves(kept.epochs, np.where(known[:, None], kept.score.T[row], np.nan))
+    rows = rows_of(kept.indices, index)
+    return ScoreCurves(kept.epochs, np.where(rows[:, None] >= 0, kept.score.T[rows], np.nan))
