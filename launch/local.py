@@ -18,7 +18,9 @@ from .children import STOPPED, Children, on_stop
 from .display import Display
 from .planning import Run, file_beside
 
-__all__ = ['Outcome', 'execute', 'run_all']
+__all__ = ['BUSY', 'Outcome', 'execute', 'run_all']
+
+BUSY = 'is being run by another process'
 
 
 class Outcome(NamedTuple):
@@ -27,7 +29,8 @@ class Outcome(NamedTuple):
     Attributes:
       run: the run.
       reason: why it is not done; empty if it is done.
-      stopped: whether it was stopped without failing, so that the same command resumes it.
+      stopped: whether it has not failed, so that the same command goes on with it: it was stopped,
+        was not started, or another process runs it.
     """
 
     run: Run
@@ -66,7 +69,7 @@ def _execute(run: Run, children: Children, variables: Mapping[str, str]) -> Outc
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
-            return Outcome(run, 'is being run by another process', stopped=True)
+            return Outcome(run, BUSY, stopped=True)
         except OSError as error:
             # Some network file systems have no locks. One warning is enough for all runs.
             logging.log_first_n(

@@ -16,7 +16,7 @@ from submitit.helpers import DelayedSubmission
 from tqdm import tqdm
 
 from .children import Children, blocked, on_stop
-from .local import Outcome, execute
+from .local import BUSY, Outcome, execute
 from .planning import GridError, Run
 
 __all__ = ['RunJob', 'run_all']
@@ -51,7 +51,7 @@ class RunJob:
         queue_again = signal.signal(_SIGNAL, lambda *_: children.ask())
         outcome = execute(self.run, children)
         signal.signal(_SIGNAL, queue_again)
-        if not outcome.stopped:
+        if not outcome.stopped or outcome.reason == BUSY:
             return outcome.reason
         self.without_progress = 0 if self.run.saved() != before else self.without_progress + 1
         if self.without_progress == _JOBS_WITHOUT_PROGRESS:

@@ -253,6 +253,22 @@ def test_scores_that_remove_nothing_are_refused_for_a_new_run_alone(
         main.run(config, tmp_path / 'run')
 
 
+@pytest.mark.parametrize(
+    ('changes', 'longer'),
+    [({'epochs': 9}, True), ({'epochs': 1}, False), ({'epochs': 9, 'seed': 1}, False)],
+)
+def test_a_finished_run_that_is_to_train_longer_is_told_how(config, tmp_path, changes, longer):
+    stored = base.resolve(config)[0]
+    stored.epochs = 2
+    (tmp_path / 'config.json').write_text(json.dumps(stored.to_dict()))
+    (tmp_path / 'result.json').write_text('{}')
+    config.update(epochs=2)
+    config.update(changes)
+    with pytest.raises(UserError, match='holds a run of another config') as caught:
+        main.run(config, tmp_path)
+    assert ('--config.extend' in str(caught.value)) == longer
+
+
 def test_without_labels_there_is_nothing_to_probe(config, tmp_path, capsys):
     write_npz(Path(config.data.data_dir), labels=False)
     result = main.run(config, tmp_path / 'run')

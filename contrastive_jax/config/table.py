@@ -421,12 +421,15 @@ def nearest_field(path: str) -> str:
     def alike(text: str, other: str) -> float:
         return difflib.SequenceMatcher(None, text, other).ratio()
 
-    def likeness(field: str) -> tuple[bool, bool, float]:
+    def likeness(field: str) -> tuple[bool, bool, bool, float]:
         own_section, _, own = field.rpartition('.')
         initials = ''.join(word[:1] for word in own.split('_'))
+        here = own_section == section
         whole = alike(path, field)
-        same = own.startswith(name) or name == initials
-        return whole > _TYPO, same, max(whole, alike(name, own)) + 0.1 * (own_section == section)
+        # The last name as it is, the beginning of one, its initials, or its last word.
+        same = own == name or ((here or not section) and name in (own[: len(name)], initials))
+        word = here and name in own.split('_')
+        return whole > _TYPO, same or word, here and section != '', max(whole, alike(name, own))
 
     return max(FIELDS, key=likeness)
 

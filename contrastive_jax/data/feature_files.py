@@ -222,15 +222,17 @@ def numbered(*labels: np.ndarray) -> tuple:
 def as_given(labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     """The numbers that labels had before `numbered`.
 
-    They stay indices where a class has a name, or a number of over 18 digits.
+    They stay indices where the name of some class is not a number of at most 18 digits. Folders
+    with such names are numbers too.
 
     Args:
-      labels: `[n]` indices into `classes`, or -1 for none.
+      labels: `[n]` indices into `classes`.
       classes: names of the classes.
     """
-    if (labels < 0).any() or not all(re.fullmatch('0|-?[1-9][0-9]{0,17}', x) for x in classes):
+    if not all(re.fullmatch('0|-?[1-9][0-9]{0,17}', x) for x in classes):
         return labels
-    return np.array([int(name) for name in classes])[labels]
+    # -1 is no class.
+    return np.array([*map(int, classes), -1])[labels]
 
 
 def _refuse(bad: np.ndarray, what: str, where: str, first: int) -> None:
@@ -248,8 +250,8 @@ def _load_one(path: str, flag: str) -> np.ndarray:
         if len(loaded) != 1:
             names = ', '.join(loaded) or 'none'
             raise UserError(
-                f'{flag}={path}: holds {len(loaded)} arrays ({names}); need an npz file with one '
-                'array, or an npy file'
+                f'{flag}={path}: holds {len(loaded)} arrays ({names}); need one array, '
+                'in an npz or npy file'
             )
         (loaded,) = loaded.values()
     return loaded

@@ -135,8 +135,8 @@ def open_rows(path: str, flag: str = '--features') -> Rows:
     """Opens a file of features, or a folder of such files in the order of their names.
 
     Args:
-      path: npy, npz (one array), parquet (one column of lists), safetensors (one tensor), or a
-        folder of files of one of these kinds.
+      path: npy, npz (one array), parquet (one column of lists, or numbered columns), safetensors
+        (one tensor), or a folder of files of one of these kinds.
       flag: what named the path, for messages.
 
     Raises:

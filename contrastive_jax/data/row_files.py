@@ -64,8 +64,8 @@ def _open_npz(file: Path, where: str) -> Part:
         if len(members) != 1:
             names = ', '.join(x.filename.removesuffix('.npy') for x in members) or 'none'
             raise UserError(
-                f'{where}: holds {len(members)} arrays ({names}); need an npz file with one array, '
-                'or an npy file'
+                f'{where}: holds {len(members)} arrays ({names}); need one array, '
+                'in an npz or npy file'
             )
         if members[0].compress_type != zipfile.ZIP_STORED:
             # The unpacked file has no name, and vanishes with its map.

@@ -14,6 +14,9 @@ from contrastive_jax.errors import UserError
 
 __all__ = ['open_parquet']
 
+# Columns that a message names.
+_NAMED = 5
+
 
 def open_parquet(file: Path, where: str) -> Part:
     """Opens the one column of a file that holds lists of floats, or its numbered columns of floats.
@@ -32,6 +35,9 @@ def open_parquet(file: Path, where: str) -> Part:
 
     opened = pq.ParquetFile(file, memory_map=True)
     fields = {x.name: x.type for x in opened.schema_arrow}
+    # The index of a pandas frame may be a column.
+    index = (opened.schema_arrow.pandas_metadata or {}).get('index_columns', [])
+    fields = {name: kind for name, kind in fields.items() if name not in index}
     lists = [
         name
         for name, kind in fields.items()
@@ -46,7 +52,10 @@ def open_parquet(file: Path, where: str) -> Part:
         [name for name, kind in fields.items() if pa.types.is_floating(kind)]
     )
     if len(lists) > 1 or not names or (not lists and len(names) < len(fields)):
-        held = ', '.join(f'{name}: {kind}' for name, kind in fields.items())
+        others = {name: kind for name, kind in fields.items() if not pa.types.is_floating(kind)}
+        some = list({**others, **fields}.items())
+        held = ', '.join(f'{name}: {kind}' for name, kind in some[:_NAMED])
+        held += f' and {len(some) - _NAMED} more' if len(some) > _NAMED else ''
         raise UserError(
             f'{where}: needs one column of lists of floats; it holds {held}; or give columns of '
             'floats alone, named 0, 1, ... as those of pandas.DataFrame(features)'

@@ -174,8 +174,10 @@ def _of_others(
     score, names = arrays.get('score'), arrays.get('file')
     if score is None:
         return arrays
-    if files is not None and names is not None and names.dtype.kind in 'UO' and names.ndim == 1:
-        arrays = {**arrays, 'index': _indices_of(files, names.tolist(), where)}
+    if files is not None and names is not None and any(listed := np.ravel(names).tolist()):
+        if not all(isinstance(name, str | bytes | None) for name in listed):
+            raise UserError(f'{where}: file holds {names.dtype}; need names of files, or no file')
+        arrays = {**arrays, 'index': _indices_of(files, listed, where)}
     return {
         name: x
         for name, x in arrays.items()
@@ -223,8 +225,8 @@ def _indices_of(files: tuple[str, ...], listed: list[str | bytes | None], where:
     if len(unknown) == len(names):
         raise UserError(
             f'{where}: none of its files, such as {names[0]!r}, is a training image, such as '
-            f'{files[0]!r}; name them relative to config.data.data_dir, or delete the column file, '
-            'and the column index says which images they are'
+            f'{files[0]!r}; name them relative to config.data.data_dir, or give a column index in '
+            'place of the column file'
         )
     if unknown:
         raise UserError(

@@ -5,8 +5,10 @@ Axes: n images.
 
 import difflib
 import importlib.util
+import re
 import shutil
 import sys
+import textwrap
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +22,9 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.runtime import progress
 
 __all__ = ['load_tfds']
+
+# Characters of a message of TFDS that are shown.
+_LONGEST = 400
 
 _PREPARE = (
     'python -c "import tensorflow_datasets as tfds; '
@@ -71,18 +76,22 @@ def _builder(config, where: str, prepare: str):
         )
     try:
         return tfds.builder(config.name, data_dir=config.data_dir)
-    # TFDS cannot parse some names, such as those with a hyphen.
-    except (tfds.core.DatasetNotFoundError, ValueError) as error:
-        near = difflib.get_close_matches(config.name.lower(), _names(tfds), n=1)
-        hint = f'; did you mean {near[0]}?' if near else ''
-        raise UserError(
-            f'config.data.name={config.name!r}: must be digits, npz, folder, or the name of an '
-            f'image data set of TFDS such as cifar10{hint}'
-        ) from error
+    # TFDS cannot parse some names, such as those with a hyphen, and asserts that versions exist.
+    except (tfds.core.DatasetNotFoundError, ValueError, AssertionError) as error:
+        raise UserError(_unknown_name(tfds, config.name, error)) from error
 
 
-def _names(tfds) -> list[str]:
-    return ['digits', 'npz', 'folder', *tfds.list_builders(with_community_datasets=False)]
+def _unknown_name(tfds, name: str, error: Exception) -> str:
+    known = ['digits', 'npz', 'folder', *tfds.list_builders(with_community_datasets=False)]
+    if re.split('[/:]', name)[0] in known:
+        # Then it lacks the configuration or the version, and TFDS says which there are.
+        return f'config.data.name={name!r}: {textwrap.shorten(str(error), _LONGEST)}'
+    near = difflib.get_close_matches(name.lower(), known, n=1)
+    hint = f'; did you mean {near[0]}?' if near else ''
+    return (
+        f'config.data.name={name!r}: must be digits, npz, folder, or the name of an image data set '
+        f'of TFDS such as cifar10{hint}'
+    )
 
 
 def _prepare(builder, config, where: str, prepare: str) -> None:

@@ -33,7 +33,7 @@ def check_data(
     if jax.process_count() > 1:
         # Else each process would train on its rows of another data set. First of all, because with
         # other data a process alone might fail in what follows.
-        distributed.check_same(_identity(construction), 'images')
+        distributed.check_same(_identity(dataset, construction), 'images')
     _check_batch(config.batch_size, len(construction.kept), jax.device_count())
     task.check(dataset)
     # Without labels of both splits nothing is probed.
@@ -44,11 +44,13 @@ def check_data(
     distributed.by_all(lambda: _check_workers(config, construction))
 
 
-def _identity(construction: Construction) -> str:
+def _identity(dataset: Dataset, construction: Construction) -> str:
     """Checksums of all images, of their labels and of the indices of those trained on."""
-    images, labels, _ = construction.whole
-    arrays = (construction.kept, *(() if labels is None else (labels,)))
-    return ' '.join([checksum(images), *map(array_checksum, arrays)])
+    splits = (construction.whole, dataset.train, dataset.test)
+    arrays = [construction.kept, *(split.labels for split in splits if split.labels is not None)]
+    known = [split.labels is not None for split in splits]
+    images = [checksum(split.images) for split in splits]
+    return ' '.join([*images, *map(array_checksum, arrays), str(known)])
 
 
 def _check_batch(batch_size: int, images: int, devices: int) -> None:

@@ -56,19 +56,20 @@ def probe_all(
     representations: dict[str, Callable[[Any], np.ndarray]] = {}
     # If the images do not fit into memory, neither do their pixels as floats.
     if isinstance(train.images, np.ndarray):
-        # All processes probe the same, because they wait for each other in between.
-        too_large = distributed.first_message(_too_large(train.images.shape, len(test.images)))
-        if too_large:
-            print(f'raw pixels are not probed: {too_large}')
-        else:
-            representations['raw_pixel'] = pixels
+        representations['raw_pixel'] = pixels
     graphdef, initial, final = pretrained.graphdef, pretrained.initial, pretrained.final
     untrained = calibrated(graphdef, initial.params, initial.stats, train.images)
     for name, weights in (('random_encoder', untrained), ('', (final.params, final.stats))):
         encode = encoder_function(graphdef, *weights)
         representations[name] = partial(extract_features, encode)
 
-    def measure(name: str) -> Accuracies:
+    def measure(name: str) -> Accuracies | None:
+        if name == 'raw_pixel':
+            # All processes probe the same, because they wait for each other in between.
+            too_large = distributed.first_message(_too_large(train.images.shape, len(test.images)))
+            if too_large:
+                print(f'raw pixels are not probed: {too_large}')
+                return None
         represent = representations[name]
         return probe(
             (represent(train.images), labels),
@@ -87,7 +88,9 @@ def probe_all(
     for name in representations:
         progress.say(f'probe: {_TITLES[name]}')
         depends = [name, dataset.classes, config.probe.to_dict(), *data, *inputs.get(name, ())]
-        accuracies[name] = shared_probe(shared if name else None, depends, partial(measure, name))
+        found = shared_probe(shared if name else None, depends, partial(measure, name))
+        if found is not None:
+            accuracies[name] = found
     return accuracies
 
 

@@ -25,8 +25,8 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def shared_probe(
-    folder: Path | None, inputs: Sequence[object], measure: Callable[[], Accuracies]
-) -> Accuracies:
+    folder: Path | None, inputs: Sequence[object], measure: Callable[[], Accuracies | None]
+) -> Accuracies | None:
     """Reads accuracies that another run has measured, or measures and writes them.
 
     The name of the file is a hash of `inputs`, of the source of this package, of the versions of
@@ -37,7 +37,8 @@ def shared_probe(
       folder: folder of the files; None to measure and write nothing. A run with several processes
         measures too, because all of them must do the same.
       inputs: everything that the accuracies depend on: arrays, and what JSON can hold.
-      measure: measures the accuracies; they have no `validation`.
+      measure: measures the accuracies, which have no `validation`; None if that is not possible
+        here, which is not kept.
     """
     if folder is None or jax.process_count() > 1:
         return measure()
@@ -48,7 +49,8 @@ def shared_probe(
             # Another run may have measured it in the meantime.
             if not path.exists():
                 accuracies = measure()
-                write_json(path, accuracies._asdict())
+                if accuracies is not None:
+                    write_json(path, accuracies._asdict())
                 return accuracies
     progress.say(f'  as measured before, {path}')
     content = read_json(path)

@@ -167,4 +167,4 @@ def _num_kept(n: int, ratio: float) -> int:
             f'ratio={ratio}: need [0, 1), the fraction of the {n} samples to remove; one has to '
             'be left'
         )
-    return n - math.floor(exact_share(ratio, n))
+    return max(1, n - math.floor(exact_share(ratio, n)))

@@ -119,9 +119,9 @@ def exact_share(share: Number, count: int) -> Fraction:
     # Numbers of NumPy and JAX are printed as the shortest decimal of their own type.
     exact = Fraction(str(share)) * count
     nearest = round(exact)
-    type_of = getattr(share, 'dtype', None)
-    digits = 0.0 if type_of is None else float(jnp.finfo(type_of).eps)
-    near = abs(exact - nearest) < max(_ROUNDING, Fraction(digits) * count)
+    kind = np.asarray(share).dtype
+    digits = float(np.finfo(kind).eps) if np.issubdtype(kind, np.floating) else 0.0
+    near = abs(exact - nearest) < max(_ROUNDING, Fraction(digits) * exact)
     # However small a share is, it is not nothing.
     return Fraction(nearest) if near and (nearest or not share) else exact
 

@@ -31,7 +31,7 @@ __all__ = ['Checkpoints']
 _KEPT = 2
 # Bytes that stay free beside a checkpoint, for its small files, the logs and the result.
 _SPARE = 2**20
-_STATE, _LOG = 'state_sha256', 'log_sha256'
+_STATE, _LOG, _STAYS = 'state_sha256', 'log_sha256', 'stays'
 # The name under which a checkpoint holds `TrainState.extra`. Checkpoints of the first edition don't
 # store it; they hold a queue with its momentum encoder at most.
 _EXTRA, _EXTRA_AT_FIRST = 'extra_name', 'momentum'
@@ -47,13 +47,16 @@ class _Kept(PreservationPolicy):
     """
 
     every: int
-    earlier: frozenset[int]
+    earlier: set[int]
 
     def should_preserve(self, checkpoints, *, context) -> list[bool]:
         """For each checkpoint, in the order of their steps, whether it is not deleted."""
         steps = [info.step for info in checkpoints]
-        kept = {step for step in steps if self.every and step % self.every == 0} | self.earlier
-        return [step in kept or step in steps[-_KEPT:] for step in steps]
+        return [self.stays(step) or step in steps[-_KEPT:] for step in steps]
+
+    def stays(self, step: int) -> bool:
+        """Whether the checkpoint of a step is kept for good."""
+        return step in self.earlier or bool(self.every and step % self.every == 0)
 
 
 class Checkpoints:
@@ -73,13 +76,16 @@ class Checkpoints:
         """
         self._workdir, self._read_only = workdir, read_only
         self._folder = (workdir / 'checkpoints').absolute()
-        # What an earlier start has kept stays, although this one may be given another `keep`.
+        self._kept = _Kept(keep, set())
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=_Kept(keep, frozenset(sorted(self._present())[:-_KEPT])),
+            preservation_policy=self._kept,
             create=not read_only,
             cleanup_tmp_directories=not read_only,
         )
         self._manager = ocp.CheckpointManager(self._folder, options=options)
+        # What an earlier start has kept stays, although this one may be given another `keep`.
+        if not read_only:
+            self._kept.earlier.update(self._said_to_stay())
 
     def restore(
         self, state: TrainState, log_checksum: Callable[[int], str] | None = None
@@ -117,12 +123,13 @@ class Checkpoints:
             )
         return state
 
-    def save(self, state: TrainState, log_checksum: str) -> None:
+    def save(self, state: TrainState, log_checksum: str, *, begins: bool = False) -> None:
         """Saves a state under its step, in the background; then deletes the oldest ones.
 
         Args:
           state: state of the run.
           log_checksum: checksum of the log up to the step of the state.
+          begins: whether the run begins with this state, which no later start needs to keep.
 
         Raises:
           OSError: the disk has not enough room.
@@ -138,6 +145,7 @@ class Checkpoints:
                     _STATE: _checksum(saved),
                     _LOG: log_checksum,
                     _EXTRA: 'extra',
+                    _STAYS: 'yes' if self._kept.stays(step) and not begins else 'no',
                 },
             )
 
@@ -150,7 +158,7 @@ class Checkpoints:
           state: as for `save`.
           log_checksum: as for `save`.
         """
-        self.save(state, log_checksum)
+        self.save(state, log_checksum, begins=True)
         self._manager.wait_until_finished()
 
     def close(self) -> None:
@@ -169,6 +177,14 @@ class Checkpoints:
         if not self._folder.is_dir():
             return []
         return [int(path.name) for path in self._folder.iterdir() if path.name.isdigit()]
+
+    def _said_to_stay(self) -> list[int]:
+        """Steps whose checkpoints were saved to be kept for good."""
+        present = sorted(self._present())
+        said = {step: self._checksums(step).get(_STAYS) for step in present}
+        # Earlier versions did not say it. Of their checkpoints, all but the newest were kept.
+        unsaid = [step for step in present[:-_KEPT] if said[step] is None]
+        return [step for step in present if said[step] == 'yes'] + unsaid
 
     def _read(self, step: int, like: Any, checksums: Mapping[str, str]) -> tuple[dict, str]:
         """The saved part of a state, and why it cannot be used; empty if it can."""

@@ -34,9 +34,9 @@ TRAINING_SET = 'training_set.npz'
 _LOCK = 'lock'
 # How the text in it begins.
 _HOLDER = 'process '
-# Files of a run. None of these may exist without the config.
 # Fields that say how long a run trains.
 _LENGTHS = ('epochs', 'steps', 'equal_updates')
+# Files of a run. None of these may exist without the config.
 _OWN = (RESULT, METRICS, 'checkpoints', TRAINING_SET, DYNAMICS, ENCODER, IMAGES, START)
 
 
@@ -90,16 +90,19 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
             )
         return
     try:
-        changed = differences(completed(read_json(workdir / CONFIG)), config.to_dict())
+        stored = completed(read_json(workdir / CONFIG))
+        changed = differences(stored, config.to_dict())
     except UserError as error:
         raise UserError(f'{error}; restore it from a copy, or choose another --workdir') from error
     if changed:
-        longer = all(line.partition(':')[0] in _LENGTHS for line in changed)
-        way_out = (
-            f', or a longer training with another --workdir and --config.extend={workdir}'
-            if longer and (workdir / RESULT).exists()
-            else ''
+        way_out = ''
+        lengths_alone = all(line.partition(':')[0] in _LENGTHS for line in changed)
+        longer = any(
+            isinstance(stored[name], int) and config[name] > stored[name]
+            for name in ('epochs', 'steps')
         )
+        if lengths_alone and longer and (workdir / RESULT).exists():
+            way_out = f'; to train it longer, another --workdir with --config.extend={workdir}'
         raise UserError(
             f'--workdir={workdir}: holds a run of another config ({"; ".join(changed)}); '
             f'choose another folder, or the same config to resume{way_out}'

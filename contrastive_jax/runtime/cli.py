@@ -156,7 +156,9 @@ def _guarded(command: Callable[[], None]) -> None:
     except UserError as error:
         sys.exit(f'error: {error}')
     except preemption.Preempted as notice:
-        print(f'error: {notice}; the same command goes on from there', file=sys.stderr)
+        # Nobody may read it any more, and the status counts.
+        with contextlib.suppress(OSError):
+            print(f'error: {notice}; the same command goes on from there', file=sys.stderr)
         sys.exit(preemption.STATUS)
     except MemoryError as error:
         sys.exit(f'error: out of memory ({_one_line(error)}); give less data, or more memory')

@@ -20,8 +20,10 @@ _muted = False
 
 def say(text: str) -> None:
     """Prints a line that names the next phase of the work."""
-    if not _muted:
-        tqdm.write(text, file=sys.stderr)
+    # The terminal, or the reader of the pipe, may have ended; the work goes on.
+    with contextlib.suppress(OSError):
+        if not _muted:
+            tqdm.write(text, file=sys.stderr)
 
 
 def track(
@@ -71,8 +73,9 @@ class _Lines(tqdm):
     def display(self, msg=None, pos=None) -> None:
         """Prints the line; tqdm calls it with an empty message to remove a bar."""
         del pos
-        if msg is None:
-            print(self, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):
+            if msg is None:
+                print(self, file=sys.stderr, flush=True)
 
     def set_postfix_str(self, s='', refresh=True) -> None:
         """Sets the text at the end of the next line; a bar shows it at once."""

@@ -127,6 +127,10 @@ def test_every_field_is_read(read, tmp_path, monkeypatch):
         ('widht', 'model.width'),
         ('wd', 'optimizer.weight_decay'),
         ('train.epochs', 'epochs'),
+        ('data.size', 'data.image_size'),
+        ('pairs.temperature', 'pairs.temperature_scale'),
+        ('temperature', 'loss.temperature'),
+        ('los.name', 'loss.name'),
     ],
 )
 def test_the_field_that_is_likely_meant_is_named(typed, field):

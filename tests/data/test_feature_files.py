@@ -258,4 +258,4 @@ def test_labels_of_classes_with_names_are_indices(classes):
 
 
 def test_samples_without_a_label_have_none_as_given():
-    assert as_given(np.array([1, -1, 0]), ('7', '17')).tolist() == [1, -1, 0]
+    assert as_given(np.array([1, -1, 0]), ('7', '17')).tolist() == [17, -1, 7]

@@ -41,7 +41,8 @@ def _write(folder, kind, rows):
     elif kind == 'packed npz':
         np.savez_compressed(path, rows=rows)
     elif kind == 'pandas parquet':
-        pd.DataFrame(rows).add_prefix('f').to_parquet(path, row_group_size=9)
+        frame = pd.DataFrame(rows, index=np.arange(len(rows))[::-1]).add_prefix('f')
+        frame.to_parquet(path, row_group_size=9, index=True)
     elif kind.endswith('parquet'):
         table = _lists(rows, 'fixed' in kind, name=pa.array(['a'] * len(rows)))
         pq.write_table(table, path, row_group_size=9)
@@ -169,6 +170,10 @@ def test_folders_without_shards_of_one_kind_are_refused(tmp_path):
         (pa.table({'x': [[1.0], [2.0]], 'y': [[1.0], [2.0]]}), 'needs one column'),
         (pa.table({'0': [1.0], '1': [2.0], 'label': [3]}), 'columns of floats alone, named 0, 1'),
         (pa.table({'score': [1.0], 'alpha': [2.0]}), 'needs one column of lists'),
+        (
+            pa.table({**{str(i): [1.0] for i in range(600)}, 'label': [3]}),
+            r'it holds label: int64, 0: double, 1: double, 2: double, 3: double and 596 more; or',
+        ),
         (pa.table({'0': [1.0], '2': [2.0]}), 'needs one column of lists'),
         (pa.table({'f1': [1.0, 2.0], 'f2': [2.0, None]}), 'row 1 holds no number in column f2'),
         (pa.table({'x': [[1.0, 2.0], [1.0]]}), 'row 1 holds 1'),

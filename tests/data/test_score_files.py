@@ -163,6 +163,31 @@ def test_names_of_files_say_which_images_scores_of_others_are_of(tmp_path, kind)
         _read(tmp_path / f'own.{kind}', n=4, files=('c.png', 'd.png', 'e.png', 'f.png'))
 
 
+@pytest.mark.parametrize('kind', ['bytes', 'none', 'rows'])
+def test_names_of_files_of_any_kind(tmp_path, kind):
+    names = np.array(['b/1, 2.png', 'a/0.png', 'a/1.png', 'b/\\xff.png'])
+    if kind == 'bytes':
+        names = names.astype('S')
+    columns = {'file': names, 'score': np.arange(4.0)}
+    if kind == 'none':
+        columns |= {'file': np.array(['', '', '', '']), 'index': np.array([3, 0, 1, 2])}
+    if kind == 'rows':
+        columns = {name: column[:0] for name, column in columns.items()}
+    write_arrays(tmp_path / 'own.npz', columns)
+    if kind == 'rows':
+        with pytest.raises(UserError, match=r'score is \[0\], and there are 4'):
+            _read(tmp_path / 'own.npz', n=4, files=IN_FOLDER)
+        return
+    found = _read(tmp_path / 'own.npz', n=4, files=IN_FOLDER)
+    np.testing.assert_array_equal(found.index, [3, 0, 1, 2])
+
+
+def test_a_column_file_without_names_is_refused(tmp_path):
+    write_arrays(tmp_path / 'own.npz', {'file': np.arange(1.0, 5), 'score': np.arange(4.0)})
+    with pytest.raises(UserError, match='file holds float64; need names of files'):
+        _read(tmp_path / 'own.npz', n=4, files=IN_FOLDER)
+
+
 def test_other_columns_of_others_are_not_looked_at(tmp_path):
     more = {'age': np.r_[np.nan, np.ones(9)], 'threshold': np.array(0.5), 'width': np.arange(10)}
     np.savez(tmp_path / 'own.npz', score=np.arange(10) / 10, **more)

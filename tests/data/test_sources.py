@@ -353,11 +353,19 @@ def test_a_set_that_needs_tensorflow_is_not_downloaded_without(monkeypatch, tmp_
 
 @pytest.mark.parametrize(
     ('name', 'words'),
-    [('cifar-10', 'did you mean cifar10'), ('CIFAR10', 'did you mean cifar10'), ('my data', '')],
+    [
+        ('cifar-10', 'must be digits, npz, folder, or .* such as cifar10; did you mean cifar10'),
+        ('CIFAR10', 'must be digits, .* such as cifar10; did you mean cifar10'),
+        ('no such data', 'such as cifar10$'),
+        # TFDS says which there are.
+        ('cifar10_corrupted/foo', "'cifar10_corrupted/foo': .*BuilderConfig foo not found"),
+        ('cifar10:9.9.9', r"'cifar10:9\.9\.9': .*9\.9\.9"),
+    ],
 )
 def test_a_name_that_tfds_has_not_is_one_line(tmp_path, name, words):
-    with pytest.raises(UserError, match=f'must be digits, npz, folder, or .*{words}'):
+    with pytest.raises(UserError, match=words) as caught:
         sources.load(_config(name, tmp_path))
+    assert '\n' not in str(caught.value)
 
 
 @pytest.mark.parametrize('late', [True, False])

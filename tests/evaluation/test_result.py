@@ -10,7 +10,7 @@ from contrastive_jax.training.setup import set_up
 from tests.helpers import random_batch, small_config
 
 
-def test_pixels_that_take_more_memory_than_is_free_are_not_probed(monkeypatch, capsys):
+def test_pixels_that_take_more_memory_than_is_free_are_not_probed(monkeypatch, capsys, tmp_path):
     setup = set_up(small_config(), Moments((0.5,) * 3, (0.25,) * 3), 10)
     train, test = (Split(*random_batch(seed, 20)) for seed in (0, 1))
     dataset = Dataset(train, test, ('a', 'b', 'c', 'd'), train)
@@ -27,6 +27,11 @@ def test_pixels_that_take_more_memory_than_is_free_are_not_probed(monkeypatch, c
         assert ('raw_pixel' in found) == probed
         assert ('raw pixels are not probed: 20 images' in capsys.readouterr().out) != probed
         assert {'', 'random_encoder'} <= set(found)
+    # What another run of the grid has measured needs no memory.
+    result.probe_all(small_config(), dataset, pretrained, tmp_path)
+    monkeypatch.setattr(result.memory, 'on_host', lambda: 0)
+    found = result.probe_all(small_config(), dataset, pretrained, tmp_path)
+    assert 'raw_pixel' in found
 
 
 def test_the_untrained_encoder_has_the_first_weights_and_the_trained_one_the_last(monkeypatch):

@@ -226,6 +226,23 @@ def test_a_process_ends_although_nobody_reads_what_it_says():
     assert done.returncode == preemption.STATUS
 
 
+def test_the_status_of_a_run_that_has_saved_needs_no_reader():
+    program = (
+        'import os\n'
+        'from contrastive_jax.runtime import cli, preemption, progress\n'
+        'reader, writer = os.pipe()\n'
+        'os.close(reader)\n'
+        'os.dup2(writer, 2)\n'
+        'def command():\n'
+        "    progress.say('a phase')\n"
+        "    for _ in progress.track([1], 'a loop'): pass\n"
+        "    raise preemption.Preempted('saved')\n"
+        'cli._guarded(command)\n'
+    )
+    done = subprocess.run([sys.executable, '-c', program], cwd=ROOT, timeout=60)
+    assert done.returncode == preemption.STATUS
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('number', SIGNALS)
 def test_data_workers_leave_signals_to_the_run(number, tmp_path):

@@ -1,5 +1,6 @@
 """What a job of Slurm does when it is signalled, without a Slurm."""
 
+import fcntl
 import os
 import signal
 import sys
@@ -9,7 +10,8 @@ import time
 import pytest
 
 from launch.children import STOPPED
-from launch.planning import GridError, Run
+from launch.local import BUSY
+from launch.planning import GridError, Run, file_beside
 
 slurm = pytest.importorskip('launch.slurm')
 
@@ -120,3 +122,12 @@ def test_a_time_limit_is_read_as_sbatch_reads_it(text, minutes):
 def test_no_other_time_limit_is_taken(text):
     with pytest.raises(GridError, match=f'time={text}: must be minutes'):
         slurm._minutes(text)
+
+
+def test_a_run_of_another_process_is_not_queued_again(queued_again, tmp_path):
+    job = _job(tmp_path)
+    with file_beside(job.run.folder, '.lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert job() == BUSY
+    assert not queued_again
+    assert job.without_progress == 0

@@ -131,6 +131,7 @@ class TestOneOrderStatistic:
         *[(1 - 0.9, 100, 10), (float(np.linspace(0.1, 0.5, 5)[2]), 50, 15), (15 / 1347, 1347, 15)],
         *[(np.float32(0.1), 50, 5), (np.float32(0.29), 100, 29)],
         *[(np.float32(1 / 3), 60_000, 20_000), (np.float32(0.3), 10_000_000, 3_000_000)],
+        *[(np.int64(1), 10, 10), (np.float32(0.0011), 100_000_090, 110_001)],
         # However few there are, a share is not nothing.
         *[(1e-9, 100, 1), (1e-30, 5, 1), (1 - 1e-9, 100, 100)],
         # More than rounding.

@@ -73,8 +73,9 @@ def test_a_resume_keeps_what_earlier_starts_have_kept(tmp_path):
         return _saved(tmp_path)
 
     assert train(5, 3) == [3, 6, 9, 10]
-    assert train(9, 0) == [3, 6, 16, 18]
-    assert train(12, 7) == [3, 6, 21, 24]
+    # 9 was among the newest two as well. 10 was not kept.
+    assert train(9, 0) == [3, 6, 9, 16, 18]
+    assert train(12, 7) == [3, 6, 9, 21, 24]
 
 
 @pytest.mark.parametrize(('every', 'minutes'), [(5, 10.0), (1000, 1e-3)])

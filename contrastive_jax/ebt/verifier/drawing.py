@@ -25,7 +25,8 @@ class Draw(NamedTuple):
     Attributes:
       anchors: `[b]` indices of the anchors.
       positives: `[b]` index of each positive: the anchor itself or a neighbour.
-      negatives: `[b, m - 1]` indices of the negatives, those from the band first.
+      negatives: `[b, m - 1]` indices of the negatives, those from the band first. Where the band
+        has few others than the positive, another image is in its place.
     """
 
     anchors: Int[np.ndarray, ' b']
@@ -41,7 +42,7 @@ def draw_pairs(
     Args:
       rng: generator of random numbers.
       pairs: pairs of the band.
-      n: number of images.
+      n: number of images; with neighbours at least 3, as of two none is left for a negative.
       neighbours: neighbours that positives are drawn from, as `pairs.mutual_neighbours` returns
         them. If an anchor has no mutual neighbour, or with None, the positive is the anchor itself.
     """
