@@ -1,4 +1,4 @@
-"""All that is asked of a GPU, in about eight minutes: `docs/gpu.md`.
+"""Measures all that `docs/gpu.md` asks of a GPU, in about eight minutes.
 
     python -m benchmarks.gpu --peer .venv-peer/bin/python --json gpu.json
 
@@ -70,7 +70,7 @@ sys.exit(device.platform != 'gpu')
 
 
 def _environment() -> dict[str, str]:
-    """Of a part: it sees one GPU, and both sides of a comparison must fit into its memory."""
+    """Environment of a part: one GPU, in whose memory both sides of a comparison must fit."""
     return {**os.environ, 'XLA_PYTHON_CLIENT_PREALLOCATE': 'false', **one_gpu()}
 
 

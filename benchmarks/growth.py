@@ -24,7 +24,7 @@ from contrastive_jax.training.setup import set_up
 
 
 def serve_step(config, batch) -> None:
-    """Steps on all devices of this process, so many for each line read."""
+    """Reads numbers of steps, one a line, and takes them on all devices of this process."""
     setup = set_up(config, steps.moments(batch.images.shape[-1]), 10, devices.AXIS)
     state, step = devices.replicate(setup.initial), devices.map_over_devices(setup.step)
     batch = devices.split(split_over_devices(batch, jax.device_count()))
@@ -78,7 +78,7 @@ def _timer(config, batch):
 
 
 def _times_of_devices(options) -> dict[int, list[float]]:
-    """Of steps in processes that have so many devices."""
+    """Times of steps by the number of devices that a process has."""
     command = [sys.executable, '-m', 'benchmarks.growth', '--serve', '--config', options.config]
     command += ['--shape', *map(str, options.shape)]
     flag = '--xla_force_host_platform_device_count'

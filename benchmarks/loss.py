@@ -2,12 +2,13 @@
 
     python -m benchmarks.loss --images 256 1024 4096 --peer .venv-peer/bin/python --json out.json
 
-Value and gradient; `treated` has the combined treatment of difficult pairs, its selection included.
+Value and gradient; `treated` has the combined treatment of difficult pairs, its selection by
+`--features` numbers of the encoder included.
 Ours and optax's memory is what the compiler sets aside for temporary arrays; lightly's the growth
 of its process. What needs more memory than `--most_gib` is compiled and not run; lightly's, whose
 need is not known before, where ours without blocks would need more.
 
-Axes: b images, m = 2b views, d embedding.
+Axes: b images, m = 2b views, k features, d embedding.
 """
 
 import statistics
@@ -53,7 +54,7 @@ def plain(embeddings, features, block_size: int):
 
 
 def optax_loss(embeddings, features):
-    """Of optax, which tells the views of an image by a label that they share."""
+    """NT-Xent of optax, which finds the views of an image by a label that they share."""
     labels = jnp.tile(jnp.arange(len(embeddings) // 2), 2)
     with jax.numpy_dtype_promotion('standard'), jax.numpy_rank_promotion('allow'):
         return optax.losses.ntxent(embeddings, labels, temperature=0.2)
@@ -75,6 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = measure.options(__doc__)
     parser.add_argument('--images', type=int, nargs='+', default=[256, 1024, 4096])
     parser.add_argument('--dim', type=int, default=128)
+    parser.add_argument('--features', type=int, default=512)
     parser.add_argument('--most_gib', type=float, default=8.0, help='0 measures memory alone')
     parser.add_argument('--peer', help='Python of the environment of peer/setup.sh')
     options = parser.parse_args(arguments)
@@ -86,17 +88,20 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _rows(images: int, options):
     """The rows of the table for one number of images."""
-    shape = jax.ShapeDtypeStruct((2 * images, options.dim), jnp.float32)
+    shapes = [
+        jax.ShapeDtypeStruct((2 * images, size), jnp.float32)
+        for size in (options.dim, options.features)
+    ]
     programs = {
-        name: compiled(jax.value_and_grad(loss), shape, shape)
-        for name, loss in losses(images).items()
+        name: compiled(jax.value_and_grad(loss), *shapes) for name, loss in losses(images).items()
     }
     memory = {
         name: program.memory_analysis().temp_size_in_bytes for name, program in programs.items()
     }
     runs = {name: need <= options.most_gib * 2**30 for name, need in memory.items()}
     data = [
-        jax.random.normal(device_key(KeyUse.BENCHMARK_DATA, seed), shape.shape) for seed in (0, 1)
+        jax.random.normal(device_key(KeyUse.BENCHMARK_DATA, seed), shape.shape)
+        for seed, shape in enumerate(shapes)
     ]
     long_enough = _LONG_ENOUGH * (1 if jax.default_backend() == 'cpu' else 8)
     calls = min(max(1, long_enough // images) ** 2, _MOST_CALLS)

@@ -29,7 +29,7 @@ Timer = Callable[[], float]
 
 
 class Ratio(NamedTuple):
-    """Of two times of the same round: median, least, largest."""
+    """Ratio of two times of the same round: its median and range over the rounds."""
 
     median: float
     low: float

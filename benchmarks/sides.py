@@ -44,7 +44,7 @@ class Side:
         self._signal(signal.SIGSTOP)
 
     def seconds(self, calls: int = 1) -> float:
-        """Of one call, the mean of so many; the last one's result is left in `shown`."""
+        """Mean seconds of a call, of `calls`; the result of the last one is left in `shown`."""
         self._signal(signal.SIGCONT)
         self.process.stdin.write(f'{calls}\n')
         self.process.stdin.flush()

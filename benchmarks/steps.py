@@ -49,7 +49,7 @@ def treat(config, select: str):
 
 
 def moments(channels: int) -> Moments:
-    """Of images of noise."""
+    """Pixel moments of images of noise."""
     return Moments((0.5,) * channels, (0.25,) * channels)
 
 

@@ -63,7 +63,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--data_dir', default=None)
     parser.add_argument('--epochs', type=int, default=None, help='instead of those of the config')
     parser.add_argument('--every', type=int, default=5, help='epochs between two looks')
-    parser.add_argument('--images', type=int, default=None, help='look at so many, not at all')
+    parser.add_argument(
+        '--images', type=int, default=None, help='number of images to look at; all without it'
+    )
     parser.add_argument('--ratio', type=float, default=0.1)
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--runs', type=Path, required=True, help='folder of the runs')

@@ -1,4 +1,4 @@
-"""lightly's NT-Xent, value and gradient, so many times for each line read.
+"""lightly's NT-Xent, value and gradient: reads numbers of calls, makes them, prints the seconds.
 
     python benchmarks/peer/losses.py --images 256 --dim 128 [--gpu]
 

@@ -1,4 +1,4 @@
-"""Exact neighbours by cosine, so many times for each line read; prints the seconds.
+"""Exact neighbours by cosine: reads numbers of calls, makes them, and prints the seconds.
 
 python benchmarks/peer/neighbours.py FEATURES.npy faiss|scikit-learn COUNT
 """

@@ -1,11 +1,13 @@
-"""lightly's SimCLR on PyTorch: trains so many steps for each line it reads, and says how long.
+"""lightly's SimCLR on PyTorch: reads numbers of steps, takes them, and prints the seconds.
 
     python benchmarks/peer/simclr.py --images images.npy --width 16 --batch 256 --workers 0 [--gpu]
 
-Needs the environment of `setup.sh`, and nothing of this package. Same network, augmentation, batch
-and optimiser as `benchmarks/end_to_end.py`, of lightly's parts where it has them. With `--gpu`:
-channels last unless `--layout` says otherwise, bfloat16 by autocast, `torch.compile`, cuDNN's
-search for the fastest convolutions, and kornia's augmentation of images that stay on the device.
+Needs the environment of `setup.sh`, and nothing of this package. Network, augmentation, batch and
+optimiser have the settings of `benchmarks/end_to_end.py`, with lightly's parts where it has them.
+On a GPU its blur has 5x5 pixels, which cuts the kernel, and pixels are not normalised.
+With `--gpu`: channels last unless `--layout` says otherwise, bfloat16 by autocast, `torch.compile`,
+cuDNN's search for the fastest convolutions, and kornia's augmentation of images that stay on the
+device.
 """
 
 import argparse
@@ -128,7 +130,9 @@ def main():
     device = torch.device('cuda' if options.gpu else 'cpu')
     layout = LAYOUTS[options.layout or ('channels_last' if options.gpu else 'contiguous')]
     features = 8 * options.width
-    model = nn.Sequential(resnet18(options.width), SimCLRProjectionHead(features, 512, 128))
+    model = nn.Sequential(
+        resnet18(options.width), SimCLRProjectionHead(features, 512, 128, batch_norm=False)
+    )
     model = model.to(device, memory_format=layout)
     network = torch.compile(model) if options.gpu else model
     loss_of = NTXentLoss(temperature=0.5)

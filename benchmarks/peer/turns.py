@@ -11,11 +11,11 @@ __all__ = ['serve']
 
 
 def serve(work: Callable[[], object], finish: Callable = lambda result: result) -> None:
-    """For each line read, works so many times; prints the seconds, and what `finish` makes of it.
+    """Reads numbers of turns, one a line, makes them, and prints the seconds and a result.
 
     Args:
       work: one turn; what it returns need not be ready.
-      finish: waits for the last result, and returns what to print of it.
+      finish: waits for the last result, and returns what to print beside the seconds.
     """
     print('ready', flush=True)
     for line in sys.stdin:

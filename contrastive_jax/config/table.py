@@ -199,7 +199,7 @@ _FIRST: dict[str, Field] = {
         'cifar',
         one_of('cifar', 'imagenet'),
         'A ResNet begins with these layers; cifar has a 3x3 convolution with stride 1 and no '
-        'pooling, for images up to 64 pixels.',
+        'pooling, for images up to 32 pixels, and up to 64 where time allows.',
     ),
     'model.projector_width': Field(2048, integer(1), 'The projector has this many hidden units.'),
     'model.projector_dim': Field(128, integer(1), 'The embedding has this many dimensions.'),

@@ -32,7 +32,10 @@ class Context(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Mean and standard deviation of each channel over the training images, pixels in [0, 1]."""
+    """Mean and standard deviation of each channel over the training images, pixels in [0, 1].
+
+    Of images on disk they are those of a fixed sample, see `data.stored.in_memory`.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]

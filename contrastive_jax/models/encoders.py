@@ -221,7 +221,7 @@ def average_pool(grid: Float[Array, 'b h w p'], side: int) -> Float[Array, 'b si
 
     On a side of length n, window i begins at entry `floor(i n / side)` and ends before entry
     `ceil((i + 1) n / side)`. So the windows are equal blocks if `side` divides n. Otherwise
-    neighbouring windows share an entry, as in PyTorch's `AdaptiveAvgPool2d`.
+    some neighbouring windows share an entry, as in PyTorch's `AdaptiveAvgPool2d`.
     """
     rows, columns = (_window_weights(length, side) for length in grid.shape[1:3])
     means = jnp.einsum('ih,bhwp->biwp', rows, grid.astype(jnp.float32), precision='highest')

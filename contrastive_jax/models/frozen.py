@@ -41,8 +41,8 @@ def encoder_function(graphdef: nnx.GraphDef, params: Any, stats: Any) -> Encode:
         return model.encode(images.astype(jnp.float32) / 255, train=False)
 
     def split_and_encode(images):
-        whole = len(images) % mesh.size
-        return encode(*weights, jax.device_put(images, everywhere if whole else rows))
+        uneven = len(images) % mesh.size != 0
+        return encode(*weights, jax.device_put(images, everywhere if uneven else rows))
 
     return split_and_encode
 

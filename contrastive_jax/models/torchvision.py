@@ -27,19 +27,19 @@ def torchvision_arrays(arrays: Mapping[str, np.ndarray], depth: int) -> dict[str
     Returns:
       The arrays by the names of `torchvision.models.resnet18(...).state_dict()`.
     """
-    found = _conv_norm(arrays, 'encoder.stem', 'conv1', 'bn1')
+    renamed = _conv_norm(arrays, 'encoder.stem', 'conv1', 'bn1')
     blocks, _ = DEPTHS[depth]
-    places = [(stage, block) for stage, count in enumerate(blocks) for block in range(count)]
-    for index, (stage, block) in enumerate(places):
+    positions = [(stage, block) for stage, count in enumerate(blocks) for block in range(count)]
+    for index, (stage, block) in enumerate(positions):
         ours, theirs = f'encoder.blocks.{index}', f'layer{stage + 1}.{block}'
         layers = sum(f'{ours}.layers.{layer}.conv.kernel' in arrays for layer in range(3))
         for layer in range(layers):
             names = f'{theirs}.conv{layer + 1}', f'{theirs}.bn{layer + 1}'
-            found |= _conv_norm(arrays, f'{ours}.layers.{layer}', *names)
+            renamed |= _conv_norm(arrays, f'{ours}.layers.{layer}', *names)
         if f'{ours}.shortcut.conv.kernel' in arrays:
             names = f'{theirs}.downsample.0', f'{theirs}.downsample.1'
-            found |= _conv_norm(arrays, f'{ours}.shortcut', *names)
-    return found
+            renamed |= _conv_norm(arrays, f'{ours}.shortcut', *names)
+    return renamed
 
 
 def _conv_norm(arrays: Mapping[str, np.ndarray], ours: str, conv: str, norm: str) -> dict:

@@ -10,6 +10,8 @@ __all__ = ['advice']
 
 # Share of the training images that may vote in the kNN probe without a warning.
 _VOTERS = 0.25
+# Largest relative step of LARS without a warning; configs/cifar.py has 0.016.
+_LARGE_STEP = 0.033
 # Number of classes that a warning names.
 _NAMED = 3
 # Losses that assume a class prior.
@@ -42,6 +44,14 @@ def advice(config: ConfigDict, dataset: Dataset, trained: Split) -> list[str]:
             'config.moco.shuffle=True: has no effect on one device, where keys and queries are '
             'encoded together'
         )
+    step = _relative_step(config.optimizer, batch)
+    if step > _LARGE_STEP:
+        lines.append(
+            f'config.optimizer.learning_rate={config.optimizer.learning_rate}: at {batch} images a '
+            f'step LARS changes each weight matrix by {step:.1%} of its length at the peak, and '
+            'more with momentum; SimCLR has 0.2 to 0.5 %, see docs/optimizers.md. Lower this or '
+            'config.optimizer.trust_coefficient'
+        )
     if config.moco.queue_size > images:
         lines.append(
             f'config.moco.queue_size={config.moco.queue_size}: more keys than the {images} images '
@@ -69,6 +79,13 @@ def advice(config: ConfigDict, dataset: Dataset, trained: Split) -> list[str]:
     if config.monitor.every_epochs:
         lines += _advice_on_monitor(config.monitor, dataset, trained)
     return lines
+
+
+def _relative_step(optimizer: ConfigDict, batch: int) -> float:
+    """Length of the step of a weight matrix over its own at the peak; 0 where it is not fixed."""
+    if optimizer.name != 'lars':
+        return 0.0
+    return optimizer.learning_rate * batch / 256 * optimizer.trust_coefficient
 
 
 def _advice_on_labels(

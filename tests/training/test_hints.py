@@ -61,6 +61,20 @@ def test_the_batch_that_is_advised_can_be_had(images, words):
     assert line.endswith(words)
 
 
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({'batch_size': 20, 'optimizer__learning_rate': 25.6}, 'by 4.0% of its length at the peak'),
+        ({'batch_size': 20, 'optimizer__learning_rate': 20.0}, ''),
+        ({'optimizer__name': 'lars_clipped', 'optimizer__learning_rate': 100.0}, ''),
+    ],
+)
+def test_steps_of_lars_that_are_too_long_are_named(changes, words):
+    changes = {'optimizer__name': 'lars', 'probe__neighbours': 10} | changes
+    lines = [line for line in _advice(_split(BALANCED), **changes) if 'learning_rate' in line]
+    assert [words in line for line in lines] == [True] * bool(words)
+
+
 @pytest.mark.parametrize('devices', [1, 4])
 def test_a_shuffle_on_one_device_is_named(monkeypatch, devices):
     monkeypatch.setattr('jax.device_count', lambda: devices)
