@@ -28,9 +28,12 @@ __all__ = [
 
 # Excludes operations that add in any order, and kernels chosen by their measured time.
 _DETERMINISTIC = '--xla_gpu_deterministic_ops=true'
-# Element-wise chains and reductions in XLA's newer CPU library: docs/results/performance.md.
+# Element-wise chains and reductions in XLA's newer CPU library, and products, which XLA gives to it
+# by itself as long as no types are named: docs/results/performance.md.
 _FUSION = 'xla_cpu_experimental_ynn_fusion_type'
-_FUSIONS = 'LIBRARY_FUSION_TYPE_ELTWISE,LIBRARY_FUSION_TYPE_REDUCE'
+_FUSIONS = ','.join(
+    f'LIBRARY_FUSION_TYPE_{name}' for name in ('ELTWISE', 'REDUCE', 'INDIVIDUAL_DOT')
+)
 # The option is experimental, and XLA refuses to compile if it does not know it. 0.11.2 and 0.12.0
 # fuse the same parts of a step as 0.10.2 and give the same metrics; time was measured on 0.10.
 _KNOWN_IN = ('0.10.', '0.11.', '0.12.')
