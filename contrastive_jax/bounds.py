@@ -49,8 +49,8 @@ def _fitted(measured: Similarities) -> tuple[SimilarityModel, str]:
             if last.beta.value < 0
             else ''
         )
-        print(text)
-        raise UserError(f'{error}{needs}{way_out}') from error
+        measured_line = '; '.join(line.strip() for line in text.splitlines())
+        raise UserError(f'{measured_line}; {error}{needs}{way_out}') from error
 
 
 def _model_of_flags(values: flags.FlagValues) -> SimilarityModel:

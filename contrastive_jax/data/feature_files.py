@@ -227,9 +227,9 @@ def as_given(labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
 
     Args:
       labels: `[n]` indices into `classes`.
-      classes: names of the classes.
+      classes: names of the classes; none if they are not known.
     """
-    if not all(re.fullmatch('0|-?[1-9][0-9]{0,17}', x) for x in classes):
+    if not classes or not all(re.fullmatch('0|-?[1-9][0-9]{0,17}', x) for x in classes):
         return labels
     # -1 is no class.
     return np.array([*map(int, classes), -1])[labels]

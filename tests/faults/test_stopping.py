@@ -210,6 +210,7 @@ def test_a_process_ends_at_once_while_its_main_thread_computes():
     assert 'told to stop (SIGINT)' in text
 
 
+@pytest.mark.ci
 def test_a_process_ends_although_nobody_reads_what_it_says():
     # The reader of the pipe, such as `tee`, ends at Ctrl-C too.
     program = (
@@ -226,6 +227,7 @@ def test_a_process_ends_although_nobody_reads_what_it_says():
     assert done.returncode == preemption.STATUS
 
 
+@pytest.mark.ci
 def test_the_status_of_a_run_that_has_saved_needs_no_reader():
     program = (
         'import os\n'

@@ -103,6 +103,7 @@ def test_the_first_signal_lets_runs_save_and_starts_no_other(number, tmp_path):
     assert '1 of 4: ' in out
 
 
+@pytest.mark.ci
 def test_runs_save_although_nobody_reads_what_is_said(tmp_path):
     # As `tee` does not at Ctrl-C, or a terminal that is closed.
     launcher = _launcher([_run(tmp_path, 'a')], 1)

@@ -230,7 +230,7 @@ def test_a_whole_data_set_over_devices_equals_one(function, where):
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-6), found, exact)
 
 
-@pytest.mark.parametrize('kind', [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize('kind', [*in_ci(AxisType.Auto), AxisType.Explicit])
 def test_cosines_by_class_over_devices_equal_one(kind):
     features, labels = normal(0, 24, 6), np.arange(24) % 3
     options = {'pos_high': 0.1, 'pos_low': 0.5}

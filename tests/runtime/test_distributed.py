@@ -122,6 +122,7 @@ def test_processes_of_different_configs_do_not_begin(tmp_path):
     assert not (tmp_path / 'run').exists()
 
 
+@pytest.mark.ci
 def test_what_one_process_alone_cannot_read_ends_all(tmp_path):
     changes = _changes(tmp_path)
     # One config, whose relative path leads elsewhere on another machine.

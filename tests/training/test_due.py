@@ -7,6 +7,7 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.training import loop
 from contrastive_jax.training.due import CheckpointClock, steps_between
 from tests.helpers import small_config, write_npz
+from tests.marks import in_ci
 from tests.processes import finish
 
 # Orbax and its event loop leave warnings of their own.
@@ -65,6 +66,7 @@ def test_checkpoints_are_kept_beside_the_newest(tmp_path):
     assert _saved(tmp_path) == [3, 6, 9, 10]
 
 
+@pytest.mark.ci
 def test_a_resume_keeps_what_earlier_starts_have_kept(tmp_path):
     def train(epochs, keep):
         changes = _changes(tmp_path, epochs=epochs, checkpoint_every=4, checkpoint_keep=keep)
@@ -78,7 +80,7 @@ def test_a_resume_keeps_what_earlier_starts_have_kept(tmp_path):
     assert train(12, 7) == [3, 6, 9, 21, 24]
 
 
-@pytest.mark.parametrize(('every', 'minutes'), [(5, 10.0), (1000, 1e-3)])
+@pytest.mark.parametrize(('every', 'minutes'), [(5, 10.0), *in_ci((1000, 1e-3))])
 def test_checkpoints_at_other_times_than_before_have_not_been_lost(every, minutes, tmp_path):
     begun = small_config(**_changes(tmp_path))
     (tmp_path / 'config.json').write_text(json.dumps(begun.to_dict()))
