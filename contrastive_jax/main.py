@@ -145,7 +145,7 @@ def _main() -> None:
         for line in notes:
             print(line)
         if _INIT.value:
-            config.init = _INIT.value if _INIT.value != 'None' else None
+            config.init = _INIT.value
         shared = Path(_SHARED.value) if _SHARED.value else None
         run(config, Path(_WORKDIR.value), shared, _LOG.value)
 

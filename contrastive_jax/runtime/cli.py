@@ -166,13 +166,15 @@ def _guarded(command: Callable[[], None]) -> None:
         _leave_if_unread(error)
         if not _is_lack_of_room(error):
             raise
-        print(
-            f'error: {getattr(error, "filename", None) or "the disk"}: no space left; make room '
-            'and give the same command again: a run goes on from its newest checkpoint, and other '
-            'commands start again, with --overwrite where some of their files are there',
-            file=sys.stderr,
-            flush=True,
-        )
+        with contextlib.suppress(OSError):
+            print(
+                f'error: {getattr(error, "filename", None) or "the disk"}: no space left; make '
+                'room and give the same command again: a run goes on from its newest checkpoint, '
+                'and other commands start again, with --overwrite where some of their files are '
+                'there',
+                file=sys.stderr,
+                flush=True,
+            )
         # A normal exit would let other writers, which meet the full disk later, abort the process.
         os._exit(1)
 

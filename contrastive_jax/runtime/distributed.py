@@ -198,7 +198,9 @@ def _of_xla(error: Exception) -> bool:
 
 def _leave(message: str, status: int) -> NoReturn:
     who = f'process {jax.process_index()} of {jax.process_count()}'
-    print(f'error: {who} {message}', file=sys.stderr, flush=True)
+    # Nobody may read it any more, and this process must end all the same.
+    with contextlib.suppress(OSError):
+        print(f'error: {who} {message}', file=sys.stderr, flush=True)
     os._exit(status)
 
 

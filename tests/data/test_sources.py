@@ -289,7 +289,8 @@ def test_what_is_in_memory_as_it_is_takes_no_size():
         sources.load(_config('digits', image_size=16))
 
 
-def test_a_disk_too_small_is_said_before_the_download(monkeypatch, tmp_path):
+def _unprepared(monkeypatch, tmp_path, size=0, error=None):
+    """A data set of TFDS that is not prepared, and whose download raises an error."""
     import tensorflow_datasets as tfds
 
     class Unprepared(_Builder):
@@ -299,30 +300,22 @@ def test_a_disk_too_small_is_said_before_the_download(monkeypatch, tmp_path):
             return False
 
         def download_and_prepare(self, **_):
-            raise AssertionError('began to download')
+            raise error or AssertionError('began to download')
 
     builder = Unprepared({'train': [], 'test': []})
-    builder.info.download_size = builder.info.dataset_size = 2**60
+    builder.info.download_size = builder.info.dataset_size = size
     monkeypatch.setattr(tfds, 'builder', lambda *_, **__: builder)
+
+
+def test_a_disk_too_small_is_said_before_the_download(monkeypatch, tmp_path):
+    _unprepared(monkeypatch, tmp_path, size=2**60)
     with pytest.raises(UserError, match=r'needs 2147483648\.0 GiB on the disk of .*make room'):
         sources.load(_config('tiny'))
 
 
 def test_tensorflow_that_is_missing_is_named(monkeypatch, tmp_path):
-    import tensorflow_datasets as tfds
-
-    class Unprepared(_Builder):
-        data_path = str(tmp_path / 'tiny' / '1.0')
-
-        def is_prepared(self):
-            return False
-
-        def download_and_prepare(self, **_):
-            raise ModuleNotFoundError("No module named 'tensorflow'")
-
-    builder = Unprepared({'train': [], 'test': []})
-    builder.info.download_size = builder.info.dataset_size = 0
-    monkeypatch.setattr(tfds, 'builder', lambda *_, **__: builder)
+    missing = ModuleNotFoundError("No module named 'tensorflow'")
+    _unprepared(monkeypatch, tmp_path, error=missing)
     with pytest.raises(
         UserError, match='; install TensorFlow, with which TFDS prepares it, or pre'
     ):
@@ -330,20 +323,7 @@ def test_tensorflow_that_is_missing_is_named(monkeypatch, tmp_path):
 
 
 def test_a_set_that_needs_tensorflow_is_not_downloaded_without(monkeypatch, tmp_path):
-    import tensorflow_datasets as tfds
-
-    class Unprepared(_Builder):
-        data_path = str(tmp_path / 'tiny' / '1.0')
-
-        def is_prepared(self):
-            return False
-
-        def download_and_prepare(self, **_):
-            raise AssertionError('began to download')
-
-    builder = Unprepared({'train': [], 'test': []})
-    builder.info.download_size = builder.info.dataset_size = 0
-    monkeypatch.setattr(tfds, 'builder', lambda *_, **__: builder)
+    _unprepared(monkeypatch, tmp_path)
     # As modules of TFDS have it that use TensorFlow.
     monkeypatch.setitem(globals(), 'tf', None)
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)

@@ -210,39 +210,43 @@ def test_a_process_ends_at_once_while_its_main_thread_computes():
     assert 'told to stop (SIGINT)' in text
 
 
+def _unread(program):
+    """The status of a program whose standard error nobody reads, as behind a `tee` that ended."""
+    closes = 'import os\nreader, writer = os.pipe()\nos.close(reader)\nos.dup2(writer, 2)\n'
+    return subprocess.run([sys.executable, '-c', closes + program], cwd=ROOT, timeout=60).returncode
+
+
 @pytest.mark.ci
 def test_a_process_ends_although_nobody_reads_what_it_says():
-    # The reader of the pipe, such as `tee`, ends at Ctrl-C too.
     program = (
-        'import os, signal, time\n'
+        'import signal, time\n'
         'from contrastive_jax.runtime.preemption import exit_when_told_to_stop\n'
         'exit_when_told_to_stop()\n'
-        'reader, writer = os.pipe()\n'
-        'os.close(reader)\n'
-        'os.dup2(writer, 2)\n'
         'os.kill(os.getpid(), signal.SIGINT)\n'
         'time.sleep(30)\n'
     )
-    done = subprocess.run([sys.executable, '-c', program], cwd=ROOT, timeout=60)
-    assert done.returncode == preemption.STATUS
+    assert _unread(program) == preemption.STATUS
 
 
 @pytest.mark.ci
 def test_the_status_of_a_run_that_has_saved_needs_no_reader():
     program = (
-        'import os\n'
         'from contrastive_jax.runtime import cli, preemption, progress\n'
-        'reader, writer = os.pipe()\n'
-        'os.close(reader)\n'
-        'os.dup2(writer, 2)\n'
         'def command():\n'
         "    progress.say('a phase')\n"
         "    for _ in progress.track([1], 'a loop'): pass\n"
         "    raise preemption.Preempted('saved')\n"
         'cli._guarded(command)\n'
     )
-    done = subprocess.run([sys.executable, '-c', program], cwd=ROOT, timeout=60)
-    assert done.returncode == preemption.STATUS
+    assert _unread(program) == preemption.STATUS
+
+
+@pytest.mark.ci
+def test_a_process_that_has_lost_the_others_needs_no_reader():
+    program = (
+        "from contrastive_jax.runtime import distributed\ndistributed._leave('cannot go on', 75)\n"
+    )
+    assert _unread(program) == preemption.STATUS
 
 
 @pytest.mark.slow
