@@ -253,6 +253,7 @@ def test_a_run_has_an_atlas_scored_or_not(tmp_path, capsys):
         build.of_run(workdir, workdir, 'pca', 100)
 
 
+@pytest.mark.ci
 def test_a_monitored_run_shows_how_scores_moved(tmp_path):
     data = str(write_npz(tmp_path / 'data.npz'))
     monitor = {'monitor__every_epochs': 1, 'monitor__images': 8}

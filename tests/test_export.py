@@ -100,6 +100,7 @@ def test_what_torchvision_does_not_have_is_refused_in_one_line(tmp_path, changes
     assert not (tmp_path / 'a.safetensors').exists()
 
 
+@pytest.mark.ci
 def test_another_width_keeps_the_names_and_is_said(tmp_path, capsys):
     portable_run(tmp_path / 'run', small_config(model__name='resnet18', model__width=4))
     export.run(tmp_path / 'run', tmp_path / 'a.safetensors')

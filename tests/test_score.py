@@ -101,6 +101,7 @@ def test_all_files_of_a_run_have_the_checksum_of_its_images(workdir, out, tmp_pa
     assert summary['features_checksum'] != expected
 
 
+@pytest.mark.ci
 def test_difficulty_over_time_is_added_where_the_monitor_looked(workdir, tmp_path):
     samples, options = score.from_run(workdir)
     more = sample_module.dynamics_columns(workdir, samples)
@@ -199,6 +200,7 @@ def test_the_scores_are_those_of_the_images_that_a_long_tail_left(tail, tmp_path
     assert str(found['checksum']) == array_checksum(tail.dataset.train.images)
 
 
+@pytest.mark.ci
 def test_removal_from_a_long_tail_goes_by_the_scores_of_its_run(tail, tmp_path):
     score.run(*score.from_run(tmp_path), tmp_path / 'out')
     path = str(tmp_path / 'out' / 'scores.npz')
@@ -215,6 +217,7 @@ def test_removal_from_a_long_tail_goes_by_the_scores_of_its_run(tail, tmp_path):
         construct(small_config(**options), tail.dataset.train)
 
 
+@pytest.mark.ci
 def test_all_images_are_scored_on_demand_and_those_trained_on_are_marked(tail, tmp_path, capsys):
     kept = tail.construction.kept
     summary = score.run(*score.from_run(tmp_path, everything=True), tmp_path / 'out')
@@ -296,6 +299,7 @@ def test_without_labels_there_are_scores_all_the_same(tmp_path):
         score.run(samples, options._replace(latent_classes='labels'), tmp_path / 'other')
 
 
+@pytest.mark.ci
 def test_result_says_what_kind_of_scores_removal_went_by(workdir, tmp_path):
     done = score_command(f'--workdir={workdir}', f'--out={tmp_path}/out', '--landmarks=30')
     assert done.returncode == 0, done.stderr

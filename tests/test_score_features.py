@@ -170,6 +170,7 @@ def test_what_fails_before_the_end_leaves_the_earlier_scores(tmp_path, monkeypat
     assert [path.name for path in tmp_path.iterdir()] == ['scores.npz']
 
 
+@pytest.mark.ci
 def test_the_viewer_embedding_atlas_finds_its_columns(tmp_path):
     rng = np.random.default_rng(0)
     labels = np.arange(30) % 2

@@ -69,6 +69,7 @@ def test_the_scores_serve_to_remove_samples(workdir, out, tmp_path):
         read_scores(str(out / 'scores.npz'), n=40, checksum='x', where='config.removal.scores')
 
 
+@pytest.mark.ci
 def test_pairs_are_of_the_images_trained_on(tmp_path, monkeypatch):
     """A long tail and what comes before the verifier is trained; and the files that name images."""
     rng = np.random.default_rng(0)

@@ -18,6 +18,7 @@ from contrastive_jax.runs.dynamics import read_dynamics
 from contrastive_jax.training import loop
 from contrastive_jax.training.looks import no_looks
 from tests.helpers import small_config, write_npz
+from tests.marks import in_ci
 
 # Orbax and its event loop leave warnings of their own.
 pytestmark = pytest.mark.filterwarnings('ignore')
@@ -99,7 +100,7 @@ def _any_features(sample):
     }
 
 
-@pytest.mark.parametrize('labels', [True, False])
+@pytest.mark.parametrize('labels', [*in_ci(True), False])
 def test_what_can_be_measured_is(labels, tmp_path):
     config = _config(tmp_path, labels=labels)
     sample = monitored(config, *_loaded(config))

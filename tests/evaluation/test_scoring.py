@@ -302,6 +302,7 @@ score_rows(open_rows(sys.argv[1]), Request(), keep=keep)
 """
 
 
+@pytest.mark.ci
 def test_a_killed_scoring_goes_on_where_it_was(small_tiles, tmp_path, monkeypatch):
     np.save(tmp_path / 'x.npy', FEATURES)
     keep = tmp_path / 'tiles'

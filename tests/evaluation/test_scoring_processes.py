@@ -83,6 +83,7 @@ def test_two_processes_do_not_score_a_run(tmp_path):
         assert 'a run is scored by one process' in words
 
 
+@pytest.mark.ci
 def test_two_processes_give_the_scores_of_one(tmp_path):
     features = np.random.default_rng(0).normal(size=(301, 5)).astype(np.float32)
     np.save(tmp_path / 'x.npy', features)

@@ -67,6 +67,7 @@ def test_nothing_is_unpickled(bombs, tmp_path):
     assert not mark.exists()
 
 
+@pytest.mark.ci
 def test_a_checkpoint_is_data(bombs, tmp_path):
     data = str(write_npz(tmp_path / 'data.npz'))
     config = small_config(data__name='npz', data__data_dir=data)
@@ -103,6 +104,7 @@ def test_the_code_calls_nothing_that_executes_data():
     assert found == []
 
 
+@pytest.mark.ci
 def test_no_class_name_writes_outside_the_folder(tmp_path):
     names = ('../../evil', '/tmp/evil-of-contrastive-jax', '..', 'a\nb', '%s')
     rng = np.random.default_rng(0)

@@ -260,6 +260,7 @@ def test_thinking_over_devices_equals_one(where):
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=2e-5), found, exact)
 
 
+@pytest.mark.ci
 @pytest.mark.newest
 def test_a_training_step_in_a_shard_map_equals_one_device():
     config = small_config(pairs__select='difficult', pairs__margin=0.2)

@@ -19,6 +19,7 @@ from contrastive_jax.objectives import (
 )
 from contrastive_jax.objectives._compare import anchors_and_rows
 from contrastive_jax.objectives.pairs import selection
+from tests.marks import in_ci
 from tests.objectives import references
 from tests.objectives.checks import normal, quick_jit
 
@@ -216,7 +217,7 @@ class TestErrors:
         with pytest.raises(ValueError, match=f'axis_name={loss_axis!r}: the band was made with'):
             jax.eval_shape(jax.vmap(loss, axis_name='d'), devices)
 
-    @pytest.mark.parametrize('rebuild', [jax.jit, jax.checkpoint])
+    @pytest.mark.parametrize('rebuild', [jax.jit, *in_ci(jax.checkpoint)])
     def test_a_band_that_was_rebuilt_is_taken(self, rebuild):
         def loss(features):
             make = functools.partial(difficult_band, pos_high=0.2, pos_low=0.6, axis_name='d')

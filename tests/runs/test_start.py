@@ -173,6 +173,7 @@ def test_a_run_that_trains_gives_its_newest_encoder(folder, tmp_path, run_until,
     assert not (tmp_path / 'new').exists()
 
 
+@pytest.mark.ci
 def test_a_finished_run_goes_on_to_more_epochs(folder, old, tmp_path, run_until, capsys):
     config = _config(folder, epochs=6, extend=str(old), checkpoint_keep=8)
     before = _content(old)

@@ -53,6 +53,7 @@ def _saved(workdir):
     return sorted(int(path.name) for path in (workdir / 'checkpoints').iterdir())
 
 
+@pytest.mark.ci
 def test_a_run_of_slow_steps_has_checkpoints(tmp_path):
     config = small_config(**_changes(tmp_path, epochs=4, checkpoint_minutes=1e-9))
     loop.pretrain(config, sources.load(config.data).train, tmp_path)

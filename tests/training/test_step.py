@@ -210,9 +210,7 @@ def _small_variant(name):
 
 # To compile a ResNet takes ten seconds: most are traced alone.
 _STEPPED = ('digits',)
-
-
-_IN_CI = ('tiny_imagenet', 'stl10', 'folder', 'imagenet')
+_IN_CI = ('cifar', 'tiny_imagenet', 'stl10', 'folder', 'imagenet')
 
 
 @pytest.mark.parametrize(
