@@ -7,8 +7,8 @@ Variants: cifar10 (the default), cifar100, small (CIFAR-10 on a CPU in minutes),
   solo_learn and simclr, plain SimCLR on CIFAR-10 by the recipes of those projects, see
   docs/optimizers.md.
 Time: cpu with epochs=4 takes 15 to 19 minutes on two cores that two such runs share; cifar10 takes
-  1.15 s an epoch on an H200 (docs/gpu.md). small was not timed.
-Expected: 45.28 % with the linear probe for small (seed 0 of the first edition,
+  1.15 s an epoch on an H200 (docs/gpu.md). small took 20 minutes on two cores beside a test suite.
+Expected: 45.28 % with the linear probe for small (seed 0 of an early version,
   docs/results/cifar_small.md), 44.68, 45.27 and 44.71 % for cpu (plain, seeds 0 to 2,
   docs/results/evidence.md), and for cifar10 after 12 epochs, plain, 58.58, 58.46 and 58.21 %
   (same page). No result of a full run is recorded; the paper has 88.26 and, for cifar100, 59.95 %

@@ -109,13 +109,15 @@ if __name__ == '__main__':
         out='Picture to write.',
         overwrite='Replace an earlier picture.',
     )
-    flags.DEFINE_string('features', None, 'Or features [n, k] of any encoder: a file or shards.')
+    flags.DEFINE_string('features', None, 'Features [n, k] in place of a run: a file or shards.')
     flags.DEFINE_string('labels', None, 'With --features: npy file of n integers.')
     flags.DEFINE_integer('images', 2000, 'Size of the random sample to measure.', lower_bound=10)
-    for _name in ('num_classes', 'samples_per_class', 'difficult_per_class'):
-        flags.DEFINE_integer(_name, None, 'See SimilarityModel.')
-    for _name in ('alpha', 'beta', 'gamma'):
-        flags.DEFINE_float(_name, None, 'See SimilarityModel.')
+    flags.DEFINE_integer('num_classes', None, 'Number of classes, r + 1.')
+    flags.DEFINE_integer('samples_per_class', None, 'n.')
+    flags.DEFINE_integer('difficult_per_class', None, 'n_d, of the n samples of a class.')
+    flags.DEFINE_float('alpha', None, 'Similarity of two samples of one class.')
+    flags.DEFINE_float('beta', None, 'Of two easy samples of different classes.')
+    flags.DEFINE_float('gamma', None, 'Of two difficult samples of different classes.')
     flags.DEFINE_float('labelling_error', 0.1, 'delta.', lower_bound=0.0, upper_bound=1.0)
     flags.DEFINE_integer('feature_dim', None, 'k; the number of classes by default.', lower_bound=1)
     cli.run(lambda: main(flags.FLAGS))

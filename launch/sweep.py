@@ -1,4 +1,4 @@
-"""Runs a grid, or one config: every cell with every seed, on this machine or on Slurm.
+r"""Runs a grid, or one config: every cell with every seed, on this machine or on Slurm.
 
     python -m launch.sweep --grid=table4 --config=configs/digits.py --seeds=5 --runs=runs/digits
     python -m launch.sweep --grid=table4 --config=configs/cifar.py --seeds=3 --runs=runs/cifar \

@@ -9,7 +9,7 @@ Costs for n rows of k features and blocks of B anchors:
 
 - memory of each device beside its features, in 4-byte words: `n k` for the unit rows of all
   devices, as much again for centring and gathering, and up to `5 B n` for a block (cosines, their
-  integer keys, masked copies). One million rows of 512 features in blocks of 32 take 4.5 GB.
+  integer keys, masked copies). One million rows of 512 features in blocks of 32 take up to 4.7 GB.
 - arithmetic over all devices: `2 n^2 k` for the cosines, `4 * 32 n^2` to count values above both
   thresholds in 32 passes, and about `20 n^2` for the means.
 - memory traffic of each device: all unit rows once per block, `4 n k m / B` bytes, and each block

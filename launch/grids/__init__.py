@@ -1,7 +1,8 @@
-"""Ablation grids: one file for each table and figure of the paper.
+"""Ablation grids: one file for each table and figure of the paper, and for further questions.
 
 A grid is a dict `CELLS`: for each cell, its name and the config fields in which it differs from the
-config of the sweep. The first cell is the baseline. Similarity bands come from the config, where
+config of the sweep. The report compares a cell with the untreated cell
+of the same data, network and schedule. Similarity bands come from the config, where
 they fit its number of classes; so do margin and temperature scale, unless the grid varies them.
 """
 
