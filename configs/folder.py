@@ -4,8 +4,8 @@ Command: python -m contrastive_jax.main --config=configs/folder.py --workdir=run
   --config.data.data_dir=DIR [--config.data.image_size=96] [--config.data.stream=True]
 Variants: --config=configs/folder.py:small, a narrow net for two epochs: try this one first.
 Time and expected result: those of your images; small says what a step costs.
-The stem is that of ImageNet, with which a ResNet makes a sixteenth of the operations. For images of
-64 pixels and less, where time allows: --config.model.stem=cifar.
+The stem is that of ImageNet, which makes a ResNet 16 times cheaper than the stem of CIFAR. For
+images of 64 pixels and less, where time allows: --config.model.stem=cifar.
 Set pairs.pos_high, the most similar share of pairs that counts as the same class, to about one over
 the number of classes that you expect.
 """

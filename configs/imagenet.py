@@ -5,9 +5,9 @@ Command: python -m contrastive_jax.main --config=configs/imagenet.py --workdir=r
 DIR is prepared by TFDS from the two archives of image-net.org; or a folder of class folders, with
 --config.data.name=folder.
 Variants: --config=configs/imagenet.py:small, 64 pixels and a narrow net for one epoch.
-Optimiser, batch, epochs and temperature are those of SimCLR's command for 100 epochs, which reaches
-some 64.5 % with a ResNet-50; the paper trains a ResNet-18 (plain NT-Xent 37.62 %), so this is no
-reproduction of its table. For that, give --config.model.name=resnet18.
+Optimiser, batch, epochs and temperature are those of SimCLR's command for 100 epochs; its ResNet-50
+reaches some 64.5 %. The paper trains a ResNet-18 (plain NT-Xent 37.62 %): for its table give
+--config.model.name=resnet18.
 Time and expected result: not run yet.
 """
 

@@ -157,8 +157,8 @@ _FIRST: dict[str, Field] = {
     'removal.scores': Field(
         None,
         PATH,
-        'Scores are read from this file: npz or Parquet of contrastive_jax.score or, for the '
-        'method file, also an npy file, or a csv file whose column file or index names images.',
+        'File of scores: npz or Parquet. The method file also takes npy, or a csv list of '
+        'the images to leave out, with a column file or index.',
     ),
     'augment.crop': Field(True, BOOL, 'Crop a random part of each image and resize it.'),
     'augment.crop_scale': Field(
@@ -192,7 +192,7 @@ _FIRST: dict[str, Field] = {
     'model.name': Field(
         'resnet18',
         one_of(),  # Tasks add the names.
-        'This network is trained; an encoder by contrast, others for the task that brings them.',
+        'This network is trained: an encoder, or the network of another task.',
     ),
     'model.width': Field(64, integer(1), 'The first stage of an encoder has this many channels.'),
     'model.stem': Field(

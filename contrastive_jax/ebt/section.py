@@ -43,8 +43,8 @@ _FIELDS = {
     'denoise.least_steps': Field(
         2,
         integer(1),
-        'The training of an energy takes at least this many steps of thinking. Each batch draws '
-        'its own number, which needs denoise.loss=last.',
+        'The training of an energy takes at least this many steps of thinking. If it is below '
+        'denoise.steps, each batch draws its number, and denoise.loss must be last.',
     ),
     'denoise.step_size': Field(
         47.0,

@@ -55,7 +55,7 @@ def hard_negative(
     Args:
       embeddings: `[m, d]` projector outputs, not normalised, view 1 and then view 2.
       temperature: `t > 0`.
-      tau_plus: in [0, 1), probability that a negative is of the anchor's class. It has a gradient
+      tau_plus: in [0, 1), probability that a negative is of the anchor's class. Differentiable
         above 0.
       beta: concentration on hard negatives, at least 0. With 0 all weights are equal.
       axis_name: mapped axis over which the negatives are global; None on one device.
@@ -118,7 +118,7 @@ def debiased(
     Args:
       embeddings: `[m, d]` projector outputs, not normalised, view 1 and then view 2.
       temperature: `t > 0`.
-      tau_plus: in [0, 1), probability that a negative is of the anchor's class. It has a gradient
+      tau_plus: in [0, 1), probability that a negative is of the anchor's class. Differentiable
         above 0.
       axis_name: mapped axis over which the negatives are global; None on one device.
       block_size: anchors at a time, which bounds the memory; None for `numerics.default_block`.

@@ -64,8 +64,9 @@ def nt_xent(
       `positive_similarity` (mean cosine, in [-1, 1]) and `selected_share` (of all negatives, in
       [0, 1]). Under `axis_name`, average the gradients of parameters over the devices, as in any
       data-parallel step; this holds in `jax.pmap` and in `jax.shard_map`, with and without
-      `check_vma`. The gradient of a device's own rows, taken inside, is that of the mean loss with
-      `check_vma`, and that times the number of devices without it and in `jax.pmap`.
+      `check_vma`. Inside, the gradient with respect to a device's own rows is that of the mean loss
+      only with `check_vma=True`; otherwise, and in `jax.pmap`, it is too large by the number of
+      devices.
 
     Raises:
       ValueError: a temperature or scale that is not positive, a negative margin, an odd number of

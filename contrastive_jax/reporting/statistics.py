@@ -260,12 +260,15 @@ def name_by_changes(cells: Sequence[Cell], baselines: Sequence[int]) -> tuple[Ce
 def find_baselines(cells: Sequence[Cell], wanted: str | None) -> list[int]:
     """Index of the cell that each cell is compared with.
 
-    A cell is plain if it has no selected pairs and no removed or mixed samples. The first plain
-    cell, of those with a finished run if there are any, is the common baseline; if there is none,
-    the first cell. A cell is compared with the first
-    plain cell of its own setting: equal in all fields that no treatment changes, such as data,
-    batch, network and epochs; or, if there is none, in all of them but `steps`. It is compared with
-    the common baseline if there is no such cell either, or if it is that cell itself.
+    A cell is plain if it has no selected pairs and no removed or mixed samples. The common baseline
+    is the first plain cell that has a finished run; or else the first plain cell; or else the first
+    cell. A cell is compared with the first of these that exists; where that is the cell itself, with
+    the common baseline.
+
+    1. the first plain cell of its setting: equal in all fields that no treatment changes, such as
+       data, batch, network and epochs;
+    2. the first plain cell that is equal in all of them but `steps`;
+    3. the common baseline.
 
     Args:
       cells: at least one cell.
