@@ -19,6 +19,7 @@ from contrastive_jax.evaluation.monitor import make_monitor
 from contrastive_jax.evaluation.result import make_result, print_table, probe_all
 from contrastive_jax.runs.loggers import check_logger
 from contrastive_jax.runs.names import CONFIG, LOGGERS, TENSORBOARD
+from contrastive_jax.runs.provenance import git_commit
 from contrastive_jax.runs.start import check_apart, keep_start, kept_start, read_start
 from contrastive_jax.runs.training_set import claim_workdir
 from contrastive_jax.runs.weights import save_encoder
@@ -92,6 +93,7 @@ def run(
 
 def _train_and_probe(config: ConfigDict, workdir: Path, shared: Path | None, logger: str) -> dict:
     start_time = time.perf_counter()
+    git_commit()  # that of the code that trains, which the result will name
     task = task_of(config)
 
     def load():

@@ -23,6 +23,7 @@ from contrastive_jax.config import (
     FIELDS,
     WITHOUT_EFFECT,
     check_field,
+    check_value,
     completed,
     flatten,
     resolve,
@@ -36,7 +37,7 @@ from contrastive_jax.runtime.files import read_json
 from . import grids
 from .grids import ScoresOf
 
-__all__ = ['GridError', 'Run', 'cells_of', 'file_beside', 'override', 'plan']
+__all__ = ['GridError', 'Run', 'cells_of', 'file_beside', 'override', 'plan', 'unused']
 
 _NAME_DIGITS = 16
 
@@ -111,8 +112,11 @@ def override(text: str) -> tuple[str, Any]:
     # A folder may be called 2024, as the flags of `main` take it.
     if path in FIELDS and isinstance(FIELDS[path].default, str | None):
         return path, None if value == 'None' else value
+    words = {'true': 'True', 'false': 'False'}
+    if path in FIELDS and isinstance(FIELDS[path].default, bool):
+        words |= {'1': 'True', '0': 'False'}
     try:
-        return path, ast.literal_eval({'true': 'True', 'false': 'False'}.get(value, value))
+        return path, ast.literal_eval(words.get(value, value))
     except (ValueError, SyntaxError):
         return path, value
 
@@ -186,6 +190,15 @@ def _check_extra(cells: Mapping[str, Mapping[str, Any]], extra: Mapping[str, Any
             )
 
 
+def unused(cells: Mapping[str, Mapping[str, Any]], extra: Mapping[str, Any]) -> list[str]:
+    """A line for each strength of a treatment that the arm of no cell uses."""
+    return [
+        f'--config.{path}={value}: has no effect, because no cell of this grid has an arm with it'
+        for path, value in extra.items()
+        if not any(path in _of_cell(cell, extra) for cell in cells.values())
+    ]
+
+
 def _of_cell(cell: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
     """The extra fields without the strengths that the arm of a cell does not use."""
     if 'arm' not in cell or 'arm' in extra:
@@ -219,8 +232,9 @@ def _values(base: ConfigDict, cell: str, fields: Mapping[str, Any]) -> dict[str,
     """The config of a run by paths, resolved and checked as `main` will do it."""
     config = base.copy_and_resolve_references()
     try:
-        for path in fields:
+        for path, value in fields.items():
             check_field(path)
+            check_value(path, value)
         config.update_from_flattened_dict(fields)
         resolved, _ = resolve(config, fields)
         validate(resolved)

@@ -43,7 +43,7 @@ from contrastive_jax.runtime.shell import escape_missing_characters, expand_home
 from . import local, status
 from .children import STOPPED
 from .grids import Fields
-from .planning import GridError, Run, cells_of, override, plan
+from .planning import GridError, Run, cells_of, override, plan, unused
 
 _LAST_LINES = 5
 # The only cell without a grid.
@@ -102,6 +102,8 @@ def main(arguments: list[str] | None = None) -> int:
         extra = dict(override(text) for text in options.extra)
         cells = cells_of(options.grid) if options.grid else _CONFIG_ALONE
         runs = plan(cells, options.config, range(options.seeds), options.runs, extra)
+        for line in unused(cells, extra):
+            print(f'note: {line}', file=sys.stderr)
         if options.log:
             runs = [_logged(run, options.log) for run in runs]
         if options.dry_run:

@@ -44,7 +44,7 @@ def describe(parts: Sequence[str] = ()) -> str:
 
 
 def _entry(path: str) -> str:
-    default, rule, meaning = FIELDS[path]
+    default, rule, meaning, _ = FIELDS[path]
     lines = textwrap.wrap(
         f'{meaning} Allowed: {rule.allowed}.',
         _WIDTH,

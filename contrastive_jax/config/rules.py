@@ -1,7 +1,7 @@
 """Rules for the values of config fields, in words and as tests."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     'SHARE',
     'TEXT',
     'Field',
+    'Needs',
     'Rule',
     'integer',
     'number',
@@ -27,12 +28,25 @@ class Rule(NamedTuple):
     holds: Callable[[Any], bool]
 
 
+class Needs(NamedTuple):
+    """A field that must have one of some values, or for no values must not be 0 or False."""
+
+    path: str
+    values: tuple[str, ...] = ()
+
+    def met(self, config: Mapping[str, Any]) -> bool:
+        """Whether it has, in a config by paths."""
+        value = config[self.path]
+        return value in self.values if self.values else bool(value)
+
+
 class Field(NamedTuple):
-    """One config field."""
+    """One config field; `needs` says when it has an effect, where it does not always have one."""
 
     default: Any
     rule: Rule
     meaning: str
+    needs: Needs | None = None
 
 
 def _is_number(value) -> bool:

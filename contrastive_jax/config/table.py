@@ -21,6 +21,7 @@ from contrastive_jax.config.rules import (
     SHARE,
     TEXT,
     Field,
+    Needs,
     integer,
     number,
     one_of,
@@ -34,6 +35,7 @@ __all__ = [
     'PATHS',
     'WITHOUT_EFFECT',
     'check_field',
+    'check_value',
     'check_values',
     'completed',
     'default',
@@ -130,6 +132,7 @@ _FIRST: dict[str, Field] = {
         2,
         integer(0),
         'This many processes read images; 0 means threads of the training process.',
+        Needs('data.stream'),
     ),
     'long_tail.factor': Field(
         1.0,
@@ -144,7 +147,10 @@ _FIRST: dict[str, Field] = {
         False, BOOL, 'Leave out the images chosen for mixing instead of mixing them.'
     ),
     'mixed.weight': Field(
-        0.5, SHARE, 'An image has this weight in its mixture; its partner has the rest.'
+        0.5,
+        SHARE,
+        'An image has this weight in its mixture; its partner has the rest.',
+        Needs('mixed.ratio'),
     ),
     'mixed.match_contrast': Field(False, BOOL, 'Give each mixed image the contrast of its source.'),
     'removal.ratio': Field(0.0, PART, 'This share of the images is left out of pre-training.'),
@@ -153,6 +159,7 @@ _FIRST: dict[str, Field] = {
         one_of('difficulty', 'boundary', 'sas', 'random', 'file'),
         'This score decides which images are left out; sas takes them within each latent '
         'class, and file means your own score.',
+        Needs('removal.ratio'),
     ),
     'removal.scores': Field(
         None,
@@ -162,7 +169,10 @@ _FIRST: dict[str, Field] = {
     ),
     'augment.crop': Field(True, BOOL, 'Crop a random part of each image and resize it.'),
     'augment.crop_scale': Field(
-        0.08, number(0.01, 1), 'A crop has at least this share of the area of its image.'
+        0.08,
+        number(0.01, 1),
+        'A crop has at least this share of the area of its image.',
+        Needs('augment.crop'),
     ),
     'augment.flip': Field(0.5, SHARE, 'Each view is flipped left to right with this probability.'),
     'augment.jitter': Field(
@@ -172,22 +182,33 @@ _FIRST: dict[str, Field] = {
         0.8,
         number(0, 1),
         'The colour jitter changes the brightness by at most this relative amount.',
+        Needs('augment.jitter'),
     ),
     'augment.contrast': Field(
-        0.8, number(0, 1), 'The colour jitter changes the contrast by at most this relative amount.'
+        0.8,
+        number(0, 1),
+        'The colour jitter changes the contrast by at most this relative amount.',
+        Needs('augment.jitter'),
     ),
     'augment.saturation': Field(
         0.8,
         number(0, 1),
         'The colour jitter changes the saturation by at most this relative amount.',
+        Needs('augment.jitter'),
     ),
     'augment.hue': Field(
-        0.2, number(0, 0.5), 'The colour jitter turns the hue by at most this part of the circle.'
+        0.2,
+        number(0, 0.5),
+        'The colour jitter turns the hue by at most this part of the circle.',
+        Needs('augment.jitter'),
     ),
     'augment.greyscale': Field(0.2, SHARE, 'A view becomes grey with this probability.'),
     'augment.blur': Field(0.5, SHARE, 'A view is blurred by a Gaussian with this probability.'),
     'augment.blur_sigma': Field(
-        2.0, number(0.1), 'The blur has a standard deviation from 0.1 to this number of pixels.'
+        2.0,
+        number(0.1),
+        'The blur has a standard deviation from 0.1 to this number of pixels.',
+        Needs('augment.blur'),
     ),
     'model.name': Field(
         'resnet18',
@@ -244,6 +265,7 @@ _LAST: dict[str, Field] = {
         1000,
         integer(2),
         'The monitor looks at this many training images, and at no more test images than that.',
+        Needs('monitor.every_epochs'),
     ),
     'optimizer.name': Field(
         'lars',
@@ -266,10 +288,16 @@ _LAST: dict[str, Field] = {
         1e-4, number(0), 'All parameters but biases and normalisation have this weight decay.'
     ),
     'optimizer.momentum': Field(
-        0.9, SHARE, 'The optimisers lars, lars_clipped and sgd use this momentum.'
+        0.9,
+        SHARE,
+        'The optimisers lars, lars_clipped and sgd use this momentum.',
+        Needs('optimizer.name', ('lars', 'lars_clipped', 'sgd')),
     ),
     'optimizer.trust_coefficient': Field(
-        0.02, POSITIVE, 'The optimisers lars and lars_clipped use this trust coefficient.'
+        0.02,
+        POSITIVE,
+        'The optimisers lars and lars_clipped use this trust coefficient.',
+        Needs('optimizer.name', ('lars', 'lars_clipped')),
     ),
     'probe.labels_per_class': Field(
         10, integer(1), 'The few-label probe draws this many labels of each class.'
@@ -375,7 +403,7 @@ def resolve(config: ConfigDict, given: Collection[str] = ()) -> tuple[ConfigDict
     changes, words = arms.resolve_fields(values, given)
     config = config.copy_and_resolve_references()
     config.update_from_flattened_dict(changes)
-    return config, words
+    return config, words + _idle(values | changes, given)
 
 
 def completed(stored: Mapping) -> dict[str, Any]:
@@ -412,6 +440,16 @@ def check_field(path: str) -> None:
             f'config.{path}: no such field; the nearest is config.{nearest_field(path)}; '
             'python -m contrastive_jax.config lists all'
         )
+
+
+def check_value(path: str, value: Any) -> None:
+    """Raises UserError, with the nearest name, unless a field may have this value."""
+    rule = FIELDS[path].rule
+    if not rule.holds(value):
+        names = rule.allowed.removeprefix('one of ').split(', ')
+        near = difflib.get_close_matches(str(value), names, n=1)
+        hint = f'; did you mean {near[0]}?' if near else ''
+        raise UserError(f'config.{path}={value!r}: must be {rule.allowed}{hint}')
 
 
 def nearest_field(path: str) -> str:
@@ -462,14 +500,23 @@ def flatten(config, prefix: str = '') -> dict[str, Any]:
 def _check_values(values: Mapping[str, Any]) -> None:
     for path in values:
         check_field(path)
-    for path, field in FIELDS.items():
+    for path in FIELDS:
         if path not in values:
             raise UserError(f'config.{path}: missing; start the config from config.default()')
-        if not field.rule.holds(values[path]):
-            names = field.rule.allowed.removeprefix('one of ').split(', ')
-            near = difflib.get_close_matches(str(values[path]), names, n=1)
-            hint = f'; did you mean {near[0]}?' if near else ''
-            raise UserError(f'config.{path}={values[path]!r}: must be {field.rule.allowed}{hint}')
+        check_value(path, values[path])
+
+
+def _idle(values: Mapping[str, Any], given: Collection[str]) -> list[str]:
+    """A line for each given field that has no effect beside the others."""
+    lines = []
+    for path in given:
+        needs = FIELDS[path].needs
+        if needs is not None and not needs.met(values):
+            lines.append(
+                f'config.{path}={values[path]!r}: has no effect with '
+                f'config.{needs.path}={values[needs.path]!r}'
+            )
+    return lines
 
 
 def _shown(values: Mapping[str, Any], path: str) -> str:

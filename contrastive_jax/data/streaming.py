@@ -41,7 +41,7 @@ _WAY_OUT = (
     'set config.data.workers=0, or enlarge /dev/shm (docker run --shm-size=SIZE; an emptyDir of '
     'medium Memory on Kubernetes)'
 )
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from contrastive_jax.config.rules import BOOL, POSITIVE, Field, integer, number, one_of
+from contrastive_jax.config.rules import BOOL, POSITIVE, Field, Needs, integer, number, one_of
 from contrastive_jax.config.sections import Section
 from contrastive_jax.errors import UserError
 from contrastive_jax.tasks.sections import ENCODERS
@@ -111,7 +111,7 @@ def _check(config: ConfigDict, values: Mapping[str, Any]) -> None:
 DENOISE = Section(
     'contrastive_jax.ebt.denoise',
     lambda config: config.model.name in DENOISERS,
-    _FIELDS,
+    {path: field._replace(needs=Needs('model.name', DENOISERS)) for path, field in _FIELDS.items()},
     DENOISERS,
     _check,
 )

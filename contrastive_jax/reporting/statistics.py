@@ -262,8 +262,8 @@ def find_baselines(cells: Sequence[Cell], wanted: str | None) -> list[int]:
 
     A cell is plain if it has no selected pairs and no removed or mixed samples. The common baseline
     is the first plain cell that has a finished run; or else the first plain cell; or else the first
-    cell. A cell is compared with the first of these that exists; where that is the cell itself, with
-    the common baseline.
+    cell. A cell is compared with the first of these that exists, and with the common baseline where
+    that is the cell itself.
 
     1. the first plain cell of its setting: equal in all fields that no treatment changes, such as
        data, batch, network and epochs;

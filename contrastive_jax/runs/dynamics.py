@@ -105,6 +105,9 @@ class ScoreLog:
             indices,
         )
         self._new.clear()
+        self._write()
+
+    def _write(self) -> None:
         run = np.array(_run_of(self._workdir))
         write_arrays(self._workdir / DYNAMICS, {**self._dynamics._asdict(), 'run': run})
 
@@ -125,6 +128,8 @@ class ScoreLog:
     def _take_over(self, before: Dynamics, epoch: int) -> None:
         if np.array_equal(before.indices, self._dynamics.indices):
             self._keep(before, epoch)
+            # This run goes on without the folder of the other.
+            self._write()
         else:
             progress.say(
                 f'{DYNAMICS}: the earlier run looked at other images; its looks are not taken over'

@@ -1,5 +1,6 @@
 """What produced a result: versions, device, platform and commit."""
 
+import functools
 import os
 import platform
 import subprocess
@@ -47,8 +48,12 @@ def platform_flags() -> dict[str, object]:
     }
 
 
+@functools.cache
 def git_commit() -> str | None:
-    """Commit of the running checkout, with `-dirty` if it has changes; None if it is not known."""
+    """Commit of the running checkout, with `-dirty` if it has changes; None if it is not known.
+
+    A process reads it once, since somebody may commit or edit while a run trains.
+    """
     try:
         # An installed package may lie in a folder of somebody else's repository.
         _git('ls-files', '--error-unmatch', 'COMMIT')

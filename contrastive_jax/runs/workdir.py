@@ -5,9 +5,9 @@ import errno
 import fcntl
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from absl import logging
 from ml_collections import ConfigDict
@@ -97,16 +97,21 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
     if changed:
         way_out = ''
         lengths_alone = all(line.partition(':')[0] in _LENGTHS for line in changed)
-        longer = any(
-            isinstance(stored[name], int) and config[name] > stored[name]
-            for name in ('epochs', 'steps')
-        )
-        if lengths_alone and longer and (workdir / RESULT).exists():
+        if lengths_alone and _asks_for_more(workdir, stored, config):
             way_out = f'; to train it longer, another --workdir with --config.extend={workdir}'
         raise UserError(
             f'--workdir={workdir}: holds a run of another config ({"; ".join(changed)}); '
             f'choose another folder, or the same config to resume{way_out}'
         )
+
+
+def _asks_for_more(workdir: Path, stored: Mapping[str, Any], config: ConfigDict) -> bool:
+    """Whether a finished run would be trained longer by this config."""
+    if not (workdir / RESULT).exists():
+        return False
+    if config.steps:
+        return config.steps > read_json(workdir / RESULT)['steps']
+    return not stored['steps'] and config.epochs > stored['epochs']
 
 
 def finished(workdir: Path) -> dict | None:

@@ -53,7 +53,7 @@ _SIGPIPE = 128 + signal.SIGPIPE
 def run(command: Callable[..., None], *, positional: bool = False) -> None:
     """Parses the flags and runs a command; a UserError becomes one line and exit status 1.
 
-    SIGINT and SIGTERM end the command with one line and `preemption.STATUS`.
+    SIGINT, SIGTERM and SIGHUP end the command with one line and `preemption.STATUS`.
 
     Args:
       command: function that is called with the positional arguments, as texts.

@@ -1,7 +1,8 @@
-"""Stop signals: SIGTERM (Slurm, spot machines, maintenance) and SIGINT (Ctrl-C).
+"""Stop signals: SIGTERM (Slurm, spot machines), SIGINT (Ctrl-C), SIGHUP (a closed terminal).
 
 A run that trains saves a checkpoint after its step and exits with status 75. A process with nothing
-to save exits with that status at once. A second signal ends every process at once.
+to save exits with that status at once. A second signal ends every process at once, but for SIGHUP,
+which a terminal and its shell may both send.
 
 Nothing heavy is imported at the top, so that commands can handle signals while they import JAX.
 """
@@ -18,7 +19,9 @@ __all__ = ['STATUS', 'Preempted', 'exit_when_told_to_stop', 'noting', 'pass_inte
 # Exit status of a process that the same command continues (EX_TEMPFAIL of sysexits.h).
 STATUS = 75
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Of these the second ends the process.
+_INSISTENT = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (*_INSISTENT, signal.SIGHUP)
 
 
 class Preempted(Exception):
@@ -26,7 +29,7 @@ class Preempted(Exception):
 
 
 def exit_when_told_to_stop() -> None:
-    """Makes SIGINT and SIGTERM end this process at once, with one line and `STATUS`."""
+    """Makes stop signals end this process at once, with one line and `STATUS`."""
     if not any(thread.name == _listen.__name__ for thread in threading.enumerate()):
         pipe, signals = os.pipe()
         os.set_blocking(signals, False)
@@ -36,16 +39,16 @@ def exit_when_told_to_stop() -> None:
 
 
 def pass_interrupt_on() -> None:
-    """Turns the first SIGINT into SIGTERM, the signal that JAX shares with all processes of a run.
+    """Turns the first SIGINT or SIGHUP into SIGTERM, which JAX shares with all processes of a run.
 
     The second SIGINT ends this process at once.
     """
 
     def pass_on(*_):
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        _handle(signal.SIG_DFL, [signal.SIGINT])
         os.kill(os.getpid(), signal.SIGTERM)
 
-    _handle(pass_on, [signal.SIGINT])
+    _handle(pass_on, [signal.SIGINT, signal.SIGHUP])
 
 
 @contextlib.contextmanager
@@ -69,7 +72,7 @@ def noting() -> Iterator[Callable[[int], bool]]:
 
     def note(*_):
         noted.append(True)
-        _handle(signal.SIG_DFL)
+        _handle(signal.SIG_DFL, _INSISTENT)
 
     def should_stop(step: int) -> bool:
         if not alone and multihost_utils.reached_preemption_sync_point(step):
@@ -110,7 +113,7 @@ def _listen(pipe: int) -> None:
     count = 0
     while True:
         number = os.read(pipe, 1)[0]
-        count += number in _SIGNALS
+        count += number in (_INSISTENT if count else _SIGNALS)
         if count > 1 or (count and signal.getsignal(number) is _ending):
             name = signal.Signals(number).name
             text = f'error: told to stop ({name}); the same command goes on or starts again\n'

@@ -9,7 +9,16 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from contrastive_jax.config.checks import check_needs
-from contrastive_jax.config.rules import BOOL, PART, POSITIVE, Field, integer, number, one_of
+from contrastive_jax.config.rules import (
+    BOOL,
+    PART,
+    POSITIVE,
+    Field,
+    Needs,
+    integer,
+    number,
+    one_of,
+)
 from contrastive_jax.config.sections import Section
 from contrastive_jax.errors import UserError
 
@@ -39,21 +48,29 @@ _LOSS = {
         'by the number of rows.',
     ),
     'loss.mu': Field(
-        1.0, POSITIVE, 'The spectral loss bounds the squared length of an embedding by this number.'
+        1.0,
+        POSITIVE,
+        'The spectral loss bounds the squared length of an embedding by this number.',
+        Needs('loss.name', ('spectral',)),
     ),
     'loss.tau_plus': Field(
         0.1,
         number(0, 0.99),
         'The losses debiased and hard_negative assume this class prior: one over the number of '
         'classes, if all are equally large.',
+        Needs('loss.name', ('debiased', 'hard_negative')),
     ),
     'loss.beta': Field(
-        1.0, number(0), 'A larger beta makes hard_negative concentrate more on similar pairs.'
+        1.0,
+        number(0),
+        'A larger beta makes hard_negative concentrate more on similar pairs.',
+        Needs('loss.name', ('hard_negative',)),
     ),
     'loss.weight_temperature': Field(
         0.0,
         number(0),
         'The weights of the loss decoupled have this temperature; 0 is DCL, and DCLW takes 0.5.',
+        Needs('loss.name', ('decoupled',)),
     ),
 }
 _MOCO = {
@@ -61,7 +78,10 @@ _MOCO = {
         0, integer(0), 'The queue keeps this many keys as negatives; 0 means SimCLR.'
     ),
     'moco.momentum': Field(
-        0.99, PART, 'The momentum encoder keeps this share of itself in an update.'
+        0.99,
+        PART,
+        'The momentum encoder keeps this share of itself in an update.',
+        Needs('moco.queue_size'),
     ),
     'moco.symmetric': Field(False, BOOL, 'Use each view as the query of the other.'),
     'moco.shuffle': Field(False, BOOL, 'Encode keys on other devices than their queries.'),

@@ -5,6 +5,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from contrastive_jax.data.sources import Dataset, Split
+from contrastive_jax.numerics import percentile_rank
 
 __all__ = ['advice']
 
@@ -39,6 +40,15 @@ def advice(config: ConfigDict, dataset: Dataset, trained: Split) -> list[str]:
         half = images // 2 // devices * devices
         way_out = f'; for at least two choose {half} or less' if half >= 2 else ''
         lines.append(f'config.batch_size={batch}: an epoch of {images} images is one step{way_out}')
+    negatives = config.moco.queue_size or 2 * batch - 2
+    pairs = config.pairs
+    ranks = [percentile_rank(share, negatives) for share in (pairs.pos_high, pairs.pos_low)]
+    if pairs.select == 'difficult' and ranks[0] == ranks[1]:
+        lines.append(
+            f'config.pairs.pos_high={pairs.pos_high}, pos_low={pairs.pos_low}: no pair is '
+            f'difficult, because both mean the {ranks[0]} most similar of {negatives} negatives, '
+            'so nothing is treated; choose a wider band or more images a step'
+        )
     if config.moco.shuffle and jax.device_count() == 1:
         lines.append(
             'config.moco.shuffle=True: has no effect on one device, where keys and queries are '

@@ -275,6 +275,37 @@ def test_a_run_may_go_on_with_other_fields_that_change_no_number(fields):
     assert base.differences(one.to_dict(), other.to_dict()) == []
 
 
+@pytest.mark.parametrize(
+    ('path', 'changes', 'idle'),
+    [
+        ('optimizer.momentum', {'optimizer.name': 'adamw'}, True),
+        ('optimizer.momentum', {'optimizer.name': 'sgd'}, False),
+        ('removal.method', {}, True),
+        ('removal.method', {'removal.ratio': 0.1}, False),
+        ('moco.momentum', {}, True),
+        ('loss.beta', {'loss.name': 'hard_negative'}, False),
+        ('loss.beta', {'loss.name': 'debiased'}, True),
+        ('augment.crop_scale', {'augment.crop': False}, True),
+        ('denoise.steps', {}, True),
+        ('seed', {}, False),
+    ],
+)
+def test_a_given_field_without_effect_is_named(path, changes, idle):
+    config = base.default()
+    config.update_from_flattened_dict(changes)
+    assert base.resolve(config)[1] == []
+    lines = base.resolve(config, [path])[1]
+    assert len(lines) == idle
+    assert all(line.startswith(f'config.{path}=') and 'has no effect' in line for line in lines)
+
+
+def test_a_field_needs_another_one_that_can_have_these_values():
+    for path, field in base.FIELDS.items():
+        if field.needs is not None:
+            rule = base.FIELDS[field.needs.path].rule
+            assert all(rule.holds(value) for value in field.needs.values), path
+
+
 def test_no_two_fields_mean_the_same():
     meanings = [field.meaning for field in base.FIELDS.values()]
     assert len(set(meanings)) == len(meanings)

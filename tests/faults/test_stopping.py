@@ -40,7 +40,7 @@ def _wait_for(log, steps, started):
         time.sleep(0.05)
 
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @pytest.mark.ci
@@ -51,6 +51,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
         pytest.param(1, signal.SIGTERM, marks=pytest.mark.slow),
         pytest.param(2, signal.SIGINT, marks=pytest.mark.slow),
         pytest.param(2, signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(1, signal.SIGHUP, marks=pytest.mark.slow),
+        pytest.param(2, signal.SIGHUP, marks=pytest.mark.slow),
     ],
 )
 def test_a_run_told_to_stop_saves_and_goes_on(processes, number, tmp_path):
@@ -95,8 +97,15 @@ def handlers():
         signal.signal(number, handler)
 
 
+@pytest.fixture
+def hangup_counts(handlers):
+    """This process, and those that it starts, do not ignore SIGHUP, as under `nohup`."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.mark.usefixtures('hangup_counts')
 @pytest.mark.parametrize('number', SIGNALS)
-def test_a_second_signal_ends_it_at_once(number, handlers):
+def test_a_second_signal_ends_it_at_once(number):
     def stopped():
         with preemption.noting() as told:
             assert not told(1)
@@ -107,6 +116,28 @@ def test_a_second_signal_ends_it_at_once(number, handlers):
 
     with pytest.raises(preemption.Preempted):
         stopped()
+
+
+@pytest.mark.usefixtures('hangup_counts')
+def test_a_second_hangup_does_not():
+    """A terminal that closes and its shell both send one."""
+    with pytest.raises(preemption.Preempted), preemption.noting() as told:
+        assert not told(1)
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert told(2)
+    program = (
+        'import os, signal\n'
+        'from contrastive_jax.runtime import preemption\n'
+        'preemption.exit_when_told_to_stop()\n'
+        'with preemption.noting() as told:\n'
+        '    told(1)\n'
+        '    for _ in range(3): os.kill(os.getpid(), signal.SIGHUP)\n'
+        "    print('saved', told(2))\n"
+    )
+    done = subprocess.run([sys.executable, '-c', program], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == 'saved True\n'
+    assert 'Preempted' in done.stderr
 
 
 def test_without_a_signal_the_handlers_come_back(handlers):
@@ -187,6 +218,7 @@ def _ended_by(number, *command):
         return started.wait(60), started.stderr.read()
 
 
+@pytest.mark.usefixtures('hangup_counts')
 @pytest.mark.parametrize('number', SIGNALS)
 @pytest.mark.parametrize('module', ['main', 'score', 'report'])
 def test_a_command_ends_with_one_line_while_it_imports(module, number):

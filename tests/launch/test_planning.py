@@ -232,6 +232,8 @@ def test_values_keep_their_types():
         (lambda tmp: override('--config.epochs'), '--config.FIELD=VALUE'),
         (lambda tmp: _plan('table4', tmp, epoch=3), 'epoch'),
         (lambda tmp: _plan('table4', tmp, epochs='many'), 'config'),
+        (lambda tmp: _plan('table4', tmp, epochs=10.0), r'epochs=10.0: must be an integer'),
+        (lambda tmp: _plan('table4', tmp, pairs__margin=True), r'margin=True: must be a number'),
         (lambda tmp: _plan('table4', tmp, seed=3), 'use --seeds'),
         (lambda tmp: _plan('table4', tmp, config='configs/none.py'), 'configs/none.py'),
         (lambda tmp: _plan('table4', tmp, config=DIGITS + ':big'), 'big'),
@@ -279,10 +281,20 @@ def test_a_config_file_that_cannot_be_run_is_one_line(text, tmp_path):
         ('epochs=3', 3),
         ('pairs.margin=1e-1', 0.1),
         ('mixed.drop=true', True),
+        ('mixed.drop=1', True),
+        ('equal_updates=0', False),
     ],
 )
 def test_values_are_read_as_the_flags_of_main_read_them(text, value):
     assert override(f'--config.{text}') == (text.partition('=')[0], value)
+
+
+@pytest.mark.parametrize(('grid', 'said'), [('table1', True), ('table3', True), ('table4', False)])
+def test_a_strength_that_no_cell_uses_is_named(grid, said, capsys, tmp_path):
+    arguments = [f'--grid={grid}', f'--config={DIGITS}', f'--runs={tmp_path}', '--dry_run']
+    sweep.main([*arguments, '--', '--config.pairs.margin=0.3'])
+    words = 'note: --config.pairs.margin=0.3: has no effect, because no cell'
+    assert (words in capsys.readouterr().err) == said
 
 
 def test_a_field_before_the_dashes_is_told_its_place(capsys, tmp_path):

@@ -70,6 +70,11 @@ def test_a_longer_run_keeps_the_looks_of_the_run_that_it_extends(workdir, tmp_pa
         found = read_dynamics(longer)
         assert found.epochs.tolist() == [2, 4, 6]
         np.testing.assert_array_equal(found.score[:2], read_dynamics(workdir).score)
+    # Also where this run was stopped before a look of its own, and the other folder is gone.
+    (longer / 'dynamics.npz').unlink()
+    ScoreLog(longer, INDICES, 4, workdir)
+    ScoreLog(longer, INDICES, 4, tmp_path / 'gone')
+    assert read_dynamics(longer).epochs.tolist() == [2, 4]
     (longer / 'dynamics.npz').unlink()
     log = ScoreLog(longer, INDICES[:2], 4, workdir)
     assert 'looked at other images' in capsys.readouterr().err

@@ -75,6 +75,26 @@ def test_steps_of_lars_that_are_too_long_are_named(changes, words):
     assert [words in line for line in lines] == [True] * bool(words)
 
 
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({'pairs__pos_high': 0.1, 'pairs__pos_low': 0.105}, 'both mean the 4 most similar of 38'),
+        ({'pairs__pos_high': 0.06, 'pairs__pos_low': 0.1}, ''),
+        ({'pairs__pos_high': 0.1, 'pairs__pos_low': 0.105, 'pairs__select': 'all'}, ''),
+        (
+            {'pairs__pos_high': 0.06, 'pairs__pos_low': 0.1, 'moco__queue_size': 20},
+            'the 2 most similar of 20 negatives',
+        ),
+    ],
+)
+def test_a_band_without_pairs_is_named(changes, words):
+    changes = {'batch_size': 20, 'pairs__select': 'difficult', 'pairs__margin': 0.1} | changes
+    lines = [
+        line for line in _advice(_split(BALANCED), **changes) if 'no pair is difficult' in line
+    ]
+    assert [words in line for line in lines] == [True] * bool(words)
+
+
 @pytest.mark.parametrize('devices', [1, 4])
 def test_a_shuffle_on_one_device_is_named(monkeypatch, devices):
     monkeypatch.setattr('jax.device_count', lambda: devices)
