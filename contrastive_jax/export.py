@@ -35,7 +35,8 @@ def run(workdir: Path, out: Path, *, overwrite: bool = False) -> None:
         be written.
     """
     _check_not_ours(out)
-    if workdir.is_file() and out.exists() and out.samefile(workdir):
+    source = workdir if workdir.is_file() else workdir / ENCODER
+    if source.exists() and out.exists() and out.samefile(source):
         raise UserError(
             f'--out={str(out)!r}: is the encoder itself, which would be replaced; give another name'
         )

@@ -146,6 +146,7 @@ def main(values: flags.FlagValues) -> None:
                 f'--out={str(out)!r}: is the folder of the features, which could not be read with '
                 'scores among them; give another --out'
             )
+        _check_inputs(values, out)
         why = why or why_tiles(rows)
         if why:
             _check_tiles(values, why)
@@ -172,6 +173,21 @@ def main(values: flags.FlagValues) -> None:
             more=more,
             embedding_atlas=values.embedding_atlas,
         )
+
+
+def _check_inputs(values: flags.FlagValues, out: Path) -> None:
+    """Raises UserError for inputs that this scoring would replace, and for classes not given."""
+    for name in ('features', 'labels'):
+        path = values[name].value
+        if path is not None and any(
+            (out / own).exists() and (out / own).samefile(path) for own in _FILES
+        ):
+            raise UserError(
+                f'--{name}={path!r}: would be replaced by the scores in --out={str(out)!r}; give '
+                'another --out'
+            )
+    if values.latent_classes == 'labels' and values.labels is None:
+        raise UserError('--latent_classes=labels: needs the labels; give --labels too, or k-means')
 
 
 def _check_run(workdir: Path, changed: Mapping[str, Any], *, dynamics: bool) -> None:

@@ -128,6 +128,13 @@ def test_an_encoder_file_is_not_replaced_by_its_own_export(tmp_path):
     assert path.read_text() == 'precious'
 
 
+def test_nor_is_one_in_a_folder_of_its_own(tmp_path):
+    (tmp_path / 'encoder.safetensors').write_text('precious')
+    with pytest.raises(UserError, match='is the encoder itself'):
+        export.run(tmp_path, tmp_path / 'encoder.safetensors', overwrite=True)
+    assert (tmp_path / 'encoder.safetensors').read_text() == 'precious'
+
+
 def test_an_earlier_file_stays_unless_it_may_go(tmp_path):
     (tmp_path / 'a.safetensors').write_text('precious')
     with pytest.raises(UserError, match='--overwrite'):

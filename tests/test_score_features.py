@@ -106,6 +106,21 @@ def test_the_command_names_what_is_missing(tmp_path):
     assert 'holds no config.json; give the folder of a run' in done.stderr
 
 
+@pytest.mark.ci
+@pytest.mark.parametrize('name', ['features', 'labels'])
+def test_a_scoring_does_not_replace_what_it_reads(files, tmp_path, name):
+    given = dict(zip(('features', 'labels'), files[1:], strict=True))
+    np.savez(tmp_path / 'scores.npz', x=np.load(given[name]))
+    before = (tmp_path / 'scores.npz').read_bytes()
+    given[name] = tmp_path / 'scores.npz'
+    flags = [f'--{flag}={path}' for flag, path in given.items()]
+    done = score_command(*flags, f'--out={tmp_path}', '--overwrite')
+    assert done.returncode == 1
+    assert f'--{name}=' in done.stderr
+    assert 'would be replaced' in done.stderr
+    assert (tmp_path / 'scores.npz').read_bytes() == before
+
+
 def test_landmarks_and_shards_are_scored_by_the_command(files, tmp_path):
     features, _, labels = files
     (tmp_path / 'shards').mkdir()

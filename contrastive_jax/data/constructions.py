@@ -150,11 +150,12 @@ def _remove(config, split: Split, kept: np.ndarray) -> tuple[np.ndarray, str | N
     if method == 'random':
         return kept[subsets.random_subset(len(kept), ratio, config.seed)], None
     where = 'config.removal.scores'
-    if method == 'file' and path.endswith('.csv'):
+    is_list = path.lower().endswith('.csv')
+    if method == 'file' and is_list:
         return _without_listed(
             kept, read_indices(path, len(split.images), where, split.files), ratio, path
         ), None
-    if path.endswith('.csv'):
+    if is_list:
         raise UserError(f'{where}={path!r}: a list of images needs config.removal.method=file')
     scores = read_scores(
         path,

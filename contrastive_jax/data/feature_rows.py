@@ -152,7 +152,12 @@ def open_rows(path: str, flag: str = '--features') -> Rows:
         ) from error
     if files is None:
         return Rows([open_part(place, where)], f'rows of {path}')
-    files = sorted(file for file in files if file.suffix.lower() in OPENERS)
+    # Hidden files are notes of a system, such as `._x.npy` of macOS.
+    files = sorted(
+        file
+        for file in files
+        if file.suffix.lower() in OPENERS and not file.name.startswith('.') and file.is_file()
+    )
     warn_of_order([file.name for file in files], where)
     kinds = sorted({file.suffix.lower() for file in files})
     if len(kinds) != 1:

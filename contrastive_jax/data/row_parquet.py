@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from absl import logging
 
 from contrastive_jax.data.row_parts import Part, array_part, stamp_of
 from contrastive_jax.errors import UserError
@@ -37,6 +38,12 @@ def open_parquet(file: Path, where: str) -> Part:
     fields = {x.name: x.type for x in opened.schema_arrow}
     # The index of a pandas frame may be a column.
     index = (opened.schema_arrow.pandas_metadata or {}).get('index_columns', [])
+    if any(not isinstance(x, dict) or (x['start'], x['step']) != (0, 1) for x in index):
+        logging.warning(
+            '%s: holds an index of pandas; it is not used: rows are scored in the order of the '
+            'file, and `index` of the scores counts these rows',
+            where,
+        )
     fields = {name: kind for name, kind in fields.items() if name not in index}
     lists = [
         name

@@ -15,7 +15,13 @@ import numpy as np
 from contrastive_jax.data.sampling import rows_of
 from contrastive_jax.data.score_table import read_table, write_table
 from contrastive_jax.errors import UserError
-from contrastive_jax.runtime.files import printable, read_arrays, write_arrays, write_whole
+from contrastive_jax.runtime.files import (
+    printable,
+    read_arrays,
+    read_text,
+    write_arrays,
+    write_whole,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -121,7 +127,10 @@ def read_scores(
     """
     where = f'{where}={path!r}'
     arrays = _read(path, where)
-    theirs = str(arrays.pop('checksum', '')) or None
+    # Of our files these are facts on all rows; a column of that name is somebody else's.
+    theirs = None
+    if 'checksum' in arrays and arrays['checksum'].ndim == 0:
+        theirs = str(arrays.pop('checksum')) or None
     landmarks = None
     if 'landmarks' in arrays and arrays['landmarks'].ndim == 0:
         landmarks = int(arrays.pop('landmarks'))
@@ -203,8 +212,7 @@ def read_indices(path: str, n: int, where: str, files: tuple[str, ...] | None = 
     """
     where = f'{where}={path!r}'
     try:
-        with open(path, newline='', encoding='utf-8-sig', errors='surrogateescape') as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(io.StringIO(read_text(Path(path)), newline='')))
     except (OSError, csv.Error) as error:
         raise UserError(f'{where}: cannot be read ({error}); give another file') from error
     if files is not None and any(row.get('file') for row in rows):
@@ -212,7 +220,11 @@ def read_indices(path: str, n: int, where: str, files: tuple[str, ...] | None = 
     try:
         index = np.array([int(row['index']) for row in rows], np.int64)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise UserError(f'{where}: needs a column "index" of whole numbers') from error
+        columns = ', '.join(printable(name) for name in (rows[0] if rows else ()) if name)
+        raise UserError(
+            f'{where}: needs a column "index" of whole numbers'
+            + (f', or "file" for image files; it has {columns}' if columns else '')
+        ) from error
     _check_index(index, n, where, _LIST_REMEDY)
     return index
 
@@ -240,12 +252,12 @@ def _indices_of(files: tuple[str, ...], listed: list[str | bytes | None], where:
 
 
 def _read(path: str, where: str) -> dict[str, np.ndarray]:
-    if path.endswith('.csv'):
+    if path.lower().endswith('.csv'):
         raise UserError(f'{where}: a CSV file names images; give the scores.npz beside it')
     if Path(path).is_dir():
         raise UserError(f'{where}: is a folder; give the scores.npz in it')
     try:
-        loaded = read_table(path) if path.endswith('.parquet') else read_arrays(path)
+        loaded = read_table(path) if path.lower().endswith('.parquet') else read_arrays(path)
     except UserError as error:
         raise UserError(
             f'{where.partition("=")[0]}={error}; give the scores.npz that '

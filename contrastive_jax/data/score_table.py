@@ -81,15 +81,24 @@ def read_table(path: str) -> dict[str, np.ndarray]:
         text = ' '.join(str(error).split())
         raise UserError(f'{path}: cannot be read ({type(error).__name__}: {text})') from error
     arrays = {name: table.column(name).to_numpy() for name in table.column_names}
-    # The index of a pandas frame says which image each row is of, if it holds numbers.
+    # The index of a pandas frame says which image each row is of: its number, or its file.
     named = (table.schema.pandas_metadata or {}).get('index_columns', [])
+    if len(named) > 1 and not arrays.keys() & {'index', 'file'}:
+        raise UserError(
+            f'{path}: its index has {len(named)} levels, so it is not known which image a row is '
+            'of; give a column file or index'
+        )
     index = named[0] if len(named) == 1 else None
     if isinstance(index, dict) and (index['start'], index['step']) != (0, 1):
         numbers = np.arange(index['start'], index['stop'], index['step'])
         if len(numbers) == table.num_rows:
             arrays.setdefault('index', numbers)
-    elif isinstance(index, str) and np.issubdtype(arrays[index].dtype, np.integer):
-        arrays.setdefault('index', arrays.pop(index))
+    elif isinstance(index, str) and index in arrays:
+        values = arrays[index]
+        if np.issubdtype(values.dtype, np.integer):
+            arrays.setdefault('index', arrays.pop(index))
+        elif 'index' not in arrays and all(isinstance(name, str) for name in values):
+            arrays.setdefault('file', arrays.pop(index))
     facts = json.loads((table.schema.metadata or {}).get(_FACTS, b'{}'))
     known = {name: facts.get(name) for name in ('checksum', 'landmarks')}
     return {name: np.array(x) for name, x in known.items() if x is not None} | arrays

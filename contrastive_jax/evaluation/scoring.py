@@ -42,7 +42,8 @@ class Difficulty(NamedTuple):
       gamma: `[n]` mean cosine to its difficult band.
       isolation: `[n]` in [-2, 2], high = difficult: `contrastive_jax.graph.isolation`.
       error: `[n]` estimated standard error of the score, or None where it is exact.
-      low: lower ends of the intervals that hold at least 95 % of the time, or None where exact.
+      low: lower ends of the intervals that hold at least 95 % of the time, if few cosines of a
+        sample are equal; None where exact.
       high: their upper ends, or None where exact.
     """
 
@@ -111,7 +112,8 @@ def difficulty(
 
     Source: Section 5.1, Eq. 12, over a data set; landmarks: `contrastive_jax.graph.landmarks`.
     """
-    masked = isinstance(features, np.ma.MaskedArray)
+    # Their operations mean something else.
+    masked = isinstance(features, np.ma.MaskedArray | np.matrix)
     if masked or not isinstance(features, np.ndarray | jax.Array):
         kind = type(features).__name__
         raise UserError(f'features: {kind}; give a NumPy or JAX array of floats [n, k]')

@@ -65,17 +65,18 @@ def score_columns(
       ValueError: percentiles out of order, other latent classes, or by labels without labels, a row
         that is zero or not finite.
     """
-    columns = measure(features, pos_high=pos_high, pos_low=pos_low)
     if latent_classes not in ('k-means', 'labels'):
         raise ValueError(f"latent_classes={latent_classes!r}: must be 'k-means' or 'labels'")
+    if latent_classes == 'labels' and labels is None:
+        raise ValueError("latent_classes='labels': there are no labels; choose k-means")
+    columns = measure(features, pos_high=pos_high, pos_low=pos_low)
     if latent_classes == 'labels':
-        if labels is None:
-            raise ValueError("latent_classes='labels': there are no labels; choose k-means")
         latent = labels
     else:
         # The paper advises pos_high = 1 / classes, so this is the number of classes. A band without
         # an upper end says nothing of them.
-        count = min(round(1 / pos_high) if pos_high else _CLASSES, len(features))
+        n = len(features)
+        count = n if 0 < pos_high < 1 / n else min(round(1 / pos_high) if pos_high else _CLASSES, n)
         latent = scores.latent_classes(features, count, seed)
     columns['boundary'] = scores.boundary(columns['score'], columns['isolation'])
     columns |= {'latent_class': latent, 'sas': scores.sas_score(features, latent)}

@@ -16,6 +16,7 @@ from contrastive_jax.graph._inputs import (
     host_unit_rows,
     positive_cosines,
 )
+from contrastive_jax.graph.difficulty import RESOLUTION
 from contrastive_jax.numerics import check_classes
 from contrastive_jax.randomness import Use, host_rng, legacy_rng
 
@@ -104,8 +105,8 @@ def boundary(
         score_i = (rank of difficulty_i + rank of isolation_i) / (2 n)
 
     Each score finds samples that the other misses: `sample_difficulty` finds samples whose
-    difficult band is close, `isolation` finds samples outside of all clusters. Equal values share
-    their mean rank.
+    difficult band is close, `isolation` finds samples outside of all clusters. Values that are
+    equal up to rounding (`difficulty.RESOLUTION`) share their mean rank.
 
     Args:
       difficulty: `[n]` the score of `sample_difficulty`.
@@ -114,12 +115,23 @@ def boundary(
     Returns:
       `[n]` in (0, 1].
 
+    Raises:
+      ValueError: not two arrays `[n]`, or a value that is no number.
+
     Source: ours. It found more of the mixed images than either score alone (docs/results).
     """
     # Imported here, because it takes half a second.
     from scipy.stats import rankdata
 
-    return (rankdata(difficulty) + rankdata(isolation)) / (2 * len(difficulty))
+    both = np.asarray(difficulty), np.asarray(isolation)
+    if both[0].ndim != 1 or both[0].shape != both[1].shape or np.isnan(both).any():
+        raise ValueError(
+            f'difficulty {list(both[0].shape)}, isolation {list(both[1].shape)}: need two arrays '
+            '[n] without NaN'
+        )
+    # Otherwise the rounding of equal values would be ranked.
+    ranks = [rankdata(np.round(values / RESOLUTION)) for values in both]
+    return np.add(*ranks) / (2 * len(both[0]))
 
 
 def supervised_margin(features: FeatureRows, labels: Classes) -> Float[np.ndarray, ' n']:

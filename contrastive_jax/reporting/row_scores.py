@@ -18,6 +18,7 @@ from contrastive_jax.evaluation.tiles.store import TILES, TileStore
 from contrastive_jax.graph.columns import class_means, column_summary, hardest_and_easiest
 from contrastive_jax.graph.landmarks import rank_error
 from contrastive_jax.reporting.score_summary import PRINTED, SUMMARISED, summary_text
+from contrastive_jax.reporting.style import one_line
 from contrastive_jax.runtime import distributed, memory, progress
 from contrastive_jax.runtime.files import write_json
 
@@ -94,7 +95,10 @@ def run_rows(
     distributed.by_writer(lambda: _write(out, request, scoring, labels, classes, images, summary))
     hardest, _ = hardest_and_easiest(scoring.columns['score'], np.arange(len(rows)), PRINTED)
     index = hardest if images is None or images.index is None else images.index[hardest]
-    print(summary_text(summary, [str(name) for name in index]))
+    if images is None or images.files is None:
+        print(summary_text(summary, [str(name) for name in index]))
+    else:
+        print(summary_text(summary, [one_line(images.files[row]) for row in hardest], '\n  '))
     names = [f'scores.{kind}' for kind in ('parquet', 'npz', 'csv', 'json')]
     print(f'written to {out}: {", ".join(name for name in names if (out / name).exists())}')
     return summary

@@ -145,6 +145,24 @@ def test_rows_that_hardly_differ_are_said(caplog):
     assert 'hardly differ' not in caplog.text
 
 
+def test_hidden_files_and_folders_are_no_shards(tmp_path):
+    np.save(tmp_path / '0.npy', ROWS[:20])
+    np.save(tmp_path / '1.npy', ROWS[20:])
+    (tmp_path / '._0.npy').write_bytes(b'notes of macOS')
+    (tmp_path / 'old.npy').mkdir()
+    (found,) = open_rows(str(tmp_path)).blocks(53)
+    np.testing.assert_allclose(found, ROWS, rtol=1e-6)
+
+
+@pytest.mark.parametrize('shuffled', [True, False])
+def test_an_index_of_pandas_on_features_is_named(tmp_path, caplog, shuffled):
+    frame = pd.DataFrame(ROWS)
+    frame.columns = frame.columns.astype(str)
+    (frame[::-1] if shuffled else frame).to_parquet(tmp_path / 'x.parquet')
+    assert len(open_rows(str(tmp_path / 'x.parquet'))) == 53
+    assert ('holds an index of pandas; it is not used' in caplog.text) == shuffled
+
+
 def test_shards_of_other_widths_are_refused(tmp_path):
     np.save(tmp_path / 'a.npy', ROWS)
     np.save(tmp_path / 'b.npy', ROWS[:, :3])

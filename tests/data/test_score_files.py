@@ -3,6 +3,8 @@ import os
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from contrastive_jax.data.score_files import ScoreFile, read_indices, read_scores, write_scores
@@ -163,6 +165,41 @@ def test_names_of_files_say_which_images_scores_of_others_are_of(tmp_path, kind)
         _read(tmp_path / f'own.{kind}', n=4, files=('c.png', 'd.png', 'e.png', 'f.png'))
 
 
+def test_an_index_of_texts_names_files(tmp_path):
+    names = pd.Index(['b/1, 2.png', 'a/0.png', 'b/\\xff.png'], name='path')
+    pd.DataFrame({'score': [0.9, 0.1, 0.5]}, names).to_parquet(tmp_path / 'own.parquet')
+    found = _read(tmp_path / 'own.parquet', n=4, files=IN_FOLDER)
+    np.testing.assert_array_equal(found.index, [3, 0, 2])
+
+
+def test_an_index_of_several_levels_is_refused(tmp_path):
+    levels = pd.MultiIndex.from_tuples([('a', 1), ('a', 0), ('b', 2)])
+    frame = pd.DataFrame({'score': [0.9, 0.1, 0.5]}, levels)
+    frame.to_parquet(tmp_path / 'own.parquet')
+    with pytest.raises(UserError, match=r'its index has 2 levels.*give a column file or index'):
+        _read(tmp_path / 'own.parquet', n=3)
+    frame.assign(index=[2, 0, 1]).to_parquet(tmp_path / 'own.parquet')
+    np.testing.assert_array_equal(_read(tmp_path / 'own.parquet', n=3).index, [2, 0, 1])
+
+
+def test_metadata_of_an_index_that_was_dropped_is_no_index(tmp_path):
+    frame = pd.DataFrame({'score': [0.2, 0.0, 0.1]}, index=[2, 0, 1])
+    pq.write_table(pa.Table.from_pandas(frame).select(['score']), tmp_path / 'own.parquet')
+    np.testing.assert_array_equal(_read(tmp_path / 'own.parquet', n=3).index, [0, 1, 2])
+
+
+@pytest.mark.parametrize('kind', ['parquet', 'npz'])
+def test_a_column_checksum_of_others_is_not_looked_at(tmp_path, kind):
+    columns = {'score': np.array([0.9, 0.1, 0.5]), 'checksum': np.array(['a', 'b', 'c'])}
+    if kind == 'npz':
+        write_arrays(tmp_path / 'own.npz', columns)
+    else:
+        pd.DataFrame(columns).to_parquet(tmp_path / 'own.parquet')
+    found = _read(tmp_path / f'own.{kind}', n=3)
+    assert found.checksum is None
+    assert set(found.columns) == {'score'}
+
+
 @pytest.mark.parametrize('kind', ['bytes', 'none', 'rows'])
 def test_names_of_files_of_any_kind(tmp_path, kind):
     names = np.array(['b/1, 2.png', 'a/0.png', 'a/1.png', 'b/\\xff.png'])
@@ -252,6 +289,11 @@ def test_a_list_names_images_by_their_files(tmp_path):
     np.testing.assert_array_equal(
         read_indices(str(tmp_path / 'empty.csv'), 4, 'x', IN_FOLDER), [3, 1]
     )
+    (tmp_path / 'wide.csv').write_text('index,file\n3,a/1.png\n', encoding='utf-16')
+    np.testing.assert_array_equal(read_indices(str(tmp_path / 'wide.csv'), 4, 'x', IN_FOLDER), [1])
+    (tmp_path / 'other.csv').write_text('file;index\na/1.png;3\n')
+    with pytest.raises(UserError, match='or "file" for image files; it has file;index'):
+        read_indices(str(tmp_path / 'other.csv'), 4, 'x', IN_FOLDER)
     # Images that are no files have their numbers alone.
     np.testing.assert_array_equal(read_indices(str(path), 5, 'x'), [3, 4])
 

@@ -203,6 +203,7 @@ def _with(row, value):
         (_ROWS.tolist(), '^features: list; give a NumPy or JAX array'),
         (pd.DataFrame(_ROWS), '^features: DataFrame; give a NumPy or JAX array'),
         (np.ma.masked_less(_ROWS, 0), '^features: MaskedArray; give a NumPy or JAX array'),
+        (np.asmatrix(_ROWS), '^features: matrix; give a NumPy or JAX array'),
     ],
 )
 def test_features_that_cannot_be_scored_are_refused_in_one_line(features, words):
@@ -403,6 +404,7 @@ def test_a_folder_of_somebody_else_is_no_folder_of_tiles(tmp_path):
     # What is left where deleting was stopped is deleted.
     (tmp_path / 'tiles' / 'precious.txt').rename(tmp_path / 'tiles' / 'score-000000000000.npz')
     (tmp_path / 'tiles' / 'manifest.json.0123abcd.part').touch()
+    (tmp_path / 'tiles' / '.DS_Store').touch()
     score_rows(array_rows(FEATURES), Request(), keep=tmp_path / 'tiles')
     store.TileStore(tmp_path / 'tiles').remove()
     assert not (tmp_path / 'tiles').exists()

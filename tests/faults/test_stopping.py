@@ -121,11 +121,6 @@ def test_a_second_signal_ends_it_at_once(number):
 @pytest.mark.usefixtures('hangup_counts')
 def test_a_second_hangup_does_not():
     """A terminal that closes and its shell both send one."""
-    with pytest.raises(preemption.Preempted), preemption.noting() as told:
-        assert not told(1)
-        for _ in range(3):
-            os.kill(os.getpid(), signal.SIGHUP)
-        assert told(2)
     program = (
         'import os, signal\n'
         'from contrastive_jax.runtime import preemption\n'

@@ -79,3 +79,20 @@ def test_bad_input_is_refused():
 def test_boundary_is_the_mean_of_two_ranks():
     found = scores.boundary(np.array([0.1, 0.5, 0.5, 0.9]), np.array([4.0, 3.0, 2.0, 1.0]))
     np.testing.assert_allclose(found, np.array([5, 5.5, 4.5, 5]) / 8)
+
+
+def test_a_rank_is_shared_by_values_that_rounding_alone_tells_apart():
+    rng = np.random.default_rng(0)
+    isolation = 1e-7 * rng.normal(size=50)
+    difficulty = np.repeat([0.2, 0.8], 25) + 1e-7 * rng.normal(size=50)
+    found = scores.boundary(difficulty, isolation)
+    np.testing.assert_allclose(found, np.repeat([13 + 25.5, 38 + 25.5], 25) / 100)
+
+
+@pytest.mark.parametrize(
+    ('difficulty', 'isolation'),
+    [(np.arange(3.0), np.arange(1.0)), (np.ones((3, 1)), np.ones((3, 1))), ([0, np.nan], [1, 2])],
+)
+def test_a_boundary_of_other_arrays_is_refused(difficulty, isolation, unchecked_types):
+    with pytest.raises(ValueError, match=r'need two arrays \[n\]'):
+        scores.boundary(np.asarray(difficulty), np.asarray(isolation))

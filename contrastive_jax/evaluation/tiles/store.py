@@ -97,7 +97,12 @@ class TileStore:
     def _others(self) -> list[str]:
         """What the folder holds beside tiles and the manifest, whole or in part."""
         found = self._folder.iterdir() if self._folder.exists() else ()
-        return [path.name for path in found if not _OWN.fullmatch(path.name)]
+        # Hidden files are those of a system, such as .DS_Store.
+        return [
+            path.name
+            for path in found
+            if not (_OWN.fullmatch(path.name) or path.name.startswith('.'))
+        ]
 
     def _path(self, stage: str, start: int) -> Path:
         return self._folder / f'{stage}-{start:012d}.npz'
