@@ -4,8 +4,14 @@ The Python way in: `load_encoder`, `difficulty`, `nt_xent`, `difficult_band`.
 """
 
 import sys
+from typing import TYPE_CHECKING
 
 from contrastive_jax.runtime.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from contrastive_jax.evaluation.scoring import difficulty
+    from contrastive_jax.objectives import difficult_band, nt_xent
+    from contrastive_jax.runs.encoder import load_encoder
 
 __version__ = '0.1.0'
 

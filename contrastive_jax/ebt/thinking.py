@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 from jaxtyping import Array, Float, Int, Key
@@ -82,7 +83,7 @@ def think(
     """
     if steps < 0:
         raise ValueError(f'steps={steps}: must be at least 0')
-    if isinstance(last, int) and not 1 <= last <= steps:
+    if isinstance(last, int | np.integer) and not 1 <= last <= steps:
         raise ValueError(f'last={last}: must be a step, from 1 to steps={steps}')
     if noise and key is None:
         raise ValueError(f'noise={noise}: needs a key for each sample')
@@ -145,8 +146,17 @@ def thinking_loss(
       The mean loss over the samples of all devices, and the metrics `first_error` and `last_error`,
       which are the mean squared errors of the guess and of the last state.
 
+    Raises:
+      ValueError: the guess alone, or a `last` out of range.
+
     Source: S1 of the reference code without `last`, and S2 with it.
     """
+    states = len(trajectory)
+    if states < 2 or (isinstance(last, int | np.integer) and not 1 <= last < states):
+        raise ValueError(
+            f'last={last}, {states} states: need a guess and at least one more state, and a `last` '
+            'from 1 to the number of these'
+        )
     thought = trajectory[1:] if last is None else trajectory[last][None]
     loss = jnp.mean(optax.losses.huber_loss(thought, jnp.broadcast_to(target, thought.shape)))
     metrics = {

@@ -5,10 +5,9 @@ Axes: n samples, k features.
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
-from contrastive_jax.numerics import cosines, map_anchors, unit_rows
+from contrastive_jax.numerics import compiler_sharded, cosines, map_anchors, unit_rows
 
 __all__ = ['alignment', 'effective_rank', 'uniformity']
 
@@ -16,6 +15,7 @@ __all__ = ['alignment', 'effective_rank', 'uniformity']
 _SHARPNESS = 2.0
 
 
+@compiler_sharded
 def effective_rank(features: Float[Array, 'n k']) -> Float[Array, '']:
     """Number of directions that the features use (RankMe).
 
@@ -35,12 +35,9 @@ def effective_rank(features: Float[Array, 'n k']) -> Float[Array, '']:
     # So that squares neither overflow nor vanish.
     largest = jnp.max(jnp.abs(features))
     features = features / jnp.where(largest > 0, largest, 1.0)
-    n, k = features.shape
-    # The eigenvalues of the smaller Gram matrix cost a fraction of a decomposition of the features.
-    # By its rounding, a rank of 1 comes out as 1.2; larger ranks lose 1 in 1000.
-    rows = features if n <= k else features.T
-    gram = jnp.matmul(rows, rows.T, precision=lax.Precision.HIGHEST)
-    values = jnp.sqrt(jnp.maximum(jnp.linalg.eigvalsh(gram), 0.0))
+    # Eigenvalues of the Gram matrix cost less, but its rounding adds up: a rank of 1 came out as
+    # 1.2, and a rank of 2 as 2.2.
+    values = jnp.linalg.svd(features, compute_uv=False)
     return jnp.exp(jnp.sum(jax.scipy.special.entr(values / jnp.sum(values))))
 
 
@@ -54,12 +51,20 @@ def alignment(first: Float[Array, 'n k'], second: Float[Array, 'n k']) -> Float[
     Returns:
       Scalar in [0, 4]; 0 if the features do not change with the view.
 
+    Raises:
+      ValueError: features of different shapes.
+
     Source: Wang and Isola, "Understanding contrastive representation learning", 2020.
     """
+    if first.shape != second.shape:
+        raise ValueError(
+            f'first {list(first.shape)}, second {list(second.shape)}: need two views of each sample'
+        )
     difference = unit_rows(first) - unit_rows(second)
     return jnp.mean(jnp.sum(jnp.square(difference), axis=1))
 
 
+@compiler_sharded
 def uniformity(features: Float[Array, 'n k']) -> Float[Array, '']:
     """How evenly directions cover the sphere: `log mean_{i != j} exp(-2 |u_i - u_j|^2)`.
 
@@ -71,10 +76,15 @@ def uniformity(features: Float[Array, 'n k']) -> Float[Array, '']:
     Returns:
       Scalar in [-8, 0]; low = even, 0 if all features have one direction.
 
+    Raises:
+      ValueError: fewer than two samples.
+
     Source: Wang and Isola, "Understanding contrastive representation learning", 2020.
     """
     rows = unit_rows(features)
     n = len(rows)
+    if n < 2:
+        raise ValueError(f'{n} samples have no pair; need at least two')
     squares = jnp.any(rows != 0, axis=1).astype(jnp.float32)
 
     def others(anchor):

@@ -27,7 +27,7 @@ class VotingRule(NamedTuple):
     """Number and weights of the neighbours that vote.
 
     Attributes:
-      neighbours: number of nearest training samples that vote, at most n.
+      neighbours: number of nearest training samples that vote, 1 to n; more count as n.
       temperature: temperature of the weight `exp(s / temperature)` of a neighbour with cosine `s`;
         None for equal weights.
     """
@@ -64,11 +64,19 @@ def knn_predict(
     Returns:
       Predictions `[t]` for each rule. With equal votes, the smallest class wins.
 
+    Raises:
+      ValueError: a rule without neighbours, or of a temperature that is not above 0.
+
     Source: Wu et al. 2018.
     """
+    for rule in rules:
+        if rule.neighbours < 1 or (rule.temperature is not None and not rule.temperature > 0):
+            raise ValueError(
+                f'{rule}: needs at least 1 neighbour, and a temperature above 0 or None'
+            )
     rows = unit_rows(features)
     n = len(rows)
-    members = jax.nn.one_hot(labels, num_classes)
+    members = jax.nn.one_hot(labels, num_classes, dtype=jnp.float32)
 
     def predict(query):
         similarity = jnp.where(labels >= 0, cosines(rows, query), -jnp.inf)

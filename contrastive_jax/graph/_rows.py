@@ -30,7 +30,7 @@ class GraphAnchors(NamedTuple):
 
     def others(self, n: int) -> Bool[Array, ' n']:
         """Mask of the rows that are not this anchor."""
-        return jnp.arange(n) != self.index
+        return jnp.arange(n, dtype=jnp.int32) != self.index
 
     def similarities(self, rows: Float[Array, 'n k']) -> Float[Array, ' n']:
         """Cosines of one anchor with all rows, `-inf` with itself."""
@@ -57,7 +57,9 @@ def sample_anchors(
     features = lax.stop_gradient(features)
     unit = unit_rows(_centered(features, axis_name) if center else features)
     first = 0 if axis_name is None else lax.axis_index(axis_name) * len(unit)
-    return GraphAnchors(unit, first + jnp.arange(len(unit))), gather(unit, axis_name)
+    return GraphAnchors(unit, first + jnp.arange(len(unit), dtype=jnp.int32)), gather(
+        unit, axis_name
+    )
 
 
 def _centered(features: Float[Array, 'm k'], axis_name: str | None) -> Float[Array, 'm k']:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from contrastive_jax.graph._rows import sample_anchors
 from contrastive_jax.graph.difficulty import cut
 from contrastive_jax.numerics import (
+    check_classes,
     check_percentiles,
     compiler_sharded,
     map_anchors,
@@ -63,12 +64,13 @@ def class_cosines(
       block_size: anchors at a time; None for `numerics.default_block`.
 
     Raises:
-      ValueError: percentiles out of order.
+      ValueError: percentiles out of order, or labels that are no integers `[n]`.
 
     Source: Section 3.1 and Section 5.1, Eq. 12.
     """
     check_percentiles(pos_high, pos_low)
     n = len(features)
+    check_classes(labels, n, 'labels')
     anchors, rows = sample_anchors(features, center=False, axis_name=None)
     ranks = [percentile_rank(percentile, n - 1) for percentile in (pos_high, pos_low)]
 

@@ -70,7 +70,7 @@ def score_columns(
     if latent_classes == 'labels' and labels is None:
         raise ValueError("latent_classes='labels': there are no labels; choose k-means")
     columns = measure(features, pos_high=pos_high, pos_low=pos_low)
-    if latent_classes == 'labels':
+    if latent_classes == 'labels' and labels is not None:
         latent = labels
     else:
         # The paper advises pos_high = 1 / classes, so this is the number of classes. A band without

@@ -48,8 +48,13 @@ def sample_dynamics(
       epochs: `[l]` finished epochs at each look, ascending.
 
     Raises:
-      ValueError: no look, epochs that do not ascend, or a score that is not finite.
+      ValueError: no look, epochs that do not ascend or are not one for each look, or a score that
+        is not finite.
     """
+    if score.ndim != 2 or len(score) != len(epochs):
+        raise ValueError(
+            f'score {list(score.shape)}, {len(epochs)} epochs: need a row of scores for each epoch'
+        )
     if not len(epochs) or np.any(np.diff(epochs) <= 0):
         raise ValueError(f'epochs={list(epochs)}: need at least one look, in ascending order')
     if not np.isfinite(score).all():

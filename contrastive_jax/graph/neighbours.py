@@ -83,7 +83,7 @@ def _of_block(
     rows: Float[Array, 'n k'], index: Int[Array, ' b'], ranks: list[Int[Array, '']], count: int
 ) -> tuple[Array, Array, Array]:
     cosines = jnp.matmul(rows[index], rows.T, precision='highest')
-    others = jnp.arange(len(rows))[None] != index[:, None]
+    others = jnp.arange(len(rows), dtype=jnp.int32)[None] != index[:, None]
     cosines = jnp.where(others, jnp.clip(cosines, -1, 1), -jnp.inf)
     high, low = jax.vmap(lambda row: order_statistics(row, ranks))(cosines)
     similarity, nearest = jax.lax.top_k(cosines, count)

@@ -209,8 +209,10 @@ def order_statistics(
     # The carry of a loop must keep its type, and under `shard_map` the type says whether the carry
     # differs between devices.
     bounds = lax.fori_loop(1, 32, halve, halve(0, bounds))
+    # Chosen among the bits: those that the bisection of rank 0 ends at are no number.
+    infinity = lax.bitcast_convert_type(jnp.float32(jnp.inf), jnp.int32)
     return tuple(
-        jnp.where(rank == 0, jnp.inf, lax.bitcast_convert_type(_ordered(low), jnp.float32))
+        lax.bitcast_convert_type(jnp.where(rank == 0, infinity, _ordered(low)), jnp.float32)
         for (low, _), rank in zip(bounds, ranks, strict=True)
     )
 

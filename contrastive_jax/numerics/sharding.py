@@ -2,14 +2,18 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import ParamSpec, TypeVar
 
 import jax
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
 __all__ = ['compiler_sharded']
 
+_Arguments = ParamSpec('_Arguments')
+_Result = TypeVar('_Result')
 
-def compiler_sharded(function: Callable) -> Callable:
+
+def compiler_sharded(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
     """Lets the compiler choose the shardings inside `function`, whatever the axes of the mesh.
 
     On explicit axes, JAX asks for the sharding of every gather, slice and product that mixes
@@ -25,7 +29,7 @@ def compiler_sharded(function: Callable) -> Callable:
     """
 
     @functools.wraps(function)
-    def call(*args, **kwargs):
+    def call(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
         leaves, tree = jax.tree.flatten((args, kwargs))
         arrays = {i: leaf for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)}
         mesh = _mesh(list(arrays.values()))

@@ -4,6 +4,7 @@ Axes: b images of this device, m local anchors, n rows that they are compared wi
 a batch m = 2b (view 1, then view 2) and n = devices * m.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -40,7 +41,7 @@ class BatchAnchors(NamedTuple):
 
     def negatives(self, n: int) -> Bool[Array, ' n']:
         """Mask of the rows that are negatives of one anchor."""
-        rows = jnp.arange(n)
+        rows = jnp.arange(n, dtype=jnp.int32)
         return (rows != self.index) & (rows != self.positive)
 
 
@@ -84,7 +85,8 @@ def batch_anchors(m: int, axis_name: str | None) -> BatchAnchors:
     if m % 2 or m == 0:
         raise ValueError(f'got {m} rows: need an even number, all of view 1 and then all of view 2')
     first = 0 if axis_name is None else lax.axis_index(axis_name) * m
-    index = jnp.arange(m)
+    # As the index of the axis, whatever the mode of JAX.
+    index = jnp.arange(m, dtype=jnp.int32)
     return BatchAnchors(first + index, first + (index + m // 2) % m)
 
 
@@ -170,27 +172,33 @@ def in_float32(number: Scalar) -> Scalar:
 
 
 def check_positive(**values: Scalar) -> None:
-    """Raises ValueError for a number that is not above zero. Traced values are not checked."""
+    """Raises ValueError for what is no single number above zero. Traced ones are not compared."""
     for name, value in values.items():
-        known = known_value(value)
-        if known is not None and not known > 0:
-            raise ValueError(f'{name}={value}: must be above 0')
+        known = known_number(name, value)
+        if known is not None and not 0 < known < math.inf:
+            raise ValueError(f'{name}={value}: must be above 0, and finite')
 
 
 def check_not_negative(**values: Scalar) -> None:
-    """Raises ValueError for a number below zero. Traced values are not checked."""
+    """Raises ValueError for what is no single number from zero up. Traced ones are not compared."""
     for name, value in values.items():
-        known = known_value(value)
-        if known is not None and not known >= 0:
-            raise ValueError(f'{name}={value}: must be at least 0')
+        known = known_number(name, value)
+        if known is not None and not 0 <= known < math.inf:
+            raise ValueError(f'{name}={value}: must be at least 0, and finite')
 
 
-def known_value(value: Scalar) -> float | None:
-    """The number that a scalar holds; None if it is traced, or on devices of other processes."""
+def known_number(name: str, value: Scalar) -> float | None:
+    """The number that a scalar holds; None if it is traced, or on devices of other processes.
+
+    Raises:
+      ValueError: an array or a text, which would give another loss or fail far from here.
+    """
+    if isinstance(value, str) or getattr(value, 'shape', ()) != ():
+        raise ValueError(f'{name}={value!r}: need one number')
     if isinstance(value, jax.Array):
         if isinstance(value, jax.core.Tracer) or not value.is_fully_addressable:
             return None
     elif not isinstance(value, int | float | np.number | np.ndarray):
         return None  # such as a parameter of Flax, which may hold a traced value
     # Under `jit` a comparison in JAX would be traced.
-    return float(value) if np.ndim(value) == 0 else None
+    return float(value)

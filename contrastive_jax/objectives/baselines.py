@@ -23,7 +23,7 @@ from contrastive_jax.objectives._compare import (
     check_not_negative,
     check_positive,
     in_float32,
-    known_value,
+    known_number,
     mean_over_anchors,
     positive_similarities,
     within_batch,
@@ -72,7 +72,7 @@ def hard_negative(
     """
     check_positive(temperature=temperature)
     check_not_negative(beta=beta)
-    chance = known_value(tau_plus)
+    chance = known_number('tau_plus', tau_plus)
     if chance is not None and not 0 <= chance < 1:
         raise ValueError(f'tau_plus={tau_plus}: must be in [0, 1), a chance')
 
@@ -244,7 +244,7 @@ def supervised(
     def anchor_loss(numbers, anchor, similarity, _, label, classes):
         (temperature,) = numbers
         logits = similarity / temperature
-        others = jnp.arange(len(logits)) != anchor.index
+        others = jnp.arange(len(logits), dtype=jnp.int32) != anchor.index
         attraction = jnp.mean(logits, where=others & (classes == label))
         return masked_logsumexp(logits - attraction, others), {}
 

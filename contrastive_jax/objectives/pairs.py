@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from contrastive_jax.numerics import (
     COSINE_SLACK,
     Number,
+    check_classes,
     check_percentiles,
     compiler_sharded,
     gather,
@@ -281,8 +282,8 @@ def selection(
       returns the mask of the selected negatives `[n]`.
 
     Raises:
-      ValueError: another text than 'all', a matrix of another shape, a band of the other kind, of
-        other rows or of another axis.
+      ValueError: another text than 'all', a matrix of another shape or of floats, a band of the
+        other kind, of other rows or of another axis.
     """
     if pairs is None:
         return (), (), lambda _, __, negative: jnp.zeros_like(negative)
@@ -291,7 +292,12 @@ def selection(
             raise ValueError(f"pairs={pairs!r}: need a band, a matrix, 'all' or None")
         return (), (), lambda _, __, negative: negative
     if not isinstance(pairs, DifficultBand | QueueBand):
-        pairs = jnp.asarray(pairs, bool)
+        pairs = jnp.asarray(pairs)
+        if not any(jnp.issubdtype(pairs.dtype, kind) for kind in (jnp.bool, jnp.integer)):
+            raise ValueError(
+                f'pairs: a matrix of {pairs.dtype}; need True where a pair is selected'
+            )
+        pairs = pairs.astype(bool)
         if pairs.shape != shape:
             raise ValueError(
                 f'pairs: a matrix {list(pairs.shape)}; here it needs {list(shape)}, a row for each '
@@ -366,10 +372,12 @@ def different_class_share(
       Scalar in [0, 1]; NaN where no selected pair has two known classes.
 
     Raises:
-      ValueError: a selection that does not fit the rows, or was made with another `axis_name`.
+      ValueError: labels that are no integers `[m]`, or a selection that does not fit the rows or
+        was made with another `axis_name`.
 
     Source: Section 5.4, Fig. 4c.
     """
+    check_classes(labels, len(labels), 'labels', 'the batch')
     anchors, classes = batch_anchors(len(labels), axis_name), gather(labels, axis_name)
     return _different_share(pairs, anchors, labels, classes, axis_name, block_size)
 
@@ -397,10 +405,13 @@ def queue_different_class_share(
       Scalar in [0, 1]; NaN where no selected pair has two known classes.
 
     Raises:
-      ValueError: a selection that does not fit the rows, or was made with another `axis_name`.
+      ValueError: labels that are no integers `[m]`, or a selection that does not fit the rows or
+        was made with another `axis_name`.
 
     Source: Section 5.4, Fig. 4c, with the queue of MoCo in place of the batch.
     """
+    check_classes(labels, len(labels), 'labels', 'the anchors')
+    check_classes(queue_labels, len(queue_labels), 'queue_labels', 'the queue')
     # Negatives are counted, and not compared: any column will do for the rows of the anchors.
     anchors = QueueAnchors(labels[:, None].astype(jnp.float32))
     return _different_share(pairs, anchors, labels, queue_labels, axis_name, block_size)

@@ -138,9 +138,7 @@ def bounds(model: SimilarityModel, labelling_error: float, feature_dim: int) -> 
 
     Source: Theorems 3.3, 3.4, Corollary 4.1, Theorems 4.3, 4.5.
     """
-    samples = model.num_classes * model.samples_per_class
-    if not (1 <= feature_dim < samples and feature_dim == int(feature_dim)):
-        raise ValueError(f'feature_dim={feature_dim}: must be from 1 to {samples - 1}, whole')
+    _check_feature_dim(model, feature_dim)
 
     def bound(fraction, spectrum_of, weight=1.0):
         exact = (
@@ -173,6 +171,12 @@ def bounds(model: SimilarityModel, labelling_error: float, feature_dim: int) -> 
     )
 
 
+def _check_feature_dim(model: SimilarityModel, feature_dim: int) -> None:
+    samples = model.num_classes * model.samples_per_class
+    if not (1 <= feature_dim < samples and feature_dim == int(feature_dim)):
+        raise ValueError(f'feature_dim={feature_dim}: must be from 1 to {samples - 1}, whole')
+
+
 def conditions(model: SimilarityModel, feature_dim: int) -> Conditions:
     """Compares each remedy with keeping the difficult samples, by the printed bounds.
 
@@ -185,13 +189,17 @@ def conditions(model: SimilarityModel, feature_dim: int) -> Conditions:
 
     Args:
       model: sizes and similarities.
-      feature_dim: number `k` of features.
+      feature_dim: number `k` of features, 1 to (r + 1) n - 1.
 
     Returns:
       The conditions with both sides. The value of the temperature is `inf` for `beta = 0`.
 
+    Raises:
+      ValueError: a feature dimension outside its range.
+
     Source: Section 4; the second is derived in `docs/theory.md`.
     """
+    _check_feature_dim(model, feature_dim)
     r, n, n_d = model.other_classes, model.samples_per_class, model.difficult_per_class
     alpha, beta, gamma = model.alpha, model.beta, model.gamma
     rest, level, extra = 1 - alpha, alpha + r * beta, r * (gamma - beta)

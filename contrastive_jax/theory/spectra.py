@@ -73,7 +73,8 @@ def spectrum(
       key: random key of the noise; None without noise.
 
     Returns:
-      The eigenvalues with their multiplicities; the first is 1.
+      The eigenvalues with their multiplicities; the first is 1, unless noise makes entries of the
+      matrix negative, which may raise it.
 
     Raises:
       ValueError: an unknown structure, noise without a key, or noise that makes a row sum negative.

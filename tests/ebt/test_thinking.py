@@ -152,3 +152,13 @@ def test_devices_share_the_mean():
     )
     shares, _ = mapped(states.reshape(3, 4, 2, 2), target.reshape(4, 2, 2))
     np.testing.assert_allclose(shares, np.full(4, whole), rtol=1e-6)
+
+
+@pytest.mark.parametrize(('states', 'last'), [(3, 0), (3, 3), (3, np.int64(9)), (1, None)])
+@pytest.mark.usefixtures('unchecked_types')
+def test_a_state_that_is_not_there_has_no_loss(states, last):
+    with pytest.raises(ValueError, match='need a guess and at least one more state'):
+        thinking_loss(jnp.ones((states, 2, 3)), jnp.ones((2, 3)), last=last)
+    if last is not None:
+        with pytest.raises(ValueError, match='must be a step'):
+            think(jnp.sum, jnp.ones((2, 3)), steps=2, step_size=0.1, last=last)

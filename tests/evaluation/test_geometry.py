@@ -1,8 +1,10 @@
 """Axes: n samples, k features."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from contrastive_jax.evaluation.geometry import alignment, effective_rank, uniformity
 
@@ -58,3 +60,30 @@ def test_the_rank_has_no_scale(scale):
     assert float(effective_rank(rows * scale)) == pytest.approx(
         float(effective_rank(rows)), rel=1e-4
     )
+
+
+@pytest.mark.parametrize('power', [2, 3, 4])
+def test_a_low_rank_is_not_lost_in_rounding(power):
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.normal(size=(n, 64)))[0] for n in (200, 100))
+    features = ((left / np.arange(1, 65) ** power) @ right.T).astype(np.float32)
+    shares = np.linalg.svd(features.astype(np.float64), compute_uv=False)
+    shares /= shares.sum()
+    expected = np.exp(-np.sum(shares * np.log(shares)))
+    np.testing.assert_allclose(effective_rank(jnp.asarray(features)), expected, rtol=1e-4)
+
+
+def test_what_has_no_pair_is_refused(unchecked_types):
+    with pytest.raises(ValueError, match='need at least two'):
+        uniformity(jnp.ones((1, 3)))
+    with pytest.raises(ValueError, match='need two views of each sample'):
+        alignment(jnp.ones((4, 3)), jnp.ones((1, 3)))
+
+
+@pytest.mark.parametrize('measure', [effective_rank, uniformity])
+def test_an_explicit_mesh_changes_nothing(measure):
+    features = jax.random.normal(jax.random.key(0), (8, 3))
+    mesh = jax.make_mesh((4,), ('d',), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        found = measure(jax.device_put(features, NamedSharding(mesh, PartitionSpec('d'))))
+    np.testing.assert_allclose(found, measure(features), rtol=1e-5)

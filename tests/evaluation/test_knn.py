@@ -73,3 +73,10 @@ def test_far_neighbours_vote_at_any_temperature(temperature):
         np.add.at(votes[row], labels[nearest], weights)
     assert cosine.max() < 0.8
     np.testing.assert_array_equal(found, votes.argmax(axis=1))
+
+
+@pytest.mark.parametrize('rule', [VotingRule(0), VotingRule(3, 0.0), VotingRule(3, -0.1)])
+def test_a_rule_that_no_neighbour_fits_is_refused(rule):
+    rows, labels = np.eye(4, dtype=np.float32), np.arange(4, dtype=np.int32)
+    with pytest.raises(ValueError, match='needs at least 1 neighbour'):
+        knn_predict(rows, labels, rows, num_classes=4, rules=(rule,))

@@ -50,3 +50,10 @@ def test_what_has_no_order_or_value_is_refused(epochs, value, message):
     score = np.full((len(epochs), 3), value)
     with pytest.raises(ValueError, match=message):
         sample_dynamics(score, np.array(epochs, np.int64))
+
+
+@pytest.mark.usefixtures('unchecked_types')
+@pytest.mark.parametrize('shape', [(3, 5), (1, 5), (2,)])
+def test_scores_of_other_looks_are_refused(shape):
+    with pytest.raises(ValueError, match='need a row of scores for each epoch'):
+        sample_dynamics(np.ones(shape), np.array([1, 3]))

@@ -205,3 +205,8 @@ class TestMapAnchors:
     def test_a_block_of_no_anchors_is_refused(self):
         with pytest.raises(ValueError, match='block_size=0'):
             map_anchors(lambda x: x, jnp.zeros(3), 3, 0)
+
+
+def test_rank_zero_is_no_nan_on_the_way():
+    with jax.debug_nans(True):
+        assert order_statistics(jnp.array([0.5, 0.1]), [0, 1])[0] == np.inf

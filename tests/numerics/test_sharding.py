@@ -12,6 +12,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from contrastive_jax import objectives
 from contrastive_jax.ebt.thinking import think, thinking_loss
 from contrastive_jax.evaluation.knn import VotingRule, knn_predict
 from contrastive_jax.graph import isolation, sample_difficulty
@@ -281,3 +282,27 @@ def test_a_training_step_in_a_shard_map_equals_one_device():
         jax.tree.map(
             functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=2e-5), some, others
         )
+
+
+@pytest.mark.parametrize('loss', ['nt_xent', 'spectral', 'decoupled'])
+def test_losses_over_devices_take_64_bits(loss):
+    """The index of a device has 32 bits in every mode, and types may not be mixed."""
+    with jax.enable_x64(True):
+        rows = jnp.asarray(np.random.default_rng(0).normal(size=(16, 4)), jnp.float32)
+        numbers = {} if loss == 'spectral' else {'temperature': 0.5}
+        function = getattr(objectives, loss)
+
+        def mapped(rows):
+            return function(rows, **numbers, axis_name=AXIS)[0]
+
+        found = jax.shard_map(mapped, mesh=mesh(), in_specs=SPREAD, out_specs=P())(rows)
+        # As `shard_map` orders them: view 1 of each device, and then its view 2.
+        order = np.arange(16).reshape(DEVICES, 2, 2).transpose(1, 0, 2).ravel()
+        np.testing.assert_allclose(found, function(rows[order], **numbers)[0], rtol=1e-5)
+        scores = jax.shard_map(
+            lambda rows: isolation(rows, near=0.3, axis_name=AXIS),
+            mesh=mesh(),
+            in_specs=SPREAD,
+            out_specs=SPREAD,
+        )(rows)
+        np.testing.assert_allclose(scores, isolation(rows, near=0.3), atol=1e-6)

@@ -155,6 +155,45 @@ def test_what_is_not_positive_is_refused(name, value):
 
 
 @pytest.mark.usefixtures('unchecked_types')
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [
+        ('temperature', np.linspace(0.1, 1, 8)),
+        ('temperature', np.array([0.5])),
+        ('temperature', '0.5'),
+        ('temperature', float('inf')),
+        ('margin', np.full((8, 8), 0.1)),
+        ('margin', jnp.array([0.1])),
+        ('margin', float('inf')),
+        ('temperature_scale', jnp.ones(8)),
+    ],
+)
+def test_what_is_no_single_number_is_refused(name, value):
+    # It would broadcast, and give another loss.
+    def loss(value):
+        return nt_xent(jnp.eye(8), pairs='all', **{'temperature': 0.5, name: value})
+
+    with pytest.raises(ValueError, match=f'{name}='):
+        loss(value)
+    if getattr(value, 'shape', ()):
+        with pytest.raises(ValueError, match='need one number'):
+            jax.eval_shape(loss, value)
+
+
+@pytest.mark.usefixtures('unchecked_types')
+@pytest.mark.parametrize('kind', [float, np.float32])
+def test_pairs_that_are_no_mask_are_refused(kind):
+    with pytest.raises(ValueError, match='need True where a pair is selected'):
+        nt_xent(jnp.eye(8), temperature=0.5, pairs=np.full((8, 8), 0.3, kind), margin=0.1)
+    chosen = np.arange(64).reshape(8, 8) % 3 == 0
+    values = [
+        nt_xent(jnp.eye(8), temperature=0.5, pairs=pairs, margin=0.1)[0]
+        for pairs in (chosen, chosen.astype(int))
+    ]
+    assert values[0] == values[1]
+
+
+@pytest.mark.usefixtures('unchecked_types')
 def test_a_parameter_of_a_model_may_be_the_temperature():
     class Model(nnx.Module):
         def __init__(self):
