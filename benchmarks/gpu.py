@@ -113,6 +113,8 @@ def main(arguments: list[str] | None = None) -> None:
     if not options.toy:
         check_device()
     results: dict[str, dict] = {}
+    if options.json and Path(options.json).exists():
+        sys.exit(f'--json={options.json}: exists; give another name, or delete it')
     if options.json:
         # A path that cannot be written is found before anything is measured.
         write_json(Path(options.json), results)

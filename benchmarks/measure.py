@@ -126,6 +126,14 @@ def ceiling(rounds: int = 5, dtype=jnp.float32) -> dict[str, float]:
     }
 
 
+def check_new(path: str | None) -> None:
+    """Exits if a file to write is there, which is not to be replaced, or if its folder is not."""
+    if path is not None and Path(path).exists():
+        raise SystemExit(f'--json={path}: exists; give another name, or delete it')
+    if path is not None and not Path(path).parent.is_dir():
+        raise SystemExit(f'--json={path}: its folder does not exist; make it')
+
+
 class Report:
     """The table of a benchmark: prints each row as it comes, and writes all of them as JSON.
 
@@ -134,6 +142,7 @@ class Report:
 
     def __init__(self, command: str, path: str | None, dtype=jnp.float32):
         """Measures the ceiling and prints it."""
+        check_new(path)
         self._path, self._columns = path, None
         top = ceiling(dtype=dtype)
         print(f'ceiling: {top["flops"] / 1e9:.0f} GFLOP/s, {top["bytes"] / 1e9:.1f} GB/s')

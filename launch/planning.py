@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 
 from contrastive_jax.config import (
     FIELDS,
+    PATHS,
     WITHOUT_EFFECT,
     check_field,
     check_value,
@@ -33,6 +34,7 @@ from contrastive_jax.config.arms import ARMS, PAIR_FIELDS, STRENGTH_FIELDS
 from contrastive_jax.config.files import load_config
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.files import read_json
+from contrastive_jax.runtime.shell import expand_home
 
 from . import grids
 from .grids import ScoresOf
@@ -111,6 +113,8 @@ def override(text: str) -> tuple[str, Any]:
         raise GridError(f'{text}: after -- come config fields, as --config.FIELD=VALUE')
     # A folder may be called 2024, as the flags of `main` take it.
     if path in FIELDS and isinstance(FIELDS[path].default, str | None):
+        # One folder has one name, by which the run is named too.
+        value = expand_home(value) if path in PATHS else value
         return path, None if value == 'None' else value
     words = {'true': 'True', 'false': 'False'}
     if path in FIELDS and isinstance(FIELDS[path].default, bool):

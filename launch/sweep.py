@@ -28,6 +28,7 @@ import argparse
 import contextlib
 import fcntl
 import os
+import re
 import shlex
 import signal
 import sys
@@ -156,15 +157,31 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(opened)
 
 
+def _check_list(path: Path, lines: list[bytes]) -> None:
+    """Raises GridError for a file of somebody else's, which would be written anew."""
+    for line in map(os.fsdecode, lines):
+        known = re.fullmatch('[0-9a-f]{16}', Path(line).name) or os.path.isdir(line)
+        if not known and re.search(r'\s', line):
+            raise GridError(
+                f'{path}: is no list of runs (it holds {line[:60]!r}); move it away, or give '
+                'another --runs'
+            )
+
+
 def _list(runs: list[Run], path: Path) -> None:
     """Adds the folders of the runs to the list that `report` takes."""
     try:
         # As bytes, because a path need not be text.
         known = path.read_bytes().splitlines() if path.exists() else []
+        _check_list(path, known)
         folders = dict.fromkeys([*known, *(os.fsencode(run.folder) for run in runs)])
         write_whole(path, lambda file: file.write(b''.join(b'%s\n' % each for each in folders)))
     except OSError as error:
         raise GridError(f'--runs={path.parent}: cannot be written ({error.strerror})') from error
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def _name(runs: list[Run], path: Path) -> None:
@@ -174,6 +191,10 @@ def _name(runs: list[Run], path: Path) -> None:
     """
     try:
         names = read_json(path) if path.exists() else {}
+        if not all(name == status.MAKES or _are_texts(value) for name, value in names.items()):
+            raise GridError(
+                f'{path}: does not hold names of cells; move it away, or give another --runs'
+            )
         makes = names.setdefault(status.MAKES, {})
         for run in runs:
             cells = [cell for cell in run.cells if cell not in _CONFIG_ALONE]

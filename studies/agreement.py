@@ -22,6 +22,7 @@ from contrastive_jax.config.files import load_config
 from contrastive_jax.data import sources
 from contrastive_jax.randomness import Use, legacy_rng
 from studies.detector import represent, train
+from studies.outputs import command
 
 
 def supervised_difficulty(features, labels) -> dict[str, np.ndarray]:
@@ -87,4 +88,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    command(main)

@@ -23,7 +23,7 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.reporting import style
 from contrastive_jax.runtime.files import read_json
 from launch.grids.ebt_denoise import CELLS
-from studies.outputs import check_new
+from studies.outputs import check_new, command
 
 __all__ = ['main']
 
@@ -184,4 +184,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    command(main)

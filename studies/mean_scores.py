@@ -19,7 +19,6 @@ Axes: s seeds, n images.
 import argparse
 import hashlib
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -30,7 +29,8 @@ from contrastive_jax.data import sources
 from contrastive_jax.data.score_table import read_table, write_table
 from contrastive_jax.data.stored import checksum
 from contrastive_jax.graph.subsets import most_difficult_removed
-from studies.outputs import check_new
+from studies import outputs
+from studies.outputs import check_new, command
 
 _MEANS = ('score', 'boundary')
 
@@ -41,6 +41,9 @@ def read_all(paths: list[str]) -> list[dict[str, np.ndarray]]:
     Raises:
       SystemExit: a column is missing, or two files score different images.
     """
+    others = [path for path in paths if not path.lower().endswith('.parquet')]
+    if others:
+        raise SystemExit(f'--scores={others[0]}: give the scores.parquet beside it')
     tables = [read_table(path) for path in paths]
     for path, table in zip(paths, tables, strict=True):
         missing = [name for name in ('checksum', 'index', *_MEANS) if name not in table]
@@ -115,7 +118,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--scores', nargs='+', required=True, help='files that score has written')
-    parser.add_argument('--out', type=Path, required=True, help='Parquet file to write')
+    parser.add_argument('--out', type=outputs.path, required=True, help='Parquet file to write')
     parser.add_argument('--ratio', type=float, default=0.2, help='share that is left out')
     parser.add_argument('--config', help='config of the data, for the column pixels')
     parser.add_argument('--data_dir', help='its config.data.data_dir')
@@ -137,4 +140,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    command(main)

@@ -36,6 +36,7 @@ from contrastive_jax.evaluation.features import extract_features
 from contrastive_jax.reporting.collect import MEASURES, Run, as_text, find_runs, read_run
 from contrastive_jax.runs.loading import load_run
 from contrastive_jax.theory import SimilarityModel, error_bound
+from studies.outputs import command
 
 FORMS = ('printed', 'block', 'matched')
 # It only sets the scale of the bounds, and so the order of no form.
@@ -253,4 +254,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    command(main)

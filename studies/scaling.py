@@ -34,7 +34,7 @@ from contrastive_jax.reporting.statistics import paired
 from contrastive_jax.runtime.files import read_json, write_json
 from contrastive_jax.training.loop import pretrain
 from launch.grids.ebt_denoise import CELLS
-from studies.outputs import check_new
+from studies.outputs import check_new, command
 
 __all__ = ['compared', 'main', 'slopes']
 
@@ -192,4 +192,4 @@ def _shown(result: dict, kind: str) -> str:
 
 
 if __name__ == '__main__':
-    main()
+    command(main)

@@ -179,6 +179,11 @@ def test_partners_are_those_of_the_band_that_was_scored(files):
     np.testing.assert_array_equal(_of(files, scores='scores.npz').partners, expected)
     other = neighbours(samples.features, **options.band(), count=8).partners
     assert not np.array_equal(other[:, 0], expected[:, 0])
+    words = 'band of these scores is not known'
+    assert words not in ' '.join(_of(files, scores='scores.npz').notes)
+    # Under another name the summary beside it is that of another file.
+    (files / 'scores.npz').rename(files / 'mine.npz')
+    assert words in ' '.join(_of(files, scores='mine.npz').notes)
 
 
 def test_images_trained_on_have_their_partners_among_themselves(files):

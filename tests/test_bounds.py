@@ -28,6 +28,12 @@ def test_the_report_holds_every_bound_and_condition():
     assert f'{theory.optimal_margin(MODEL):.6g}' in text
 
 
+def test_without_difficult_samples_nothing_helps():
+    text = bounds.report(theory.SimilarityModel(4, 20, 0, 0.6, 0.1, 0.35), 0.1, 4)
+    assert 'removal and temperature scaling help: no, because no sample is difficult' in text
+    assert 'must be' not in text
+
+
 def test_bounds_that_say_nothing_are_marked():
     marked = bounds.report(MODEL, 0.1, 4)
     rows = [line for line in marked.splitlines() if 'Thm' in line or 'Cor' in line][:5]

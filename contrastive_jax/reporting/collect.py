@@ -90,16 +90,21 @@ def _kind(path: str | Path) -> str:
 def find_runs(paths: Sequence[str]) -> list[Path]:
     """The workdirs among and below the folders, sorted and each once.
 
-    A file `.txt` lists folders, one a line, as a sweep writes it. Links below the folders are not
-    followed.
+    A file `.txt` lists folders, one a line, as a sweep writes it; those of runs that have not begun
+    are given too. Links below the folders are followed if they lead to a workdir.
 
     Raises:
-      UserError: no folder; one that is missing, cannot be read or holds no run.
+      UserError: no folder; one that is missing, cannot be read or holds no run; a list of which no
+        run has begun.
     """
     if not paths:
         raise UserError('RUNS: missing; give workdirs, or folders that hold them')
     workdirs: dict[Path, Path] = {}
-    for path in _listed(paths):
+    waiting: list[Path] = []
+    for path, listed in _listed(paths):
+        if listed and not (os.path.isdir(path) and any(_workdirs(path))):
+            waiting.append(Path(path))
+            continue
         if not os.path.isdir(path):
             what = 'is a file' if os.path.exists(path) else f'no such {_kind(path)}'
             raise UserError(
@@ -114,14 +119,17 @@ def find_runs(paths: Sequence[str]) -> list[Path]:
             )
         for folder in inside:
             workdirs.setdefault(folder.resolve(), folder)
-    return sorted(workdirs.values())
+    if not workdirs:
+        what = 'holds no run' if waiting[0].is_dir() else 'no such folder'
+        raise UserError(f'{waiting[0]}: {what}, and no other run of the list has begun')
+    return sorted({*workdirs.values(), *waiting})
 
 
-def _listed(paths: Sequence[str]) -> Iterator[str]:
-    """The paths, with the lines of a list in its place."""
+def _listed(paths: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    """The paths, with the lines of a list in its place, and whether each is such a line."""
     for path in paths:
         if not (path.endswith('.txt') and os.path.isfile(path)):
-            yield path
+            yield path, False
             continue
         try:
             # As bytes, because a path need not be text.
@@ -130,7 +138,7 @@ def _listed(paths: Sequence[str]) -> Iterator[str]:
             raise UserError(f'{path}: cannot be read ({error.strerror}); give folders') from error
         if not lines:
             raise UserError(f'{path}: lists no run')
-        yield from map(os.fsdecode, lines)
+        yield from ((os.fsdecode(line), True) for line in lines)
 
 
 def _workdirs(path: str) -> Iterator[Path]:
@@ -138,6 +146,9 @@ def _workdirs(path: str) -> Iterator[Path]:
         raise UserError(f'{error.filename}: cannot be read ({error.strerror}); give other folders')
 
     for folder, subfolders, files in os.walk(path, onerror=refuse):
+        for link in (Path(folder, name) for name in subfolders):
+            if link.is_symlink() and any((link / name).exists() for name in _FILES):
+                yield link
         if _FILES & set(files):
             yield Path(folder)
             # It holds thousands of files and no run.
@@ -146,6 +157,9 @@ def _workdirs(path: str) -> Iterator[Path]:
 
 def read_run(folder: Path) -> Run:
     """Reads one workdir."""
+    if not folder.is_dir():
+        name = as_text(str(folder))
+        return Run(name, 'unfinished', 'has not begun', {}, None, {}, {}, _cell_names(folder), '')
     config, config_problem = _load(folder / CONFIG)
     result, result_problem = _load(folder / RESULT)
     curves, progress = _read_metrics(folder / METRICS)

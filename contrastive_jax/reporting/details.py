@@ -96,16 +96,18 @@ def _training(cells: Sequence[Cell]) -> Table:
             mean_of(cell, 'seconds', digits=0),
             mean_of(cell, 'test_images', digits=0),
             mean_of(cell, 'skipped_images', digits=0),
+            mean_of(cell, 'skipped_updates', digits=0),
         )
         for index, cell in enumerate(cells)
     ]
     columns = (
         *('cell', 'removed', 'removed by class', 'mixed', 'updates', 'epochs'),
-        *('pairs/s', 'seconds', 'test images', 'broken'),
+        *('pairs/s', 'seconds', 'test images', 'broken', 'skipped'),
     )
     note = (
         'Epochs: passes over the images that were pre-trained on, each without the images that '
-        f'fill no whole batch. Broken: images that could not be read. {SPREAD_NOTE}'
+        f'fill no whole batch. Broken: images that could not be read. Skipped: '
+        f'updates left out because loss or gradient were not finite. {SPREAD_NOTE}'
     )
     return Table('Images and time', note, columns, rows)
 

@@ -85,8 +85,8 @@ def _shortened(name: str) -> str:
 
 def _latex(table: Table) -> bytes:
     aligned = ''.join('r' if _numeric(column) else 'l' for column in zip(*table.rows, strict=True))
-    rows = ('  ' + ' & '.join(e.text.translate(_LATEX) for e in row) + r' \\' for row in table.rows)
-    head = ' & '.join(name.translate(_LATEX) for name in table.columns)
+    rows = ('  ' + ' & '.join(_escaped(e.text) for e in row) + r' \\' for row in table.rows)
+    head = ' & '.join(map(_escaped, table.columns))
     lines = (
         f'% {table.title}. {table.note}'.rstrip(),
         r'% Needs \usepackage{booktabs}.',
@@ -99,6 +99,11 @@ def _latex(table: Table) -> bytes:
         r'\end{tabular}',
     )
     return ('\n'.join(lines) + '\n').encode()
+
+
+def _escaped(text: str) -> str:
+    # A hyphen before a number is its sign.
+    return re.sub(r'(?<![\w.-])-(?=\d)', r'\\ensuremath{-}', text.translate(_LATEX))
 
 
 def _numeric(column: Sequence[Entry]) -> bool:

@@ -325,7 +325,7 @@ def _settings(cell: Cell) -> list[tuple[tuple[str, str], ...]]:
 
 
 def _wanted(cells: Sequence[Cell], wanted: str) -> int:
-    values = dict(_parse(part, wanted) for part in wanted.split(','))
+    values = dict(_parse(part, wanted, cells) for part in wanted.split(','))
     known = {name for cell in cells for name in cell.fields}
     for name in values.keys() - known:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
@@ -349,13 +349,14 @@ def _matching(cells: Sequence[Cell], values: dict[str, str]) -> list[int]:
     ]
 
 
-def _parse(part: str, wanted: str) -> tuple[str, str]:
+def _parse(part: str, wanted: str, cells: Sequence[Cell]) -> tuple[str, str]:
     name, equals, value = part.strip().partition('=')
     if not equals:
         raise UserError(f'--baseline={wanted}: {part!r} is no field=value; separate them by commas')
     number = as_number(value)
-    # In the format of the configs: 0.10 and 1e-1 are 0.1.
-    return name, value if math.isnan(number) else as_text(number)
+    # In the format of the configs 0.10 and 1e-1 are 0.1; but a folder may be called 007.
+    as_it_is = math.isnan(number) or any(cell.fields.get(name) == value for cell in cells)
+    return name, value if as_it_is else as_text(number)
 
 
 def by_seed(cell: Cell, name: str) -> dict[int, float]:

@@ -155,18 +155,18 @@ def _draw_bounds(
     applies = [
         not model.difficult_per_class or conditions(model, feature_dim).in_range for model in models
     ]
+    marker = 'o' if len(points) == 1 else None  # which is no line
     for kind, label, colour in _PRINTED:
         if kind in kinds:
             values = _finite([getattr(one, kind).printed for one in results])
             if kind == 'with_difficult':
                 values[~np.array(applies)] = np.nan
-            axes.plot(points, values, color=colour, label=f'printed, {label}')
+            axes.plot(points, values, color=colour, marker=marker, label=f'printed, {label}')
     exact = []
     for structure, colour, style in _EXACT:
         exact.append(_finite([getattr(one.with_difficult, structure) for one in results]))
-        axes.plot(
-            points, exact[-1], style, color=colour, label=f'exact, with difficult, {structure}'
-        )
+        label = f'exact, with difficult, {structure}'
+        axes.plot(points, exact[-1], style, color=colour, marker=marker, label=label)
     # The bound with a temperature is far above the others, so the axis does not show all of it.
     if not np.all(np.isnan(exact)):
         low, high = np.nanmin(exact), np.nanmax(exact)

@@ -38,10 +38,15 @@ def bounds_text(model: theory.SimilarityModel, labelling_error: float, feature_d
         'block, matched: 4 delta / (1 - lambda) + 8 delta with the exact eigenvalue k + 1 of the '
         'graph',
         f'Theorem 3.4 speaks about this k: {_yes(conditions.in_range)}',
-        f'removal helps: {_sides(conditions.removal_helps, "above")}',
-        f'temperature scaling helps: {_sides(conditions.temperature_helps, "below")}',
-        f'  to leading order: up to {reach} difficult samples a class',
     ]
+    if not model.difficult_per_class:
+        lines.append('removal and temperature scaling help: no, because no sample is difficult')
+    else:
+        lines += [
+            f'removal helps: {_sides(conditions.removal_helps, "above")}',
+            f'temperature scaling helps: {_sides(conditions.temperature_helps, "below")}',
+            f'  to leading order: up to {reach} difficult samples a class',
+        ]
     if model.difficult_per_class:
         lines += [
             f'optimal margin (Thm 4.3): {theory.optimal_margin(model):{OPTIMUM}}',

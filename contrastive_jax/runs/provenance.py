@@ -1,6 +1,7 @@
 """What produced a result: versions, device, platform and commit."""
 
 import functools
+import json
 import os
 import platform
 import subprocess
@@ -64,7 +65,16 @@ def git_commit() -> str | None:
             return None
         # `git archive` replaces the placeholder in this file by its commit.
         archived = file.read_text().strip()
-        return None if archived.startswith('$') else archived
+        return _installed_from() if archived.startswith('$') else archived
+
+
+def _installed_from() -> str | None:
+    """The commit that pip has installed, where it was given a repository."""
+    try:
+        origin = metadata.distribution('contrastive_jax').read_text('direct_url.json')
+    except metadata.PackageNotFoundError:
+        return None
+    return json.loads(origin or '{}').get('vcs_info', {}).get('commit_id')
 
 
 def _git(*arguments: str) -> str:

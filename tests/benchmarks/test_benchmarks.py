@@ -260,3 +260,14 @@ def test_the_check_of_exports_writes_what_it_compares(tmp_path):
     expected = np.load(tmp_path / 'run' / 'expected.npz')['features']
     assert expected.shape == (64, 512)
     assert (tmp_path / 'run' / 'torch.safetensors').exists()
+
+
+def test_no_benchmark_replaces_a_file(tmp_path):
+    (tmp_path / 'mine.json').write_text('precious')
+    with pytest.raises(SystemExit, match='exists; give another name'):
+        measure.Report('loss', str(tmp_path / 'mine.json'))
+    with pytest.raises(SystemExit, match='exists; give another name'):
+        gpu.main(['--toy', '--json', str(tmp_path / 'mine.json')])
+    with pytest.raises(SystemExit, match='its folder does not exist'):
+        measure.Report('loss', str(tmp_path / 'gone' / 'mine.json'))
+    assert (tmp_path / 'mine.json').read_text() == 'precious'

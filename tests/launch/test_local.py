@@ -209,6 +209,20 @@ def test_a_list_takes_folders_that_are_not_text_and_keeps_earlier_ones(tmp_path,
     assert listed == b''.join(os.fsencode(folder / name) + b'\n' for name in 'ab')
 
 
+@pytest.mark.parametrize(
+    ('name', 'content', 'words'),
+    [
+        ('config.txt', 'my notes\r\nmy notes\r\n', 'is no list of runs'),
+        ('cells.json', '{"mine": [1]}', 'does not hold names of cells'),
+    ],
+)
+def test_files_of_somebody_else_stay(tmp_path, monkeypatch, capsys, name, content, words):
+    (tmp_path / name).write_bytes(content.encode())
+    assert _sweep([_run(tmp_path, 'a')], tmp_path, monkeypatch) == 1
+    assert words in capsys.readouterr().err
+    assert (tmp_path / name).read_bytes() == content.encode()
+
+
 @pytest.mark.ci
 def test_a_sweep_trains_and_lists_what_failed(tmp_path, capsys):
     config = tmp_path / 'config.py'

@@ -278,6 +278,7 @@ def test_a_config_file_that_cannot_be_run_is_one_line(text, tmp_path):
     [
         ('data.data_dir=2024', '2024'),
         ('data.data_dir=None', None),
+        ('data.data_dir=~/images', str(Path.home() / 'images')),
         ('epochs=3', 3),
         ('pairs.margin=1e-1', 0.1),
         ('mixed.drop=true', True),

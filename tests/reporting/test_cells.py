@@ -164,6 +164,15 @@ def test_the_baseline_is_the_untreated_cell_or_the_one_named(runs, wanted, place
     assert statistics.find_baselines(cells_of(runs), wanted) == [place] * 2
 
 
+def test_a_baseline_may_have_a_text_that_looks_like_a_number(tmp_path):
+    for name in ('007', '2024_01', '7'):
+        write_run(tmp_path / name, data__name='npz', data__data_dir=name)
+    cells = cells_of(tmp_path)
+    for name in ('007', '2024_01', '7'):
+        (picked,) = set(statistics.find_baselines(cells, f'data.data_dir={name}'))
+        assert cells[picked].fields['data.data_dir'] == name
+
+
 @pytest.mark.parametrize(
     ('wanted', 'words'),
     [

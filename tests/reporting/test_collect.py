@@ -4,7 +4,7 @@ import pytest
 
 from contrastive_jax import report
 from contrastive_jax.errors import UserError
-from contrastive_jax.reporting.collect import find_runs
+from contrastive_jax.reporting.collect import find_runs, read_run
 from tests.reporting.runs import write_run
 
 
@@ -42,9 +42,26 @@ def test_a_list_of_runs_stands_for_its_lines(tmp_path):
     listed = tmp_path / 'table4.txt'
     listed.write_text(''.join(f'{folder}\n' for folder in folders))
     assert find_runs([str(listed)]) == folders
+    # A grid in progress: what has not begun is listed with the rest.
+    waiting = tmp_path / 'waiting'
+    listed.write_text(listed.read_text() + f'{waiting}\n')
+    assert find_runs([str(listed)]) == [*folders, waiting]
+    assert (read_run(waiting).status, read_run(waiting).note) == ('unfinished', 'has not begun')
     listed.write_text(f'{tmp_path}/gone\n')
     with pytest.raises(UserError, match='gone: no such folder'):
         find_runs([str(listed)])
     listed.write_text('\n\n')
     with pytest.raises(UserError, match=r'table4\.txt: lists no run'):
         find_runs([str(listed)])
+
+
+def test_links_to_workdirs_are_followed(tmp_path):
+    (tmp_path / 'grid').mkdir()
+    (tmp_path / 'elsewhere').mkdir()
+    here, there = (write_run(tmp_path / place / 'run', 0) for place in ('grid', 'elsewhere'))
+    (tmp_path / 'grid' / 'link').symlink_to(there)
+    (tmp_path / 'grid' / 'again').symlink_to(here)
+    (tmp_path / 'grid' / 'circle').symlink_to(tmp_path)
+    found = find_runs([str(tmp_path / 'grid')])
+    assert {path.resolve() for path in found} == {here, there}
+    assert len(found) == 2

@@ -8,7 +8,7 @@ import pytest
 
 from contrastive_jax import report
 from contrastive_jax.errors import UserError
-from tests.reporting.runs import write_run, write_runs
+from tests.reporting.runs import MARGIN, write_run, write_runs
 
 EVIL = r'</text><script>a_1&$x^2$~%#{}</script>\input{/etc/passwd}'
 # What each character of a text becomes in LaTeX.
@@ -21,6 +21,7 @@ ESCAPES = {
     r'\textgreater{}': '>',
     r'\textbar{}': '|',
     r'\ensuremath{\pm}': '±',
+    r'\ensuremath{-}': '-',
     '---': '—',
     '{[}': '[',
     '{]}': ']',
@@ -115,3 +116,14 @@ def test_a_folder_that_cannot_be_written_is_refused(runs, tmp_path):
         with pytest.raises(UserError, match=r'^--paper=.*cannot be written'):
             report.run([str(runs)], tmp_path / 'out', paper=tmp_path / 'locked')
     assert not (tmp_path / 'out').exists()
+
+
+def test_a_minus_is_no_hyphen(tmp_path):
+    for seed, (plain, treated) in enumerate([(0.9, 0.8), (0.8, 0.7), (0.9, 0.7)]):
+        write_run(tmp_path / f'plain-{seed}', seed, plain)
+        write_run(tmp_path / f'treated-{seed}', seed, treated, **MARGIN)
+    report.run([str(tmp_path)], tmp_path / 'out', paper=tmp_path / 'paper')
+    text = (tmp_path / 'paper' / 'table_difference_to_the_baseline.tex').read_text()
+    body = text.partition(r'\midrule')[2]
+    assert r'\ensuremath{-}13.33 {[}\ensuremath{-}' in body
+    assert not re.search(r'(?<![\w.-])-\d', body)

@@ -3,11 +3,13 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import pytest
 
 import contrastive_jax
+from contrastive_jax.runs import provenance
 from contrastive_jax.runs.provenance import git_commit, versions
 
 ROOT = Path(__file__).parents[2]
@@ -70,3 +72,15 @@ def test_a_checkout_that_is_not_installed_knows_its_versions(monkeypatch):
     found = versions()
     assert found['contrastive_jax'] == contrastive_jax.__version__
     assert found['jax'] == jax.__version__
+
+
+def test_what_pip_has_installed_from_a_repository_names_its_commit(monkeypatch):
+    origin = '{"url": "https://x", "vcs_info": {"vcs": "git", "commit_id": "abc"}}'
+    for text, expected in (
+        (origin, 'abc'),
+        ('{"url": "file:///x", "dir_info": {}}', None),
+        (None, None),
+    ):
+        package = SimpleNamespace(read_text={'direct_url.json': text}.get)
+        monkeypatch.setattr(metadata, 'distribution', {'contrastive_jax': package}.get)
+        assert provenance._installed_from() == expected

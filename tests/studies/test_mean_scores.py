@@ -4,6 +4,7 @@ import pytest
 from contrastive_jax.data.score_files import ScoreFile, read_scores, write_scores
 from contrastive_jax.data.score_table import read_table
 from contrastive_jax.data.stored import checksum
+from studies import mean_scores, outputs
 from studies.mean_scores import agreement, main, pixel_key, pixel_keys
 from tests.helpers import write_npz
 
@@ -94,3 +95,17 @@ def test_images_have_their_keys(tmp_path):
     assert found.tolist() == [pixel_key(images[4]), pixel_key(images[1])]
     with pytest.raises(SystemExit, match='not those that were scored'):
         pixel_keys(str(config), str(data), scored | {'checksum': np.array('others')})
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        (['--scores', 'nope.parquet', 'x.parquet'], 'nope.parquet'),
+        (['--scores', 'scores.npz', 'x.parquet'], 'give the scores.parquet beside it'),
+    ],
+)
+def test_a_study_ends_with_one_line(tmp_path, monkeypatch, arguments, words):
+    monkeypatch.setattr('sys.argv', ['mean_scores', *arguments, f'--out={tmp_path}/m.parquet'])
+    with pytest.raises(SystemExit, match=words) as ended:
+        outputs.command(mean_scores.main)
+    assert '\n' not in str(ended.value)

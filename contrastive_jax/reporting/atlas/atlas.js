@@ -49,8 +49,14 @@ function connect(drawn) {
     showPanel(row, open);
   }
 
+  // The rows as the table shows them: a heading sorts the view and not its source.
+  function inOrder() {
+    const view = Bokeh.index.get(table), places = view ? view.data.index : rows.data.row.keys();
+    return Array.from(places, (place) => rows.data.row[place]);
+  }
+
   function step(by) {
-    const order = Array.from(rows.data.row), at = order.indexOf(current) + by;
+    const order = inOrder(), at = order.indexOf(current) + by;
     if (at >= 0 && at < order.length) open(order[at]);
   }
 
@@ -87,7 +93,7 @@ function connect(drawn) {
 
   function save() {
     const quote = (value) => `"${String(value).replaceAll('"', '""')}"`;
-    const number = find('number').value, listed = Array.from(rows.data.row);
+    const number = find('number').value, listed = inOrder();
     const columns = {index: data.index, [number]: values(), verdict: data.verdict.map(quote)};
     if (data.labels) columns.label = data.labels.map(quote);
     if (data.files) columns.file = data.files.map(quote);

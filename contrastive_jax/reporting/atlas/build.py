@@ -105,6 +105,7 @@ def of_files(files: SampleFiles, map_name: str, most: int) -> Content:
     samples, options = from_files(files.features, files.labels)
     n = len(samples.features)
     notes: list[str] = []
+    band = ''
     if files.images is not None:
         # Older score files hold the checksum of the features in place of that of the images.
         samples = samples._replace(checksum=samples.image_checksum())
@@ -122,9 +123,14 @@ def of_files(files: SampleFiles, map_name: str, most: int) -> Content:
                 f'{str(ours)[:12]}); score these'
             )
         options = _band(options, made)
+        if 'pos_high' not in made:
+            band = (
+                'The difficult band of these scores is not known, so that of the partners is '
+                f'{options.pos_high} to {options.pos_low}: keep scores.json beside the scores.'
+            )
         samples, columns = _scored(samples, file)
     content = _content(samples, options, columns, map_name, most)
-    return content._replace(notes=(*notes, *content.notes))
+    return content._replace(notes=tuple(filter(None, (*notes, *content.notes, band))))
 
 
 def _made_with(scores: Path) -> dict:

@@ -3,6 +3,7 @@
 Axes: n samples, k features, c neighbours, t looks during training.
 """
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -61,6 +62,12 @@ class Content(NamedTuple):
     images: np.ndarray | list[np.ndarray] | None
     dynamics: ScoreCurves | None
     notes: tuple[str, ...]
+
+    def classes(self) -> list[str]:
+        """The names of the classes in order, whole numbers by their value."""
+        names = set(self.labels or ())
+        whole = all(re.fullmatch('-?[0-9]{1,18}', name) for name in names)
+        return sorted(names, key=int if whole else None)
 
 
 def chosen_rows(score: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:

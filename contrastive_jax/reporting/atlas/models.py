@@ -57,7 +57,7 @@ def models(content: Content, sheet: Sheet | None) -> dict[str, Any]:
     per_row = sheet.columns if sheet else 1
     kinds = {
         name: _MARKERS[at // len(LIGHT) % len(_MARKERS)]
-        for at, name in enumerate(sorted(set(content.labels or ())))
+        for at, name in enumerate(content.classes())
     }
     labels = list(content.labels or [''] * n)
     data = {
@@ -95,7 +95,7 @@ def _controls(content: Content) -> Any:
         MultiSelect(title='Verdicts (none: all)', options=list(VERDICTS), size=5, name='verdicts'),
     ]
     if content.labels is not None:
-        classes: list[Any] = sorted(set(content.labels))
+        classes: list[Any] = content.classes()
         widgets.append(
             MultiSelect(
                 title='Classes (none: all)',

@@ -68,7 +68,7 @@ def _data(content: Content, sheet: Sheet | None) -> dict[str, Any]:
         'nearest': content.nearest.tolist(),
         'partners': content.partners.tolist(),
         'sprites': sheet and {'columns': sheet.columns, 'rows': sheet.rows},
-        'classes': sorted(set(content.labels or ())),
+        'classes': content.classes(),
         'verdicts': VERDICTS,
         'palettes': {'light': LIGHT, 'dark': DARK},
         'neutral': NEUTRAL,

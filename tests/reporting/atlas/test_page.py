@@ -43,6 +43,13 @@ def _content(**changes) -> Content:
     return content._replace(**changes)
 
 
+def test_classes_that_are_numbers_are_in_their_order():
+    labels = tuple(str(row % 13 - 2) for row in range(N))
+    assert _content(labels=labels).classes() == [str(number) for number in range(-2, 11)]
+    assert _content(labels=('10', '9', 'cat')).classes() == ['10', '9', 'cat']
+    assert _content(labels=None).classes() == []
+
+
 @pytest.fixture
 def opened(open_file, tmp_path):
     def open_page(content, **options):
@@ -179,6 +186,14 @@ def test_a_click_on_a_heading_sorts(opened):
     assert _rows(tab)[:2] == ['100', '101']
     tab.click('.slick-header-column >> nth=1')
     assert _rows(tab)[:2] == ['139', '138']
+    # The buttons follow the table.
+    tab.click('.slick-header-column >> nth=1')
+    tab.locator('.slick-row').first.click()
+    assert 'index 100' in tab.inner_text('#name')
+    tab.click('#next')
+    assert 'index 101' in tab.inner_text('#name')
+    tab.click('#previous')
+    assert 'index 100' in tab.inner_text('#name')
 
 
 def test_a_click_on_the_map_opens_the_sample(opened):
