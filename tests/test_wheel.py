@@ -9,9 +9,11 @@ import sysconfig
 import venv
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from contrastive_jax.config.shipped import config_file, with_config_files
+from tests.reporting.runs import write_run
 
 ROOT = Path(__file__).parents[1]
 BUILT_FROM = ('contrastive_jax', 'configs', 'launch')
@@ -88,8 +90,9 @@ def installed(tmp_path_factory):
     return python.parent
 
 
-@pytest.mark.slow
-def test_the_wheel_alone_trains_in_an_empty_folder(installed, tmp_path):
+@pytest.fixture
+def run(installed, tmp_path):
+    """Runs a program of that environment in an empty folder, and returns what it prints."""
     environment = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
 
     def run(*command):
@@ -103,6 +106,23 @@ def test_the_wheel_alone_trains_in_an_empty_folder(installed, tmp_path):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    return run
+
+
+@pytest.mark.ci
+def test_the_wheel_alone_scores_and_makes_pages(run, tmp_path):
+    """The pages need the scripts and styles that the wheel brings."""
+    np.save(tmp_path / 'x.npy', np.random.default_rng(0).normal(size=(60, 4)))
+    run('contrastive-jax', 'score', '--features=x.npy', '--out=scores')
+    run('contrastive-jax', 'atlas', '--features=x.npy', '--scores=scores/scores.npz', '--map=pca')
+    assert 'function connect(' in (tmp_path / 'atlas.html').read_text()
+    write_run(tmp_path / 'run')
+    run('contrastive-jax', 'report', 'run', '--out=report')
+    assert '<table' in (tmp_path / 'report' / 'report.html').read_text()
+
+
+@pytest.mark.slow
+def test_the_wheel_alone_trains_in_an_empty_folder(installed, run, tmp_path):
     where = run('python', '-c', 'import contrastive_jax; print(contrastive_jax.__file__)')
     assert Path(where).is_relative_to(installed.parent)
     run('python', '-m', 'contrastive_jax.main', '--config=digits:small', '--workdir=run')

@@ -157,7 +157,9 @@ def checked_rows(
       UserError: another shape or type; a bad value, with the number of its row.
     """
     if rows.ndim != 2 or not np.issubdtype(rows.dtype, np.floating):
-        raise UserError(f'{where}: holds {rows.dtype} {list(rows.shape)}; need floats [n, k]')
+        whole = rows.ndim == 2 and np.issubdtype(rows.dtype, np.integer)
+        cure = ': take features.astype("float32")' if whole else ''
+        raise UserError(f'{where}: holds {rows.dtype} {list(rows.shape)}; need floats [n, k]{cure}')
     if rows.size == 0:
         raise UserError(
             f'{where}: is empty, of shape {rows.shape}; need [n, k] with at least one row and '

@@ -242,7 +242,8 @@ def check_broken(broken: Sequence[BrokenImage], skip: bool) -> None:
 def left_out(broken: Sequence[BrokenImage]) -> str:
     """A line with the number of broken files left out and the error of the first one."""
     path, reason = broken[0].args
-    return f'left out: {len(broken)} files that cannot be read; the first is {path} ({reason})'
+    files = '1 file that' if len(broken) == 1 else f'{len(broken)} files that'
+    return f'left out: {files} cannot be read; the first is {path} ({reason})'
 
 
 def check_shapes(sizes: dict[tuple[int, int], Path]) -> int:

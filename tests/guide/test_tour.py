@@ -30,7 +30,9 @@ def test_the_stored_outputs_are_small_and_name_no_folder_of_ours():
 
 def test_its_links_lead_to_pages():
     text = ''.join(''.join(cell['source']) for cell in CELLS if cell['cell_type'] == 'markdown')
-    for link in re.findall(r'\]\(([^)#\s]+)\)', text):
+    links = re.findall(r'\]\(([^)#\s]+)\)', text)
+    assert links
+    for link in links:
         assert (TOUR.parent / link).is_file(), link
 
 

@@ -216,7 +216,9 @@ def test_a_cell_of_other_steps_is_compared_with_the_plain_cell_of_its_setting(tm
         removal = {'removal__ratio': 0.2, 'removal__method': 'random', 'steps': 40}
         write_run(tmp_path / f'removed {batch}', epochs=8, batch_size=batch, **removal)
     cells = cells_of(tmp_path)
-    for cell, at in zip(cells, statistics.find_baselines(cells, None), strict=True):
+    found = list(zip(cells, statistics.find_baselines(cells, None), strict=True))
+    assert [cell.fields['steps'] for cell in cells].count('40') == 2
+    for cell, at in found:
         if cell.fields['steps'] == '40':
             for name in ('epochs', 'batch_size'):
                 assert cells[at].fields[name] == cell.fields[name]
@@ -230,6 +232,7 @@ def test_objectives_are_compared_with_each_other_and_temperatures_are_not(tmp_pa
             write_run(tmp_path / f'{name} {temperature}', **loss)
     cells = cells_of(tmp_path)
     baselines = statistics.find_baselines(cells, None)
+    assert [cell.fields['loss.name'] for cell in cells].count('debiased') == 2
     for cell, at in zip(cells, baselines, strict=True):
         assert cells[at].fields['loss.name'] == 'nt_xent'
         if cell.fields['loss.name'] == 'debiased':
