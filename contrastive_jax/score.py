@@ -154,6 +154,10 @@ def main(values: flags.FlagValues) -> None:
             request = _request(values, given_band, several)
             run_rows(rows, request, out, **named, overwrite=values.overwrite)
             return
+        if values.latent_classes == 'labels' and values.labels is None:
+            raise UserError(
+                '--latent_classes=labels: needs the labels; give --labels too, or k-means'
+            )
         samples, options = from_files(values.features, values.labels)
     else:
         check_outside_data_of([Path(values.workdir)], out)
@@ -176,7 +180,7 @@ def main(values: flags.FlagValues) -> None:
 
 
 def _check_inputs(values: flags.FlagValues, out: Path) -> None:
-    """Raises UserError for inputs that this scoring would replace, and for classes not given."""
+    """Raises UserError for inputs that this scoring would replace."""
     for name in ('features', 'labels'):
         path = values[name].value
         if path is not None and any(
@@ -186,8 +190,6 @@ def _check_inputs(values: flags.FlagValues, out: Path) -> None:
                 f'--{name}={path!r}: would be replaced by the scores in --out={str(out)!r}; give '
                 'another --out'
             )
-    if values.latent_classes == 'labels' and values.labels is None:
-        raise UserError('--latent_classes=labels: needs the labels; give --labels too, or k-means')
 
 
 def _check_run(workdir: Path, changed: Mapping[str, Any], *, dynamics: bool) -> None:

@@ -161,7 +161,7 @@ def _check_list(path: Path, lines: list[bytes]) -> None:
     """Raises GridError for a file of somebody else's, which would be written anew."""
     for line in map(os.fsdecode, lines):
         known = re.fullmatch('[0-9a-f]{16}', Path(line).name) or os.path.isdir(line)
-        if not known and re.search(r'\s', line):
+        if not known and re.search(r'\s', Path(line).name):
             raise GridError(
                 f'{path}: is no list of runs (it holds {line[:60]!r}); move it away, or give '
                 'another --runs'
@@ -191,11 +191,13 @@ def _name(runs: list[Run], path: Path) -> None:
     """
     try:
         names = read_json(path) if path.exists() else {}
-        if not all(name == status.MAKES or _are_texts(value) for name, value in names.items()):
+        makes = names.setdefault(status.MAKES, {})
+        if not isinstance(makes, dict) or not all(
+            _are_texts(value) for name, value in names.items() if name != status.MAKES
+        ):
             raise GridError(
                 f'{path}: does not hold names of cells; move it away, or give another --runs'
             )
-        makes = names.setdefault(status.MAKES, {})
         for run in runs:
             cells = [cell for cell in run.cells if cell not in _CONFIG_ALONE]
             files = [str(made.relative_to(run.folder)) for made in run.makes]

@@ -156,7 +156,7 @@ def open_rows(path: str, flag: str = '--features') -> Rows:
     files = sorted(
         file
         for file in files
-        if file.suffix.lower() in OPENERS and not file.name.startswith('.') and file.is_file()
+        if file.suffix.lower() in OPENERS and not file.name.startswith('.') and not file.is_dir()
     )
     warn_of_order([file.name for file in files], where)
     kinds = sorted({file.suffix.lower() for file in files})

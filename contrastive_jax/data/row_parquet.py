@@ -38,7 +38,8 @@ def open_parquet(file: Path, where: str) -> Part:
     fields = {x.name: x.type for x in opened.schema_arrow}
     # The index of a pandas frame may be a column.
     index = (opened.schema_arrow.pandas_metadata or {}).get('index_columns', [])
-    if any(not isinstance(x, dict) or (x['start'], x['step']) != (0, 1) for x in index):
+    # A range from another start is that of a shard.
+    if any(not isinstance(x, dict) or x['step'] != 1 for x in index):
         logging.warning(
             '%s: holds an index of pandas; it is not used: rows are scored in the order of the '
             'file, and `index` of the scores counts these rows',

@@ -147,7 +147,7 @@ def thinking_loss(
       which are the mean squared errors of the guess and of the last state.
 
     Raises:
-      ValueError: the guess alone, or a `last` out of range.
+      ValueError: the guess alone, or a `last` of Python or NumPy out of range.
 
     Source: S1 of the reference code without `last`, and S2 with it.
     """
@@ -155,7 +155,7 @@ def thinking_loss(
     if states < 2 or (isinstance(last, int | np.integer) and not 1 <= last < states):
         raise ValueError(
             f'last={last}, {states} states: need a guess and at least one more state, and a `last` '
-            'from 1 to the number of these'
+            'from 1 to the number of the latter'
         )
     thought = trajectory[1:] if last is None else trajectory[last][None]
     loss = jnp.mean(optax.losses.huber_loss(thought, jnp.broadcast_to(target, thought.shape)))

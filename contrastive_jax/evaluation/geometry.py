@@ -36,7 +36,7 @@ def effective_rank(features: Float[Array, 'n k']) -> Float[Array, '']:
     largest = jnp.max(jnp.abs(features))
     features = features / jnp.where(largest > 0, largest, 1.0)
     # Eigenvalues of the Gram matrix cost less, but its rounding adds up: a rank of 1 came out as
-    # 1.2, and a rank of 2 as 2.2.
+    # 1.2.
     values = jnp.linalg.svd(features, compute_uv=False)
     return jnp.exp(jnp.sum(jax.scipy.special.entr(values / jnp.sum(values))))
 

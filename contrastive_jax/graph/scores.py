@@ -105,8 +105,8 @@ def boundary(
         score_i = (rank of difficulty_i + rank of isolation_i) / (2 n)
 
     Each score finds samples that the other misses: `sample_difficulty` finds samples whose
-    difficult band is close, `isolation` finds samples outside of all clusters. Values that are
-    equal up to rounding (`difficulty.RESOLUTION`) share their mean rank.
+    difficult band is close, `isolation` finds samples outside of all clusters. Values that
+    round to the same multiple of `difficulty.RESOLUTION` share their mean rank.
 
     Args:
       difficulty: `[n]` the score of `sample_difficulty`.
@@ -123,7 +123,7 @@ def boundary(
     # Imported here, because it takes half a second.
     from scipy.stats import rankdata
 
-    both = np.asarray(difficulty), np.asarray(isolation)
+    both = np.asarray(difficulty, np.float64), np.asarray(isolation, np.float64)
     if both[0].ndim != 1 or both[0].shape != both[1].shape or np.isnan(both).any():
         raise ValueError(
             f'difficulty {list(both[0].shape)}, isolation {list(both[1].shape)}: need two arrays '

@@ -102,7 +102,8 @@ def find_runs(paths: Sequence[str]) -> list[Path]:
     workdirs: dict[Path, Path] = {}
     waiting: list[Path] = []
     for path, listed in _listed(paths):
-        if listed and not (os.path.isdir(path) and any(_workdirs(path))):
+        # A list may be some other text.
+        if listed and os.sep in path and not (os.path.isdir(path) and any(_workdirs(path))):
             waiting.append(Path(path))
             continue
         if not os.path.isdir(path):
@@ -111,7 +112,8 @@ def find_runs(paths: Sequence[str]) -> list[Path]:
                 f'{path}: {what}; give workdirs, folders that hold them, or the list '
                 'RUNS/GRID.txt that launch.sweep writes'
             )
-        inside = list(_workdirs(path))
+        # The folder itself has the name that a grid knows.
+        inside = sorted(_workdirs(path), key=Path.is_symlink)
         if not inside:
             raise UserError(
                 f'{path}: holds no run, at no depth ({", ".join(sorted(_FILES))}); give workdirs, '
@@ -146,18 +148,19 @@ def _workdirs(path: str) -> Iterator[Path]:
         raise UserError(f'{error.filename}: cannot be read ({error.strerror}); give other folders')
 
     for folder, subfolders, files in os.walk(path, onerror=refuse):
-        for link in (Path(folder, name) for name in subfolders):
-            if link.is_symlink() and any((link / name).exists() for name in _FILES):
-                yield link
         if _FILES & set(files):
             yield Path(folder)
             # It holds thousands of files and no run.
             subfolders[:] = [name for name in subfolders if name != 'checkpoints']
+            continue
+        for link in (os.path.join(folder, name) for name in subfolders):
+            if os.path.islink(link) and any(os.path.exists(f'{link}/{name}') for name in _FILES):
+                yield Path(link)
 
 
 def read_run(folder: Path) -> Run:
     """Reads one workdir."""
-    if not folder.is_dir():
+    if not any(os.path.exists(folder / name) for name in _FILES):
         name = as_text(str(folder))
         return Run(name, 'unfinished', 'has not begun', {}, None, {}, {}, _cell_names(folder), '')
     config, config_problem = _load(folder / CONFIG)

@@ -71,10 +71,14 @@ def git_commit() -> str | None:
 def _installed_from() -> str | None:
     """The commit that pip has installed, where it was given a repository."""
     try:
-        origin = metadata.distribution('contrastive_jax').read_text('direct_url.json')
-    except metadata.PackageNotFoundError:
+        installed = metadata.distribution('contrastive_jax')
+        origin = json.loads(installed.read_text('direct_url.json') or '{}')
+    except (metadata.PackageNotFoundError, ValueError):
         return None
-    return json.loads(origin or '{}').get('vcs_info', {}).get('commit_id')
+    # Another copy may come first on the path of Python.
+    if Path(str(installed.locate_file(_PACKAGE.name))).resolve() != _PACKAGE.resolve():
+        return None
+    return origin.get('vcs_info', {}).get('commit_id')
 
 
 def _git(*arguments: str) -> str:

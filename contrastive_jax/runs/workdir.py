@@ -110,7 +110,10 @@ def _asks_for_more(workdir: Path, stored: Mapping[str, Any], config: ConfigDict)
     if not (workdir / RESULT).exists():
         return False
     if config.steps:
-        return config.steps > read_json(workdir / RESULT)['steps']
+        # What is wrong with a damaged result is said where it is needed.
+        with contextlib.suppress(UserError, KeyError):
+            return config.steps > read_json(workdir / RESULT)['steps']
+        return False
     return not stored['steps'] and config.epochs > stored['epochs']
 
 

@@ -46,6 +46,7 @@ def pass_interrupt_on() -> None:
 
     def pass_on(*_):
         _handle(signal.SIG_DFL, [signal.SIGINT])
+        _handle(_nothing, [signal.SIGHUP])
         os.kill(os.getpid(), signal.SIGTERM)
 
     _handle(pass_on, [signal.SIGINT, signal.SIGHUP])
@@ -73,6 +74,9 @@ def noting() -> Iterator[Callable[[int], bool]]:
     def note(*_):
         noted.append(True)
         _handle(signal.SIG_DFL, _INSISTENT)
+        if not alone:
+            # It would be passed on as a SIGTERM, of which the second ends the process.
+            _handle(_nothing, [signal.SIGHUP])
 
     def should_stop(step: int) -> bool:
         if not alone and multihost_utils.reached_preemption_sync_point(step):
@@ -99,6 +103,10 @@ def _handle(handler: Callable | signal.Handlers, numbers=_SIGNALS) -> dict:
     """Sets a handler and returns the earlier ones; an ignored signal (nohup) stays ignored."""
     handled = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
     return {number: signal.signal(number, handler) for number in handled}
+
+
+def _nothing(*_) -> None:
+    """The handler of a signal that has done its work. Ignored, it would stay so in children."""
 
 
 def _ending(*_) -> None:

@@ -152,13 +152,17 @@ def test_hidden_files_and_folders_are_no_shards(tmp_path):
     (tmp_path / 'old.npy').mkdir()
     (found,) = open_rows(str(tmp_path)).blocks(53)
     np.testing.assert_allclose(found, ROWS, rtol=1e-6)
+    # A link without its file is a shard that is missing.
+    (tmp_path / '2.npy').symlink_to(tmp_path / 'gone')
+    with pytest.raises(UserError, match=r'2\.npy: .*no such file'):
+        open_rows(str(tmp_path))
 
 
 @pytest.mark.parametrize('shuffled', [True, False])
 def test_an_index_of_pandas_on_features_is_named(tmp_path, caplog, shuffled):
     frame = pd.DataFrame(ROWS)
     frame.columns = frame.columns.astype(str)
-    (frame[::-1] if shuffled else frame).to_parquet(tmp_path / 'x.parquet')
+    (frame.sample(frac=1, random_state=0) if shuffled else frame).to_parquet(tmp_path / 'x.parquet')
     assert len(open_rows(str(tmp_path / 'x.parquet'))) == 53
     assert ('holds an index of pandas; it is not used' in caplog.text) == shuffled
 

@@ -203,7 +203,6 @@ def _with(row, value):
         (_ROWS.tolist(), '^features: list; give a NumPy or JAX array'),
         (pd.DataFrame(_ROWS), '^features: DataFrame; give a NumPy or JAX array'),
         (np.ma.masked_less(_ROWS, 0), '^features: MaskedArray; give a NumPy or JAX array'),
-        (np.asmatrix(_ROWS), '^features: matrix; give a NumPy or JAX array'),
     ],
 )
 def test_features_that_cannot_be_scored_are_refused_in_one_line(features, words):
@@ -212,6 +211,12 @@ def test_features_that_cannot_be_scored_are_refused_in_one_line(features, words)
     with pytest.raises(UserError, match=words) as caught:
         difficulty(features, progress=False)
     assert '\n' not in str(caught.value)
+
+
+@pytest.mark.filterwarnings('ignore:the matrix subclass')
+def test_a_matrix_of_numpy_is_refused():
+    with pytest.raises(UserError, match=r'^features: matrix; give a NumPy or JAX array'):
+        contrastive_jax.difficulty.__wrapped__(np.asmatrix(_ROWS), progress=False)
 
 
 def test_a_file_that_changes_between_tiles_is_noticed(small_tiles, tmp_path, monkeypatch):
@@ -405,6 +410,10 @@ def test_a_folder_of_somebody_else_is_no_folder_of_tiles(tmp_path):
     (tmp_path / 'tiles' / 'precious.txt').rename(tmp_path / 'tiles' / 'score-000000000000.npz')
     (tmp_path / 'tiles' / 'manifest.json.0123abcd.part').touch()
     (tmp_path / 'tiles' / '.DS_Store').touch()
+    (tmp_path / 'tiles' / '.git').mkdir()
+    with pytest.raises(UserError, match=r"holds '\.git', which no scoring has written"):
+        score_rows(array_rows(FEATURES), Request(), keep=tmp_path / 'tiles')
+    (tmp_path / 'tiles' / '.git').rmdir()
     score_rows(array_rows(FEATURES), Request(), keep=tmp_path / 'tiles')
     store.TileStore(tmp_path / 'tiles').remove()
     assert not (tmp_path / 'tiles').exists()

@@ -40,7 +40,8 @@ def _wait_for(log, steps, started):
         time.sleep(0.05)
 
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+STOPS = (*SIGNALS, signal.SIGHUP)
 
 
 @pytest.mark.ci
@@ -91,8 +92,8 @@ def test_a_run_told_to_stop_saves_and_goes_on(processes, number, tmp_path):
 @pytest.fixture
 def handlers():
     """Puts the handlers of this process back."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    yield before
+    before = {number: signal.getsignal(number) for number in STOPS}
+    yield {number: before[number] for number in SIGNALS}
     for number, handler in before.items():
         signal.signal(number, handler)
 
@@ -104,7 +105,7 @@ def hangup_counts(handlers):
 
 
 @pytest.mark.usefixtures('hangup_counts')
-@pytest.mark.parametrize('number', SIGNALS)
+@pytest.mark.parametrize('number', STOPS)
 def test_a_second_signal_ends_it_at_once(number):
     def stopped():
         with preemption.noting() as told:
@@ -122,12 +123,13 @@ def test_a_second_signal_ends_it_at_once(number):
 def test_a_second_hangup_does_not():
     """A terminal that closes and its shell both send one."""
     program = (
-        'import os, signal\n'
+        'import os, signal, time\n'
         'from contrastive_jax.runtime import preemption\n'
         'preemption.exit_when_told_to_stop()\n'
         'with preemption.noting() as told:\n'
         '    told(1)\n'
         '    for _ in range(3): os.kill(os.getpid(), signal.SIGHUP)\n'
+        '    time.sleep(1)\n'
         "    print('saved', told(2))\n"
     )
     done = subprocess.run([sys.executable, '-c', program], cwd=ROOT, capture_output=True, text=True)
@@ -185,6 +187,17 @@ def test_one_of_several_processes_stops_at_the_step_that_all_agree_on(handlers, 
     assert agreed == [1, 2, 3, 4]
 
 
+@pytest.mark.usefixtures('hangup_counts')
+def test_a_late_hangup_of_one_of_several_processes_does_not_end_it(agreed):
+    """Passed on as a SIGTERM, it would be the second."""
+    preemption.pass_interrupt_on()
+    with pytest.raises(preemption.Preempted), preemption.noting() as told:  # noqa: PT012
+        assert told(3)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert told(4)
+
+
 def test_one_of_several_processes_that_nobody_told_to_stop_listens_after_its_last_step(
     handlers, agreed, monkeypatch
 ):
@@ -214,7 +227,7 @@ def _ended_by(number, *command):
 
 
 @pytest.mark.usefixtures('hangup_counts')
-@pytest.mark.parametrize('number', SIGNALS)
+@pytest.mark.parametrize('number', STOPS)
 @pytest.mark.parametrize('module', ['main', 'score', 'report'])
 def test_a_command_ends_with_one_line_while_it_imports(module, number):
     status, text = _ended_by(number, '-m', f'contrastive_jax.{module}')

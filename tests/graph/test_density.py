@@ -96,3 +96,8 @@ def test_a_rank_is_shared_by_values_that_rounding_alone_tells_apart():
 def test_a_boundary_of_other_arrays_is_refused(difficulty, isolation, unchecked_types):
     with pytest.raises(ValueError, match=r'need two arrays \[n\]'):
         scores.boundary(np.asarray(difficulty), np.asarray(isolation))
+
+
+def test_ranks_of_half_precision_are_those_of_the_values():
+    values = np.array([0.1, 0.5, 0.9], np.float16), np.array([0.1, 0.2, -0.3], np.float16)
+    np.testing.assert_allclose(scores.boundary(*values), np.array([3, 5, 4]) / 6)

@@ -60,8 +60,12 @@ def test_links_to_workdirs_are_followed(tmp_path):
     (tmp_path / 'elsewhere').mkdir()
     here, there = (write_run(tmp_path / place / 'run', 0) for place in ('grid', 'elsewhere'))
     (tmp_path / 'grid' / 'link').symlink_to(there)
+    # The folder itself is taken, whatever comes first.
     (tmp_path / 'grid' / 'again').symlink_to(here)
+    # What a run was begun with is no run of the grid.
+    elsewhere = write_run(tmp_path / 'elsewhere' / 'other', 0)
+    (here / 'init').symlink_to(elsewhere)
     (tmp_path / 'grid' / 'circle').symlink_to(tmp_path)
     found = find_runs([str(tmp_path / 'grid')])
-    assert {path.resolve() for path in found} == {here, there}
-    assert len(found) == 2
+    assert found == [tmp_path / 'grid' / 'link', here]
+    assert found[0].resolve() == there

@@ -74,13 +74,21 @@ def test_a_checkout_that_is_not_installed_knows_its_versions(monkeypatch):
     assert found['jax'] == jax.__version__
 
 
-def test_what_pip_has_installed_from_a_repository_names_its_commit(monkeypatch):
-    origin = '{"url": "https://x", "vcs_info": {"vcs": "git", "commit_id": "abc"}}'
-    for text, expected in (
-        (origin, 'abc'),
-        ('{"url": "file:///x", "dir_info": {}}', None),
-        (None, None),
-    ):
-        package = SimpleNamespace(read_text={'direct_url.json': text}.get)
-        monkeypatch.setattr(metadata, 'distribution', {'contrastive_jax': package}.get)
-        assert provenance._installed_from() == expected
+@pytest.mark.parametrize(
+    ('text', 'place', 'commit'),
+    [
+        ('{"url": "https://x", "vcs_info": {"vcs": "git", "commit_id": "abc"}}', ROOT, 'abc'),
+        ('{"url": "https://x", "vcs_info": {"commit_id": "abc"}}', ROOT / 'elsewhere', None),
+        ('{"url": "file:///x", "dir_info": {}}', ROOT, None),
+        ('damaged', ROOT, None),
+        (None, ROOT, None),
+    ],
+)
+def test_what_pip_has_installed_from_a_repository_names_its_commit(
+    monkeypatch, text, place, commit
+):
+    package = SimpleNamespace(
+        read_text={'direct_url.json': text}.get, locate_file=lambda name: place / name
+    )
+    monkeypatch.setattr(metadata, 'distribution', {'contrastive_jax': package}.get)
+    assert provenance._installed_from() == commit

@@ -15,6 +15,8 @@ __all__ = ['TILES', 'TileStore']
 # Name of the folder, in the folder that the scores go to.
 TILES = 'scores.tiles'
 _OWN = re.compile(r'(manifest\.json|[a-z]+-\d{12}\.npz)(\..*\.part)?')
+# Notes that macOS and network file systems leave.
+_OF_SYSTEM = re.compile(r'\.DS_Store|\._.*|\.nfs.*')
 
 
 class TileStore:
@@ -97,11 +99,10 @@ class TileStore:
     def _others(self) -> list[str]:
         """What the folder holds beside tiles and the manifest, whole or in part."""
         found = self._folder.iterdir() if self._folder.exists() else ()
-        # Hidden files are those of a system, such as .DS_Store.
         return [
             path.name
             for path in found
-            if not (_OWN.fullmatch(path.name) or path.name.startswith('.'))
+            if not (_OWN.fullmatch(path.name) or _OF_SYSTEM.fullmatch(path.name))
         ]
 
     def _path(self, stage: str, start: int) -> Path:
