@@ -91,6 +91,10 @@ def run(
     if paper is not None:
         _write(paper, for_paper, 'paper')
         print(f'written to {paper}: {len(for_paper)} files for a paper')
+        kinds = ('table_*.tex', 'figure_*.svg', 'figure_*.pdf')
+        there = {path.name for kind in kinds for path in paper.glob(kind)}
+        if earlier := sorted(there - for_paper.keys()):
+            print(f'of an earlier report, not written now: {", ".join(earlier)}')
 
 
 def _pour(content: bytes, file: BinaryIO) -> None:

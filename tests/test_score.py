@@ -284,6 +284,7 @@ def test_bands_out_of_order_are_refused(workdir, tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
+@pytest.mark.ci
 def test_without_labels_there_are_scores_all_the_same(tmp_path):
     data = write_npz(tmp_path / 'data.npz', labels=False)
     config = small_config(data__name='npz', data__data_dir=str(data))

@@ -121,6 +121,7 @@ def test_a_scoring_does_not_replace_what_it_reads(files, tmp_path, name):
     assert (tmp_path / 'scores.npz').read_bytes() == before
 
 
+@pytest.mark.ci
 def test_landmarks_and_shards_are_scored_by_the_command(files, tmp_path):
     features, _, labels = files
     (tmp_path / 'shards').mkdir()

@@ -132,6 +132,7 @@ def test_two_launchers_do_not_share_a_workdir(tmp_path):
     assert execute(run).reason == ''
 
 
+@pytest.mark.ci
 def test_what_a_killed_launcher_left_running_keeps_its_lock(tmp_path):
     run = _run(tmp_path, 'a', "print('begun', flush=True); import time; time.sleep(3)")
     imports = 'from launch.local import *; from launch.planning import *; from pathlib import *'

@@ -91,7 +91,7 @@ def test_names_that_differ_in_signs_alone_get_a_number(tmp_path):
 
 
 @pytest.mark.ci
-def test_earlier_files_are_kept_and_nothing_else_is_written(runs, tmp_path):
+def test_earlier_files_are_kept_and_nothing_else_is_written(runs, tmp_path, capsys):
     folder = tmp_path / 'paper'
     folder.mkdir()
     (folder / 'figure_loss.pdf').write_text('precious')
@@ -100,7 +100,10 @@ def test_earlier_files_are_kept_and_nothing_else_is_written(runs, tmp_path):
         report.run([str(runs)], tmp_path / 'out', paper=folder)
     assert (folder / 'figure_loss.pdf').read_text() == 'precious'
     assert not (tmp_path / 'out').exists()
+    (folder / 'figure_rank.svg').write_text('old')
     report.run([str(runs)], tmp_path / 'out', paper=folder, overwrite=True)
+    said = 'of an earlier report, not written now: figure_rank.svg\n'
+    assert capsys.readouterr().out.endswith(said)
     assert (folder / 'figure_loss.pdf').read_bytes().startswith(b'%PDF')
     assert (folder / 'main.tex').read_text() == 'mine'
 
@@ -118,6 +121,7 @@ def test_a_folder_that_cannot_be_written_is_refused(runs, tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
+@pytest.mark.ci
 def test_a_minus_is_no_hyphen(tmp_path):
     for seed, (plain, treated) in enumerate([(0.9, 0.8), (0.8, 0.7), (0.9, 0.7)]):
         write_run(tmp_path / f'plain-{seed}', seed, plain)

@@ -248,6 +248,7 @@ def test_an_old_run_that_is_no_longer_whole_is_not_extended(folder, old, tmp_pat
     assert not (tmp_path / 'new').exists()
 
 
+@pytest.mark.ci
 def test_a_lost_checkpoint_does_not_begin_the_run_anew(folder, tmp_path, run_until):
     config = _config(folder, init=str(folder / 'old'))
     run_until(config, tmp_path / 'new', 3)
