@@ -34,7 +34,7 @@ from contrastive_jax.training.augmentation import two_views
 from contrastive_jax.training.optimizer import count_steps
 from contrastive_jax.training.setup import set_up
 from contrastive_jax.training.steps import take_steps
-from studies.outputs import check_new, command, path
+from studies.outputs import as_path, check_new, command
 
 _VIEWS = 8
 _BANDS = (
@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument(
         '--samples', type=int, default=None, help='score a random sample of so many'
     )
-    parser.add_argument('--out', type=path, default=None, help='JSON of every value')
+    parser.add_argument('--out', type=as_path, default=None, help='JSON of every value')
     options = parser.parse_args()
     if options.out:
         check_new(options.out)

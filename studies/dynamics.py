@@ -23,7 +23,7 @@ from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.graph.dynamics import sample_dynamics
 from contrastive_jax.runs.dynamics import Dynamics, read_dynamics
-from studies.outputs import check_new, command, path
+from studies.outputs import as_path, check_new, command
 
 KINDS = ('plain', 'matched')
 
@@ -68,8 +68,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument('--ratio', type=float, default=0.1)
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
-    parser.add_argument('--runs', type=path, required=True, help='folder of the runs')
-    parser.add_argument('--out', type=path, default=None, help='JSON of every value')
+    parser.add_argument('--runs', type=as_path, required=True, help='folder of the runs')
+    parser.add_argument('--out', type=as_path, default=None, help='JSON of every value')
     options = parser.parse_args(arguments)
     if options.out:
         check_new(options.out)

@@ -24,7 +24,7 @@ from contrastive_jax.randomness import Use, host_rng
 from contrastive_jax.reporting import style
 from contrastive_jax.runs.loading import load_run
 from contrastive_jax.runtime.files import write_json
-from studies.outputs import check_new, command, path
+from studies.outputs import as_path, check_new, command
 
 _BANDS = ((0.1, 0.5), (0.01, 0.1))
 # Of 95 % under a normal distribution.
@@ -180,10 +180,12 @@ def main() -> None:
     """Parses the options, measures, prints a table, draws a figure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--runs', nargs='*', default=[], help='trained runs, NAME=WORKDIR')
-    parser.add_argument('--cifar', type=path, help='data_dir of TFDS that holds cifar10')
+    parser.add_argument('--cifar', type=as_path, help='data_dir of TFDS that holds cifar10')
     parser.add_argument('--draws', type=int, default=20)
     parser.add_argument('--anchors', type=int, default=500)
-    parser.add_argument('--out', type=path, required=True, help='folder for landmarks.json, .png')
+    parser.add_argument(
+        '--out', type=as_path, required=True, help='folder for landmarks.json, .png'
+    )
     options = parser.parse_args()
     check_new(options.out / 'landmarks.json', options.out / 'landmarks.png')
     sources = {'noise': noise()}

@@ -29,8 +29,7 @@ from contrastive_jax.data import sources
 from contrastive_jax.data.score_table import read_table, write_table
 from contrastive_jax.data.stored import checksum
 from contrastive_jax.graph.subsets import most_difficult_removed
-from studies import outputs
-from studies.outputs import check_new, command
+from studies.outputs import as_path, check_new, command
 
 _MEANS = ('score', 'boundary')
 
@@ -118,7 +117,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--scores', nargs='+', required=True, help='files that score has written')
-    parser.add_argument('--out', type=outputs.path, required=True, help='Parquet file to write')
+    parser.add_argument('--out', type=as_path, required=True, help='Parquet file to write')
     parser.add_argument('--ratio', type=float, default=0.2, help='share that is left out')
     parser.add_argument('--config', help='config of the data, for the column pixels')
     parser.add_argument('--data_dir', help='its config.data.data_dir')

@@ -6,7 +6,7 @@ from pathlib import Path
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.shell import expand_home
 
-__all__ = ['check_new', 'command', 'path']
+__all__ = ['as_path', 'check_new', 'command']
 
 
 def command(main: Callable[[], None]) -> None:
@@ -19,7 +19,7 @@ def command(main: Callable[[], None]) -> None:
         raise SystemExit(f'error: {error.filename}: no such file or folder') from error
 
 
-def path(text: str) -> Path:
+def as_path(text: str) -> Path:
     """A path of the command line, in which `~` is the home folder."""
     return Path(expand_home(text))
 

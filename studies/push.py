@@ -40,7 +40,7 @@ from contrastive_jax.runs.logs import checksum_of_steps
 from contrastive_jax.training import devices
 from contrastive_jax.training.augmentation import two_views
 from contrastive_jax.training.setup import set_up
-from studies.outputs import command, path
+from studies.outputs import as_path, command
 
 _TOLERANCE = 1e-3
 _ON_DIFFICULT = ('removal', 'margin', 'temperature', 'combined')
@@ -192,7 +192,7 @@ def measure(workdir: Path, batches: int) -> tuple[dict[str, np.ndarray], np.ndar
 def main() -> None:
     """Parses the options, measures and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--workdirs', type=path, nargs='+', required=True, help='trained runs')
+    parser.add_argument('--workdirs', type=as_path, nargs='+', required=True, help='trained runs')
     parser.add_argument('--batches', type=int, default=20)
     options = parser.parse_args()
     runs = [measure(workdir, options.batches) for workdir in options.workdirs]

@@ -29,7 +29,7 @@ from contrastive_jax.graph.neighbours import neighbours
 from contrastive_jax.graph.verdicts import VERDICTS, verdicts
 from contrastive_jax.randomness import Use, host_rng, legacy_rng
 from contrastive_jax.runs.loading import load_run
-from studies.outputs import command, path
+from studies.outputs import as_path, command
 
 _SHARE, _NOISE = 0.05, 8.0
 _EASY, _BETWEEN, _OUTLIER, _LABEL, _DUPLICATE = range(len(VERDICTS))
@@ -131,7 +131,7 @@ def measure(workdir: Path, seed: int, most: int, band: dict[str, float], outlier
 def main() -> None:
     """Parses the options, measures and prints two tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--workdir', type=path, required=True, help='a trained run')
+    parser.add_argument('--workdir', type=as_path, required=True, help='a trained run')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--samples', type=int, default=10_000, help='most images')
     parser.add_argument('--outliers', choices=('noise', 'digits'), default='noise')

@@ -21,7 +21,7 @@ from contrastive_jax.evaluation import extract_features
 from contrastive_jax.runs.loading import TrainedRun, load_run
 from contrastive_jax.runtime import compilation
 from contrastive_jax.runtime.files import read_arrays, read_json
-from studies.outputs import command, path
+from studies.outputs import as_path, command
 
 Values = dict[str, list[float]]
 
@@ -142,7 +142,7 @@ def _print(title: str, values: Values) -> None:
 def main() -> None:
     """Parses the options, verifies what is not verified yet, and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('runs', type=path, nargs='+')
+    parser.add_argument('runs', type=as_path, nargs='+')
     parser.add_argument('--steps', type=int, default=1000)
     options = parser.parse_args()
     compilation.keep_programs()

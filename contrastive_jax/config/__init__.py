@@ -4,10 +4,8 @@
 import contrastive_jax.tasks  # noqa: F401
 from contrastive_jax.config.rules import Field
 from contrastive_jax.config.sections import Section, section_of
-from contrastive_jax.config.table import (
-    FIELDS,
-    PATHS,
-    WITHOUT_EFFECT,
+from contrastive_jax.config.table import FIELDS, PATHS, WITHOUT_EFFECT, register
+from contrastive_jax.config.values import (
     check_field,
     check_value,
     check_values,
@@ -15,7 +13,6 @@ from contrastive_jax.config.table import (
     default,
     differences,
     flatten,
-    register,
     resolve,
     restored,
     validate,

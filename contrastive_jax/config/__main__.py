@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Sequence
 
 from contrastive_jax.config import FIELDS
-from contrastive_jax.config.table import nearest_field
+from contrastive_jax.config.values import nearest_field
 from contrastive_jax.errors import UserError
 
 __all__ = ['describe']

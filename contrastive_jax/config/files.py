@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from contrastive_jax.config.arms import ARMS, contradicting
 from contrastive_jax.config.shipped import config_file
-from contrastive_jax.config.table import default
+from contrastive_jax.config.values import default
 
 __all__ = ['MARGIN', 'SMALL_RESNET', 'config_of', 'load_config']
 

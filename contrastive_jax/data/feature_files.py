@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from contrastive_jax.data.feature_rows import Rows, open_rows
+from contrastive_jax.data.feature_rows import Rows, float_cure, open_rows
 from contrastive_jax.data.splits import label_cure
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.files import read_arrays
@@ -157,9 +157,9 @@ def checked_rows(
       UserError: another shape or type; a bad value, with the number of its row.
     """
     if rows.ndim != 2 or not np.issubdtype(rows.dtype, np.floating):
-        whole = rows.ndim == 2 and np.issubdtype(rows.dtype, np.integer)
-        cure = ': take features.astype("float32")' if whole else ''
-        raise UserError(f'{where}: holds {rows.dtype} {list(rows.shape)}; need floats [n, k]{cure}')
+        raise UserError(
+            f'{where}: holds {rows.dtype} {list(rows.shape)}; need floats [n, k]{float_cure(rows)}'
+        )
     if rows.size == 0:
         raise UserError(
             f'{where}: is empty, of shape {rows.shape}; need [n, k] with at least one row and '

@@ -19,7 +19,7 @@ from contrastive_jax.data.row_files import OPENERS, open_part
 from contrastive_jax.data.row_parts import Part, array_part, check_stamp, read_rows
 from contrastive_jax.errors import UserError
 
-__all__ = ['Rows', 'array_rows', 'open_rows']
+__all__ = ['Rows', 'array_rows', 'float_cure', 'open_rows']
 
 # Bytes of float32 that are read at a time for a checksum.
 _PIECE_BYTES = 2**24
@@ -41,7 +41,7 @@ class Rows:
             if len(part.shape) != 2 or not np.issubdtype(part.dtype, np.floating):
                 raise UserError(
                     f'{part.name}: holds {part.dtype} {list(part.shape)}; need floats [n, k]'
-                    + _cure(part)
+                    + float_cure(part)
                 )
             if 0 in part.shape:
                 raise UserError(
@@ -114,12 +114,12 @@ class Rows:
             check_stamp(part)
 
 
-def _cure(part: Part) -> str:
-    """What makes features of a usual other type into floats."""
-    if len(part.shape) == 2 and np.issubdtype(part.dtype, np.integer):
+def float_cure(features: Part | np.ndarray) -> str:
+    """What makes features of a usual other type into floats; empty for other types."""
+    if len(features.shape) == 2 and np.issubdtype(features.dtype, np.integer):
         return ': take features.astype("float32")'
     # What NumPy reads from an npy file of bfloat16.
-    return ': take features.astype("float32") before saving' if part.dtype == 'V2' else ''
+    return ': take features.astype("float32") before saving' if features.dtype == 'V2' else ''
 
 
 def array_rows(features: np.ndarray | jax.Array, source: str = 'rows of features') -> Rows:

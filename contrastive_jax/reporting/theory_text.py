@@ -46,9 +46,6 @@ def bounds_text(model: theory.SimilarityModel, labelling_error: float, feature_d
             f'removal helps: {_sides(conditions.removal_helps, "above")}',
             f'temperature scaling helps: {_sides(conditions.temperature_helps, "below")}',
             f'  to leading order: up to {reach} difficult samples a class',
-        ]
-    if model.difficult_per_class:
-        lines += [
             f'optimal margin (Thm 4.3): {theory.optimal_margin(model):{OPTIMUM}}',
             f'optimal temperature (Thm 4.5): {theory.optimal_temperature(model):{OPTIMUM}}',
         ]
