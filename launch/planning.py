@@ -185,7 +185,9 @@ def _check_extra(cells: Mapping[str, Mapping[str, Any]], extra: Mapping[str, Any
     """Refuses extra fields that the grid varies: cells would no longer be what their names say."""
     for path, value in extra.items():
         if path == 'seed':
-            raise GridError(f'--config.seed={value}: a sweep has its own seeds; use --seeds')
+            raise GridError(
+                f'--config.seed={value}: a sweep has its own seeds; use --seeds and --first_seed'
+            )
         values = {repr(cell.get(path)) for cell in cells.values()}
         if len(values) > 1:
             raise GridError(

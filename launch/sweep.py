@@ -33,7 +33,7 @@ import shlex
 import signal
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from contrastive_jax.errors import UserError
@@ -62,14 +62,20 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument('--config', type=_home, help='config file, with :variant if wanted')
     parser.add_argument(
-        '--seeds', type=_positive, default=5, help='number of seeds, from 0 (default: 5)'
+        '--seeds', type=_whole(1), default=5, help='number of seeds, from 0 (default: 5)'
+    )
+    parser.add_argument(
+        '--first_seed',
+        type=_whole(0),
+        default=0,
+        help='the first seed; a search has seeds that no later table uses (default: 0)',
     )
     parser.add_argument(
         '--runs', type=lambda text: Path(_home(text)), required=True, help='folder of the workdirs'
     )
     parser.add_argument(
         '--jobs',
-        type=_positive,
+        type=_whole(1),
         help='number of runs at a time on this machine (default: 1)',
     )
     parser.add_argument(
@@ -102,7 +108,8 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         extra = dict(override(text) for text in options.extra)
         cells = cells_of(options.grid) if options.grid else _CONFIG_ALONE
-        runs = plan(cells, options.config, range(options.seeds), options.runs, extra)
+        seeds = range(options.first_seed, options.first_seed + options.seeds)
+        runs = plan(cells, options.config, seeds, options.runs, extra)
         for line in unused(cells, extra):
             print(f'note: {line}', file=sys.stderr)
         if options.log:
@@ -243,10 +250,15 @@ def _home(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _positive(text: str) -> int:
-    if not (text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from 1 up')
-    return int(text)
+def _whole(least: int) -> Callable[[str], int]:
+    """Reads a whole number that is not below `least`."""
+
+    def read(text: str) -> int:
+        if not (text.isdecimal() and int(text) >= least):
+            raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from {least} up')
+        return int(text)
+
+    return read
 
 
 if __name__ == '__main__':

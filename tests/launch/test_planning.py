@@ -1,6 +1,7 @@
 import hashlib
 import importlib
 import json
+import re
 import pkgutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -296,6 +297,24 @@ def test_a_strength_that_no_cell_uses_is_named(grid, said, capsys, tmp_path):
     sweep.main([*arguments, '--', '--config.pairs.margin=0.3'])
     words = 'note: --config.pairs.margin=0.3: has no effect, because no cell'
     assert (words in capsys.readouterr().err) == said
+
+
+def test_seeds_begin_where_the_user_says(capsys, tmp_path):
+    arguments = ['--grid=table3', f'--config={DIGITS}', f'--runs={tmp_path}', '--dry_run']
+    sweep.main([*arguments, '--seeds=2', '--first_seed=101'])
+    flags = [line for line in capsys.readouterr().out.splitlines() if line[0] != '#']
+    assert [re.search(r'config\.seed=(\d+)', line)[1] for line in flags] == ['101'] * 3 + [
+        '102'
+    ] * 3
+
+
+@pytest.mark.parametrize(
+    ('flag', 'least'), [('--seeds=0', 1), ('--first_seed=-1', 0), ('--jobs=²', 1)]
+)
+def test_whole_numbers_of_the_command_are_checked(flag, least, capsys, tmp_path):
+    with pytest.raises(SystemExit):
+        sweep.main([f'--config={DIGITS}', f'--runs={tmp_path}', flag])
+    assert f'is not a whole number from {least} up' in capsys.readouterr().err
 
 
 def test_a_field_before_the_dashes_is_told_its_place(capsys, tmp_path):
