@@ -1,8 +1,8 @@
 import hashlib
 import importlib
 import json
-import re
 import pkgutil
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
