@@ -247,6 +247,7 @@ def _end_with_parent(worker: int, workers: int) -> None:
     """Makes a worker process end when its run is killed, which it would not notice otherwise."""
     del worker, workers
     parent = multiprocessing.parent_process()
+    assert parent is not None  # A worker is a child.
 
     def follow():
         multiprocessing.connection.wait([parent.sentinel])

@@ -111,7 +111,8 @@ def tile_by_block(
     """`tile_by_rows` for all rows, from cosines that `compare_block` has written."""
 
     def reduce(inputs):
-        return _reduce(*inputs, cuts, columns, False)
+        cosines_of_anchor, index = inputs
+        return _reduce(cosines_of_anchor, index, cuts, columns, False)
 
     return map_anchors(reduce, (similarity, own), similarity.shape[1])
 
@@ -127,7 +128,7 @@ def _reduce(similarity, own, cuts, columns, by_landmarks):
     near = bool({'isolation', 'density'} & columns)
     ranks = (ranks if 'score' in columns else []) + [cuts.near] * near
     thresholds = order_statistics(similarity, ranks)
-    out = {}
+    out: dict[str, Array] = {}
     if 'score' in columns:
         band = _add_score(out, similarity, others, thresholds, cuts.at, by_landmarks)
         if 'partner' in columns:

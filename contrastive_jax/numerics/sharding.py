@@ -37,7 +37,8 @@ def compiler_sharded(function: Callable[_Arguments, _Result]) -> Callable[_Argum
             return function(*args, **kwargs)
 
         def with_arrays(arrays):
-            args, kwargs = tree.unflatten(arrays.get(i, leaf) for i, leaf in enumerate(leaves))
+            current = [arrays.get(i, leaf) for i, leaf in enumerate(leaves)]
+            args, kwargs = jax.tree.unflatten(tree, current)
             return function(*args, **kwargs)
 
         replicated = NamedSharding(mesh, PartitionSpec())

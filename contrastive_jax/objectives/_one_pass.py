@@ -58,9 +58,11 @@ def mean_with_gradient(
 
     @jax.custom_vjp
     def mean(common, anchors, fixed, shared):
-        values, statistics = map_anchors(
-            lambda inputs: of_anchor(common, *inputs, shared), (anchors, fixed), n, block_size
-        )
+        def of_inputs(inputs):
+            anchor, own = inputs
+            return of_anchor(common, anchor, own, shared)
+
+        values, statistics = map_anchors(of_inputs, (anchors, fixed), n, block_size)
         return jnp.mean(values), statistics
 
     def forward(common, anchors, fixed, shared):
@@ -98,7 +100,7 @@ def _split_by_gradient(tree: Any) -> tuple[list, list, Callable[[list, list], An
 
     def join(with_gradient, rest):
         parts = {True: iter(with_gradient), False: iter(rest)}
-        return structure.unflatten([next(parts[kind]) for kind in floating])
+        return jax.tree.unflatten(structure, [next(parts[kind]) for kind in floating])
 
     with_gradient, rest = (
         [x for x, kind in zip(leaves, floating, strict=True) if kind == wanted]

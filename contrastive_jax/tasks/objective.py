@@ -41,28 +41,33 @@ def make_objective(config: ConfigDict) -> Objective:
     @jax.named_scope('objective')
     def objective(features, embeddings, labels, *, keys=None, queue=None, axis_name=None):
         shared = {'axis_name': axis_name, 'block_size': block_size}
-        if queue is None:
-            inputs = (embeddings,)
-            band = partial(objectives.difficult_band, **shared)
-            different_share = objectives.different_class_share
-        else:
-            inputs = (embeddings, keys, queue.embeddings)
-            band = partial(objectives.queue_band, queue=queue.features, block_size=block_size)
-            different_share = partial(
-                objectives.queue_different_class_share, queue_labels=queue.labels
-            )
+        inputs = (embeddings,) if queue is None else (embeddings, keys, queue.embeddings)
         if config.loss.name == 'supervised':
             return loss(*inputs, labels=labels, **shared)
         if pairs.select == 'none':
             return loss(*inputs, **shared)
         with jax.named_scope('selection'):
-            selected = 'all' if pairs.select == 'all' else band(features, **percentiles)
+            selected = (
+                'all' if pairs.select == 'all' else _band(features, queue, **percentiles, **shared)
+            )
         value, metrics = loss(*inputs, pairs=selected, **shared)
         if labels is not None:
-            metrics['different_class_share'] = different_share(selected, labels, **shared)
+            metrics['different_class_share'] = _different_share(selected, labels, queue, **shared)
         return value, metrics
 
     return objective
+
+
+def _band(features, queue, *, axis_name, **options):
+    if queue is None:
+        return objectives.difficult_band(features, axis_name=axis_name, **options)
+    return objectives.queue_band(features, queue.features, **options)
+
+
+def _different_share(selected, labels, queue, **shared):
+    if queue is None:
+        return objectives.different_class_share(selected, labels, **shared)
+    return objectives.queue_different_class_share(selected, labels, queue.labels, **shared)
 
 
 def _losses(config: ConfigDict) -> dict[str, Callable]:

@@ -74,7 +74,7 @@ def init_state(
 
     def draw(model_key, run_key):
         model = model_of(model_key)
-        _, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+        params, stats = nnx.state(model, nnx.Param, nnx.BatchStat)
         return TrainState(
             jnp.int32(0),
             params,
