@@ -55,6 +55,11 @@ if __name__ == '__main__':
         'images', None, 'With --features: npz or npy file of n images, or a folder.'
     )
     flags.DEFINE_string('scores', None, 'With --features: scores of contrastive_jax.score.')
-    flags.DEFINE_enum('map', 'auto', ['auto', 'pca', 'umap'], 'auto: UMAP if it is installed.')
-    flags.DEFINE_integer('most', 50_000, 'Most samples on the page.', 1, 250_000)
+    flags.DEFINE_enum(
+        'map',
+        'auto',
+        ['auto', 'pca', 'umap'],
+        'Method that places the samples on the map; auto means UMAP if it is installed, else PCA.',
+    )
+    flags.DEFINE_integer('most', 50_000, 'Largest number of samples on the page.', 1, 250_000)
     cli.run(lambda: main(flags.FLAGS))

@@ -104,7 +104,7 @@ def main(values: flags.FlagValues) -> None:
 
 if __name__ == '__main__':
     cli.define_common(
-        workdir='Trained run to measure; or give the numbers.',
+        workdir='Trained run whose numbers are measured, in place of numbers from flags.',
         all='Also measure images of the run that it left out.',
         out='Picture to write.',
         overwrite='Replace an earlier picture.',
@@ -113,11 +113,18 @@ if __name__ == '__main__':
     flags.DEFINE_string('labels', None, 'With --features: npy file of n integers.')
     flags.DEFINE_integer('images', 2000, 'Size of the random sample to measure.', lower_bound=10)
     flags.DEFINE_integer('num_classes', None, 'Number of classes, r + 1.')
-    flags.DEFINE_integer('samples_per_class', None, 'n.')
-    flags.DEFINE_integer('difficult_per_class', None, 'n_d, of the n samples of a class.')
+    flags.DEFINE_integer('samples_per_class', None, 'Number of samples in each class, n.')
+    flags.DEFINE_integer(
+        'difficult_per_class', None, 'Number of difficult samples in each class, n_d.'
+    )
     flags.DEFINE_float('alpha', None, 'Similarity of two samples of one class.')
-    flags.DEFINE_float('beta', None, 'Of two easy samples of different classes.')
-    flags.DEFINE_float('gamma', None, 'Of two difficult samples of different classes.')
-    flags.DEFINE_float('labelling_error', 0.1, 'delta.', lower_bound=0.0, upper_bound=1.0)
-    flags.DEFINE_integer('feature_dim', None, 'k; the number of classes by default.', lower_bound=1)
+    flags.DEFINE_float('beta', None, 'Similarity of different classes where gamma does not apply.')
+    flags.DEFINE_float('gamma', None, 'Similarity of difficult samples of different classes.')
+    flags.DEFINE_float('labelling_error', 0.1, 'Labelling error, delta.', 0.0, 1.0)
+    flags.DEFINE_integer(
+        'feature_dim',
+        None,
+        'Number of feature dimensions, k; by default the number of classes.',
+        lower_bound=1,
+    )
     cli.run(lambda: main(flags.FLAGS))

@@ -86,7 +86,7 @@ if __name__ == '__main__':
     _WORKDIR = flags.DEFINE_string(
         'workdir', None, 'Trained run, or its encoder.safetensors.', required=True
     )
-    flags.DEFINE_enum('format', None, ['torch'], 'What to write it for.')
+    flags.DEFINE_enum('format', None, ['torch'], 'Library that the file is written for.')
     _OUT = flags.DEFINE_string(
         'out', None, 'File to write, such as encoder_torch.safetensors.', required=True
     )

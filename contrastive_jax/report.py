@@ -130,7 +130,7 @@ if __name__ == '__main__':
         'baseline',
         None,
         'field=value,... of the cell that all others are compared with. Default: for each cell the '
-        'untreated one with the same data, batch, network and epochs.',
+        'untreated one with the same data, batch, network, epochs, temperature and optimiser.',
     )
     flags.DEFINE_bool('select', False, 'Choose the cell with the highest mean validation accuracy.')
     flags.DEFINE_string('paper', None, 'Folder for LaTeX tables, and figures as SVG and PDF.')

@@ -143,8 +143,8 @@ def main(values: flags.FlagValues) -> None:
         rows, named = distributed.by_all(lambda: _opened(values.features, values.labels))
         if out.exists() and Path(values.features).is_dir() and out.samefile(values.features):
             raise UserError(
-                f'--out={str(out)!r}: is the folder of the features, which could not be read with '
-                'scores among them; give another --out'
+                f'--out={str(out)!r}: is the folder of the features; with score files in it, the '
+                'features could not be read again; give another --out'
             )
         _check_inputs(values, out)
         why = why or why_tiles(rows)
@@ -253,23 +253,34 @@ def _main() -> None:
 if __name__ == '__main__':
     cli.define_common(
         workdir='Trained run.',
-        all='Also score the images that the run left out; marks those trained on.',
+        all='Also score the images that the run left out, and mark those that it trained on.',
         out='Folder to write to; the workdir by default.',
         overwrite='Replace the files of an earlier scoring.',
     )
     flags.DEFINE_string('features', None, 'Features [n, k] in place of a run: a file or shards.')
     flags.DEFINE_string('labels', None, 'With --features: npy file of n integers.')
-    flags.DEFINE_bool('dynamics', False, 'Add how the scores of dynamics.npz moved over time.')
+    flags.DEFINE_bool('dynamics', False, 'Add columns that say how the scores changed over time.')
     flags.DEFINE_bool(
-        'embedding_atlas', False, 'Add map, neighbours and images to scores.parquet, for that tool.'
+        'embedding_atlas',
+        False,
+        'Add map, neighbours and images to scores.parquet, for the viewer Embedding Atlas.',
     )
     flags.DEFINE_integer(
-        'landmarks', None, 'Compare with this many samples, drawn once, and not with all.'
+        'landmarks',
+        None,
+        'Compare each sample with this many others, drawn once, instead of with all.',
     )
     flags.DEFINE_integer('seed', 0, 'Seed of the draw of landmarks.', 0, 2**31 - 1)
-    flags.DEFINE_list('columns', None, f'What to compute, in tiles: {", ".join(COLUMNS)}.')
+    flags.DEFINE_list('columns', None, f'Columns to compute, in tiles: {", ".join(COLUMNS)}.')
     for _name, _verb in (('pos_high', 'begins'), ('pos_low', 'ends')):
-        flags.DEFINE_float(_name, None, f'Percentile from the top where the band {_verb}.')
-    flags.DEFINE_enum('latent_classes', None, ['k-means', 'labels'], 'Classes of the score sas.')
+        flags.DEFINE_float(
+            _name, None, f'The band {_verb} at this share, counted from the most similar pair down.'
+        )
+    flags.DEFINE_enum(
+        'latent_classes',
+        None,
+        ['k-means', 'labels'],
+        'Where the latent classes of the score sas come from; k-means by default.',
+    )
     cli.define_processes()
     cli.run(_main)

@@ -62,7 +62,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument('--config', type=_home, help='config file, with :variant if wanted')
     parser.add_argument(
-        '--seeds', type=_whole(1), default=5, help='number of seeds, from 0 (default: 5)'
+        '--seeds',
+        type=_whole(1),
+        default=5,
+        help='number of seeds, counted from --first_seed (default: 5)',
     )
     parser.add_argument(
         '--first_seed',

@@ -38,7 +38,7 @@ def describe(parts: Sequence[str] = ()) -> str:
     if not found:
         raise UserError(
             f'{" ".join(parts)}: no field has this in its path or its meaning; the nearest is '
-            f'config.{nearest_field(parts[0])}; give nothing for all'
+            f'config.{nearest_field(parts[0])}; without an argument all are listed'
         )
     return '\n'.join(_entry(path) for path in found)
 

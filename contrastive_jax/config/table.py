@@ -135,8 +135,8 @@ _FIRST: dict[str, Field] = {
     'removal.scores': Field(
         None,
         PATH,
-        'File of scores: npz or Parquet. The method file also takes npy, or a csv list of '
-        'the images to leave out, with a column file or index.',
+        'This file holds the scores, as npz or Parquet. The method file also takes npy, or a csv '
+        'list of the images to leave out, with a column file or index.',
     ),
     'augment.crop': Field(True, BOOL, 'Crop a random part of each image and resize it.'),
     'augment.crop_scale': Field(
@@ -201,7 +201,7 @@ _LAST: dict[str, Field] = {
     'pairs.select': Field(
         'none',
         one_of('none', 'difficult', 'all'),
-        'These negative pairs are treated, unless config.arm names them.',
+        'The loss treats these negative pairs; if config.arm is set, the arm chooses them.',
     ),
     'pairs.pos_high': Field(
         0.1,
@@ -279,8 +279,8 @@ _LAST: dict[str, Field] = {
     'probe.validation_share': Field(
         0.1,
         number(0.01, 0.5),
-        'On this share of the training images the L2 strength is chosen and the validation '
-        'accuracies are measured.',
+        'This share of the training images serves to choose the L2 strength and to measure the '
+        'validation accuracies.',
     ),
     'probe.neighbours': Field(200, integer(1), 'This many neighbours vote in the weighted kNN.'),
     'probe.knn_temperature': Field(

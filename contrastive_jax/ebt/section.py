@@ -54,7 +54,7 @@ _FIELDS = {
     'denoise.step_size_spread': Field(
         1.0,
         number(1),
-        'A random factor of at most this, and at least one over it, scales the learned step size.',
+        'A random factor between 1 / this value and this value scales the learned step size.',
     ),
     'denoise.langevin': Field(
         0.0, number(0), 'Each step of thinking adds noise with this standard deviation.'
@@ -92,8 +92,8 @@ def _check(config: ConfigDict, values: Mapping[str, Any]) -> None:
         )
     if 3 * (options.level + 1) > LEVELS:
         raise UserError(
-            f'config.denoise.level={options.level}: must be below {LEVELS // 3}, since diffusion '
-            f'is trained with three times as many of {LEVELS} levels'
+            f'config.denoise.level={options.level}: must be below {LEVELS // 3}, because diffusion '
+            f'is trained on the levels up to three times this one, and there are {LEVELS}'
         )
     if options.least_steps > options.steps:
         raise UserError(

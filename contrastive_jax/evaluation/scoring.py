@@ -118,7 +118,7 @@ def difficulty(
         kind = type(features).__name__
         raise UserError(f'features: {kind}; give a NumPy or JAX array of floats [n, k]')
     if features.shape[:1] == (1,):
-        raise UserError('features: one row, and a score compares it with others; give at least two')
+        raise UserError('features: one row, but a score compares rows; give at least two rows')
     request = Request(pos_high, pos_low, landmarks, seed, ('score', 'isolation'))
     with contextlib.nullcontext() if progress else muted():
         found = score_rows(array_rows(features), request).columns

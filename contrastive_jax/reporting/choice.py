@@ -42,9 +42,9 @@ def choose(cells: Sequence[Cell]) -> Choice:
     if lacking:
         have = f' and {len(lacking) - 1} more have' if len(lacking) > 1 else ' has'
         raise UserError(
-            f'--select: {lacking[0]}{have} no {SELECTED_BY} in result.json, as runs of an earlier '
-            'version or without labels. Leave them out; or move result.json away, and '
-            'the same command of contrastive_jax.main probes the run again'
+            f'--select: {lacking[0]}{have} no {SELECTED_BY} in result.json, because an earlier '
+            'version made it or because there are no labels. Leave these runs out; or move '
+            'result.json away, and the same command of contrastive_jax.main probes the run again'
         )
     compared = [index for index, runs in finished.items() if runs]
     if not compared:

@@ -100,7 +100,7 @@ def check_company(values: flags.FlagValues, names: Sequence[str], company: Seque
 def define_processes() -> None:
     """Defines the flags of a command that several processes can run together; see `processes`."""
     flags.DEFINE_bool(
-        'distributed', None, 'Join other processes; the default: under srun and on Cloud TPU.'
+        'distributed', None, 'Join other processes; by default only under srun and on Cloud TPU.'
     )
     flags.DEFINE_string('coordinator_address', None, 'Address HOST:PORT of process 0.')
     flags.DEFINE_integer('num_processes', None, 'Number of processes.')

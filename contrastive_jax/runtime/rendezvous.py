@@ -88,7 +88,7 @@ def _join(host: str, port: int, num_processes: int, process_id: int, patience: f
     if answer != _GO:
         raise UserError(
             f'--coordinator_address={host}:{port}: what listens there is not process 0 of this '
-            'run; choose a port that is free, the same in all processes'
+            'run; choose a free port, the same in all processes'
         )
 
 

@@ -36,6 +36,6 @@ def expand_home(argument: str) -> str:
     if path == value:
         raise UserError(
             f'{argument}: the home folder of this user is not known; write the whole path, or '
-            './~ for a name that begins so'
+            './~ if the name really begins with ~'
         )
     return f'{flag}{equals}{path}'

@@ -1,6 +1,6 @@
 """Builds the optimiser and its learning-rate schedule from a config and the length of the run.
 
-`docs/optimizers.md` describes the two forms of LARS and their sources.
+`docs/optimizers.md` compares the two forms of LARS in three settings, and names their sources.
 
 Axes: u updates of a run.
 """
