@@ -55,9 +55,9 @@ def run(
         accuracy to select by, a folder that cannot be written to or holds an earlier report.
     """
     check_out(out, names=_FILES, overwrite=overwrite)
-    found = find_runs(folders)
-    check_outside_data_of(map(Path, found), out)
-    runs = [read_run(folder) for folder in found]
+    workdirs = find_runs(folders)
+    check_outside_data_of(map(Path, workdirs), out)
+    runs = [read_run(folder) for folder in workdirs]
     cells = group(runs)
     baselines: list[int] = []
     if cells:
@@ -75,7 +75,7 @@ def run(
         from contrastive_jax.reporting.paper import paper_files
 
         to_make = paper_files(report, cells)
-        check_outside_data_of(map(Path, found), paper, '--paper')
+        check_outside_data_of(map(Path, workdirs), paper, '--paper')
         check_out(paper, names=to_make, overwrite=overwrite, flag='paper')
     from contrastive_jax.reporting.html import report_page
 

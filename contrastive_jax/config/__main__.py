@@ -31,16 +31,16 @@ def describe(parts: Sequence[str] = ()) -> str:
       UserError: no path and no meaning contains one of the parts.
     """
     parts = [part.removeprefix('config.') for part in parts]
-    found = [path for path in FIELDS if not parts or any(part in path for part in parts)]
-    if not found:
+    paths = [path for path in FIELDS if not parts or any(part in path for part in parts)]
+    if not paths:
         begins = re.compile('|'.join(rf'\b{re.escape(part)}' for part in parts), re.IGNORECASE)
-        found = [path for path, field in FIELDS.items() if begins.search(field.meaning)]
-    if not found:
+        paths = [path for path, field in FIELDS.items() if begins.search(field.meaning)]
+    if not paths:
         raise UserError(
             f'{" ".join(parts)}: no field has this in its path or its meaning; the nearest is '
             f'config.{nearest_field(parts[0])}; without an argument all are listed'
         )
-    return '\n'.join(_entry(path) for path in found)
+    return '\n'.join(_entry(path) for path in paths)
 
 
 def _entry(path: str) -> str:

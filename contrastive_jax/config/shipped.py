@@ -34,15 +34,15 @@ def config_file(spec: str) -> str:
 
 def with_config_files(arguments: list[str]) -> list[str]:
     """A command line in which `--config` holds a file."""
-    found: list[str] = []
+    expanded: list[str] = []
     for argument in arguments:
         flag, equals, value = argument.partition('=')
         if equals and flag in _FLAGS:
             argument = f'{flag}={config_file(value)}'
-        elif found and found[-1] in _FLAGS:
+        elif expanded and expanded[-1] in _FLAGS:
             argument = config_file(argument)
-        found.append(argument)
-    return found
+        expanded.append(argument)
+    return expanded
 
 
 def check_config_files(arguments: list[str]) -> None:

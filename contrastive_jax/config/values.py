@@ -97,7 +97,7 @@ def resolve(config: ConfigDict, given: Collection[str] = ()) -> tuple[ConfigDict
 def completed(stored: Mapping) -> dict[str, Any]:
     """The values that a stored config stands for, by path, its arm resolved.
 
-    A run of before a field existed did what the default of the field says. Fields that are no
+    A run from before a field existed behaved as that field's default says. Fields that are no
     longer known are kept.
     """
     values = {path: field.default for path, field in FIELDS.items()} | flatten(stored)

@@ -242,16 +242,18 @@ def measures(
       The metrics, and the difficulty `[n]` of the images trained on.
     """
     trained = features['trained']
-    found = {
+    metrics = {
         'rank': effective_rank(trained),
         'alignment': alignment(features['first'], features['second']),
         'uniformity': uniformity(trained),
         **_similarities(trained, labels.get('trained'), pos_high, pos_low),
     }
     if 'queries' in features:
-        found['knn'] = _knn_accuracy(features, labels)
+        metrics['knn'] = _knn_accuracy(features, labels)
     difficulty = sample_difficulty(trained, pos_high=pos_high, pos_low=pos_low)
-    return {f'monitor/{name}': found[name] for name in sorted(found)}, jnp.asarray(difficulty.score)
+    return {f'monitor/{name}': metrics[name] for name in sorted(metrics)}, jnp.asarray(
+        difficulty.score
+    )
 
 
 def _knn_accuracy(

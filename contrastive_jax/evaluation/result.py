@@ -79,18 +79,19 @@ def probe_all(
             validate=not name,
         )
 
-    data = [*map(checksum, (train.images, test.images)), labels, test_labels]
+    data = []
+    if shared is not None:
+        data = [*map(checksum, (train.images, test.images)), labels, test_labels]
     inputs = {
-        'raw_pixel': [],
         'random_encoder': [*jax.tree.leaves(untrained), config.model.to_dict(), config.precision],
     }
     accuracies = {}
     for name in representations:
         progress.say(f'probe: {_TITLES[name]}')
         depends = [name, dataset.classes, config.probe.to_dict(), *data, *inputs.get(name, ())]
-        found = shared_probe(shared if name else None, depends, partial(measure, name))
-        if found is not None:
-            accuracies[name] = found
+        measured = shared_probe(shared if name else None, depends, partial(measure, name))
+        if measured is not None:
+            accuracies[name] = measured
     return accuracies
 
 

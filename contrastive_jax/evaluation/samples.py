@@ -224,8 +224,8 @@ def _measure(
     request = Request(pos_high, pos_low, columns=('score', 'isolation'))
     # Images trained on are scored among all images, and again on their own.
     folder = keep and _tiles(keep, len(features))
-    found = score_rows(array_rows(features), request, keep=folder, overwrite=True).columns
-    return {name: found[name] for name in ('score', 'alpha', 'beta', 'gamma', 'isolation')}
+    columns = score_rows(array_rows(features), request, keep=folder, overwrite=True).columns
+    return {name: columns[name] for name in ('score', 'alpha', 'beta', 'gamma', 'isolation')}
 
 
 def _tiles(keep: Path, count: int) -> Path:
@@ -247,12 +247,12 @@ def _verdict_columns(
         told = with_outlier_isolation(rows, samples.features, columns)
         return verdicts_of(rows, samples, options, told)
 
-    found = judged(np.arange(len(samples.features)))
+    verdict = judged(np.arange(len(samples.features)))
     if samples.trained is not None and not samples.trained.all():
         rows = np.flatnonzero(samples.trained)
         for name, values in judged(rows).items():
-            found[name][rows] = values
-    return found
+            verdict[name][rows] = values
+    return verdict
 
 
 def _say_of_labels(margin: np.ndarray, z: np.ndarray) -> None:
@@ -292,7 +292,7 @@ def verdicts_of(
         count=NEIGHBOURS,
         progress=partial(progress.track, name='neighbours', unit='block'),
     )
-    found = verdicts(
+    judged = verdicts(
         columns['score'][rows],
         columns['isolation'][rows],
         near.similarity[:, 0],
@@ -301,16 +301,16 @@ def verdicts_of(
     )
     evidence = {
         'nearest_cosine': near.similarity[:, 0],
-        'duplicate_z': found.duplicate_z,
-        'outlier_z': found.outlier_z,
+        'duplicate_z': judged.duplicate_z,
+        'outlier_z': judged.outlier_z,
     }
     if labels is not None:
         # A sample without a label is suspected of nothing.
-        evidence['label_margin'] = np.nan_to_num(found.label_margin)
-        evidence['label_z'] = np.nan_to_num(found.label_z)
+        evidence['label_margin'] = np.nan_to_num(judged.label_margin)
+        evidence['label_z'] = np.nan_to_num(judged.label_z)
     # A file of scores holds finite numbers alone.
     finite = {name: np.clip(values, -1e9, 1e9) for name, values in evidence.items()}
-    return {'verdict': found.verdict, **finite}
+    return {'verdict': judged.verdict, **finite}
 
 
 def with_outlier_isolation(

@@ -22,8 +22,8 @@ from contrastive_jax.evaluation.tiles.plan import TileLayout, plan_tiles
 from contrastive_jax.evaluation.tiles.reference import make_reference
 from contrastive_jax.evaluation.tiles.request import Request, check_request
 from contrastive_jax.evaluation.tiles.store import TileStore
-from contrastive_jax.graph import landmarks as by_landmarks
 from contrastive_jax.graph.difficulty import SampleDifficulty
+from contrastive_jax.graph.landmarks import draw_rows
 from contrastive_jax.graph.scores import boundary
 from contrastive_jax.randomness import HOST_STREAMS
 from contrastive_jax.runtime import distributed, memory, progress
@@ -121,17 +121,17 @@ def difficulty(
         raise UserError('features: one row, but a score compares rows; give at least two rows')
     request = Request(pos_high, pos_low, landmarks, seed, ('score', 'isolation'))
     with contextlib.nullcontext() if progress else muted():
-        found = score_rows(array_rows(features), request).columns
+        columns = score_rows(array_rows(features), request).columns
 
     def ends(which: str) -> SampleDifficulty | None:
         if landmarks is None:
             return None
         return SampleDifficulty(
-            **{name: found[f'{name}_{which}'] for name in SampleDifficulty._fields}
+            **{name: columns[f'{name}_{which}'] for name in SampleDifficulty._fields}
         )
 
-    plain = {name: found[name] for name in (*SampleDifficulty._fields, 'isolation')}
-    return Difficulty(**plain, error=found.get('error'), low=ends('low'), high=ends('high'))
+    plain = {name: columns[name] for name in (*SampleDifficulty._fields, 'isolation')}
+    return Difficulty(**plain, error=columns.get('error'), low=ends('low'), high=ends('high'))
 
 
 def score_rows(
@@ -167,7 +167,7 @@ def score_rows(
     (layout,) = layouts
     drawn = None
     if request.landmarks is not None:
-        drawn = by_landmarks.draw_rows(n, request.landmarks, request.seed)
+        drawn = draw_rows(n, request.landmarks, request.seed)
     with progress.track((), 'checking', total=n, unit='samples') as bar:
         surveyed = survey(rows, np.zeros(0, np.int64) if drawn is None else drawn, bar.update)
     warn_if_collapsed(surveyed.spread, rows.source)
@@ -181,13 +181,13 @@ def score_rows(
     if 'isolation' in wanted:
         densities = engine.densities()
         passes += request.landmarks is None
-    found = engine.run('score', wanted & {'score', 'partner', 'isolation'}, densities, passes)
+    columns = engine.run('score', wanted & {'score', 'partner', 'isolation'}, densities, passes)
     if 'boundary' in wanted:
-        found['boundary'] = boundary(found['score'], found['isolation'])
+        columns['boundary'] = boundary(columns['score'], columns['isolation'])
     if labels is not None and 'supervised_margin' in wanted:
-        found['supervised_margin'] = streamed_margin(rows, surveyed, labels, layout.block)
+        columns['supervised_margin'] = streamed_margin(rows, surveyed, labels, layout.block)
     rows.check_unchanged()
-    return Scoring(found, surveyed.checksum, layout)
+    return Scoring(columns, surveyed.checksum, layout)
 
 
 def _layout(rows: Rows, request: Request, columns: int, available: int | None) -> TileLayout:

@@ -12,6 +12,7 @@ import numpy as np
 
 from contrastive_jax import theory
 from contrastive_jax.data.feature_files import Features, read_features
+from contrastive_jax.data.feature_rows import open_rows
 from contrastive_jax.data.sampling import representative
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime import progress
@@ -88,11 +89,9 @@ def measure_files(features: str, labels: str | None, rows: int) -> Similarities:
       UserError: files that cannot be read or do not fit together, or features that cannot be
         measured.
     """
-    read = read_features(features, labels, dtype=np.float64)
-    drawn = representative(len(read.rows), rows, read.labels)
-    drawn_labels = None if read.labels is None else read.labels[drawn]
-    title = _share(len(drawn), len(read.rows), f'rows of {features}')
-    return _measure(read._replace(rows=read.rows[drawn], labels=drawn_labels), title, 0.1, 0.5)
+    drawn = read_features(features, labels, dtype=np.float64, most=rows)
+    title = _share(len(drawn.rows), len(open_rows(features)), f'rows of {features}')
+    return _measure(drawn, title, 0.1, 0.5)
 
 
 def _share(drawn: int, n: int, kind: str) -> str:

@@ -42,16 +42,6 @@ def class_members(classes: Classes) -> list[Int[np.ndarray, '_']]:
     return [np.flatnonzero(classes == name) for name in np.unique(classes)]
 
 
-def host_unit_rows(rows: FeatureRows) -> Float[np.ndarray, 'n k']:
-    """Scales each row to length one, in float64; a zero row stays zero."""
-    rows = np.asarray(rows, np.float64)
-    largest = np.abs(rows).max(axis=1, keepdims=True)
-    # Divided by the largest entry first, so that squares neither overflow nor vanish.
-    rows = rows / np.where(largest == 0, 1.0, largest)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(largest == 0, 1.0, lengths)
-
-
 def positive_cosines(
     some: Float[np.ndarray, 'm k'], unit: Float[np.ndarray, 'n k']
 ) -> Float[np.ndarray, 'm n']:

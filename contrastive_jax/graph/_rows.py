@@ -32,7 +32,7 @@ class GraphAnchors(NamedTuple):
         """Mask of the rows that are not this anchor."""
         return jnp.arange(n, dtype=jnp.int32) != self.index
 
-    def similarities(self, rows: Float[Array, 'n k']) -> Float[Array, ' n']:
+    def masked_similarities(self, rows: Float[Array, 'n k']) -> Float[Array, ' n']:
         """Cosines of one anchor with all rows, `-inf` with itself."""
         return jnp.where(self.others(len(rows)), cosines(rows, self.unit), -jnp.inf)
 

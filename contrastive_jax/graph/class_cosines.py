@@ -5,6 +5,7 @@
 Axes: n samples, k features.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -41,6 +42,7 @@ class ClassCosines(NamedTuple):
     purity: Float[Array, '']
 
 
+@partial(jax.jit, static_argnames=('pos_high', 'pos_low', 'block_size'))
 @compiler_sharded
 def class_cosines(
     features: Float[Array, 'n k'],
@@ -76,7 +78,7 @@ def class_cosines(
 
     def kinds(anchor_and_label):
         anchor, label = anchor_and_label
-        similarity, others = anchor.similarities(rows), anchor.others(n)
+        similarity, others = anchor.masked_similarities(rows), anchor.others(n)
         high, low = order_statistics(similarity, ranks)
         _, band, _ = cut(similarity, others, high, low)
         differs = labels != label

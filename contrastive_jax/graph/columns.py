@@ -76,7 +76,7 @@ def score_columns(
         # The paper advises pos_high = 1 / classes, so this is the number of classes. A band without
         # an upper end says nothing of them.
         n = len(features)
-        count = n if 0 < pos_high < 1 / n else min(round(1 / pos_high) if pos_high else _CLASSES, n)
+        count = round(min(1 / pos_high, n)) if pos_high else min(_CLASSES, n)
         latent = scores.latent_classes(features, count, seed)
     columns['boundary'] = scores.boundary(columns['score'], columns['isolation'])
     columns |= {'latent_class': latent, 'sas': scores.sas_score(features, latent)}

@@ -74,7 +74,7 @@ def _isolation(features, rank, center, block_size, axis_name):
     n = len(rows)
 
     def density(anchor: GraphAnchors):
-        similarity = anchor.similarities(rows)
+        similarity = anchor.masked_similarities(rows)
         (threshold,) = order_statistics(similarity, [rank])
         return chosen_mean(similarity, threshold <= similarity), threshold
 
@@ -83,6 +83,6 @@ def _isolation(features, rank, center, block_size, axis_name):
 
     def around(inputs):
         anchor, threshold = inputs
-        return chosen_mean(densities, threshold - COSINE_SLACK <= anchor.similarities(rows))
+        return chosen_mean(densities, threshold - COSINE_SLACK <= anchor.masked_similarities(rows))
 
     return map_anchors(around, (anchors, threshold), n, block_size) - alpha

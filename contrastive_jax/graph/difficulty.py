@@ -120,7 +120,7 @@ def _difficulty(features, ranks, center, block_size, axis_name):
     n = len(rows)
 
     def bands(anchor):
-        similarity = anchor.similarities(rows)
+        similarity = anchor.masked_similarities(rows)
         return cut(similarity, anchor.others(n), *order_statistics(similarity, ranks))[0]
 
     return map_anchors(bands, anchors, n, block_size)

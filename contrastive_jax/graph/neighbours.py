@@ -12,8 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from contrastive_jax.graph._inputs import FeatureRows, check_features, host_unit_rows
-from contrastive_jax.numerics import check_percentiles, order_statistics, percentile_rank
+from contrastive_jax.graph._inputs import FeatureRows, check_features
+from contrastive_jax.numerics import (
+    check_percentiles,
+    host_unit_rows,
+    order_statistics,
+    percentile_rank,
+)
 
 __all__ = ['Neighbours', 'nearest_difficult', 'neighbours']
 
@@ -64,8 +69,7 @@ def neighbours(
     n = len(features)
     if n < 2:
         raise ValueError(f'features of shape {features.shape}: need at least two samples')
-    wide = np.asarray(features, np.float64)
-    unit = host_unit_rows(wide - wide.mean(axis=0) if center else wide)
+    unit = _directions(features, center)
     rows = jnp.asarray(unit, jnp.float32)
     # Traced, not static, so that another band needs no new compilation.
     ranks = [jnp.int32(percentile_rank(percentile, n - 1)) for percentile in (pos_high, pos_low)]
@@ -73,9 +77,16 @@ def neighbours(
     parts = []
     for start in progress(range(0, n, size)):
         index = jnp.arange(start, start + size, dtype=jnp.int32) % n
-        found = _of_block(rows, index, ranks, min(count, n - 1))
-        parts.append([np.asarray(values)[: min(size, n - start)] for values in found])
+        block = _of_block(rows, index, ranks, min(count, n - 1))
+        parts.append([np.asarray(values)[: min(size, n - start)] for values in block])
     return Neighbours(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+
+
+def _directions(features: FeatureRows, center: bool) -> Float[np.ndarray, 'n k']:
+    wide = np.array(features, np.float64)
+    if center:
+        wide -= wide.mean(axis=0)
+    return host_unit_rows(wide)
 
 
 @partial(jax.jit, static_argnames='count')
@@ -123,8 +134,7 @@ def nearest_difficult(
     """
     check_percentiles(pos_high, pos_low)
     check_features(features)
-    features = np.asarray(features, np.float64)
-    unit = host_unit_rows(features - features.mean(axis=0) if center else features)
+    unit = _directions(features, center)
     ranks = [percentile_rank(percentile, len(unit) - 1) for percentile in (pos_high, pos_low)]
     return np.array([_nearest(unit, int(sample), *ranks) for sample in samples], np.int64)
 

@@ -13,11 +13,10 @@ from contrastive_jax.graph._inputs import (
     FeatureRows,
     check_features,
     class_members,
-    host_unit_rows,
     positive_cosines,
 )
 from contrastive_jax.graph.difficulty import RESOLUTION
-from contrastive_jax.numerics import check_classes
+from contrastive_jax.numerics import check_classes, host_unit_rows
 from contrastive_jax.randomness import Use, host_rng, legacy_rng
 
 __all__ = [

@@ -14,10 +14,9 @@ from contrastive_jax.graph._inputs import (
     FeatureRows,
     check_features,
     class_members,
-    host_unit_rows,
     positive_cosines,
 )
-from contrastive_jax.numerics import check_classes, exact_share
+from contrastive_jax.numerics import check_classes, exact_share, host_unit_rows
 from contrastive_jax.randomness import Use, host_rng
 
 __all__ = ['most_difficult_removed', 'random_subset', 'sas']

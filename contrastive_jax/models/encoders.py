@@ -53,7 +53,7 @@ class _ConvNorm(nnx.Module):
             channels_out,
             (size, size),
             strides=stride,
-            padding=[(size // 2, size // 2)] * 2,
+            padding=((size // 2, size // 2),) * 2,
             use_bias=False,
             kernel_init=_he_normal,
             dtype=ctx.dtype,
@@ -104,7 +104,35 @@ class _Block(nnx.Module):
         return nnx.relu(y + (x if self.shortcut is None else self.shortcut(x, train)))
 
 
-class ResNet(nnx.Module):
+class _Encoder(nnx.Module):
+    """An encoder of three parts: all stages but the last, the last stage, and pooling."""
+
+    def __call__(self, images: Float[Array, 'b h w c'], train: bool) -> Float[Array, 'b k']:
+        """Returns the features, `[b, k]` float32."""
+        return self._pooled(self.grid(images, train))
+
+    def grid(self, images: Float[Array, 'b h w c'], train: bool) -> Float[Array, 'b gh gw p']:
+        """Returns the last feature maps, before pooling."""
+        return self._last(self._penultimate(images, train), train)
+
+    def features_and_tokens(
+        self, images: Float[Array, 'b h w c']
+    ) -> tuple[Float[Array, 'b k'], Float[Array, 'b t p']]:
+        """Returns features in evaluation, and the grid before the last stage as tokens."""
+        grid = self._penultimate(images, train=False)
+        return self._pooled(self._last(grid, train=False)), _tokens(grid)
+
+    def _penultimate(self, images: Float[Array, 'b h w c'], train: bool) -> Array:
+        raise NotImplementedError
+
+    def _last(self, grid: Array, train: bool) -> Array:
+        raise NotImplementedError
+
+    def _pooled(self, grid: Array) -> Float[Array, 'b k']:
+        raise NotImplementedError
+
+
+class ResNet(_Encoder):
     """A ResNet-18, -34 or -50 without its classifier.
 
     Source: He et al. 2016; Chen et al. 2020, B.9, for the `cifar` stem (3x3, stride 1, no pooling).
@@ -137,22 +165,6 @@ class ResNet(nnx.Module):
         self.last_stage = blocks[-1]
         self.num_features, self.token_dim = channels_in, channels_in // 2
 
-    def grid(self, images: Float[Array, 'b h w c'], train: bool) -> Float[Array, 'b gh gw k']:
-        """Returns the last feature maps, before pooling."""
-        x = self._penultimate(images, train)
-        for block in self.blocks[-self.last_stage :]:
-            x = block(x, train)
-        return x
-
-    def features_and_tokens(
-        self, images: Float[Array, 'b h w c']
-    ) -> tuple[Float[Array, 'b k'], Float[Array, 'b t p']]:
-        """Returns features in evaluation, and the grid before the last stage as tokens."""
-        x = grid = self._penultimate(images, train=False)
-        for block in self.blocks[-self.last_stage :]:
-            x = block(x, train=False)
-        return self._pooled(x), _tokens(grid)
-
     def _penultimate(self, images: Float[Array, 'b h w c'], train: bool) -> Array:
         x = nnx.relu(self.stem(images, train))
         if self.pool:
@@ -161,15 +173,16 @@ class ResNet(nnx.Module):
             x = block(x, train)
         return x
 
-    def _pooled(self, x: Array) -> Float[Array, 'b k']:
-        return jnp.mean(x.astype(jnp.float32), axis=(1, 2))
+    def _last(self, grid: Array, train: bool) -> Array:
+        for block in self.blocks[-self.last_stage :]:
+            grid = block(grid, train)
+        return grid
 
-    def __call__(self, images: Float[Array, 'b h w c'], train: bool) -> Float[Array, 'b k']:
-        """Returns the features after global average pooling, `[b, k]` float32."""
-        return self._pooled(self.grid(images, train))
+    def _pooled(self, grid: Array) -> Float[Array, 'b k']:
+        return jnp.mean(grid.astype(jnp.float32), axis=(1, 2))
 
 
-class ConvNet(nnx.Module):
+class ConvNet(_Encoder):
     """Three 3x3 convolutions, for images with a side of 8 to 32 pixels.
 
     `average_pool` averages the last feature maps over a 2 x 2 grid, which gives the features.
@@ -190,17 +203,6 @@ class ConvNet(nnx.Module):
             for i in range(3)
         )
         self.num_features, self.token_dim = 4 * widths[-1], widths[-2]
-
-    def __call__(self, images: Float[Array, 'b h w c'], train: bool) -> Float[Array, 'b k']:
-        """Returns the features of a 2 x 2 average pooling, `[b, k]` float32."""
-        return self._pooled(self._last(self._penultimate(images, train), train))
-
-    def features_and_tokens(
-        self, images: Float[Array, 'b h w c']
-    ) -> tuple[Float[Array, 'b k'], Float[Array, 'b t p']]:
-        """Returns features in evaluation, and the grid before the last layer as tokens."""
-        grid = self._penultimate(images, train=False)
-        return self._pooled(self._last(grid, train=False)), _tokens(grid)
 
     def _penultimate(self, images: Float[Array, 'b h w c'], train: bool) -> Array:
         x = images

@@ -238,6 +238,26 @@ def masked_logsumexp(logits: Float[Array, ' n'], mask: Bool[Array, ' n']) -> Flo
     return jnp.where(left, total, -jnp.inf)
 
 
+def host_unit_rows(rows: Array | np.ndarray) -> Float[np.ndarray, 'n k']:
+    """Scales each row to length one, on the host in float64; a zero row stays zero.
+
+    Args:
+      rows: `[n, k]` finite numbers.
+
+    Returns:
+      `[n, k]` float64, a new array, which is all the memory that this takes.
+    """
+    rows = np.array(rows, np.float64)
+    # Divided by the largest entry first, so that squares neither overflow nor vanish.
+    rows /= _divisors(np.maximum(rows.max(axis=1), -rows.min(axis=1)))
+    rows /= _divisors(np.sqrt(np.einsum('nk,nk->n', rows, rows)))
+    return rows
+
+
+def _divisors(lengths: Float[np.ndarray, ' n']) -> Float[np.ndarray, 'n 1']:
+    return np.where(lengths == 0, 1.0, lengths)[:, None]
+
+
 def default_block(n: int) -> int:
     """Number of anchors in a block, so that their similarities with `n` rows take little memory.
 
@@ -259,7 +279,7 @@ def map_anchors(
 ) -> Any:
     """Maps a function of one anchor over all of them, `block_size` at a time.
 
-    With blocks, no array of size `m x n` exists: the backward pass computes each block again.
+    With blocks, no array of size `m x n` exists.
 
     Args:
       function: function of one anchor, a tree of arrays without the axis m.
@@ -270,12 +290,11 @@ def map_anchors(
     Returns:
       The results of `function`, stacked to `[m, ...]`.
     """
-    block_size = _checked_block(block_size, n)
-    if block_size >= len(jax.tree.leaves(anchors)[0]):
-        return jax.vmap(function)(anchors)
-    # XLA cannot merge operations across iterations of a scan, so barriers against that only cost.
-    function = jax.checkpoint(function, prevent_cse=False)
-    return lax.map(function, anchors, batch_size=block_size)
+
+    def step(carry, block):
+        return carry, jax.vmap(function)(block)
+
+    return blocks_of(step, None, anchors, n, block_size)[1]
 
 
 def blocks_of(
@@ -298,7 +317,10 @@ def blocks_of(
     Returns:
       The last carry, and the results stacked to `[m, ...]`.
     """
-    block_size = _checked_block(block_size, n)
+    if block_size is None:
+        block_size = default_block(n)
+    if block_size < 1:
+        raise ValueError(f'block_size={block_size}: must be at least 1, or None for the default')
     m = len(jax.tree.leaves(anchors)[0])
     if block_size >= m:
         return step(carry, anchors)
@@ -310,12 +332,3 @@ def blocks_of(
         return carry, results
     carry, rest = step(carry, jax.tree.map(lambda x: x[whole:], anchors))
     return carry, jax.tree.map(lambda *parts: jnp.concatenate(parts), results, rest)
-
-
-def _checked_block(block_size: int | None, n: int) -> int:
-    """The block size, or the default one."""
-    if block_size is None:
-        return default_block(n)
-    if block_size < 1:
-        raise ValueError(f'block_size={block_size}: must be at least 1, or None for the default')
-    return block_size

@@ -99,8 +99,8 @@ class Picture(NamedTuple):
 
 def pictures(cells: Sequence[Cell]) -> list[Picture]:
     """The figures of the cells; those without any number are left out."""
-    found = {name for cell in cells for run in cell.runs for name in run.curves}
-    drawn = (*(name for name in _CURVES if name in found), *sorted(found - _CURVES.keys()))
+    recorded = {name for cell in cells for run in cell.runs for name in run.curves}
+    drawn = (*(name for name in _CURVES if name in recorded), *sorted(recorded - _CURVES.keys()))
     both = (
         *(_accuracy(cells, name, title) for name, title in MEASURES.items()),
         *(_monitored(cells, name) for name in drawn),
@@ -111,21 +111,21 @@ def pictures(cells: Sequence[Cell]) -> list[Picture]:
 def _accuracy(cells: Sequence[Cell], name: str, title: str) -> Picture:
     dots = []
     for index, cell in enumerate(cells):
-        found = {seed: 100 * value for seed, value in by_seed(cell, name).items()}
-        summary = summarise(list(found.values()))
+        percent = {seed: 100 * value for seed, value in by_seed(cell, name).items()}
+        summary = summarise(list(percent.values()))
         if summary is not None:
-            dots.append(Dots(index, list(found), np.array(list(found.values())), summary))
+            dots.append(Dots(index, list(percent), np.array(list(percent.values())), summary))
     return Picture(name, f'Test accuracy: {title}', 'test accuracy, %', 'cell', dots=dots)
 
 
 def _monitored(cells: Sequence[Cell], name: str) -> Picture:
-    found = []
+    drawn = []
     for index, cell in enumerate(cells):
         epochs, values = curves(cell, name)
         if epochs:
             std = values.std(0, ddof=1) if len(values) > 1 else None
             # The first epoch has number 0 in the log.
             after = [epoch + 1 for epoch in epochs]
-            found.append(Curve(index, after, values.mean(0), std, len(values)))
+            drawn.append(Curve(index, after, values.mean(0), std, len(values)))
     label = name.removeprefix(MONITOR).replace('_', ' ')
-    return Picture(name, _CURVES.get(name, name), 'epoch', label, curves=found)
+    return Picture(name, _CURVES.get(name, name), 'epoch', label, curves=drawn)

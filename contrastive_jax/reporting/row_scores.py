@@ -130,7 +130,7 @@ def _small_band(request: Request, n: int) -> str | None:
 
 def _summary(rows, request, scoring, labels, classes, images, warning) -> dict:
     columns = scoring.columns
-    found = {
+    facts = {
         'samples': len(rows),
         'source': rows.source,
         'pos_high': request.pos_high,
@@ -142,12 +142,12 @@ def _summary(rows, request, scoring, labels, classes, images, warning) -> dict:
         'by_class': None if labels is None else class_means(columns['score'], labels, classes),
     }
     if request.landmarks is not None:
-        found['guaranteed'] = {
+        facts['guaranteed'] = {
             'probability': 0.95,
             'rank_error': rank_error(request.landmarks, len(rows)),
             'width': column_summary(columns['score_high'] - columns['score_low']),
         }
-    return {**found, 'note': warning} if warning else found
+    return {**facts, 'note': warning} if warning else facts
 
 
 def _write(out, request, scoring, labels, classes, images, summary) -> None:

@@ -73,14 +73,14 @@ def _gallery(
 
 def _partners(samples: Samples, shown: np.ndarray, options: Options) -> np.ndarray:
     """Nearest in the band; images trained on have theirs among themselves, as they are scored."""
-    found = graph.nearest_difficult(samples.features, shown, **options.band())
+    nearest = graph.nearest_difficult(samples.features, shown, **options.band())
     trained = samples.trained
     if trained is None or trained.all() or trained.sum() < 2:
-        return found
+        return nearest
     rows = np.flatnonzero(trained)
     own = trained[shown]
     within = np.searchsorted(rows, shown[own])
-    partners = np.array(found)
+    partners = np.array(nearest)
     partners[own] = rows[graph.nearest_difficult(samples.features[rows], within, **options.band())]
     return partners
 

@@ -290,11 +290,11 @@ def find_baselines(cells: Sequence[Cell], wanted: str | None) -> list[int]:
     for index in plain:
         for setting in _settings(cells[index]):
             own.setdefault(setting, index)
-    found = [
+    nearest = [
         next((own[setting] for setting in _settings(cell) if setting in own), common)
         for cell in cells
     ]
-    return [common if index == at else at for index, at in enumerate(found)]
+    return [common if index == at else at for index, at in enumerate(nearest)]
 
 
 def is_plain(cell: Cell) -> bool:

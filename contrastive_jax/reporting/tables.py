@@ -193,13 +193,13 @@ def _differences(cells: Sequence[Cell], baselines: Sequence[int]) -> Table:
         )
         return paired(values, base, 100 * accuracy_resolution((cell, reference)))
 
-    found = {
+    by_cell = {
         index: {name: against(cell, cells[at], name) for name in MEASURES}
         for index, (cell, at) in enumerate(zip(cells, baselines, strict=True))
         if index != at
     }
-    several = len({baselines[index] for index in found}) > 1
-    beyond = _beyond_chance(found)
+    several = len({baselines[index] for index in by_cell}) > 1
+    beyond = _beyond_chance(by_cell)
     rows = [
         (
             name_of(index, cells),
@@ -207,7 +207,7 @@ def _differences(cells: Sequence[Cell], baselines: Sequence[int]) -> Table:
             *map(_interval, differences.values()),
             Entry(beyond[index]),
         )
-        for index, differences in found.items()
+        for index, differences in by_cell.items()
     ]
     less = 'the cell beside it' if several else listed_numbers('cell', sorted(set(baselines)))
     note = (
@@ -237,11 +237,11 @@ def _differences(cells: Sequence[Cell], baselines: Sequence[int]) -> Table:
     return Table('Difference to the baseline', note, columns, rows)
 
 
-def _beyond_chance(found: Mapping[int, Mapping[str, Difference | None]]) -> dict[int, str]:
+def _beyond_chance(by_cell: Mapping[int, Mapping[str, Difference | None]]) -> dict[int, str]:
     """The measures in which each cell differs from the baseline beyond chance, with their sign."""
     tests = {
         (index, name): difference.p
-        for index, differences in found.items()
+        for index, differences in by_cell.items()
         for name, difference in differences.items()
         if difference is not None and difference.p is not None
     }
@@ -257,7 +257,7 @@ def _beyond_chance(found: Mapping[int, Mapping[str, Difference | None]]) -> dict
         )
         return ', '.join(signs) or 'none'
 
-    return {index: words(index, differences) for index, differences in found.items()}
+    return {index: words(index, differences) for index, differences in by_cell.items()}
 
 
 def _interval(difference: Difference | None) -> Entry:

@@ -44,17 +44,19 @@ def read_dynamics(workdir: Path) -> Dynamics:
             f'{path}: missing; a run writes it with config.monitor.every_epochs above 0, at its '
             'checkpoints'
         )
-    found = read_arrays(path)
-    shapes = {name: array.shape for name, array in found.items()} if isinstance(found, dict) else {}
+    arrays = read_arrays(path)
+    shapes = (
+        {name: array.shape for name, array in arrays.items()} if isinstance(arrays, dict) else {}
+    )
     looks, images = (shapes.get(name, (0,)) for name in ('epochs', 'indices'))
     if shapes.get('score') != looks + images or 'run' not in shapes:
         raise UserError(f'{path}: is no file of a monitor; restore it from a copy, or move it away')
-    if str(found['run']) != _run_of(workdir):
+    if str(arrays['run']) != _run_of(workdir):
         raise UserError(
             f'{path}: belongs to another run, whose {CONFIG} differs; move it away, and the '
             'monitor begins a new one'
         )
-    dynamics = Dynamics(*(found[name] for name in Dynamics._fields))
+    dynamics = Dynamics(*(arrays[name] for name in Dynamics._fields))
     # Earlier versions kept the look within an epoch beside the one at its end.
     last = np.append(dynamics.epochs[1:] != dynamics.epochs[:-1], True)[: len(dynamics.epochs)]
     return dynamics._replace(score=dynamics.score[last], epochs=dynamics.epochs[last])

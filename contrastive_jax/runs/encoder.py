@@ -140,9 +140,9 @@ def _check_images(images, wanted: tuple[int, int, int]) -> None:
     dtype, shape = getattr(images, 'dtype', None), tuple(getattr(images, 'shape', ()))
     if dtype == np.uint8 and len(shape) == 4 and shape[1:] == wanted:
         return
-    found = type(images).__name__ if dtype is None else f'{dtype} {list(shape)}'
+    given = type(images).__name__ if dtype is None else f'{dtype} {list(shape)}'
     raise UserError(
-        f'images: {found}; this encoder takes uint8 [n, {", ".join(map(str, wanted))}]'
+        f'images: {given}; this encoder takes uint8 [n, {", ".join(map(str, wanted))}]'
         f'{_advice(dtype, shape, wanted)}'
     )
 

@@ -82,10 +82,10 @@ def check_outside_data_of(workdirs: Iterable[Path], out: Path, flag: str = '--ou
 def check_workdir(workdir: Path, config: ConfigDict) -> None:
     """Raises UserError unless the folder is the workdir of this run, or can become it."""
     if not (workdir / CONFIG).exists():
-        found = [name for name in _OWN if (workdir / name).exists()]
-        if found or (workdir.exists() and not workdir.is_dir()):
+        leftovers = [name for name in _OWN if (workdir / name).exists()]
+        if leftovers or (workdir.exists() and not workdir.is_dir()):
             raise UserError(
-                f'--workdir={workdir}: holds {", ".join(found) or "a file"} but no {CONFIG}, '
+                f'--workdir={workdir}: holds {", ".join(leftovers) or "a file"} but no {CONFIG}, '
                 'so it is not known whose it is; choose another folder'
             )
         return

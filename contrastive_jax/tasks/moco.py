@@ -33,7 +33,6 @@ __all__ = [
     'Queue',
     'enqueue',
     'follow',
-    'init_momentum',
     'key_rows',
     'make_task',
     'moco_loss',
@@ -152,37 +151,15 @@ def _keys(
 
 
 def _init(model: ContrastiveModel, key: Key[Array, ''], *, size: int, dim: int) -> Momentum:
-    return init_momentum(
-        nnx.state(model, nnx.Param),
-        nnx.state(model, nnx.BatchStat),
-        jax.random.fold_in(key, KeyTag.QUEUE),
-        size=size,
-        features=model.encoder.num_features,
-        dim=dim,
-    )
-
-
-def init_momentum(
-    params: Any, stats: Any, key: Key[Array, ''], *, size: int, features: int, dim: int
-) -> Momentum:
-    """Copies the encoder, and fills the queue with random directions.
-
-    Args:
-      params: first parameters of the trained encoder.
-      stats: first batch statistics of the trained encoder.
-      key: random key of the directions.
-      size: number n of rows of the queue.
-      features: number k of features.
-      dim: dimension d of an embedding.
-    """
-    feature_key, embedding_key = jax.random.split(key)
+    """Copies the encoder, and fills the queue with n = `size` random directions."""
+    feature_key, embedding_key = jax.random.split(jax.random.fold_in(key, KeyTag.QUEUE))
     queue = Queue(
-        jax.random.normal(feature_key, (size, features)),
+        jax.random.normal(feature_key, (size, model.encoder.num_features)),
         jax.random.normal(embedding_key, (size, dim)),
         jnp.full(size, -1, jnp.int32),
     )
     # A step donates its state, and no buffer can be donated twice. So these must be copies.
-    params, stats = jax.tree.map(jnp.copy, (params, stats))
+    params, stats = jax.tree.map(jnp.copy, nnx.state(model, nnx.Param, nnx.BatchStat))
     return Momentum(params, stats, queue)
 
 

@@ -12,13 +12,14 @@ from ml_collections import ConfigDict
 
 from contrastive_jax import objectives
 from contrastive_jax.config import resolve
+from contrastive_jax.training.task import Metrics
 
 __all__ = ['Objective', 'make_objective']
 
 # A function of features `[m, k]`, embeddings `[m, d]`, labels `[m]` or None, and the keyword
 # `axis_name`, which returns the loss and its metrics. With MoCo it also takes the keywords `keys`
 # `[m, d]` and `queue`.
-Objective = Callable[..., tuple[Float[Array, ''], dict[str, Float[Array, '']]]]
+Objective = Callable[..., tuple[Float[Array, ''], Metrics]]
 
 
 def make_objective(config: ConfigDict) -> Objective:

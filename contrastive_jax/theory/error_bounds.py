@@ -7,6 +7,7 @@ Letters: r + 1 classes, n samples a class, n_d of them difficult, n_e easy, k fe
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 from contrastive_jax.theory.model import SimilarityModel, Structure
@@ -157,14 +158,12 @@ def bounds(model: SimilarityModel, labelling_error: float, feature_dim: int) -> 
     no_pairs = easy_fraction(easy)
     if model.easy_per_class:
         left = model.removed(model.difficult_per_class)
-        removed = bound(easy_fraction(left), lambda structure: spectrum(left, structure))
+        removed = bound(easy_fraction(left), partial(spectrum, left))
     else:
         removed = Bound(math.inf, math.inf, math.inf)
     return Bounds(
-        without_difficult=bound(no_pairs, lambda structure: spectrum(easy, structure)),
-        with_difficult=bound(
-            difficult_fraction(model), lambda structure: spectrum(model, structure)
-        ),
+        without_difficult=bound(no_pairs, partial(spectrum, easy)),
+        with_difficult=bound(difficult_fraction(model), partial(spectrum, model)),
         removed=removed,
         margin=bound(no_pairs, margined),
         temperature=bound(no_pairs, scaled, weight=1 + _extra_weight(model)),

@@ -11,7 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from contrastive_jax.numerics import check_classes, check_percentiles, percentile_rank
+from contrastive_jax.numerics import (
+    check_classes,
+    check_percentiles,
+    host_unit_rows,
+    percentile_rank,
+)
 from contrastive_jax.randomness import Use, host_rng
 from contrastive_jax.theory.model import SimilarityModel
 
@@ -179,8 +184,7 @@ def _unit_rows(rows: Float[np.ndarray, 'n k']) -> Float[np.ndarray, 'n k']:
             f'features: {len(bad)} of {len(rows)} rows are zero or not finite, first row {bad[0]}; '
             'a row without a direction has no cosine'
         )
-    rows = rows / largest[:, None]  # squares neither overflow nor vanish
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return host_unit_rows(rows)
 
 
 def _interval(value: float, spread: float, least: float) -> Interval:

@@ -14,9 +14,9 @@ from contrastive_jax.evaluation.tiles.reference import Reference
 from contrastive_jax.evaluation.tiles.request import Request
 from contrastive_jax.evaluation.tiles.steps import TileStep, make_step
 from contrastive_jax.evaluation.tiles.store import TileStore
-from contrastive_jax.graph import landmarks as by_landmarks
 from contrastive_jax.graph import tiles
 from contrastive_jax.graph.density import NEAR
+from contrastive_jax.graph.landmarks import levels
 from contrastive_jax.numerics import percentile_rank
 from contrastive_jax.runtime import distributed, progress
 
@@ -31,7 +31,7 @@ class Engine:
         n = len(reference.rows)
         count = len(reference.index) - 1
         self._request, self._reference, self._store = request, reference, store
-        self._at = by_landmarks.levels(request.pos_high, request.pos_low, max(count, 1), max(n, 2))
+        self._at = levels(request.pos_high, request.pos_low, max(count, 1), max(n, 2))
         if n == 1:
             self._at = self._at._replace(ranks=np.zeros(6, np.int32))
         self._near = np.array(percentile_rank(NEAR, count), np.int32)
@@ -67,23 +67,23 @@ class Engine:
         if missing:
             left = (len(missing) + later * len(starts)) / (passes * len(starts))
             trial = self._try(step, min(missing), passes, left)
-        found: dict[str, np.ndarray] = {}
+        gathered: dict[str, np.ndarray] = {}
         done = sum(min(size, own.stop - s) for s in starts if ready[s] is not None)
         total, rate = own.stop - own.start, _Rate()
         with progress.track((), stage, total=total, initial=done, unit='samples') as bar:
             for start, tile in self._tiles(stage, ready, missing, own.stop, step, trial):
                 count = len(next(iter(tile.values())))
                 for name, values in tile.items():
-                    column = found.setdefault(name, np.empty(total, values.dtype))
+                    column = gathered.setdefault(name, np.empty(total, values.dtype))
                     column[start - own.start : start - own.start + count] = values
                 if start in missing:
                     bar.set_postfix_str(f'{rate(count):.0f} samples/s')
                     bar.update(count)
-        if not found:
+        if not gathered:
             # More processes than shares of rows: this one has to gather nothing of the same kinds.
             tile = step(next(self._reference.rows.blocks(1, 0, 1)), np.zeros(1, np.int32))
-            found = {name: values[:0] for name, values in tile.items()}
-        return {name: distributed.gather_rows(found[name], n) for name in sorted(found)}
+            gathered = {name: values[:0] for name, values in tile.items()}
+        return {name: distributed.gather_rows(gathered[name], n) for name in sorted(gathered)}
 
     def _tiles(
         self,

@@ -9,8 +9,8 @@ import numpy as np
 
 from contrastive_jax.data.feature_rows import Rows
 from contrastive_jax.data.survey import Survey
-from contrastive_jax.graph._inputs import host_unit_rows
 from contrastive_jax.graph.scores import class_margin
+from contrastive_jax.numerics import host_unit_rows
 
 __all__ = ['streamed_margin']
 

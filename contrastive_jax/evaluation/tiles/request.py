@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from contrastive_jax.errors import UserError
-from contrastive_jax.graph import landmarks as by_landmarks
+from contrastive_jax.graph.landmarks import check_landmarks
 from contrastive_jax.numerics import check_percentiles
 from contrastive_jax.randomness import check_seed
 
@@ -61,7 +61,7 @@ def check_request(request: Request, n: int, k: int, labels: np.ndarray | None) -
         check_seed(request.seed)
         check_percentiles(request.pos_high, request.pos_low)
         if request.landmarks is not None:
-            by_landmarks.check_landmarks(request.landmarks, n)
+            check_landmarks(request.landmarks, n)
     except ValueError as error:
         raise UserError(str(error)) from error
     # k-means holds the features in float64, and a copy of them.

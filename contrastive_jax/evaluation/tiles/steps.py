@@ -121,5 +121,5 @@ class _Spread:
 
 def _joined(columns, count: int) -> dict[str, np.ndarray]:
     """Columns of the first `count` anchors of all devices."""
-    found = jax.device_get(columns)
-    return {name: np.ravel(values)[:count].copy() for name, values in found.items()}
+    fetched = jax.device_get(columns)
+    return {name: np.ravel(values)[:count].copy() for name, values in fetched.items()}

@@ -98,10 +98,10 @@ class TileStore:
 
     def _others(self) -> list[str]:
         """What the folder holds beside tiles and the manifest, whole or in part."""
-        found = self._folder.iterdir() if self._folder.exists() else ()
+        entries = self._folder.iterdir() if self._folder.exists() else ()
         return [
             path.name
-            for path in found
+            for path in entries
             if not (_OWN.fullmatch(path.name) or _OF_SYSTEM.fullmatch(path.name))
         ]
 

@@ -227,16 +227,16 @@ def _neighbours(samples: Samples, options: Options) -> Neighbours:
     if len(features) < 2:
         nobody = np.full((len(features), 1), -1)
         return Neighbours(nobody, np.zeros(nobody.shape), nobody)
-    found = neighbours(features, **options.band(), count=_SHOWN)
+    near = neighbours(features, **options.band(), count=_SHOWN)
     if trained is None or trained.all() or trained.sum() < 2:
-        return found
+        return near
     # As they are scored: images trained on have their band among themselves.
     rows = np.flatnonzero(trained)
     own = neighbours(features[rows], **options.band(), count=_SHOWN).partners
-    partners = found.partners.copy()
+    partners = near.partners.copy()
     partners[rows] = -1
     partners[rows, : own.shape[1]] = np.where(own < 0, -1, rows[own])
-    return found._replace(partners=partners)
+    return near._replace(partners=partners)
 
 
 def _complete(
@@ -245,8 +245,8 @@ def _complete(
     """Adds the columns that the scores do not hold; returns their names too."""
     added: dict[str, np.ndarray] = {}
     if not {*_FIRST} <= columns.keys():
-        found = sample_difficulty(samples.features, **options.band())
-        added = {name: np.asarray(values) for name, values in found._asdict().items()}
+        difficulty = sample_difficulty(samples.features, **options.band())
+        added = {name: np.asarray(values) for name, values in difficulty._asdict().items()}
     if 'isolation' not in columns:
         added['isolation'] = np.asarray(isolation(samples.features))
     known = added | columns

@@ -11,7 +11,7 @@ from contrastive_jax.ebt.verifier.fitting import Fitted
 from contrastive_jax.ebt.verifier.infer import Energies
 from contrastive_jax.ebt.verifier.networks import Encoded
 from contrastive_jax.ebt.verifier.pairs import Pairs
-from contrastive_jax.graph._inputs import host_unit_rows
+from contrastive_jax.numerics import host_unit_rows
 
 # Two anchors with two partners each. The pairs of an anchor are j - i = 0, 1 and 2.
 PAIRS = Pairs(np.array([0, 3]), np.array([[1, 2], [4, 5]]), np.zeros((2, 2)))

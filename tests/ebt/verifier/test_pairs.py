@@ -12,7 +12,7 @@ from contrastive_jax.ebt.verifier.pairs import band_pairs, mutual_neighbours, ne
 from contrastive_jax.ebt.verifier.rerank import k_reciprocal
 from contrastive_jax.ebt.verifier.scores import energy_scores
 from contrastive_jax.graph import sample_difficulty
-from contrastive_jax.graph._inputs import host_unit_rows
+from contrastive_jax.numerics import host_unit_rows
 
 UNIT = host_unit_rows(np.random.default_rng(0).standard_normal((41, 6))).astype(np.float32)
 
