@@ -3,9 +3,9 @@
 A config file has a function `get_config(variant)`, as `ml_collections` expects it.
 """
 
+import os
 import runpy
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -52,12 +52,13 @@ def config_of(
     """
     if variant not in variants:
         names = ', '.join(filter(None, variants)) + (', or none' if '' in variants else '')
-        raise ValueError(f'configs/{Path(file).name}:{variant}: variants are {names}')
+        known = f'variants are {names}' if any(variants) else 'it has no variants'
+        raise ValueError(f'{os.path.relpath(file)}:{variant}: {known}')
     values = {**(shared or {}), **variants[variant]}
     arm = values.get('arm')
     if arm in ARMS and (wrong := contradicting(arm, values)):
         raise ValueError(
-            f'configs/{Path(file).name}:{variant}: sets arm={arm!r}, which sets '
+            f'{os.path.relpath(file)}:{variant}: sets arm={arm!r}, which sets '
             f'{", ".join(wrong)} otherwise; leave these out, or choose another arm'
         )
     config = default()

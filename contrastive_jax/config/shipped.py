@@ -1,10 +1,19 @@
 """The config files that come with the package, found by name."""
 
+import os
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 from contrastive_jax.errors import UserError
 
-__all__ = ['check_config_files', 'config_file', 'with_config_files']
+__all__ = [
+    'check_config_files',
+    'config_file',
+    'config_specs',
+    'place_in_config',
+    'with_config_files',
+]
 
 _PACKAGE = Path(__file__).parents[1]
 # In a wheel, and in a checkout.
@@ -45,13 +54,40 @@ def with_config_files(arguments: list[str]) -> list[str]:
     return expanded
 
 
-def check_config_files(arguments: list[str]) -> None:
-    """Raises UserError if `--config` of a command line names no file."""
+def config_specs(arguments: list[str]) -> Iterator[str]:
+    """The values of `--config` in a command line."""
     for before, argument in zip(['', *arguments], arguments, strict=False):
         flag, equals, value = argument.partition('=')
-        spec = value if equals and flag in _FLAGS else argument if before in _FLAGS else None
-        if spec is None:
-            continue
+        if before in _FLAGS or (equals and flag in _FLAGS):
+            yield argument if before in _FLAGS else value
+
+
+def _frames(error: BaseException | None) -> Iterator[traceback.FrameSummary]:
+    """Where an error and those that it follows from were raised, the first one last."""
+    while error is not None:
+        yield from traceback.extract_tb(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
+def place_in_config(error: Exception, arguments: list[str]) -> str:
+    """The line of a config file that an error comes from, and its kind; empty if there is none."""
+    files = [spec.partition(':')[0] for spec in config_specs(arguments)]
+    known = {os.path.realpath(file): file for file in files}
+    lines = [(frame.filename, frame.lineno) for frame in _frames(error)]
+    if isinstance(error, SyntaxError):
+        lines.append((error.filename or '', error.lineno))
+    for file, line in reversed(lines):
+        # A message of `config_of` begins with the file.
+        last = str(error).strip().rpartition('\n')[2]
+        names_file = os.path.basename(file) in last and not isinstance(error, SyntaxError)
+        if os.path.realpath(file) in known and not names_file:
+            return f'{known[os.path.realpath(file)]}, line {line}: {type(error).__name__}: '
+    return ''
+
+
+def check_config_files(arguments: list[str]) -> None:
+    """Raises UserError if `--config` of a command line names no file."""
+    for spec in config_specs(arguments):
         path = spec.partition(':')[0]
         if not path:
             raise UserError('--config: is empty; give a file')

@@ -17,9 +17,9 @@ from contrastive_jax.runtime.files import printable, read_text
 __all__ = [
     'Files',
     'FolderPart',
-    'has_known_classes',
     'label_tests',
     'labelled',
+    'lacking_classes',
     'listed',
     'read_folder',
     'some',
@@ -143,9 +143,11 @@ def label_tests(part: FolderPart, classes: tuple[str, ...], where: str) -> Files
     return _by_folder(full, classes)
 
 
-def has_known_classes(part: FolderPart, classes: tuple[str, ...]) -> bool:
-    """Whether a folder holds images of at least one class, or a table of classes."""
-    return any(part.classes.get(name) for name in classes) or (part.path / _TABLE).is_file()
+def lacking_classes(part: FolderPart, classes: tuple[str, ...]) -> list[str]:
+    """The classes of which a folder holds no images; none if it has a table of classes."""
+    lacking = [name for name in classes if not part.classes.get(name)]
+    has_table = len(lacking) == len(classes) and (part.path / _TABLE).is_file()
+    return [] if has_table else lacking
 
 
 def _by_folder(folders: dict[str, list[Path]], classes: tuple[str, ...]) -> Files:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from contrastive_jax.data.file_tree import warn_of_order
+from contrastive_jax.data.file_tree import say_unread, warn_of_order
 from contrastive_jax.data.row_files import OPENERS, open_part
 from contrastive_jax.data.row_parts import Part, array_part, check_stamp, read_rows
 from contrastive_jax.errors import UserError
@@ -153,11 +153,11 @@ def open_rows(path: str, flag: str = '--features') -> Rows:
     if files is None:
         return Rows([open_part(place, where)], f'rows of {path}')
     # Hidden files are notes of a system, such as `._x.npy` of macOS.
-    files = sorted(
-        file
-        for file in files
-        if file.suffix.lower() in OPENERS and not file.name.startswith('.') and not file.is_dir()
-    )
+    entries = sorted(file for file in files if not file.name.startswith('.'))
+    files = [x for x in entries if x.suffix.lower() in OPENERS and not x.is_dir()]
+    left_out = [x.name + '/' * x.is_dir() for x in entries if x not in files]
+    if left_out:
+        say_unread(tuple(left_out), where)
     warn_of_order([file.name for file in files], where)
     kinds = sorted({file.suffix.lower() for file in files})
     if len(kinds) != 1:

@@ -21,10 +21,12 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.runtime import distributed
 from contrastive_jax.runtime.files import printable
 
-__all__ = ['Level', 'formats', 'level', 'suffixes', 'walk', 'warn_of_order']
+__all__ = ['Level', 'formats', 'level', 'say_unread', 'suffixes', 'walk', 'warn_of_order']
 
 # These formats call another program (EPS), need Windows (WMF) or a decoder that Pillow lacks.
 _NOT_DECODED = {'BUFR', 'EPS', 'GRIB', 'HDF5', 'IPTC', 'MPEG', 'WMF'}
+# Names that a line lists.
+_MOST_NAMES = 5
 # Folders that file systems and archivers add; they count as hidden.
 _ADDED = {'$RECYCLE.BIN', '@eaDir', 'System Volume Information', '__MACOSX', 'lost+found'}
 
@@ -65,6 +67,19 @@ def warn_of_order(names: Sequence[str], where: str) -> None:
         if _numbers(name) > _numbers(after) and _without(name) == _without(after):
             _say_order(where, printable(name), printable(after))
             return
+
+
+@functools.cache
+def say_unread(names: tuple[str, ...], where: str) -> None:
+    """Says once of a folder, which may be opened again, what in it is not read."""
+    if distributed.is_writer():
+        shown = ', '.join(map(printable, names[:_MOST_NAMES]))
+        logging.warning(
+            '%s: %d of the names in it are not read, neither folders nor files of other kinds: %s',
+            where,
+            len(names),
+            shown + (', ...' if len(names) > _MOST_NAMES else ''),
+        )
 
 
 @functools.cache

@@ -233,7 +233,8 @@ def check_broken(broken: Sequence[BrokenImage], skip: bool) -> None:
     if broken and not skip:
         path, reason = broken[0].args
         raise UserError(
-            f'{path}: is no image that can be read ({reason}) ({len(broken)} such files); move it '
+            f'{path}: is no image that can be read ({reason}) ({len(broken)} such '
+            f'file{"s" * (len(broken) > 1)}); move it '
             'out of the data folder, or set config.data.skip_broken=True to leave such files out; '
             'more may be found when the pixels are decoded'
         )

@@ -133,6 +133,9 @@ def _with_tests(
     }
     used = f'{_count(len(train_files.paths), "image")} from {train.path.name}/'
     used += f', {len(test_files.paths)} from {test.path.name}/'
+    lacking = class_folders.lacking_classes(test, classes)
+    if lacking:
+        used += f'; not tested, since {test.path.name}/ has no images of them: {listed(lacking)}'
     if test.classes and not classes:
         used += f' (the folders of {test.path.name}/ are no classes, since train has none)'
     summary = _summary(train, classes, used, others + test.others, unused)
@@ -140,10 +143,14 @@ def _with_tests(
 
 
 def _choose(tests: list[FolderPart], classes: tuple[str, ...]) -> FolderPart:
-    """The first split that can be tested on, or the first one, which is refused later."""
-    for part in tests:
-        if class_folders.has_known_classes(part, classes) if classes else part.images:
-            return part
+    """The first split with all classes, else with some, else the first one, which is refused."""
+    if not classes:
+        return next((part for part in tests if part.images), tests[0])
+    lacking = [len(class_folders.lacking_classes(part, classes)) for part in tests]
+    for most in (0, len(classes) - 1):
+        for part, count in zip(tests, lacking, strict=True):
+            if count <= most:
+                return part
     return tests[0]
 
 

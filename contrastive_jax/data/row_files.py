@@ -3,6 +3,7 @@
 Axes: n rows, k features.
 """
 
+import contextlib
 import math
 import shutil
 import tempfile
@@ -49,6 +50,14 @@ def _open_npy(file: Path, where: str) -> Part:
                 'numpy.save(FILE, tensor.float().cpu().numpy()); from a text file: '
                 'numpy.save(FILE, numpy.loadtxt(TEXT, delimiter=","))'
             )
+        shape, _, dtype, data = _header(stream, 0)
+    end = data + math.prod(shape) * dtype.itemsize
+    more = file.stat().st_size - end
+    if more > 0:
+        raise UserError(
+            f'{where}: {more} bytes follow its first array {list(shape)}, as after several calls '
+            'of numpy.save on one open file; write one array, or a folder of one file for each'
+        )
     return _stored_part(where, file, 0)
 
 
@@ -70,7 +79,7 @@ def _open_npz(file: Path, where: str) -> Part:
         if members[0].compress_type != zipfile.ZIP_STORED:
             # The unpacked file has no name, and vanishes with its map.
             with tempfile.TemporaryFile(prefix='contrastive_jax-') as unpacked:
-                with archive.open(members[0]) as packed:
+                with archive.open(members[0]) as packed, _named_room(where):
                     shutil.copyfileobj(packed, unpacked, 2**20)
                 return array_part(where, _mapped(unpacked, *_header(unpacked, 0)), file)
         offset = members[0].header_offset
@@ -80,6 +89,18 @@ def _open_npz(file: Path, where: str) -> Part:
     # The local header of zip: 30 bytes, the name, and extra fields, whose lengths end the 30.
     offset += 30 + int.from_bytes(header[26:28], 'little') + int.from_bytes(header[28:30], 'little')
     return _stored_part(where, file, offset)
+
+
+@contextlib.contextmanager
+def _named_room(where: str) -> Iterator[None]:
+    """Names the folder of temporary files where it has no room for an unpacked file."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f'{where}: cannot be unpacked into {tempfile.gettempdir()} ({error.strerror}); set '
+            'TMPDIR to a folder with more room, or write the features with numpy.save'
+        ) from error
 
 
 def _header(stream: BinaryIO, offset: int) -> tuple[tuple[int, ...], bool, np.dtype, int]:

@@ -34,7 +34,8 @@ def open_parquet(file: Path, where: str) -> Part:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    opened = pq.ParquetFile(file, memory_map=True)
+    # Not mapped: a map of a file that somebody cuts short would kill the process.
+    opened = pq.ParquetFile(file, memory_map=False)
     fields = {x.name: x.type for x in opened.schema_arrow}
     # The index of a pandas frame may be a column.
     index = (opened.schema_arrow.pandas_metadata or {}).get('index_columns', [])

@@ -116,7 +116,12 @@ def difficulty(
     masked = isinstance(features, np.ma.MaskedArray | np.matrix)
     if masked or not isinstance(features, np.ndarray | jax.Array):
         kind = type(features).__name__
-        raise UserError(f'features: {kind}; give a NumPy or JAX array of floats [n, k]')
+        cure = {
+            'Tensor': ': features.float().cpu().numpy()',
+            'list': ': numpy.asarray(features)',
+            'DataFrame': ': features.to_numpy()',
+        }.get(kind, '')
+        raise UserError(f'features: {kind}; give a NumPy or JAX array of floats [n, k]{cure}')
     if features.shape[:1] == (1,):
         raise UserError('features: one row, but a score compares rows; give at least two rows')
     request = Request(pos_high, pos_low, landmarks, seed, ('score', 'isolation'))

@@ -76,9 +76,12 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 @functools.cache
-def _sources(package: Path) -> list[str]:
-    """The code of a package."""
-    return [path.read_text() for path in sorted(package.rglob('*.py'))]
+def _sources(package: Path) -> str:
+    """Checksum of the code of a package."""
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob('*.py')):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 # Read when it is imported, since somebody may edit it while a run trains.

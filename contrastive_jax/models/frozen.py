@@ -35,12 +35,12 @@ def encoder_function(graphdef: nnx.GraphDef, params: Any, stats: Any) -> Encode:
     rows, everywhere = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (('devices',), ()))
     # Once, so that no batch has to wait for the weights.
     weights = jax.device_put((params, stats), everywhere)
-    return lambda images: encode(graphdef, *weights, jax.device_put(images, rows))
+    return lambda images: _encode(graphdef, *weights, jax.device_put(images, rows))
 
 
 # Encoders of one architecture share one program.
 @partial(jax.jit, static_argnums=0)
-def encode(graphdef: nnx.GraphDef, params: Any, stats: Any, images: Array) -> Array:
+def _encode(graphdef: nnx.GraphDef, params: Any, stats: Any, images: Array) -> Array:
     """Encodes uint8 images with the weights of a model, in evaluation."""
     model = nnx.merge(graphdef, params, stats, copy=True)
     return model.encode(images.astype(jnp.float32) / 255, train=False)

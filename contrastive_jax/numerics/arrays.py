@@ -143,10 +143,15 @@ def percentile_rank(percentile: Number, count: int) -> int:
 
 def check_percentiles(pos_high: Number, pos_low: Number) -> None:
     """Raises ValueError unless `0 <= pos_high <= pos_low <= 1`."""
+    if isinstance(pos_high, jax.core.Tracer) or isinstance(pos_low, jax.core.Tracer):
+        raise ValueError(
+            'pos_high, pos_low: are traced; give Python numbers, which `jax.jit` takes as static '
+            'arguments, because they choose ranks'
+        )
     if not 0 <= pos_high <= pos_low <= 1:
         raise ValueError(
             f'pos_high={pos_high}, pos_low={pos_low}: need 0 <= pos_high <= pos_low <= 1, '
-            'percentiles from the most similar down'
+            'shares from the most similar down, such as 0.1 for the most similar tenth'
         )
 
 

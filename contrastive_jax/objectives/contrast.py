@@ -47,7 +47,8 @@ def nt_xent(
     With `remove`, the sum is without the selected pairs. The positive is never selected.
 
     Args:
-      embeddings: `[m, d]` projector outputs, not normalised, view 1 and then view 2.
+      embeddings: `[m, d]` projector outputs, not normalised, view 1 and then view 2; under
+        `axis_name`, view 1 and then view 2 of the images of this device.
       temperature: `tau > 0`.
       pairs: a `DifficultBand`, a matrix `[m, n]`, `'all'` for every negative, or None.
       remove: leave the selected pairs out. Without `pairs` none is selected, and this, the margin
@@ -230,7 +231,8 @@ def spectral(
     which has weight zero.
 
     Args:
-      embeddings: `[m, d]` projector outputs, not normalised, view 1 and then view 2.
+      embeddings: `[m, d]` projector outputs, not normalised, view 1 and then view 2; under
+        `axis_name`, view 1 and then view 2 of the images of this device.
       mu: `> 0`, largest squared length of a row.
       pairs: a `DifficultBand`, a matrix `[m, n]`, `'all'` for every negative, or None.
       remove: leave the selected pairs out of the repulsion.

@@ -126,9 +126,11 @@ def difficult_band(
     `Sim_q` of anchor i is the `ceil(q M)`-th largest cosine of its `M = n - 2` negatives.
 
     Args:
-      features: `[m, k]` encoder features (before the projector), view 1 and then view 2.
-      pos_high: percentile at which the band begins, in [0, pos_low]. One over the number of classes
-        is a good first guess.
+      features: `[m, k]` encoder features (before the projector), view 1 and then view 2; under
+        `axis_name`, those of the images of this device. A row that is zero or not finite selects
+        no pair.
+      pos_high: percentile at which the band begins, in [0, pos_low], a Python number. One over the
+        number of classes is a good first guess.
       pos_low: percentile at which the band ends, in [pos_high, 1].
       axis_name: mapped axis over which the rows are gathered; None on one device.
       block_size: anchors at a time; None for `numerics.default_block`.

@@ -37,7 +37,9 @@ def report_page(report: Report, cells: Sequence[Cell]) -> str:
         '</main>',
     )
     own = resources.files(__package__)
-    script, style = (own.joinpath(f'report.{kind}').read_text() for kind in ('js', 'css'))
+    script, style = (
+        own.joinpath(f'report.{kind}').read_text(encoding='utf-8') for kind in ('js', 'css')
+    )
     return web.page(_TITLE, '\n'.join(filter(None, parts)), [*scripts, script], style)
 
 

@@ -40,8 +40,8 @@ def page(
       templates: whether the browser may compile templates, which the tables of Bokeh need.
     """
     shared = resources.files(__package__)
-    scripts = [shared.joinpath('page.js').read_text(), *scripts]
-    styles = page_variables() + shared.joinpath('page.css').read_text() + style
+    scripts = [shared.joinpath('page.js').read_text(encoding='utf-8'), *scripts]
+    styles = page_variables() + shared.joinpath('page.css').read_text(encoding='utf-8') + style
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>

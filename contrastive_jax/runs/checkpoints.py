@@ -215,7 +215,8 @@ class Checkpoints:
             for step in refused:
                 aside = _unused(self._workdir / 'damaged' / str(step))
                 aside.parent.mkdir(exist_ok=True)
-                (self._folder / str(step)).rename(aside)
+                # `checkpoints` may be a link to another disk.
+                shutil.move(self._folder / str(step), aside)
                 logging.warning('%s: moved checkpoint %d to %s', self._workdir, step, aside)
 
         distributed.by_writer(move)

@@ -53,7 +53,12 @@ def load_run(workdir: Path) -> TrainedRun:
     portable = workdir / ENCODER
     if not portable.exists() and not (workdir / 'checkpoints').is_dir():
         raise UserError(f'--workdir={workdir}: holds no checkpoint; train it first')
-    dataset = sources.load(config.data)
+    try:
+        dataset = sources.load(config.data)
+    except UserError as error:
+        if config.data.data_dir and not Path(config.data.data_dir).exists():
+            raise UserError(f'{error}; if the data have moved, make a link there') from error
+        raise
     construction = construct(config, dataset.pretrain)
     check_images(workdir, construction, held_out=dataset.held_out)
     if portable.exists():

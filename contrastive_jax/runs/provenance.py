@@ -64,7 +64,7 @@ def git_commit() -> str | None:
         if not file.exists():  # a copy of the modules alone
             return None
         # `git archive` replaces the placeholder in this file by its commit.
-        archived = file.read_text().strip()
+        archived = file.read_text(encoding='ascii').strip()
         return _installed_from() if archived.startswith('$') else archived
 
 

@@ -66,7 +66,8 @@ def claim_workdir(
     facts = measure_image_facts(construction) if not (workdir / IMAGES).exists() else None
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        write_sealed_json(workdir / CONFIG, config.to_dict())
+        if not (workdir / CONFIG).exists():
+            write_sealed_json(workdir / CONFIG, config.to_dict())
         write_whole(path, lambda file: np.savez(file, streams=edition, **chosen))
         if facts is not None:
             write_image_facts(workdir, facts)

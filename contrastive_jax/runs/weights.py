@@ -172,7 +172,8 @@ def read_config(workdir: Path) -> ConfigDict:
         check_values(config)
     except UserError as error:
         raise UserError(
-            f'{path}: {error}; it was written by another version, or changed by hand'
+            f'{path}: {error}; it was written by another version, or by a task that '
+            'contrastive_jax/tasks/__init__.py does not register, or changed by hand'
         ) from error
     return config
 

@@ -91,7 +91,9 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
         return
     try:
         stored = completed(read_json(workdir / CONFIG))
-        changed = differences(stored, config.to_dict())
+        # Images that have moved are known by their checksum.
+        movable = (workdir / IMAGES).exists() and not (workdir / RESULT).exists()
+        changed = differences(stored, config.to_dict(), ('data.data_dir',) if movable else ())
     except UserError as error:
         raise UserError(f'{error}; restore it from a copy, or choose another --workdir') from error
     if changed:

@@ -8,6 +8,7 @@ import re
 import select
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
@@ -15,7 +16,12 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from contrastive_jax.config import FIELDS, PATHS, check_field, resolve, validate
-from contrastive_jax.config.shipped import check_config_files, with_config_files
+from contrastive_jax.config.shipped import (
+    check_config_files,
+    config_specs,
+    place_in_config,
+    with_config_files,
+)
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime import compilation, distributed, preemption, shell
 
@@ -45,6 +51,16 @@ _FIELD = re.compile(r'flag --config\.([\w.]+)=(.*?): ')
 _MISSING = re.compile(r'Flag --(\w+) must have a value other than None')
 _UNKNOWN = re.compile(r"Unknown command line flag '([\w.]+)'")
 _HELP = ('help', 'helpfull', 'helpshort', 'helpxml', '?')
+# UserError, errors of absl, and those of ml_collections for fields, values and files.
+_OF_FLAGS = (
+    flags.Error,
+    AttributeError,
+    KeyError,
+    OverflowError,
+    TypeError,
+    ValueError,
+    OSError,
+)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # The exit status of a program that writes to a pipe without a reader.
 _SIGPIPE = 128 + signal.SIGPIPE
@@ -164,6 +180,11 @@ def _guarded(command: Callable[[], None]) -> None:
         sys.exit(f'error: out of memory ({_one_line(error)}); give less data, or more memory')
     except Exception as error:
         _leave_if_unread(error)
+        if _is_of_platforms(error):
+            sys.exit(
+                f'error: JAX_PLATFORMS={os.environ["JAX_PLATFORMS"]}: JAX finds no such devices '
+                f'here ({_one_line(error) or type(error).__name__}); unset it, or set it to cpu'
+            )
         if not _is_lack_of_room(error):
             raise
         with contextlib.suppress(OSError):
@@ -189,6 +210,14 @@ def _leave_if_unread(error: Exception) -> None:
         # Python would try again at its end, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(_SIGPIPE)
+
+
+def _is_of_platforms(error: Exception) -> bool:
+    """Whether JAX has no devices of the kind that the environment asks for."""
+    if not os.environ.get('JAX_PLATFORMS'):
+        return False
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and frames[-1].filename.endswith('xla_bridge.py')
 
 
 def _is_lack_of_room(error: Exception) -> bool:
@@ -217,24 +246,23 @@ def _parse_flags(arguments: list[str], positional: bool) -> list[str]:
         # Reading the flag raises the errors of a config file that cannot be loaded.
         if 'config' in flags.FLAGS and flags.FLAGS.config is not None:
             _expand_paths(flags.FLAGS.config)
-    # UserError, errors of absl, and those of ml_collections for fields, values and files.
-    except (
-        flags.Error,
-        AttributeError,
-        KeyError,
-        OverflowError,
-        TypeError,
-        ValueError,
-        OSError,
-    ) as error:
+    except Exception as error:
         # --help prints here.
         _leave_if_unread(error)
-        sys.exit(f'error: {_way_out(_one_line(error))}')
+        place = place_in_config(error, arguments)
+        if not (place or isinstance(error, _OF_FLAGS)):
+            raise
+        sys.exit(f'error: {place}{_way_out(_one_line(error), arguments)}')
     return rest
 
 
-def _way_out(message: str) -> str:
+def _way_out(message: str, arguments: list[str]) -> str:
     """The message of an error of flags; of absl's messages, one that says what to do."""
+    spec = next(config_specs(arguments), None)
+    if spec is not None and message.endswith("has no attribute 'get_config'"):
+        return f'--config={spec}: has no function get_config'
+    if spec is not None and _MISSING.findall(message) == ['config']:
+        return f'--config={spec}: its get_config returns None; return a config'
     # Each missing flag has a message of its own, and all are in one.
     if missing := _MISSING.findall(message):
         lines = (sys.modules['__main__'].__doc__ or '').splitlines()

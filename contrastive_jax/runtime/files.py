@@ -108,7 +108,7 @@ def read_json(path: Path) -> dict:
         raise UserError(f'{path}: damaged ({error})') from error
     checksum = _sums(path.parent).get(path.name)
     if checksum not in (None, *_digests(data)):
-        raise UserError(f'{path}: damaged, or changed by hand: {SUMS} has another checksum for it')
+        raise UserError(f'{path}: damaged, or changed by hand: its checksum in {SUMS} is another')
     return content
 
 

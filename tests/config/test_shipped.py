@@ -2,7 +2,8 @@
 
 import pytest
 
-from contrastive_jax.config.shipped import check_config_files, config_file
+from contrastive_jax.config.files import load_config
+from contrastive_jax.config.shipped import check_config_files, config_file, place_in_config
 from contrastive_jax.errors import UserError
 
 
@@ -25,3 +26,24 @@ def test_a_name_of_no_file_is_told_the_names(arguments):
 def test_files_pass(tmp_path):
     (tmp_path / 'own.py').touch()
     check_config_files(['main', f'--config={tmp_path}/own.py:small', '--config.epochs=1'])
+
+
+@pytest.mark.parametrize(
+    ('value', 'kind'),
+    [
+        ("{}['x']", 'KeyError'),
+        ("config_of(__file__, variant, {'': {'epochs': 1.5}})", 'TypeError'),
+        ("config_of(__file__, 'small', {'': {}})", ''),
+    ],
+)
+def test_an_error_in_a_config_file_has_its_line(tmp_path, value, kind):
+    path = tmp_path / 'own.py'
+    path.write_text(
+        'from contrastive_jax.config.files import config_of\n\n'
+        f"def get_config(variant=''):\n    return {value}\n"
+    )
+    with pytest.raises((KeyError, TypeError, ValueError)) as caught:
+        load_config(str(path))
+    # A message that names the file already needs no line.
+    expected = f'{path}, line 4: {kind}: ' if kind else ''
+    assert place_in_config(caught.value, ['main', f'--config={path}']) == expected

@@ -5,6 +5,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from contrastive_jax import bounds, probe, score
+from contrastive_jax.data import feature_files
 from contrastive_jax.data.feature_files import (
     as_given,
     checked_labels,
@@ -13,6 +14,7 @@ from contrastive_jax.data.feature_files import (
     read_labels,
     read_splits,
 )
+from contrastive_jax.data.sampling import representative
 from contrastive_jax.errors import UserError
 
 ROWS = np.random.default_rng(0).normal(size=(30, 4)) + 2
@@ -259,3 +261,16 @@ def test_labels_of_classes_with_names_are_indices(classes):
 
 def test_samples_without_a_label_have_none_as_given():
     assert as_given(np.array([1, -1, 0]), ('7', '17')).tolist() == [17, -1, 7]
+
+
+@pytest.mark.parametrize('with_labels', [False, True])
+def test_a_sample_of_the_rows_is_that_of_all_rows(tmp_path, monkeypatch, with_labels):
+    monkeypatch.setattr(feature_files, '_PIECE_NUMBERS', 6)
+    rows = np.arange(1, 43, dtype=np.float32).reshape(21, 2)
+    features = _save(tmp_path / 'rows.npy', rows)
+    labels = _save(tmp_path / 'labels.npy', np.arange(21) % 3) if with_labels else None
+    drawn = read_features(str(features), labels and str(labels), most=7)
+    kept = representative(21, 7, np.arange(21) % 3 if with_labels else None)
+    np.testing.assert_array_equal(drawn.rows, rows[kept])
+    if with_labels:
+        np.testing.assert_array_equal(drawn.labels, kept % 3)

@@ -1,5 +1,6 @@
 """Rows of features from every kind of file, in blocks, checked while they are read."""
 
+import errno
 import os
 import zipfile
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
+from contrastive_jax.data import row_files
 from contrastive_jax.data.feature_rows import array_rows, open_rows
 from contrastive_jax.data.survey import survey, warn_if_collapsed
 from contrastive_jax.errors import UserError
@@ -279,3 +281,33 @@ def test_bfloat16_is_read_as_an_array_and_named_in_a_file(tmp_path):
     np.save(tmp_path / 'x.npy', half)
     with pytest.raises(UserError, match=r'take features\.astype\("float32"\) before saving'):
         open_rows(str(tmp_path / 'x.npy'))
+
+
+def test_an_npy_file_of_several_arrays_is_refused(tmp_path):
+    path = tmp_path / 'x.npy'
+    with path.open('wb') as file:
+        for part in np.split(ROWS[:52], 4):
+            np.save(file, part)
+    with pytest.raises(UserError, match=r'bytes follow its first array \[13, 4\]'):
+        open_rows(str(path))
+
+
+def test_what_a_folder_of_shards_holds_besides_is_counted(tmp_path, caplog):
+    (tmp_path / 'more').mkdir()
+    for name in ('a.npy', 'more/b.npy', 'a.npy.part'):
+        with (tmp_path / name).open('wb') as file:
+            np.save(file, ROWS)
+    assert len(open_rows(str(tmp_path))) == len(open_rows(str(tmp_path))) == len(ROWS)
+    assert caplog.text.count('2 of the names in it are not read') == 1
+    assert 'a.npy.part, more/' in caplog.text
+
+
+def test_a_full_folder_of_temporary_files_is_named(tmp_path, monkeypatch):
+    path = _write(tmp_path, 'packed npz', ROWS)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(row_files.shutil, 'copyfileobj', full)
+    with pytest.raises(UserError, match=r'No space left on device\); set TMPDIR to a folder'):
+        open_rows(path)

@@ -381,3 +381,16 @@ def test_names_of_files_go_with_the_images(tmp_path):
         values = [(100 if name[0] == 'a' else 200) + int(name[2]) for name in split.files]
         assert split.images[:, 0, 0, 0].tolist() == values
         assert split.labels.tolist() == [int(name[0] == 'b') for name in split.files]
+
+
+def test_a_split_with_all_classes_wins_over_one_that_lacks_some(tmp_path):
+    _fill_all(tmp_path, 'train/a', 'train/b', 'val/a', 'val/b', 'test/a')
+    summary = '2 classes, 6 images from train/, 6 from val/; not used: 3 images in test/'
+    assert _find(tmp_path).summary == summary
+
+
+def test_classes_without_test_images_are_named(tmp_path):
+    _fill_all(tmp_path, 'train/a', 'train/b', 'train/c', 'val/b')
+    assert _find(tmp_path).summary.endswith(
+        '3 from val/; not tested, since val/ has no images of them: a, c'
+    )

@@ -445,3 +445,21 @@ def test_a_process_without_rows_gathers_as_the_others_do(monkeypatch):
 def test_a_band_without_an_upper_end_says_nothing_of_the_classes():
     found = graph_columns.score_columns(FEATURES, pos_high=0.0, pos_low=0.5)
     assert len(np.unique(found['latent_class'])) == 10
+
+
+def test_a_folder_that_another_process_scores_into_is_left_alone(tmp_path):
+    folder = tmp_path / 'tiles'
+    score_rows(array_rows(FEATURES), Request(), keep=folder)
+    code = f"""
+import numpy as np
+from contrastive_jax.data.feature_rows import array_rows
+from contrastive_jax.evaluation.scoring import score_rows
+from contrastive_jax.evaluation.tiles.request import Request
+from pathlib import Path
+score_rows(array_rows(np.eye(9, dtype=np.float32)), Request(), keep=Path({str(folder)!r}))
+"""
+    # This process holds the folder until it removes it.
+    refused = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+    assert 'another process is scoring into it; wait for it' in refused.stderr
+    store.TileStore(folder).remove()
+    assert not folder.exists()

@@ -1,6 +1,8 @@
 """A damaged workdir: the run falls back to what is intact and says so, or stops with one line."""
 
+import errno
 import gc
+import os
 import shutil
 from contextlib import closing
 
@@ -15,6 +17,7 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.runs.checkpoints import Checkpoints
 from contrastive_jax.runs.loading import load_run
 from contrastive_jax.runs.logs import checksum_of_steps
+from contrastive_jax.runs.training_set import claim_workdir
 from contrastive_jax.runtime.files import SUMS
 from tests.helpers import small_config, state_and_step, write_npz
 from tests.marks import in_ci
@@ -231,3 +234,30 @@ def test_reading_a_run_moves_nothing(stopped):
     before = sorted(workdir.rglob('*'))
     assert load_run(workdir).step == 6
     assert sorted(workdir.rglob('*')) == before
+
+
+def test_a_damaged_checkpoint_is_moved_from_another_disk_too(stopped, monkeypatch):
+    workdir, config = stopped
+    for path in _files_of(workdir / 'checkpoints' / '8'):
+        _flip(path)
+
+    def rename(source, target):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), source)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil.os, 'rename', rename)
+        with closing(Checkpoints(workdir)) as checkpoints:
+            initial, _ = state_and_step(config, channels=1, mapped=False)
+            checkpoints.restore(initial, lambda step: checksum_of_steps(workdir, step))
+    assert (workdir / 'damaged' / '8').is_dir()
+    assert not (workdir / 'checkpoints' / '8').exists()
+
+
+def test_a_training_set_that_is_made_again_leaves_the_config_as_it_is(stopped):
+    workdir, config = stopped
+    before = (workdir / 'config.json').read_bytes()
+    (workdir / 'training_set.npz').unlink()
+    config.checkpoint_every += 1
+    claim_workdir(workdir, config, construct(config, sources.load(config.data).pretrain))
+    assert (workdir / 'training_set.npz').exists()
+    assert (workdir / 'config.json').read_bytes() == before

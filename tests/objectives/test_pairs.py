@@ -243,3 +243,12 @@ class TestErrors:
         # Outside the tests no type is checked, and the function itself has to refuse.
         with pytest.raises(ValueError, match="'some'"):
             selection('some', None, (4, 4))
+
+
+@pytest.mark.usefixtures('unchecked_types')
+def test_traced_percentiles_are_told_what_to_be():
+    def high(pos_high):
+        return difficult_band(jnp.eye(4), pos_high=pos_high, pos_low=0.5).high
+
+    with pytest.raises(ValueError, match='are traced; give Python numbers'):
+        jax.jit(high)(0.1)

@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from contrastive_jax import main
+from contrastive_jax.config import resolve
 from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.errors import UserError
@@ -18,7 +19,9 @@ from contrastive_jax.models import Moments
 from contrastive_jax.models.portable import named_arrays
 from contrastive_jax.runs import start
 from contrastive_jax.runs.names import ENCODER
+from contrastive_jax.runs.training_set import claim_workdir
 from contrastive_jax.runs.weights import read_weights
+from contrastive_jax.runs.workdir import check_workdir
 from contrastive_jax.runtime.preemption import Preempted
 from contrastive_jax.training.setup import set_up
 from tests.helpers import small_config, write_npz
@@ -256,3 +259,19 @@ def test_a_lost_checkpoint_does_not_begin_the_run_anew(folder, tmp_path, run_unt
     with pytest.raises(UserError, match='3 steps are logged, and there is no checkpoint'):
         main.run(config, tmp_path / 'new')
     assert len(_log(tmp_path / 'new')) == 3
+
+
+def test_a_stopped_run_goes_on_where_its_images_have_moved(folder, old, tmp_path):
+    shutil.copytree(folder, tmp_path / 'moved', ignore=shutil.ignore_patterns('old'))
+    moved, _ = resolve(_config(tmp_path / 'moved', checkpoint_every=5))
+    # A finished run does not look at the images again.
+    with pytest.raises(UserError, match=r'another config \(data\.data_dir: '):
+        check_workdir(old, moved)
+    (old / 'result.json').unlink()
+    check_workdir(old, moved)
+    claim_workdir(old, moved, construct(moved, sources.load(moved.data).pretrain))
+    data = np.load(folder / 'data.npz')
+    others = {name: 255 - array for name, array in data.items()}
+    np.savez(tmp_path / 'moved' / 'data.npz', **others)
+    with pytest.raises(UserError, match='begun with other images'):
+        claim_workdir(old, moved, construct(moved, sources.load(moved.data).pretrain))

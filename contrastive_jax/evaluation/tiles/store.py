@@ -1,5 +1,8 @@
 """Finished tiles of a scoring on disk, so that one that was stopped goes on where it was."""
 
+import errno
+import fcntl
+import os
 import re
 import shutil
 from pathlib import Path
@@ -14,9 +17,13 @@ __all__ = ['TILES', 'TileStore']
 
 # Name of the folder, in the folder that the scores go to.
 TILES = 'scores.tiles'
-_OWN = re.compile(r'(manifest\.json|[a-z]+-\d{12}\.npz)(\..*\.part)?')
+_LOCK = 'lock'
+_OWN = re.compile(rf'{_LOCK}|(manifest\.json|[a-z]+-\d{{12}}\.npz)(\..*\.part)?')
 # Notes that macOS and network file systems leave.
 _OF_SYSTEM = re.compile(r'\.DS_Store|\._.*|\.nfs.*')
+
+# File descriptors of the locks that this process holds, by folder.
+_HELD: dict[Path, int] = {}
 
 
 class TileStore:
@@ -39,18 +46,19 @@ class TileStore:
 
         Raises:
           UserError: tiles of something else, and no `overwrite`; a folder that cannot be written,
-            or that holds anything but tiles.
+            that another process is scoring into, or that holds anything but tiles.
         """
         path = self._folder / 'manifest.json'
 
         def prepare() -> None:
-            known = self._manifest(path)
             others = self._others()
             if others:
                 raise UserError(
                     f'{self._folder}: holds {others[0]!r}, which no scoring has written; move it '
                     'away, or give another --out'
                 )
+            self._hold()
+            known = self._manifest(path)
             if known is None or known.get('identity') != identity:
                 if known is not None and not overwrite:
                     old = known.get('identity') or {}
@@ -59,8 +67,9 @@ class TileStore:
                         f'{self._folder}: holds unfinished tiles of another scoring ({differ} '
                         'differ); replace them with --overwrite, or give another --out'
                     )
-                self.remove()
-                self._folder.mkdir(parents=True)
+                for own in filter(lambda x: _OWN.fullmatch(x.name), self._folder.iterdir()):
+                    if own.name != _LOCK:
+                        own.unlink()
                 write_json(path, {'identity': identity, 'layout': layout})
 
         def prepare_or_say() -> None:
@@ -74,6 +83,24 @@ class TileStore:
 
         distributed.by_writer(prepare_or_say)
         return read_json(path)['layout']
+
+    def _hold(self) -> None:
+        """Makes the folder, and keeps other processes from it until this one ends."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if self._folder in _HELD:
+            return
+        file = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            # Some network file systems have no locks.
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                os.close(file)
+                raise UserError(
+                    f'{self._folder}: another process is scoring into it; wait for it, or give '
+                    'another --out'
+                ) from error
+        _HELD[self._folder] = file
 
     def read(self, stage: str, start: int) -> dict[str, np.ndarray] | None:
         """Columns of the tile that begins at a row; None if it is not finished."""
@@ -93,6 +120,9 @@ class TileStore:
 
     def remove(self) -> None:
         """Deletes the tiles, and the folder if it holds nothing else."""
+        if self._folder in _HELD:
+            # NFS would keep an open file, and so the folder.
+            os.close(_HELD.pop(self._folder))
         if self._folder.exists() and not self._others():
             shutil.rmtree(self._folder)
 

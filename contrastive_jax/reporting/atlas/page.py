@@ -31,7 +31,7 @@ def atlas_page(content: Content) -> str:
     sheet = None if content.images is None else sprite_sheet(content.images)
     bokeh, places = web.embedded(models(content, sheet), ('gl', 'widgets', 'tables'))
     own = resources.files(__package__)
-    scripts = [*bokeh, *(own.joinpath(name).read_text() for name in _SCRIPTS)]
+    scripts = [*bokeh, *(own.joinpath(name).read_text(encoding='utf-8') for name in _SCRIPTS)]
     data = json.dumps(_data(content, sheet), allow_nan=False).replace('<', '\\u003c')
     notes = ''.join(f'<p class="note">{escape(note)}</p>' for note in content.notes)
     body = f"""<header><h1>Difficulty atlas</h1>
@@ -52,7 +52,7 @@ def atlas_page(content: Content) -> str:
 </main>
 <script type="application/json" id="data">{data}</script>
 <script type="text/plain" id="sprites">{sheet.url if sheet else ''}</script>"""
-    style = own.joinpath('atlas.css').read_text()
+    style = own.joinpath('atlas.css').read_text(encoding='utf-8')
     return web.page('Difficulty atlas', body, scripts, style, templates=True)
 
 
