@@ -6,21 +6,15 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from contrastive_jax.config.arms import ARMS
+from contrastive_jax.config.table import FIELDS
 from contrastive_jax.errors import UserError
 
 __all__ = [
     'check_data_section',
     'check_mixes_nothing',
-    'check_needs',
     'check_removal',
     'check_together',
 ]
-
-# Switches that say how something is done, and the number that says whether it is.
-_NEEDS = {
-    'mixed.drop': 'mixed.ratio',
-    'mixed.match_contrast': 'mixed.ratio',
-}
 
 
 def check_together(config: ConfigDict, values: Mapping[str, Any]) -> None:
@@ -53,7 +47,7 @@ def check_together(config: ConfigDict, values: Mapping[str, Any]) -> None:
             f'config.equal_updates=True: has no effect with config.steps={config.steps}, which '
             'fixes the number of updates; give one of them'
         )
-    check_needs(values, _NEEDS)
+    _check_switches(values)
     if config.mixed.drop and config.mixed.match_contrast:
         raise UserError(
             'config.mixed.match_contrast=True: has no effect with config.mixed.drop=True, which '
@@ -118,18 +112,16 @@ def check_data_section(data: ConfigDict) -> None:
         )
 
 
-def check_needs(values: Mapping[str, Any], needs: Mapping[str, str]) -> None:
-    """Raises UserError for a switch that is on while the number that it needs is 0.
-
-    Args:
-      values: of a config, by path.
-      needs: paths of switches, and the path of the number that each of them needs.
-    """
-    for path, needed in needs.items():
-        if values[path] and not values[needed]:
+def _check_switches(values: Mapping[str, Any]) -> None:
+    """Raises UserError for a switch that is on while the number that it needs is 0."""
+    for path, field in FIELDS.items():
+        needs = field.needs
+        if field.default is not False or needs is None or needs.values:
+            continue
+        if values[path] and not needs.met(values):
             raise UserError(
-                f'config.{path}=True: does nothing while config.{needed}={values[needed]}; set '
-                'that above 0, or leave this False'
+                f'config.{path}=True: does nothing while config.{needs.path}={values[needs.path]}; '
+                'set that above 0, or leave this False'
             )
 
 

@@ -115,7 +115,10 @@ _FIRST: dict[str, Field] = {
         0.0, SHARE, 'This share of the images is mixed, each with an image of another class.'
     ),
     'mixed.drop': Field(
-        False, BOOL, 'Leave out the images chosen for mixing instead of mixing them.'
+        False,
+        BOOL,
+        'Leave out the images chosen for mixing instead of mixing them.',
+        Needs('mixed.ratio'),
     ),
     'mixed.weight': Field(
         0.5,
@@ -123,7 +126,9 @@ _FIRST: dict[str, Field] = {
         'An image has this weight in its mixture; its partner has the rest.',
         Needs('mixed.ratio'),
     ),
-    'mixed.match_contrast': Field(False, BOOL, 'Give each mixed image the contrast of its source.'),
+    'mixed.match_contrast': Field(
+        False, BOOL, 'Give each mixed image the contrast of its source.', Needs('mixed.ratio')
+    ),
     'removal.ratio': Field(0.0, PART, 'This share of the images is left out of pre-training.'),
     'removal.method': Field(
         'difficulty',

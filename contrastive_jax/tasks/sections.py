@@ -8,7 +8,6 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from contrastive_jax.config.checks import check_needs
 from contrastive_jax.config.rules import (
     BOOL,
     PART,
@@ -27,8 +26,6 @@ __all__ = ['CONTRAST', 'ENCODERS', 'MOCO']
 ENCODERS = ('conv', 'resnet18', 'resnet34', 'resnet50')
 # Losses that accept selected pairs.
 _TREATED = ('nt_xent', 'spectral')
-# Fields that have an effect only with a queue.
-_NEEDS = {'moco.symmetric': 'moco.queue_size', 'moco.shuffle': 'moco.queue_size'}
 
 _LOSS = {
     'loss.name': Field(
@@ -83,8 +80,12 @@ _MOCO = {
         'The momentum encoder keeps this share of itself in an update.',
         Needs('moco.queue_size'),
     ),
-    'moco.symmetric': Field(False, BOOL, 'Use each view as the query of the other.'),
-    'moco.shuffle': Field(False, BOOL, 'Encode keys on other devices than their queries.'),
+    'moco.symmetric': Field(
+        False, BOOL, 'Use each view as the query of the other.', Needs('moco.queue_size')
+    ),
+    'moco.shuffle': Field(
+        False, BOOL, 'Encode keys on other devices than their queries.', Needs('moco.queue_size')
+    ),
 }
 
 
@@ -97,7 +98,6 @@ def _check_contrast(config: ConfigDict, values: Mapping[str, Any]) -> None:
 
 
 def _check_moco(config: ConfigDict, values: Mapping[str, Any]) -> None:
-    check_needs(values, _NEEDS)
     size = config.moco.queue_size
     if not size:
         return
