@@ -139,3 +139,36 @@ def test_a_reader_of_help_may_leave_early():
         command.stdout.close()
         assert command.stderr.read() == ''
     assert command.returncode == 141
+
+
+@pytest.mark.ci
+def test_devices_that_are_not_there_are_one_line(tmp_path):
+    arguments = ['-m', 'contrastive_jax.main', f'--config={ROOT}/configs/digits.py', '--workdir=x']
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=tmp_path,
+        env={'PYTHONPATH': str(ROOT), 'HOME': str(tmp_path), 'JAX_PLATFORMS': 'nonsense'},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith('error: JAX_PLATFORMS=nonsense: JAX finds no such devices here')
+    assert done.stderr.count('\n') == 1
+
+
+@pytest.mark.ci
+def test_files_of_the_package_are_read_in_any_locale(tmp_path):
+    code = (
+        'import contrastive_jax.evaluation.shared\n'
+        'from contrastive_jax.reporting.atlas.page import atlas_page\n'
+        'from contrastive_jax.reporting.web import page\n'
+        'page("title", "body", scripts=[], style="")\n'
+    )
+    locale = {'LC_ALL': 'C', 'PYTHONUTF8': '0', 'PYTHONCOERCECLOCALE': '0'}
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        env={'PYTHONPATH': str(ROOT), 'HOME': str(tmp_path), **locale},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
