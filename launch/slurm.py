@@ -85,7 +85,7 @@ def run_all(runs: Sequence[Run], folder: Path, options: Mapping[str, str]) -> li
       GridError: an option that submitit does not know, or that Slurm refuses.
     """
     stopping: list[bool] = []
-    with on_stop(lambda: stopping.append(True)):
+    with on_stop(lambda _: stopping.append(True)):
         outcomes, jobs = _submit_all(runs, folder / 'slurm', options, stopping)
         waiting = [run for run in runs if run.folder in jobs]
         with tqdm(total=len(waiting), unit='run', disable=None) as progress:
@@ -252,6 +252,8 @@ def _squeue(*options: str) -> list[str] | None:
                 ['squeue', '--noheader', *options],
                 capture_output=True,
                 text=True,
+                # Names of other jobs need not be text.
+                errors='replace',
                 check=True,
                 env=plain,
             )

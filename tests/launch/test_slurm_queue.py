@@ -212,6 +212,11 @@ def test_a_value_that_cannot_be_meant_is_refused_before_sbatch(name, text, says,
     assert cluster.submitted() == []
 
 
+def test_a_job_whose_name_is_no_text_ends_no_sweep(cluster, meanwhile, tmp_path):
+    cluster.queue.write_bytes(b'l\xe4ufe 7\n')
+    assert slurm._queued() == {'l\ufffdufe': '7'}
+
+
 def test_what_is_done_or_queued_is_not_submitted_again(cluster, meanwhile, tmp_path):
     done, queued, of_others = runs = [_run(tmp_path, name) for name in ('done', 'mine', 'theirs')]
     done.makes[0].touch()
