@@ -68,18 +68,25 @@ class Children:
 
 
 @contextlib.contextmanager
-def on_stop(handler: Callable[[], None]) -> Iterator[None]:
-    """Calls `handler` on Ctrl-C, SIGTERM and a closed terminal, unless the signal is ignored."""
+def on_stop(handler: Callable[[int], None]) -> Iterator[None]:
+    """Calls `handler` on Ctrl-C, SIGTERM and a closed terminal, unless the signal is ignored.
+
+    Args:
+      handler: takes the number of the signal.
+    """
+    # `preemption` reads it, and would end the sweep at the second signal while its runs go on.
+    wakeup = signal.set_wakeup_fd(-1)
     before = {}
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # `nohup`, and shells that start background jobs, ignore some of these signals.
         if signal.getsignal(number) is not signal.SIG_IGN:
-            before[number] = signal.signal(number, lambda *_: handler())
+            before[number] = signal.signal(number, lambda number, _: handler(number))
     try:
         yield
     finally:
         for number, old in before.items():
             signal.signal(number, old or signal.SIG_DFL)
+        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -103,8 +104,8 @@ def _execute(run: Run, children: Children, variables: Mapping[str, str]) -> Outc
 def run_all(runs: Sequence[Run], jobs: int) -> list[Outcome]:
     """Executes runs, `jobs` at a time, each after the run that it needs. A failure stops no run.
 
-    After Ctrl-C or SIGTERM no run starts, and the running ones save and end. A second signal kills
-    them.
+    After Ctrl-C, SIGTERM or SIGHUP no run starts, and the running ones save and end. A second
+    Ctrl-C or SIGTERM kills them.
 
     Args:
       runs: the runs; a run comes after the one that it needs.
@@ -141,7 +142,7 @@ def run_all(runs: Sequence[Run], jobs: int) -> list[Outcome]:
     # A run is submitted after the run that it needs, so there is no deadlock. Runs that need none
     # come first, because a waiting run occupies a worker.
     pool = ThreadPoolExecutor(jobs)
-    with on_stop(lambda: _stop(children)):
+    with on_stop(lambda number: _stop(children, number)):
         try:
             for run in sorted(runs, key=lambda run: run.needs is not None):
                 futures[run.folder] = pool.submit(work, run)
@@ -166,7 +167,10 @@ def _line(outcomes: Sequence[Outcome], total: int) -> str:
     return f'{len(outcomes)} of {total}: {last.run.title}: {last.reason or "done"}'
 
 
-def _stop(children: Children) -> None:
+def _stop(children: Children, number: int) -> None:
+    if children.stopping and number == signal.SIGHUP:
+        # A terminal and its shell may both send it, and then nobody has asked twice.
+        return
     if children.stopping:
         children.kill()
         line = b'the runs are killed'

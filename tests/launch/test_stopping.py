@@ -57,9 +57,10 @@ def _wait_for(*paths):
         time.sleep(0.02)
 
 
-def _launcher(runs, jobs):
+def _launcher(runs, jobs, first=''):
     """Starts `run_all` in a process group of its own; its last line says how each run ended."""
     program = (
+        f'{first}\n'
         # Under nohup it would be ignored.
         'import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n'
         'import json; from pathlib import *\n'
@@ -116,8 +117,13 @@ def test_runs_save_although_nobody_reads_what_is_said(tmp_path):
     assert (tmp_path / 'a' / 'saved').exists()
 
 
-def test_a_second_signal_kills_what_does_not_end(tmp_path):
-    launcher = _launcher([_run(tmp_path, 'deaf', DEAF)], 1)
+# As `contrastive-jax sweep` begins, whose handler would end the sweep and leave its runs alone.
+_COMMAND = 'from contrastive_jax.runtime import preemption; preemption.exit_when_told_to_stop()'
+
+
+@pytest.mark.parametrize('first', ['', _COMMAND])
+def test_a_second_signal_kills_what_does_not_end(first, tmp_path):
+    launcher = _launcher([_run(tmp_path, 'deaf', DEAF)], 1, first)
     _wait_for(tmp_path / 'deaf/began')
     launcher.send_signal(signal.SIGINT)
     time.sleep(0.3)
@@ -126,6 +132,20 @@ def test_a_second_signal_kills_what_does_not_end(tmp_path):
     out, errors = launcher.communicate(timeout=20)
     assert json.loads(out.splitlines()[-1]) == [['deaf', 'was stopped', True]]
     assert 'stopping: the runs are killed' in errors
+
+
+@pytest.mark.parametrize('first', [signal.SIGHUP, signal.SIGTERM])
+def test_a_hangup_after_a_signal_kills_nothing(first, tmp_path):
+    """A closed terminal and its shell may both send it."""
+    launcher = _launcher([_run(tmp_path, 'a')], 1)
+    _wait_for(tmp_path / 'a/began')
+    for number in (first, signal.SIGHUP):
+        launcher.send_signal(number)
+        time.sleep(0.2)
+    out, errors = launcher.communicate(timeout=60)
+    assert json.loads(out.splitlines()[-1]) == [['a', 'was stopped', True]]
+    assert (tmp_path / 'a' / 'saved').exists()
+    assert errors.count('stopping: ') == 1
 
 
 def test_a_failure_while_stopping_is_a_failure(tmp_path):
@@ -174,7 +194,7 @@ def test_ignored_signals_stay_ignored():
     calls = []
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with on_stop(lambda: calls.append(1)):
+        with on_stop(lambda _: calls.append(1)):
             os.kill(os.getpid(), signal.SIGHUP)
             os.kill(os.getpid(), signal.SIGTERM)
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
