@@ -1,17 +1,41 @@
-"""Shows the runs of a sweep while they run."""
+"""Shows the runs of a sweep while they run.
 
+Where nobody reads any more, because the terminal was closed or `tee` ended, a sweep goes on without
+output.
+"""
+
+import contextlib
+import os
 import sys
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Iterator, Sequence
+from typing import Self, TextIO
 
 from tqdm import tqdm
 
 from .planning import Run
 from .status import last_line
 
-__all__ = ['Display']
+__all__ = ['Display', 'print_line']
 
 _SECONDS = 2.0
+
+
+def print_line(text: str, stream: TextIO | None = None) -> None:
+    """Prints a line to a stream, by default standard output, whether or not anybody reads it."""
+    stream = stream or sys.stdout
+    with _perhaps_unread(stream):
+        print(text, file=stream, flush=True)
+
+
+@contextlib.contextmanager
+def _perhaps_unread(stream: TextIO) -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        # Python would try again at its end, and change the exit status.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 class Display:
@@ -46,9 +70,10 @@ class Display:
         """Counts a run that has ended, and prints its line."""
         self._bar.update()
         if self._terminal:
-            tqdm.write(line, file=sys.stderr)
+            with _perhaps_unread(sys.stderr):
+                tqdm.write(line, file=sys.stderr)
         else:
-            print(line, flush=True)
+            print_line(line)
 
     def show(self, running: Sequence[Run]) -> None:
         """Shows the last line of the log of every running run."""

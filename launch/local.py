@@ -16,7 +16,7 @@ from absl import logging
 
 from . import accelerators
 from .children import STOPPED, Children, on_stop
-from .display import Display
+from .display import Display, print_line
 from .planning import Run, file_beside
 
 __all__ = ['BUSY', 'Outcome', 'execute', 'run_all']
@@ -120,7 +120,7 @@ def run_all(runs: Sequence[Run], jobs: int) -> list[Outcome]:
     for slot in range(jobs):
         slots.put(slot)
     if line := accelerators.describe(names, jobs):
-        print(line, flush=True)
+        print_line(line)
 
     def work(run: Run) -> Outcome:
         before: Future | None = futures.get(run.needs)

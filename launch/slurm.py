@@ -16,6 +16,7 @@ from submitit.helpers import DelayedSubmission
 from tqdm import tqdm
 
 from .children import Children, blocked, on_stop
+from .display import print_line
 from .local import BUSY, Outcome, execute
 from .planning import GridError, Run
 
@@ -94,17 +95,16 @@ def run_all(runs: Sequence[Run], folder: Path, options: Mapping[str, str]) -> li
                 for run in ended:
                     outcomes.append(Outcome(run, _reason(run, folder / 'slurm', jobs[run.folder])))
                     if progress.disable:
-                        print(f'{run.title}: {outcomes[-1].reason or "done"}', flush=True)
+                        print_line(f'{run.title}: {outcomes[-1].reason or "done"}')
                 waiting = [run for run in waiting if run not in ended]
                 progress.update(len(ended))
                 if waiting:
                     _sleep(stopping)
     if waiting:
         numbers = ' '.join(jobs[run.folder] for run in waiting)
-        print(
+        print_line(
             f'{len(waiting)} jobs go on in the queue; the same command waits for them again. '
-            f'To cancel them: scancel {numbers}',
-            flush=True,
+            f'To cancel them: scancel {numbers}'
         )
     return [*outcomes, *(Outcome(run, 'is in the queue', stopped=True) for run in waiting)]
 

@@ -42,7 +42,8 @@ from contrastive_jax.runtime.files import read_json, write_json, write_whole
 from contrastive_jax.runtime.shell import escape_missing_characters, expand_home
 
 from . import local, status
-from .children import STOPPED
+from .children import STOPPED, on_stop
+from .display import print_line
 from .grids import Fields
 from .planning import GridError, Run, cells_of, override, plan, unused
 
@@ -109,28 +110,42 @@ def main(arguments: list[str] | None = None) -> int:
         if options.status:
             print('\n'.join(status.overview(options.runs)))
             return 0
-        extra = dict(override(text) for text in options.extra)
-        cells = cells_of(options.grid) if options.grid else _CONFIG_ALONE
-        seeds = range(options.first_seed, options.first_seed + options.seeds)
-        runs = plan(cells, options.config, seeds, options.runs, extra)
-        for line in unused(cells, extra):
-            print(f'note: {line}', file=sys.stderr)
-        if options.log:
-            runs = [_logged(run, options.log) for run in runs]
-        if options.dry_run:
-            _print_commands(runs)
-            return 0
+        # Once runs have begun, signals have other handlers.
+        with on_stop(_interrupt):
+            runs = _planned(options)
+            if options.dry_run:
+                _print_commands(runs)
+                return 0
+            outcomes = _run_all(runs, options)
+    except GridError as error:
+        print_line(f'error: {error}', sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print_line('error: stopped before any run began', sys.stderr)
+        return STOPPED
+    return _summarise(outcomes, options.runs)
+
+
+def _interrupt(_: int) -> None:
+    """Lets SIGTERM and SIGHUP do what Ctrl-C does, so that no half of a file stays."""
+    raise KeyboardInterrupt
+
+
+def _planned(options) -> list[Run]:
+    """The runs of the command line; unless they are only shown, they are listed in their folder."""
+    extra = dict(override(text) for text in options.extra)
+    cells = cells_of(options.grid) if options.grid else _CONFIG_ALONE
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    runs = plan(cells, options.config, seeds, options.runs, extra)
+    for line in unused(cells, extra):
+        print_line(f'note: {line}', sys.stderr)
+    if options.log:
+        runs = [_logged(run, options.log) for run in runs]
+    if not options.dry_run:
         with _alone(options.runs):
             _list(runs, options.runs / f'{options.grid or "config"}.txt')
             _name(runs, options.runs / CELL_NAMES)
-        outcomes = _run_all(runs, options)
-    except GridError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print('error: stopped before any run began', file=sys.stderr)
-        return STOPPED
-    return _summarise(outcomes, options.runs)
+    return runs
 
 
 def _logged(run: Run, logger: str) -> Run:
@@ -234,14 +249,14 @@ def _summarise(outcomes: list[local.Outcome], folder: Path) -> int:
     stopped = [outcome for outcome in outcomes if outcome.stopped]
     failed = [outcome for outcome in outcomes if outcome.reason and not outcome.stopped]
     left = f'; the same command goes on with {len(stopped)}' if stopped else ''
-    print(f'{len(done)} of {len(outcomes)} runs are done, in {folder}{left}')
+    print_line(f'{len(done)} of {len(outcomes)} runs are done, in {folder}{left}')
     for run, reason, _ in failed:
-        print(f'\nFAILED {run.title}: {reason}; log {run.log}')
         lines: deque[str] = deque(maxlen=_LAST_LINES)
         # The log may be the file that could not be opened.
         with contextlib.suppress(OSError), run.log.open(errors='replace') as log:
-            lines.extend(log)
-        print(''.join(f'  {line}' for line in lines), end='')
+            lines.extend(line.rstrip('\n') for line in log)
+        title = f'\nFAILED {run.title}: {reason}; log {run.log}'
+        print_line('\n  '.join([title, *lines]))
     return STOPPED if stopped else 1 if failed else 0
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from contrastive_jax.runtime import preemption
+from launch import sweep
 from launch.children import STOPPED, Children, on_stop
 from launch.local import execute, run_all
 from launch.planning import Run
@@ -57,7 +59,7 @@ def _wait_for(*paths):
         time.sleep(0.02)
 
 
-def _launcher(runs, jobs, first=''):
+def _launcher(runs, jobs, first='', stdout=subprocess.PIPE, stderr=subprocess.PIPE):
     """Starts `run_all` in a process group of its own; its last line says how each run ended."""
     program = (
         f'{first}\n'
@@ -71,8 +73,8 @@ def _launcher(runs, jobs, first=''):
     return subprocess.Popen(
         [sys.executable, '-c', program],
         cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=stdout,
+        stderr=stderr,
         text=True,
         start_new_session=True,
     )
@@ -115,6 +117,50 @@ def test_runs_save_although_nobody_reads_what_is_said(tmp_path):
     assert json.loads(launcher.stdout.read().splitlines()[-1]) == [['a', 'was stopped', True]]
     launcher.stdout.close()
     assert (tmp_path / 'a' / 'saved').exists()
+
+
+# Waits until it may end, and makes its file.
+WAITS = """
+import pathlib, time
+folder = pathlib.Path({folder!r})
+folder.mkdir(exist_ok=True)
+(folder / 'began').touch()
+while not (folder.parent / 'go').exists():
+    time.sleep(0.02)
+(folder / 'result.json').touch()
+"""
+
+
+def test_a_sweep_goes_on_when_its_terminal_is_gone(tmp_path):
+    """Where a closed terminal sends no signal, as under nohup."""
+    ours, theirs = pty.openpty()
+    runs = [_run(tmp_path, name, WAITS) for name in 'ab']
+    launcher = _launcher(runs, 1, stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    _wait_for(tmp_path / 'a/began')
+    os.close(ours)
+    (tmp_path / 'go').touch()
+    assert launcher.wait(60) == 0
+    assert all(run.done() for run in runs)
+
+
+def test_a_sweep_goes_on_when_the_reader_of_its_output_has_ended(tmp_path, monkeypatch):
+    """As `tee` or `head` may; the exit status stays that of the runs."""
+    runs = [_run(tmp_path, name, WAITS) for name in 'ab']
+    (tmp_path / 'go').touch()
+    monkeypatch.setattr(sweep, 'plan', lambda *_: runs)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, 'w') as unread:
+        monkeypatch.setattr(sys, 'stdout', unread)
+        assert sweep.main(['--config=configs/digits.py', f'--runs={tmp_path}']) == 0
+    assert all(run.done() for run in runs)
+
+
+def test_a_signal_while_runs_are_planned_is_one_line_and_75(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sweep, 'plan', lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    assert sweep.main(['--config=configs/digits.py', f'--runs={tmp_path}']) == STOPPED
+    assert capsys.readouterr().err == 'error: stopped before any run began\n'
 
 
 # As `contrastive-jax sweep` begins, whose handler would end the sweep and leave its runs alone.
