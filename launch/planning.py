@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import importlib
 import json
+import os
 import pkgutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,7 @@ from contrastive_jax.config import (
 from contrastive_jax.config.arms import ARMS, PAIR_FIELDS, STRENGTH_FIELDS
 from contrastive_jax.config.files import load_config
 from contrastive_jax.errors import UserError
+from contrastive_jax.runs.names import CONFIG
 from contrastive_jax.runtime.files import read_json
 from contrastive_jax.runtime.shell import expand_home
 
@@ -114,7 +116,7 @@ def override(text: str) -> tuple[str, Any]:
     # A folder may be called 2024, as the flags of `main` take it.
     if path in FIELDS and isinstance(FIELDS[path].default, str | None):
         # One folder has one name, by which the run is named too.
-        value = expand_home(value) if path in PATHS else value
+        value = _one_spelling(expand_home(value)) if path in PATHS else value
         return path, None if value == 'None' else value
     words = {'true': 'True', 'false': 'False'}
     if path in FIELDS and isinstance(FIELDS[path].default, bool):
@@ -123,6 +125,14 @@ def override(text: str) -> tuple[str, Any]:
         return path, ast.literal_eval(words.get(value, value))
     except (ValueError, SyntaxError):
         return path, value
+
+
+def _one_spelling(path: str) -> str:
+    """A path without needless slashes, which the Tab key adds; `gs://bucket` needs its own.
+
+    `..` stays, because behind a link it leads elsewhere.
+    """
+    return str(Path(path)) if path and '://' not in path else path
 
 
 def plan(
@@ -173,6 +183,7 @@ def plan(
                 p: str(_scores_folder(folders[v.cell], v.by) / 'scores.npz')
                 for p, v in wanted.items()
             }
+            fields = _spelled_as_begun(folders[cell], fields)
             run = _run(cell, seed, folders[cell], config, fields, by[cell])
             if wanted:
                 run = run._replace(needs=folders[next(iter(wanted.values())).cell])
@@ -251,11 +262,29 @@ def _values(base: ConfigDict, cell: str, fields: Mapping[str, Any]) -> dict[str,
         raise GridError(f'cell {cell!r}: {error}') from error
 
 
+def _spelled_as_begun(workdir: Path, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields, with each path spelled as in the config of the run, if that leads to the same.
+
+    `main` compares configs as texts, and another spelling would keep the run from going on.
+    """
+    stored = {}
+    # `main` reports configs that cannot be read.
+    with contextlib.suppress(OSError, UserError):
+        stored = flatten(read_json(workdir / CONFIG))
+    texts = {p: stored[p] for p in PATHS if isinstance(stored.get(p), str)}
+    return {
+        path: texts[path]
+        if path in texts and os.path.realpath(texts[path]) == os.path.realpath(str(value))
+        else value
+        for path, value in fields.items()
+    }
+
+
 def _name(values: Mapping[str, Any]) -> str:
     """Hash of a config, in which scores are named by their run and not by their path."""
     # The arm is left out, because the fields of `pairs` hold the same.
     changed = {
-        path: value
+        path: _one_spelling(value) if path in PATHS and isinstance(value, str) else value
         for path, value in values.items()
         if path not in {'arm', *WITHOUT_EFFECT}
         and (path not in FIELDS or value != FIELDS[path].default)

@@ -165,6 +165,45 @@ def test_runs_of_the_first_edition_are_recognised(tmp_path):
     assert all(scores in run.commands[0] for run in runs if run.needs)
 
 
+def _begin(run):
+    """Leaves the config of a run as `main` stores it."""
+    flags = dict(override(flag) for flag in run.commands[0] if flag.startswith('--config.'))
+    run.folder.mkdir(parents=True)
+    stored = base.resolve(_with(flags), flags)[0].to_dict()
+    (run.folder / 'config.json').write_text(json.dumps(stored))
+    return stored
+
+
+def test_a_removal_run_goes_on_however_the_folder_of_runs_is_spelled(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    begun = _plan('cor41', Path('runs'))
+    stored = [_begin(run)['removal']['scores'] for run in begun]
+    Path('link').symlink_to('runs')
+    for folder in (tmp_path / 'runs', Path('link')):
+        for run, scores in zip(_plan('cor41', folder), stored, strict=True):
+            flag = f'--config.removal.scores={scores}'
+            assert (flag in run.commands[0]) == (scores is not None)
+    # After a move the stored path leads nowhere, and `main` says so.
+    Path('link').unlink()
+    Path('runs').rename('elsewhere')
+    moved = _plan('cor41', Path('elsewhere'))
+    wanting = [run for run in moved if run.needs]
+    assert wanting
+    assert all(f'--config.removal.scores={r.needs}/scores.npz' in r.commands[0] for r in wanting)
+
+
+def test_a_run_begun_with_another_spelling_of_its_data_goes_on(tmp_path):
+    (run,) = plan({'a': {'data.data_dir': 'images'}}, DIGITS, [0], tmp_path, {})
+    stored = _begin(run)
+    stored['data']['data_dir'] = 'images/'
+    (run.folder / 'config.json').write_text(json.dumps(stored))
+    # The name that an earlier version gave it.
+    run.folder.rename(tmp_path / 'older')
+    (again,) = plan({'a': {'data.data_dir': 'images'}}, DIGITS, [0], tmp_path, {})
+    assert again.folder == tmp_path / 'older'
+    assert '--config.data.data_dir=images/' in again.commands[0]
+
+
 def test_a_folder_that_cannot_be_read_is_no_run_of_a_grid(tmp_path):
     (tmp_path / 'broken').mkdir()
     (tmp_path / 'broken' / 'config.json').write_text('{')
@@ -279,6 +318,10 @@ def test_a_config_file_that_cannot_be_run_is_one_line(text, tmp_path):
     [
         ('data.data_dir=2024', '2024'),
         ('data.data_dir=None', None),
+        ('data.data_dir=/images/', '/images'),
+        ('data.data_dir=./images//png', 'images/png'),
+        ('data.data_dir=link/../images', 'link/../images'),
+        ('data.data_dir=gs://bucket/images/', 'gs://bucket/images/'),
         ('data.data_dir=~/images', str(Path.home() / 'images')),
         ('epochs=3', 3),
         ('pairs.margin=1e-1', 0.1),
