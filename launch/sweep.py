@@ -199,7 +199,10 @@ def _list(runs: list[Run], path: Path) -> None:
         # As bytes, because a path need not be text.
         known = path.read_bytes().splitlines() if path.exists() else []
         _check_list(path, known)
-        folders = dict.fromkeys([*known, *(os.fsencode(run.folder) for run in runs)])
+        planned = {os.fsencode(run.folder.name): os.fsencode(run.folder) for run in runs}
+        # The folder of the runs may have been moved, or be spelled otherwise now.
+        kept = [planned.get(os.path.basename(line), line) for line in known]
+        folders = dict.fromkeys([*kept, *planned.values()])
         write_whole(path, lambda file: file.write(b''.join(b'%s\n' % each for each in folders)))
     except OSError as error:
         raise GridError(f'--runs={path.parent}: cannot be written ({error.strerror})') from error

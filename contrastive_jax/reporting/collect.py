@@ -6,6 +6,7 @@ values of damaged files into other values before they are checked.
 
 import json
 import os
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -49,6 +50,8 @@ CURVES = ('loss', 'different_class_share')
 # Curves of the monitor have names with this prefix.
 MONITOR = 'monitor/'
 _FILES = {CONFIG, RESULT, METRICS}
+# The hash of its config, by which `launch.sweep` names a run.
+_RUN_NAME = re.compile('[0-9a-f]{16}')
 
 
 class Run(NamedTuple):
@@ -140,7 +143,18 @@ def _listed(paths: Sequence[str]) -> Iterator[tuple[str, bool]]:
             raise UserError(f'{path}: cannot be read ({error.strerror}); give folders') from error
         if not lines:
             raise UserError(f'{path}: lists no run')
-        yield from ((os.fsdecode(line), True) for line in lines)
+        yield from ((_beside(path, os.fsdecode(line)), True) for line in lines)
+
+
+def _beside(listed: str, line: str) -> str:
+    """The run beside a list that a line of it names, also after both were moved; else the line.
+
+    A sweep writes the paths as they are from its own folder.
+    """
+    name = os.path.basename(line)
+    run = os.path.join(os.path.dirname(listed), name)
+    # The name of a run says what it is; other folders may share a name.
+    return run if _RUN_NAME.fullmatch(name) and os.path.isdir(run) else line
 
 
 def _workdirs(path: str) -> Iterator[Path]:

@@ -204,6 +204,15 @@ def test_a_run_begun_with_another_spelling_of_its_data_goes_on(tmp_path):
     assert '--config.data.data_dir=images/' in again.commands[0]
 
 
+def test_a_list_holds_each_run_once_however_its_folder_is_spelled(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in (Path('runs'), tmp_path / 'runs'):
+        folder.mkdir(exist_ok=True)
+        sweep._list(_plan('table1', folder), folder / 'table1.txt')
+    listed = (tmp_path / 'runs/table1.txt').read_text().splitlines()
+    assert listed == [str(run.folder) for run in _plan('table1', tmp_path / 'runs')]
+
+
 def test_a_folder_that_cannot_be_read_is_no_run_of_a_grid(tmp_path):
     (tmp_path / 'broken').mkdir()
     (tmp_path / 'broken' / 'config.json').write_text('{')

@@ -55,6 +55,27 @@ def test_a_list_of_runs_stands_for_its_lines(tmp_path):
         find_runs([str(listed)])
 
 
+def test_a_list_goes_with_its_runs(tmp_path, monkeypatch):
+    """Also where a sweep wrote paths that are relative to its own folder."""
+    (tmp_path / 'old').mkdir()
+    names = ['0123456789abcdef', 'fedcba9876543210']
+    for name in names:
+        write_run(tmp_path / 'old' / name, 0)
+    own = write_run(tmp_path / 'own' / '0', 0)
+    lines = [*(f'old/{name}' for name in names), 'own/0']
+    (tmp_path / 'old' / 'table4.txt').write_text(''.join(f'{line}\n' for line in lines))
+    write_run(tmp_path / 'old' / '0', 0)
+    (tmp_path / 'old').rename(tmp_path / 'new')
+    expected = [tmp_path / 'new' / name for name in names]
+    monkeypatch.chdir(tmp_path)
+    # A folder whose name says nothing is the one that the line names.
+    assert find_runs(['new/table4.txt']) == [*(Path('new', name) for name in names), Path('own/0')]
+    listed = tmp_path / 'new' / 'table4.txt'
+    listed.write_text(''.join(f'{line}\n' for line in lines[:2]))
+    monkeypatch.chdir(own)
+    assert find_runs([str(listed)]) == expected
+
+
 def test_links_to_workdirs_are_followed(tmp_path):
     (tmp_path / 'grid').mkdir()
     (tmp_path / 'elsewhere').mkdir()
