@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from queue import SimpleQueue
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from absl import logging
 
@@ -68,9 +69,8 @@ def _execute(run: Run, children: Children, variables: Mapping[str, str]) -> Outc
     run.folder.parent.mkdir(parents=True, exist_ok=True)
     with file_beside(run.folder, '.lock').open('w') as lock, run.log.open('a') as log:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            return Outcome(run, BUSY, stopped=True)
+            if not _take(lock):
+                return Outcome(run, BUSY, stopped=True)
         except OSError as error:
             # Some network file systems have no locks. One warning is enough for all runs.
             logging.log_first_n(
@@ -99,6 +99,18 @@ def _execute(run: Run, children: Children, variables: Mapping[str, str]) -> Outc
                 return Outcome(run, f'exit status {status}')
     missing = [path.name for path in run.makes if not path.exists()]
     return Outcome(run, f'made no {", ".join(missing)}' if missing else '')
+
+
+def _take(lock: IO) -> bool:
+    """Whether this process has the lock now. `--status` may hold it for an instant."""
+    for _ in range(3):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            time.sleep(0.05)
+        else:
+            return True
+    return False
 
 
 def run_all(runs: Sequence[Run], jobs: int) -> list[Outcome]:

@@ -1,5 +1,7 @@
 """How far the runs of a folder are, read from the files that they write."""
 
+import contextlib
+import fcntl
 import json
 import re
 import time
@@ -15,12 +17,12 @@ from contrastive_jax.runtime.files import read_json
 
 from .planning import GridError, file_beside
 
-__all__ = ['MAKES', 'State', 'describe', 'last_line', 'overview', 'state_of']
+__all__ = ['MAKES', 'State', 'describe', 'last_line', 'overview', 'read_names', 'state_of']
 
 # The entry of `cells.json` that holds, for each run, the files in its folder that it has to make.
 # Earlier versions did not write it.
 MAKES = 'makes'
-# A run prints a line a minute.
+# A run prints a line a minute. One that has printed nothing for so long counts as stopped.
 _SILENCE = 180.0
 _TAIL_BYTES = 4096
 
@@ -30,8 +32,7 @@ class State(NamedTuple):
 
     Attributes:
       title: its cells and its seed.
-      name: 'done', 'running', 'stopped' or 'waiting'. A run that has printed nothing for three
-        minutes counts as stopped.
+      name: 'done', 'running', 'stopped' or 'waiting'. A failed run counts as stopped.
       line: the last line of its log.
       seconds: how long it took, if it is done and its result says so.
     """
@@ -55,19 +56,42 @@ def overview(folder: Path) -> list[str]:
       GridError: `launch.sweep` has planned nothing there.
     """
     try:
-        cells = read_json(folder / CELL_NAMES)
-    except UserError as error:
-        raise GridError(f'{error}; delete it, and launch.sweep writes it again') from error
+        cells, makes = read_names(folder / CELL_NAMES)
     except OSError as error:
         raise GridError(
             f'--runs={folder}: has no {CELL_NAMES}, which launch.sweep writes when it begins'
         ) from error
-    makes = cells.pop(MAKES, {})
     return describe(
         [
             state_of(folder / name, _title(folder / name, own), makes.get(name, [RESULT]))
             for name, own in cells.items()
         ]
+    )
+
+
+def read_names(path: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """The cells of each run, and the files that each run has to make, from a `cells.json`.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      GridError: it cannot be read, or holds something else.
+    """
+    try:
+        cells = read_json(path)
+    except UserError as error:
+        raise GridError(f'{error}; delete it, and launch.sweep writes it again') from error
+    makes = cells.pop(MAKES, {})
+    if not (_are_lists_of_texts(cells) and _are_lists_of_texts(makes)):
+        raise GridError(
+            f'{path}: does not hold names of cells; move it away, or give another --runs'
+        )
+    return cells, makes
+
+
+def _are_lists_of_texts(table: object) -> bool:
+    return isinstance(table, dict) and all(
+        isinstance(value, list) and all(isinstance(each, str) for each in value)
+        for value in table.values()
     )
 
 
@@ -110,8 +134,20 @@ def state_of(workdir: Path, title: str, makes: Sequence[str] = (RESULT,)) -> Sta
         return State(title, 'done', '', _json(workdir / RESULT).get('seconds'))
     if not log.exists():
         return State(title, 'waiting', '')
-    silent = time.time() - log.stat().st_mtime > _SILENCE
-    return State(title, 'stopped' if silent else 'running', last_line(log))
+    return State(title, 'running' if _is_running(workdir) else 'stopped', last_line(log))
+
+
+def _is_running(workdir: Path) -> bool:
+    """Whether a process holds the lock of a run or, where locks do not tell, has just printed."""
+    # A job of Slurm runs on another machine, and some file systems keep its lock there.
+    if not (workdir.parent / 'slurm').is_dir():
+        with contextlib.suppress(OSError), file_beside(workdir, '.lock').open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                return True
+            return False
+    return time.time() - file_beside(workdir, '.log').stat().st_mtime < _SILENCE
 
 
 def last_line(log: Path) -> str:

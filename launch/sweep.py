@@ -38,7 +38,7 @@ from pathlib import Path
 
 from contrastive_jax.errors import UserError
 from contrastive_jax.runs.names import CELL_NAMES, LOGGERS
-from contrastive_jax.runtime.files import read_json, write_json, write_whole
+from contrastive_jax.runtime.files import write_json, write_whole
 from contrastive_jax.runtime.shell import escape_missing_characters, expand_home
 
 from . import local, status
@@ -186,7 +186,7 @@ def _check_list(path: Path, lines: list[bytes]) -> None:
     """Raises GridError for a file of somebody else's, which would be written anew."""
     for line in map(os.fsdecode, lines):
         known = re.fullmatch('[0-9a-f]{16}', Path(line).name) or os.path.isdir(line)
-        if not known and re.search(r'\s', Path(line).name):
+        if line.strip() and not known:
             raise GridError(
                 f'{path}: is no list of runs (it holds {line[:60]!r}); move it away, or give '
                 'another --runs'
@@ -208,35 +208,22 @@ def _list(runs: list[Run], path: Path) -> None:
         raise GridError(f'--runs={path.parent}: cannot be written ({error.strerror})') from error
 
 
-def _are_texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
-
-
 def _name(runs: list[Run], path: Path) -> None:
     """Adds the cells of each run to the file in which `report` and `--status` find their names.
 
     For `--status` it also holds the files that each run has to make, for one grid or another.
     """
     try:
-        names = read_json(path) if path.exists() else {}
-        makes = names.setdefault(status.MAKES, {})
-        if not isinstance(makes, dict) or not all(
-            _are_texts(value) for name, value in names.items() if name != status.MAKES
-        ):
-            raise GridError(
-                f'{path}: does not hold names of cells; move it away, or give another --runs'
-            )
+        names, makes = status.read_names(path) if path.exists() else ({}, {})
         for run in runs:
             cells = [cell for cell in run.cells if cell not in _CONFIG_ALONE]
             files = [str(made.relative_to(run.folder)) for made in run.makes]
             for table, own in ((names, cells), (makes, files)):
                 known = table.get(run.folder.name, [])
                 table[run.folder.name] = list(dict.fromkeys([*known, *own]))
-        write_json(path, names)
+        write_json(path, names | {status.MAKES: makes})
     except OSError as error:
         raise GridError(f'--runs={path.parent}: cannot be written ({error.strerror})') from error
-    except UserError as error:
-        raise GridError(f'{error}; delete it, and this command writes it again') from error
 
 
 def _print_commands(runs: list[Run]) -> None:

@@ -132,6 +132,15 @@ def test_two_launchers_do_not_share_a_workdir(tmp_path):
     assert execute(run).reason == ''
 
 
+def test_a_lock_that_is_held_for_an_instant_stops_no_run(tmp_path, monkeypatch):
+    """As `--status` holds it when it looks whether the run is running."""
+    run = _run(tmp_path, 'a')
+    with run.folder.with_suffix('.lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        monkeypatch.setattr(time, 'sleep', lambda _: fcntl.flock(lock, fcntl.LOCK_UN))
+        assert execute(run).reason == ''
+
+
 @pytest.mark.ci
 def test_what_a_killed_launcher_left_running_keeps_its_lock(tmp_path):
     run = _run(tmp_path, 'a', "print('begun', flush=True); import time; time.sleep(3)")
@@ -184,7 +193,7 @@ def test_a_file_that_cannot_be_used_is_a_failure_of_its_run_alone(tmp_path, monk
 
 def test_a_full_disk_leaves_the_list_of_folders(tmp_path, monkeypatch, capsys):
     folders = tmp_path / 'config.txt'
-    folders.write_text('earlier\n')
+    folders.write_text('runs/0123456789abcdef\n\n')
 
     def full(_):
         raise OSError(errno.ENOSPC, 'No space left on device')
@@ -195,7 +204,7 @@ def test_a_full_disk_leaves_the_list_of_folders(tmp_path, monkeypatch, capsys):
         f'error: --runs={tmp_path}: cannot be written (No space left on device)\n'
     )
     assert list(tmp_path.iterdir()) == [folders]
-    assert folders.read_text() == 'earlier\n'
+    assert folders.read_text() == 'runs/0123456789abcdef\n\n'
 
 
 def test_a_list_takes_folders_that_are_not_text_and_keeps_earlier_ones(tmp_path, monkeypatch):
@@ -214,6 +223,7 @@ def test_a_list_takes_folders_that_are_not_text_and_keeps_earlier_ones(tmp_path,
     ('name', 'content', 'words'),
     [
         ('config.txt', 'my notes\r\nmy notes\r\n', 'is no list of runs'),
+        ('config.txt', 'lr=0.1\n', 'is no list of runs'),
         ('cells.json', '{"mine": [1]}', 'does not hold names of cells'),
     ],
 )

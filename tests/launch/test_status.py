@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import json
 import os
 import pty
@@ -36,6 +38,42 @@ def test_a_run_is_done_running_stopped_or_waiting(tmp_path):
     assert states[0].seconds == 60
     assert [state.line for state in states] == ['', LINE, LINE, '']
     assert [state.share for state in states] == [0, 0.3, 0, 0]
+
+
+def test_a_run_is_running_as_long_as_its_lock_is_held(tmp_path):
+    """However long it is silent; one that has failed is not running, however new its log is."""
+    (tmp_path / 'a.log').write_text(f'{LINE}\n')
+    with (tmp_path / 'a.lock').open('w') as lock:
+        assert state_of(tmp_path / 'a', 'a').name == 'stopped'
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        os.utime(tmp_path / 'a.log', (0, 0))
+        assert state_of(tmp_path / 'a', 'a').name == 'running'
+    assert state_of(tmp_path / 'a', 'a').name == 'stopped'
+
+
+def test_the_log_tells_where_locks_do_not(tmp_path, monkeypatch):
+    (tmp_path / 'a.log').write_text(f'{LINE}\n')
+    (tmp_path / 'a.lock').touch()
+    # Jobs of Slurm run on other machines.
+    (tmp_path / 'slurm').mkdir()
+    assert state_of(tmp_path / 'a', 'a').name == 'running'
+    (tmp_path / 'slurm').rmdir()
+    assert state_of(tmp_path / 'a', 'a').name == 'stopped'
+
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr(fcntl, 'flock', no_locks)
+    assert state_of(tmp_path / 'a', 'a').name == 'running'
+
+
+@pytest.mark.parametrize(
+    'content', [{'a': 3}, {'a': [3]}, {'makes': ['a']}, {'a': [], 'makes': {'a': 3}}]
+)
+def test_names_of_another_shape_are_one_line(content, tmp_path):
+    (tmp_path / 'cells.json').write_text(json.dumps(content))
+    with pytest.raises(GridError, match=r'cells\.json: does not hold names of cells; move it away'):
+        overview(tmp_path)
 
 
 def test_the_last_line_of_a_log_is_the_one_that_a_terminal_would_show(tmp_path):
@@ -109,7 +147,7 @@ def test_a_run_whose_scoring_is_left_is_not_done(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sweep, 'plan', lambda *_: [run])
         return said('--config=configs/digits.py')
 
-    left = 'a: no scores\n1 runs: 1 running\n'
+    left = 'a: stopped; its last line: no scores\n1 runs: 1 stopped\n'
     assert '0 of 1 runs are done' in swept(scored)
     assert said('--status') == left
     assert '1 of 1 runs are done' in swept(run._replace(commands=commands[:1], makes=made[:1]))
