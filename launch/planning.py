@@ -13,7 +13,9 @@ import importlib
 import json
 import os
 import pkgutil
+import runpy
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -98,14 +100,71 @@ class Run(NamedTuple):
 def cells_of(grid: str) -> Mapping[str, Mapping[str, Any]]:
     """The cells of a grid.
 
+    Args:
+      grid: the name of a file of launch/grids, or the path of any other such file with its `.py`.
+
     Raises:
-      GridError: no such grid; the message names the nearest.
+      GridError: no such grid, and the message names the nearest; a file that cannot be used.
     """
     names = sorted(module.name for module in pkgutil.iter_modules(grids.__path__))
+    if Path(grid).suffix == '.py':
+        return _cells_of_file(Path(grid), names)
     if grid not in names:
         near = difflib.get_close_matches(grid, names, n=1, cutoff=0.0)[0]
         raise GridError(f'--grid={grid}: must be one of {", ".join(names)}; nearest is {near}')
     return importlib.import_module(f'{grids.__name__}.{grid}').CELLS
+
+
+def _cells_of_file(path: Path, names: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+    where = f'--grid={path}'
+    if path.stem in (*names, 'config'):
+        owner = 'runs without a grid' if path.stem == 'config' else f'--grid={path.stem}'
+        raise GridError(f'{where}: RUNS/{path.stem}.txt is the list of {owner}; rename the file')
+    if not path.is_file():
+        raise GridError(f'{where}: no such file')
+    try:
+        # As a module of launch/grids, so that `from . import ScoresOf` works here too.
+        values = runpy.run_path(str(path), run_name=f'{grids.__name__}.own')
+    except (Exception, SystemExit) as error:  # The file is a program, and may fail in every way.
+        reason = ' '.join(f'{type(error).__name__}: {error}'.split())
+        raise GridError(f'{where}{_line_of(error, path)}: {reason}') from error
+    cells: Any = values.get('CELLS')
+    _check_cells(cells, where)
+    return cells
+
+
+def _line_of(error: BaseException, path: Path) -> str:
+    """The last line of a file that was executed before an error; empty if none was."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    line = lines[-1] if lines else getattr(error, 'lineno', None)
+    return f', line {line}' if line else ''
+
+
+def _check_cells(cells: Any, where: str) -> None:
+    """Refuses cells of a user that could not be planned."""
+    if not (isinstance(cells, Mapping) and cells) or not all(
+        isinstance(name, str)
+        and isinstance(fields, Mapping)
+        and all(isinstance(path, str) for path in fields)
+        for name, fields in cells.items()
+    ):
+        raise GridError(
+            f"{where}: has no CELLS, which names cells and their fields: {{'a': {{'epochs': 9}}}}"
+        )
+    scored = {
+        name: [value for value in fields.values() if isinstance(value, ScoresOf)]
+        for name, fields in cells.items()
+    }
+    for name, fields in cells.items():
+        if 'seed' in fields:
+            raise GridError(f'{where}: cell {name!r}: sets the seed; use --seeds and --first_seed')
+        for value in scored[name]:
+            if scored.get(value.cell, [value]) or value.by not in ('score', 'verify'):
+                raise GridError(
+                    f'{where}: cell {name!r}: {value}: must name a cell that needs no scores, and '
+                    "by='score' or by='verify'"
+                )
 
 
 def override(text: str) -> tuple[str, Any]:
@@ -218,9 +277,11 @@ def unused(cells: Mapping[str, Mapping[str, Any]], extra: Mapping[str, Any]) -> 
 
 def _of_cell(cell: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
     """The extra fields without the strengths that the arm of a cell does not use."""
-    if 'arm' not in cell or 'arm' in extra:
+    arm = cell.get('arm')
+    # `_values` refuses an arm that there is not.
+    if arm not in tuple(ARMS) or 'arm' in extra:
         return dict(extra)
-    unused = set(STRENGTH_FIELDS) - ARMS[cell['arm']][1]
+    unused = set(STRENGTH_FIELDS) - ARMS[arm][1]
     return {path: value for path, value in extra.items() if path not in unused}
 
 

@@ -59,7 +59,10 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        '--grid', help='a file of launch/grids, without .py (default: the config alone)'
+        '--grid',
+        type=_home,
+        help='a file of launch/grids, without .py, or the path of your own, with it (default: the '
+        'config alone)',
     )
     parser.add_argument('--config', type=_home, help='config file, with :variant if wanted')
     parser.add_argument(
@@ -143,7 +146,7 @@ def _planned(options) -> list[Run]:
         runs = [_logged(run, options.log) for run in runs]
     if not options.dry_run:
         with _alone(options.runs):
-            _list(runs, options.runs / f'{options.grid or "config"}.txt')
+            _list(runs, options.runs / f'{Path(options.grid or "config").stem}.txt')
             _name(runs, options.runs / CELL_NAMES)
     return runs
 

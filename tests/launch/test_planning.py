@@ -293,6 +293,60 @@ def test_mistakes_are_named(change, message, tmp_path):
         change(tmp_path)
 
 
+def test_a_grid_may_be_a_file_of_ones_own(tmp_path, capsys):
+    """Also a copy of a file of launch/grids."""
+    own = tmp_path / 'my.grid.py'
+    own.write_text((ROOT / 'launch/grids/removal.py').read_text())
+    assert cells_of(str(own)) == cells_of('removal')
+    assert (
+        sweep.main([f'--grid={own}', f'--config={DIGITS}', f'--runs={tmp_path}', '--dry_run']) == 0
+    )
+    assert '# full, seed 0\n' in capsys.readouterr().out
+
+
+def test_the_example_of_a_grid_can_be_planned(tmp_path):
+    guide = (ROOT / 'docs/guide/grids.md').read_text()
+    (tmp_path / 'mygrid.py').write_text(guide.partition('```python\n')[2].partition('```')[0])
+    assert len(_plan(str(tmp_path / 'mygrid.py'), tmp_path)) == 2
+
+
+def test_the_list_of_an_own_grid_is_named_after_its_file(tmp_path, monkeypatch):
+    (tmp_path / 'mygrid.py').write_text("CELLS = {'plain': {'arm': 'simclr'}}\n")
+    monkeypatch.setattr(sweep, '_run_all', lambda *_: [])
+    sweep.main([f'--grid={tmp_path / "mygrid.py"}', f'--config={DIGITS}', f'--runs={tmp_path}'])
+    assert len((tmp_path / 'mygrid.txt').read_text().splitlines()) == 5
+
+
+_SCORED = "from . import ScoresOf\nCELLS = {'a': {}, 'b': {'removal.scores': "
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'message'),
+    [
+        ('none.py', None, ': no such file'),
+        ('table4.py', '', r': RUNS/table4\.txt is the list of --grid=table4; rename the file'),
+        ('config.py', '', r': RUNS/config\.txt is the list of runs without a grid; rename'),
+        ('own.py', 'CELL = {}', ': has no CELLS'),
+        ('own.py', "CELLS = {'a': 3}", ': has no CELLS'),
+        ('own.py', 'CELLS = {}', ': has no CELLS'),
+        ('own.py', '\ndef f():\n    1 / 0\nf()', ', line 3: ZeroDivisionError: division by zero'),
+        ('own.py', '\nCELLS = {', r', line 2: SyntaxError: .* was never closed'),
+        ('own.py', 'raise SystemExit(2)', ', line 1: SystemExit: 2'),
+        ('own.py', "CELLS = {'a': {'seed': 3}}", "cell 'a': sets the seed; use --seeds"),
+        ('own.py', f"{_SCORED}ScoresOf('c')}}}}", "cell 'b': ScoresOf.*: must name a cell that"),
+        ('own.py', f"{_SCORED}ScoresOf('b')}}}}", "cell 'b': ScoresOf.*: must name a cell that"),
+        ('own.py', f"{_SCORED}ScoresOf('a', 'look')}}}}", "by='score' or by='verify'"),
+        ('own.py', "CELLS = {'a': {'arm': 'margins'}}", "cell 'a': config.arm='margins'"),
+    ],
+)
+def test_a_grid_file_that_cannot_be_used_is_one_line(name, text, message, tmp_path):
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(GridError, match=message) as caught:
+        _plan(str(tmp_path / name), tmp_path)
+    assert '\n' not in str(caught.value)
+
+
 def test_a_config_that_two_fields_make_equal_is_run_once(tmp_path):
     cells = {'a': {'epochs': 20}, 'b': {'epochs': 20}, 'c': {'epochs': 30}}
     runs = plan(cells, DIGITS, [0], tmp_path, {})
