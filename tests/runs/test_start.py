@@ -270,6 +270,9 @@ def test_a_stopped_run_goes_on_where_its_images_have_moved(folder, old, tmp_path
     (old / 'result.json').unlink()
     check_workdir(old, moved)
     claim_workdir(old, moved, construct(moved, sources.load(moved.data).pretrain))
+    moved.removal.scores = 'elsewhere.npz'
+    check_workdir(old, moved)
+    moved.removal.scores = None
     data = np.load(folder / 'data.npz')
     others = {name: 255 - array for name, array in data.items()}
     np.savez(tmp_path / 'moved' / 'data.npz', **others)
