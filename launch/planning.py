@@ -388,9 +388,12 @@ def _run(cell, seed, workdir, config, fields, scored_by: Sequence[str]) -> Run:
         f'--shared={workdir.parent / "shared"}',
         *flags,
     )
-    # A scoring that was interrupted has left a part of its files.
+    # `studies.verifier` takes only what was verified with the seed of the run.
+    seeds = {'verify': (f'--seed={seed}',)}
     scoring = (
-        (*start, f'contrastive_jax.{by}', f'--workdir={workdir}', '--overwrite') for by in scored_by
+        # A scoring that was interrupted has left a part of its files.
+        (*start, f'contrastive_jax.{by}', f'--workdir={workdir}', *seeds.get(by, ()), '--overwrite')
+        for by in scored_by
     )
     scores = (_scores_folder(workdir, by) / 'scores.npz' for by in scored_by)
     makes = (workdir / 'result.json', *scores)

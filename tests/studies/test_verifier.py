@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from launch.planning import cells_of, plan
 from studies import verifier
 
 
@@ -42,4 +43,15 @@ def test_a_run_that_was_verified_in_another_way_is_refused(name, value, tmp_path
     (other / 'verify' / 'scores.npz').touch()
     with pytest.raises(SystemExit, match=rf'b: .* {name}={value}, not {name}={made_with[name]};'):
         verifier.verify_all([new, other], 10)
+    assert not verified
+
+
+def test_what_a_sweep_has_verified_is_accepted(tmp_path, verified):
+    runs = plan(cells_of('verifier'), 'configs/digits.py', [3], tmp_path, {})
+    full = next(run for run in runs if 'full' in run.cells)
+    options = dict(word.removeprefix('--').split('=') for word in full.commands[-1][3:-1])
+    made_with = {'steps': 1000, 'seed': int(options.get('seed', 0)), 'neighbours': 0}
+    _run(full.folder, 3, made_with)
+    (full.folder / 'verify' / 'scores.npz').touch()
+    verifier.verify_all([full.folder], 1000)
     assert not verified
