@@ -3,13 +3,13 @@
 A high score means compatible. Intervals come from a bootstrap over anchors, because the pairs of
 one anchor are not independent.
 
-Axes: m anchors, s partners of each.
+Axes: m anchors, s partners of each, r resamples.
 """
 
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -24,7 +24,8 @@ __all__ = [
     'table',
 ]
 
-_RESAMPLES = 100
+# With 100 the limits move by 0.015 from seed to seed, and with them the sign of small gains.
+_RESAMPLES = 2000
 # Fractions of the pairs that are rescored, and bins of the calibration error.
 _FRACTIONS = (0.01, 0.05, 0.1, 0.25, 1.0)
 _BINS = 10
@@ -53,14 +54,13 @@ def table(
     if truth.all() or not truth.any():
         return {}
     rng, m = host_rng(Use.VERIFIER_BOOTSTRAP, seed), len(truth)
-    counts = [np.bincount(rng.integers(m, size=m), minlength=m) for _ in range(_RESAMPLES)]
-    weights = [np.repeat(count, truth.shape[1]) for count in counts]
+    counts = np.stack(
+        [np.bincount(rng.integers(m, size=m), minlength=m) for _ in range(_RESAMPLES)]
+    )
     flat = truth.ravel()
-    weights = [w for w in weights if 0 < w @ flat < w.sum()]
-    resampled = {
-        name: np.array([roc_auc_score(flat, score.ravel(), sample_weight=w) for w in weights])
-        for name, score in scores.items()
-    }
+    positives, negatives = counts @ truth.sum(axis=1), counts @ (~truth).sum(axis=1)
+    counts = counts[(positives > 0) & (negatives > 0)]
+    resampled = {name: _resampled_aucs(score, truth, counts) for name, score in scores.items()}
     return {
         name: {
             'auc': float(roc_auc_score(flat, score.ravel())),
@@ -75,6 +75,27 @@ def table(
         }
         for name, score in scores.items()
     }
+
+
+def _resampled_aucs(
+    scores: Scores, truth: Truth, counts: Int[np.ndarray, 'r m']
+) -> Float[np.ndarray, ' r']:
+    """ROC-AUC of each resample, which holds anchor a `counts[r, a]` times.
+
+        AUC_r = sum_ab n_ra n_rb W_ab / (sum_a n_ra P_a sum_b n_rb N_b)
+
+    The compatible pairs of anchor a win W_ab comparisons with the other pairs of anchor b; a tie
+    counts half. P and N are the numbers of compatible and of other pairs of an anchor.
+    """
+    m = len(truth)
+    anchors, compatible = np.repeat(np.arange(m), truth.sum(axis=1)), scores[truth]
+    wins = np.empty((m, m))
+    for anchor in range(m):
+        others = np.sort(scores[anchor, ~truth[anchor]])
+        below = np.searchsorted(others, compatible) + np.searchsorted(others, compatible, 'right')
+        wins[:, anchor] = np.bincount(anchors, below / 2, minlength=m)
+    won = np.sum((counts @ wins) * counts, axis=1)
+    return won / ((counts @ truth.sum(axis=1)) * (counts @ (~truth).sum(axis=1)))
 
 
 def _interval(values: np.ndarray) -> list[float] | None:
