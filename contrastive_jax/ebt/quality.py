@@ -64,7 +64,7 @@ def denoising_quality(
     """Measures the PSNR after each number of `EVALUATIONS`, for each corruption.
 
     A feed-forward network is applied again to its own output. Thinking descends an energy; each
-    step needs a gradient, which costs about three passes of the network. Diffusion takes
+    step needs a gradient, which costs about two passes of the network. Diffusion takes
     deterministic steps (DDIM) from a given level. This is the level of training or, in rows whose
     name ends in `told`, the true level.
 
