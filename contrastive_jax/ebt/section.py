@@ -22,11 +22,13 @@ class Size(NamedTuple):
 
 
 SIZES = {'small': Size(2, 4, 48), 'base': Size(6, 6, 192)}
-DENOISERS = ('energy', 'energy_conditioned', 'feedforward', 'diffusion')
+# The denoisers that think.
+_ENERGIES = ('energy', 'energy_conditioned')
+DENOISERS = (*_ENERGIES, 'feedforward', 'diffusion')
 # Number of levels of the noise schedule; `denoise.level` is one of them.
 LEVELS = 1000
 
-_FIELDS = {
+_SHARED = {
     'model.size': Field('small', one_of(*SIZES), 'The transformer of a denoiser has this size.'),
     'model.patch': Field(
         4, integer(1), 'A denoiser sees square patches with this side, in pixels.'
@@ -37,6 +39,8 @@ _FIELDS = {
         'Training images have noise of this level, from 0 to 332 of 1,000 levels; diffusion is '
         'trained with all levels up to three times this one.',
     ),
+}
+_THINKING = {
     'denoise.steps': Field(
         2, integer(1), 'The training of an energy takes at most this many steps of thinking.'
     ),
@@ -57,7 +61,9 @@ _FIELDS = {
         'A random factor between 1 / this value and this value scales the learned step size.',
     ),
     'denoise.langevin': Field(
-        0.0, number(0), 'Each step of thinking adds noise with this standard deviation.'
+        0.0,
+        number(0),
+        'In training, each step of thinking adds noise with this standard deviation.',
     ),
     'denoise.detach': Field(
         True,
@@ -108,10 +114,15 @@ def _check(config: ConfigDict, values: Mapping[str, Any]) -> None:
         )
 
 
+def _for_models(models: tuple[str, ...], fields: Mapping[str, Field]) -> dict[str, Field]:
+    needs = Needs('model.name', models)
+    return {path: field._replace(needs=needs) for path, field in fields.items()}
+
+
 DENOISE = Section(
     'contrastive_jax.ebt.denoise',
     lambda config: config.model.name in DENOISERS,
-    {path: field._replace(needs=Needs('model.name', DENOISERS)) for path, field in _FIELDS.items()},
+    _for_models(DENOISERS, _SHARED) | _for_models(_ENERGIES, _THINKING),
     DENOISERS,
     _check,
 )

@@ -287,6 +287,10 @@ def test_a_run_may_go_on_with_other_fields_that_change_no_number(fields):
         ('loss.beta', {'loss.name': 'debiased'}, True),
         ('augment.crop_scale', {'augment.crop': False}, True),
         ('denoise.steps', {}, True),
+        ('denoise.steps', {'model.name': 'energy'}, False),
+        ('denoise.steps', {'model.name': 'feedforward'}, True),
+        ('denoise.langevin', {'model.name': 'diffusion'}, True),
+        ('denoise.level', {'model.name': 'diffusion'}, False),
         ('seed', {}, False),
     ],
 )
