@@ -25,6 +25,7 @@ from contrastive_jax.ebt.denoisers import (
 )
 from contrastive_jax.ebt.noise import signal_and_noise, to_signed
 from contrastive_jax.ebt.quality import denoising_quality
+from contrastive_jax.ebt.section import diffusion_levels
 from contrastive_jax.ebt.thinking import think, thinking_loss
 from contrastive_jax.errors import UserError
 from contrastive_jax.randomness import KeyTag
@@ -67,7 +68,7 @@ def denoise_loss(
     Thinking descends an energy from the noisy image, or from noise if the energy is conditioned;
     `thinking_loss` trains the energy. A feed-forward network has the loss of a single step of
     thinking. Diffusion is trained by the squared error of the noise. Its levels go up to three
-    times the level of the others, because it is tested on all of them.
+    times the level of the others, because it is tested on stronger noise too.
 
     Args:
       model: denoiser.
@@ -175,7 +176,8 @@ def _diffusion(
     options: ConfigDict,
     axis_name: str | None,
 ) -> tuple[Float[Array, ''], Metrics]:
-    levels = draw(_LEVEL, lambda key: jax.random.randint(key, (), 0, 3 * (options.level + 1)))
+    count = diffusion_levels(options.level)
+    levels = draw(_LEVEL, lambda key: jax.random.randint(key, (), 0, count))
     weights = (jnp.asarray(weight)[levels] for weight in signal_and_noise())
     signal, noise = (weight[:, None, None, None] for weight in weights)
     error = model(signal * clean + noise * eps, levels) - eps

@@ -73,7 +73,7 @@ CORRUPTIONS: dict[str, Corruption] = {
 def corrupt(
     images: Float[np.ndarray, 'b h w c'], kind: str, seed: int
 ) -> Float[np.ndarray, 'b h w c']:
-    """Corrupts images in one of the ways of `CORRUPTIONS`.
+    """Corrupts images in one of the ways of `CORRUPTIONS`, or by Gaussian noise of another level.
 
     These are Gaussian noise at a level of the schedule, which also scales the image; black or white
     pixels with probability 0.15, in all channels alike; uniform noise from -0.6 to 0.6 in each
@@ -81,11 +81,15 @@ def corrupt(
 
     Args:
       images: `[b, h, w, c]` in [-1, 1].
-      kind: name of a corruption, a key of `CORRUPTIONS`.
+      kind: name of a corruption, a key of `CORRUPTIONS` or `gaussian LEVEL`.
       seed: seed of the noise. Each kind has its own stream of random numbers.
 
     Returns:
       `[b, h, w, c]` float32; some values may lie outside [-1, 1].
     """
-    rng = host_rng(Use.CORRUPTION, seed, list(CORRUPTIONS).index(kind))
-    return CORRUPTIONS[kind](images, rng).astype(np.float32)
+    if kind in CORRUPTIONS:
+        stream, corruption = list(CORRUPTIONS).index(kind), CORRUPTIONS[kind]
+    else:
+        level = int(kind.removeprefix('gaussian '))
+        stream, corruption = len(CORRUPTIONS) + level, partial(_gaussian, level)
+    return corruption(images, host_rng(Use.CORRUPTION, seed, stream)).astype(np.float32)

@@ -21,6 +21,7 @@ from contrastive_jax.data.sampling import representative
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.ebt.denoisers import Denoiser, Diffusion, EnergyDenoiser, FeedForward
 from contrastive_jax.ebt.noise import CORRUPTIONS, corrupt, signal_and_noise, to_signed
+from contrastive_jax.ebt.section import diffusion_levels
 from contrastive_jax.ebt.thinking import Thought, think
 from contrastive_jax.randomness import KeyUse, device_key
 from contrastive_jax.runtime import progress
@@ -63,10 +64,12 @@ def denoising_quality(
 ) -> dict:
     """Measures the PSNR after each number of `EVALUATIONS`, for each corruption.
 
+    The corruptions are all `CORRUPTIONS` and the Gaussian noise of training.
+
     A feed-forward network is applied again to its own output. Thinking descends an energy; each
     step needs a gradient, which costs about two passes of the network. Diffusion takes
     deterministic steps (DDIM) from a given level. This is the level of training or, in rows whose
-    name ends in `told`, the true level.
+    name ends in `told`, another level that it was trained on, which is the true one.
 
     Args:
       graphdef: static description of the denoiser.
@@ -92,11 +95,11 @@ def denoising_quality(
         return _states(nnx.merge(graphdef, params, stats), noisy, key, level)
 
     ratios = {}
-    for kind in progress.track(CORRUPTIONS, 'denoise', unit='corruption'):
+    for kind in progress.track(_kinds(options.level), 'denoise', unit='corruption'):
         noisy = corrupt(clean, kind, _SEED)
         levels = {kind: options.level}
-        if isinstance(model, Diffusion) and kind.startswith('gaussian'):
-            levels[f'{kind}, told'] = int(kind.split()[1])
+        if isinstance(model, Diffusion):
+            levels |= _at_true_level(kind, options.level)
         for name, level in levels.items():
             states = _over_batches(partial(run, params, level=level), noisy, guess_key)
             ratios[name] = [psnr(state, clean) for state in states]
@@ -109,6 +112,24 @@ def denoising_quality(
         guesses_key = device_key(KeyUse.DENOISING_GUESSES, seed)
         result['guesses'] = _guesses(graphdef, params, stats, clean, options, guesses_key)
     return result
+
+
+def _kinds(level: int) -> list[str]:
+    """The corruptions that are measured: all, and the noise of training."""
+    return list(dict.fromkeys((*CORRUPTIONS, f'gaussian {level}')))
+
+
+def _at_true_level(kind: str, level: int) -> dict[str, int]:
+    """Name and level of the row in which diffusion starts from the true level of Gaussian noise.
+
+    There is none at the level of training, which it starts from anyway, and none at levels that it
+    was not trained on.
+    """
+    if not kind.startswith('gaussian '):
+        return {}
+    true = int(kind.removeprefix('gaussian '))
+    has_row = true != level and true < diffusion_levels(level)
+    return {f'{kind}, told': true} if has_row else {}
 
 
 def _over_batches(function: Denoise, noisy: np.ndarray, key: Array) -> np.ndarray:
@@ -220,8 +241,7 @@ def _guesses(
 
     return {
         kind: _compare(partial(run, params), corrupt(clean, kind, _SEED), clean, key)
-        for kind in (f'gaussian {options.level}', 'gaussian 199')
-        if kind in CORRUPTIONS
+        for kind in dict.fromkeys((f'gaussian {options.level}', 'gaussian 199'))
     }
 
 

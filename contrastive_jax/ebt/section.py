@@ -10,7 +10,7 @@ from contrastive_jax.config.sections import Section
 from contrastive_jax.errors import UserError
 from contrastive_jax.tasks.sections import ENCODERS
 
-__all__ = ['DENOISE', 'DENOISERS', 'LEVELS', 'SIZES', 'Size']
+__all__ = ['DENOISE', 'DENOISERS', 'LEVELS', 'SIZES', 'Size', 'diffusion_levels']
 
 
 class Size(NamedTuple):
@@ -76,6 +76,11 @@ _THINKING = {
 }
 
 
+def diffusion_levels(level: int) -> int:
+    """Number of levels, from 0 on, on which diffusion is trained where others have `level`."""
+    return 3 * (level + 1)
+
+
 def _check(config: ConfigDict, values: Mapping[str, Any]) -> None:
     name, options = config.model.name, config.denoise
     if name not in DENOISERS:
@@ -96,7 +101,7 @@ def _check(config: ConfigDict, values: Mapping[str, Any]) -> None:
             f'config.data.stream=True: reads crops for views, but config.model.name={name!r} '
             'denoises whole images; set config.data.stream=False'
         )
-    if 3 * (options.level + 1) > LEVELS:
+    if diffusion_levels(options.level) > LEVELS:
         raise UserError(
             f'config.denoise.level={options.level}: must be below {LEVELS // 3}, because diffusion '
             f'is trained on the levels up to three times this one, and there are {LEVELS}'

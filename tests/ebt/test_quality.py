@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from contrastive_jax.ebt import quality
-from contrastive_jax.ebt.noise import signal_and_noise
+from contrastive_jax.ebt.noise import CORRUPTIONS, signal_and_noise
 from contrastive_jax.ebt.section import SIZES, Size
 from contrastive_jax.models import Moments
 from contrastive_jax.training.setup import set_up
@@ -73,3 +73,15 @@ def test_flops_are_those_of_one_image(monkeypatch):
     assert two > 2 * 4 * weights
     # What is computed once for all images is small.
     assert two == pytest.approx(eight, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ('level', 'added', 'marked'),
+    # Diffusion is trained on levels below three times `level + 1`.
+    [(20, ['gaussian 20'], [49]), (99, [], [49, 199, 299]), (199, [], [49, 99, 299])],
+)
+def test_the_noise_of_training_is_measured_and_true_levels_are_trained_ones(level, added, marked):
+    kinds = quality._kinds(level)
+    assert kinds == [*CORRUPTIONS, *added]
+    rows = [row for kind in kinds for row in quality._at_true_level(kind, level).items()]
+    assert rows == [(f'gaussian {true}, told', true) for true in marked]
