@@ -61,7 +61,14 @@ if __name__ == '__main__':
         'Also use the images that the run left out, and mark those that it trained on.',
     )
     flags.DEFINE_integer('steps', 1000, 'Number of training steps of each verifier.', lower_bound=1)
-    flags.DEFINE_integer('seed', 0, 'Seed of all random draws.', 0, 2**31 - 1)
+    flags.DEFINE_integer(
+        'seed',
+        0,
+        'Seed of the training and of the augmentations. The 256 anchors of the tables, and the '
+        'resamples of their intervals, are the same for every seed.',
+        0,
+        2**31 - 1,
+    )
     flags.DEFINE_integer(
         'neighbours',
         0,
