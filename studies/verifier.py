@@ -4,7 +4,7 @@
     python -m studies.verifier --steps=1000 RUN RUN RUN ...
 
 Runs without a whole folder `verify` are verified first; those of mixed images without controls, for
-their scores alone. A folder made with other steps, or another seed or neighbours, is refused.
+their scores alone. A folder made with other options is refused.
 ROC-AUC is signed: high = mixed, as each score says, never turned round afterwards.
 """
 
@@ -17,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.measure import spread
 from contrastive_jax import graph, verify
 from contrastive_jax.data.stored import subset
+from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import extract_features
 from contrastive_jax.runs.loading import TrainedRun, load_run
 from contrastive_jax.runtime import compilation
@@ -27,12 +28,18 @@ Values = dict[str, list[float]]
 
 
 def in_band(run: TrainedRun, workdir: Path) -> dict[str, float]:
-    """ROC-AUC for same class of the pairs whose energies are written, without mixed images."""
+    """ROC-AUC for same class of the pairs whose energies are written, without mixed images.
+
+    Raises:
+      UserError: the images have no labels.
+    """
+    labels = run.construction.whole.labels
+    if labels is None:
+        raise UserError(f'{workdir}: its images have no labels, which this study needs')
     energies = read_arrays(workdir / 'verify' / 'energies.npz')
     left = ~np.isin(energies['i'], run.construction.mixed) & ~np.isin(
         energies['j'], run.construction.mixed
     )
-    labels = run.construction.whole.labels
     same = (labels[energies['i']] == labels[energies['j']])[left]
     scores = {
         'cosine': energies['cosine'],
@@ -69,11 +76,20 @@ def detection(run: TrainedRun, workdir: Path) -> dict[str, float]:
 
 
 def tables(workdir: Path) -> dict[str, dict[str, float]]:
-    """In-band numbers of a run, by table and row."""
+    """In-band numbers of a run, by table and row.
+
+    Raises:
+      UserError: a table is missing.
+    """
     summary = read_json(workdir / 'verify' / 'verify.json')
     numbers: dict[str, dict[str, float]] = {}
     for split in ('train', 'test'):
-        part = summary[split]
+        part = summary.get(split, {})
+        if 'class' not in part:
+            raise UserError(
+                f'{workdir}: verify.json has no table of the classes of {split} images; it needs '
+                'controls, labels, and pairs of one class and of several; leave the run out'
+            )
         for kind in ('class', 'instance'):
             for measure in ('auc', 'gain', 'ap'):
                 rows = {name: row[measure] for name, row in part[kind].items()}
@@ -95,17 +111,20 @@ def tables(workdir: Path) -> dict[str, dict[str, float]]:
     return numbers
 
 
-def _is_verified(workdir: Path, made_with: dict[str, int]) -> bool:
+def _is_verified(workdir: Path, made_with: dict[str, int], *, controls: bool) -> bool:
     """Whether the folder `verify` of a run is whole.
 
     Raises:
-      SystemExit: it is, and an option was not that in `made_with`.
+      SystemExit: it is, but an option was not that in `made_with`, or it was made with --all, or
+        without the controls that are needed.
     """
     # `verify` writes this file last.
     if not (workdir / 'verify' / 'scores.npz').exists():
         return False
-    summary = read_json(workdir / 'verify' / 'verify.json')
-    for name, value in made_with.items():
+    # Earlier versions wrote neither of these.
+    summary = {'all': False, 'controls': True} | read_json(workdir / 'verify' / 'verify.json')
+    needed = made_with | {'all': False} | ({'controls': True} if controls else {})
+    for name, value in needed.items():
         if summary.get(name) != value:
             raise SystemExit(
                 f'{workdir}: verify.json has {name}={summary.get(name)}, not {name}={value}; '
@@ -121,8 +140,9 @@ def verify_all(workdirs: list[Path], steps: int) -> None:
     for workdir in workdirs:
         config = read_json(workdir / 'config.json')
         made_with = {'steps': steps, 'seed': config['seed'], 'neighbours': 0}
-        if not _is_verified(workdir, made_with):
-            pending.append((workdir, made_with, config['mixed']['ratio'] == 0))
+        controls = config['mixed']['ratio'] == 0
+        if not _is_verified(workdir, made_with, controls=controls):
+            pending.append((workdir, made_with, controls))
     for workdir, made_with, controls in pending:
         out = workdir / 'verify'
         # A call that was interrupted has left a part of its files.

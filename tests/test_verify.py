@@ -108,6 +108,7 @@ def test_pairs_are_of_the_images_trained_on(tmp_path, monkeypatch):
         options = {'steps': 1, 'seed': 0, 'controls': False, 'everything': everything}
         summary = verify.run(tmp_path, out, **options)
         assert summary['images'] == len(index)
+        assert (summary['all'], summary['controls']) == (everything, False)
         with np.load(out / 'scores.npz') as found:
             np.testing.assert_array_equal(found['index'], index)
             assert found['file'].tolist() == [files[place] for place in index]

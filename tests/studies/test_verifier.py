@@ -1,14 +1,16 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 
+from contrastive_jax.errors import UserError
 from launch.planning import cells_of, plan
 from studies import verifier
 
 
-def _run(folder, seed, made_with=None):
+def _run(folder, seed, made_with=None, mixed=0.0):
     (folder / 'verify').mkdir(parents=True)
-    (folder / 'config.json').write_text(json.dumps({'seed': seed, 'mixed': {'ratio': 0.0}}))
+    (folder / 'config.json').write_text(json.dumps({'seed': seed, 'mixed': {'ratio': mixed}}))
     if made_with:
         (folder / 'verify' / 'verify.json').write_text(json.dumps(made_with))
     return folder
@@ -36,14 +38,40 @@ def test_runs_whose_last_file_is_missing_are_verified(tmp_path, verified):
     ]
 
 
-@pytest.mark.parametrize(('name', 'value'), [('steps', 20), ('seed', 0), ('neighbours', 5)])
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [('steps', 20), ('seed', 0), ('neighbours', 5), ('all', True), ('controls', False)],
+)
 def test_a_run_that_was_verified_in_another_way_is_refused(name, value, tmp_path, verified):
-    made_with = {'steps': 10, 'seed': 1, 'neighbours': 0}
+    made_with = {'steps': 10, 'seed': 1, 'neighbours': 0, 'all': False, 'controls': True}
     new, other = _run(tmp_path / 'new', 1), _run(tmp_path / 'b', 1, made_with | {name: value})
     (other / 'verify' / 'scores.npz').touch()
     with pytest.raises(SystemExit, match=rf'b: .* {name}={value}, not {name}={made_with[name]};'):
         verifier.verify_all([new, other], 10)
     assert not verified
+
+
+def test_scores_alone_serve_mixed_images(tmp_path, verified):
+    made_with = {'steps': 10, 'seed': 1, 'neighbours': 0, 'all': False, 'controls': False}
+    mixed = _run(tmp_path / 'mixed', 1, made_with, mixed=0.1)
+    (mixed / 'verify' / 'scores.npz').touch()
+    verifier.verify_all([mixed], 10)
+    assert not verified
+
+
+@pytest.mark.parametrize('tables', [{}, {'train': {'instance': {}}, 'test': {'instance': {}}}])
+def test_a_run_without_tables_of_classes_is_refused(tables, tmp_path):
+    run = _run(tmp_path / 'run', 1, tables)
+    (run / 'verify' / 'verify.json').write_text(json.dumps(tables))
+    with pytest.raises(UserError, match='no table of the classes of train images'):
+        verifier.tables(run)
+
+
+def test_a_run_without_labels_is_refused(tmp_path):
+    whole = SimpleNamespace(labels=None)
+    run = SimpleNamespace(construction=SimpleNamespace(whole=whole))
+    with pytest.raises(UserError, match='no labels'):
+        verifier.in_band(run, tmp_path)
 
 
 def test_what_a_sweep_has_verified_is_accepted(tmp_path, verified):

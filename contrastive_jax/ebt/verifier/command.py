@@ -124,7 +124,8 @@ def run(
       workdir: folder of the run.
       out: folder to write to.
       steps: number of training steps of each verifier.
-      seed: seed of all random draws.
+      seed: seed of the training and of the augmentations. The anchors of the tables and the
+        resamples of their intervals are the same for every seed.
       neighbours: number of nearest images from which positives are drawn, if they are mutual
         neighbours; 0 for another augmentation of the anchor.
       controls: whether to train the controls and make the tables; False writes only the scores.
@@ -169,6 +170,8 @@ def run(
         'steps': steps,
         'seed': seed,
         'neighbours': neighbours,
+        'all': everything,
+        'controls': controls,
         **prepared.band,
         'temperature': temperature,
         'step_sizes_clipped': system_2.clipped,
