@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.measure import spread
 from contrastive_jax.config import completed, differences
+from contrastive_jax.ebt.section import DENOISERS
 from contrastive_jax.errors import UserError
 from contrastive_jax.reporting import style
 from contrastive_jax.runtime.files import read_json
@@ -68,7 +69,7 @@ def _gather(folders: Sequence[str]) -> dict[str, list[dict]]:
     """Results of the finished runs, by the kind of denoiser.
 
     Raises:
-      SystemExit: two runs of one kind and seed, or runs of several settings.
+      SystemExit: an encoder, two runs of one kind and seed, or runs of several settings.
     """
     results, configs = defaultdict(list), []
     for folder in map(Path, folders):
@@ -78,6 +79,11 @@ def _gather(folders: Sequence[str]) -> dict[str, list[dict]]:
         except (FileNotFoundError, UserError) as error:
             print(f'left out: {error}')
             continue
+        if config['model.name'] not in DENOISERS:
+            raise SystemExit(
+                f'{folder} holds an encoder ({config["model.name"]}), but this study is of '
+                'denoisers; leave it out'
+            )
         _check(folder, config, configs)
         configs.append((folder, config))
         row = dict(result['denoising'])

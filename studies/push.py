@@ -40,6 +40,7 @@ from contrastive_jax.runs.logs import checksum_of_steps
 from contrastive_jax.training import devices
 from contrastive_jax.training.augmentation import two_views
 from contrastive_jax.training.setup import set_up
+from contrastive_jax.training.task import task_of
 from studies.outputs import as_path, command
 
 _TOLERANCE = 1e-3
@@ -158,6 +159,12 @@ def measure(workdir: Path, batches: int) -> tuple[dict[str, np.ndarray], np.ndar
     """Means over some batches."""
     run = load_run(workdir)
     config, split = run.config, run.construction.split
+    kind = task_of(config).kind
+    if kind != 'encoder':
+        raise UserError(
+            f'--workdirs={workdir}: holds a {kind} ({config.model.name}), but pairs are pushed by '
+            'the loss of an encoder; give the folder of a contrastive run'
+        )
     if split.labels is None:
         raise UserError(f'--workdirs={workdir}: its images have no labels')
     n = len(split.images)

@@ -55,3 +55,9 @@ def test_runs_of_other_settings_are_no_seeds(run, tmp_path):
     steps = run('three', seed=1, **{'denoise.steps': 2})
     with pytest.raises(SystemExit, match=r'denoise\.steps: 1 there, 2 here'):
         denoising.main([folder, steps, '--out', str(tmp_path / 'out')])
+
+
+def test_an_encoder_is_refused(run, tmp_path):
+    folder = run('one', **{'model.name': 'convnet'})
+    with pytest.raises(SystemExit, match=r'holds an encoder \(convnet\), but this study'):
+        denoising.main([folder, '--out', str(tmp_path / 'out')])

@@ -1,9 +1,14 @@
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from contrastive_jax.errors import UserError
+from studies import push as study
 from studies.push import Treatment, of_batch, pushes
+from tests.helpers import small_config
 
 M, TEMPERATURE = 12, 0.3
 ARMS = {
@@ -80,3 +85,11 @@ def test_the_table_tells_what_an_arm_does():
     # Of the five other images two are of the anchor's class.
     assert float(of_all) == pytest.approx(0.4)
     assert 0 <= float(of_difficult) <= 1
+
+
+def test_a_denoiser_is_refused(tmp_path, monkeypatch):
+    construction = SimpleNamespace(split=SimpleNamespace(labels=None))
+    run = SimpleNamespace(config=small_config(model__name='energy'), construction=construction)
+    monkeypatch.setattr(study, 'load_run', lambda workdir: run)
+    with pytest.raises(UserError, match=r'holds a denoiser \(energy\), but pairs'):
+        study.measure(tmp_path, 1)
