@@ -129,6 +129,10 @@ def main() -> None:
     check_new(options.out)
     tables = read_all(options.scores)
     columns = mean_columns(tables, options.ratio)
+    if columns['kept'].all():
+        raise SystemExit(
+            f'--ratio={options.ratio}: leaves out none of {len(columns["kept"])} images; give more'
+        )
     if options.config:
         columns['pixels'] = pixel_keys(options.config, options.data_dir, tables[0])
     for name in _MEANS:

@@ -153,7 +153,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _check(options, parser: argparse.ArgumentParser) -> None:
-    """Ends with a line where the numbers of images do not fit."""
+    """Ends with a line where a number is too small, or the numbers of images do not fit."""
+    for name in ('subsets', 'seeds', 'steps'):
+        value = getattr(options, name)
+        if np.min(value) < 1:
+            parser.error(f'--{name}={value}: must be at least 1')
     if len(set(options.subsets)) < 2:
         parser.error(f'--subsets={options.subsets}: a slope needs at least two sizes')
     config = load_config(options.config)

@@ -58,6 +58,6 @@ def test_runs_of_other_settings_are_no_seeds(run, tmp_path):
 
 
 def test_an_encoder_is_refused(run, tmp_path):
-    folder = run('one', **{'model.name': 'convnet'})
-    with pytest.raises(SystemExit, match=r'holds an encoder \(convnet\), but this study'):
+    folder = run('one', **{'model.name': 'conv'})
+    with pytest.raises(SystemExit, match=r'holds an encoder \(conv\), but this study'):
         denoising.main([folder, '--out', str(tmp_path / 'out')])

@@ -47,6 +47,7 @@ def test_the_file_holds_means_and_what_a_removal_keeps(tmp_path, monkeypatch, ca
     [
         (['0.parquet'], 'two seeds'),
         (['0.parquet', '1.parquet', '--ratio=1'], 'above 0 and below 1'),
+        (['0.parquet', '1.parquet', '--ratio=0.02'], 'leaves out none of 40 images'),
         (['0.parquet', 'others.parquet'], 'others.parquet: scores other images'),
         (['0.parquet', 'short.parquet'], 'short.parquet: has no boundary'),
     ],

@@ -46,3 +46,10 @@ def test_what_is_published_follows_from_the_stored_errors(tmp_path):
     assert found['slope_intervals']['feed-forward'] == pytest.approx([0.0172, 0.0266], abs=5e-5)
     assert found['difference_interval'] == pytest.approx([0.0005, 0.0270], abs=5e-5)
     assert (tmp_path / 'scaling.png').stat().st_size
+
+
+@pytest.mark.parametrize('option', [['--subsets', '0', '84'], ['--seeds', '0'], ['--steps', '0']])
+def test_numbers_below_one_are_refused(option, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        scaling.main([*option, '--out', str(tmp_path)])
+    assert f'error: {option[0]}=' in capsys.readouterr().err
