@@ -18,10 +18,10 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.measure import spread
 from contrastive_jax import graph
-from contrastive_jax.config.files import load_config
 from contrastive_jax.data import sources
 from contrastive_jax.randomness import Use, legacy_rng
 from studies.detector import represent, train
+from studies.inputs import config_from
 from studies.outputs import command
 
 
@@ -56,6 +56,7 @@ def main() -> None:
     """Parses the options, trains, and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--config', default='configs/digits.py', help='file, with :variant')
+    parser.add_argument('--data_dir', help='as config.data.data_dir')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--pos_high', type=float, default=0.1, help='0.1: the most similar tenth')
     parser.add_argument('--pos_low', type=float, default=0.2)
@@ -63,7 +64,7 @@ def main() -> None:
     band = {'pos_high': options.pos_high, 'pos_low': options.pos_low}
     correlations: dict[str, dict[str, list[float]]] = {}
     for seed in options.seeds:
-        config = load_config(options.config)
+        config = config_from(options.config, options.data_dir)
         config.seed = seed
         split = sources.load(config.data).train
         pixels = split.images.reshape(len(split.images), -1) / 255.0

@@ -20,7 +20,6 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.measure import spread
 from contrastive_jax import graph
-from contrastive_jax.config.files import load_config
 from contrastive_jax.data import sources
 from contrastive_jax.data.batches import make_batch, step_indices
 from contrastive_jax.data.constructions import construct
@@ -34,6 +33,7 @@ from contrastive_jax.training.augmentation import two_views
 from contrastive_jax.training.optimizer import count_steps
 from contrastive_jax.training.setup import set_up
 from contrastive_jax.training.steps import take_steps
+from studies.inputs import config_from
 from studies.outputs import as_path, check_new, command
 
 _VIEWS = 8
@@ -154,7 +154,7 @@ def main() -> None:
     """Parses the options, trains, and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--config', default='configs/digits.py', help='file, with :variant')
-    parser.add_argument('--data_dir', default=None)
+    parser.add_argument('--data_dir', help='as config.data.data_dir')
     parser.add_argument('--epochs', type=int, default=None, help='instead of those of the config')
     parser.add_argument('--ratio', type=float, default=0.1)
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
@@ -168,11 +168,8 @@ def main() -> None:
     values: dict[str, dict[str, list[float]]] = {}
     for seed in options.seeds:
         for kind in ('plain', 'matched'):
-            config = load_config(options.config)
-            if options.data_dir:
-                config.data.data_dir = options.data_dir
+            config = config_from(options.config, options.data_dir, options.epochs)
             config.seed = seed
-            config.epochs = options.epochs or config.epochs
             config.mixed.update(ratio=options.ratio, match_contrast=kind == 'matched')
             built = construct(config, sources.load(config.data).train)
             graphdef, states = train(config, built.split)

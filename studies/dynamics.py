@@ -18,11 +18,11 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.measure import spread
 from contrastive_jax import main as pretraining
-from contrastive_jax.config.files import load_config
 from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.graph.dynamics import sample_dynamics
 from contrastive_jax.runs.dynamics import Dynamics, read_dynamics
+from studies.inputs import config_from
 from studies.outputs import as_path, check_new, command
 
 KINDS = ('plain', 'matched')
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Parses the options, trains, and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--config', default='configs/digits.py', help='file, with :variant')
-    parser.add_argument('--data_dir', default=None)
+    parser.add_argument('--data_dir', help='as config.data.data_dir')
     parser.add_argument('--epochs', type=int, default=None, help='instead of those of the config')
     parser.add_argument('--every', type=int, default=5, help='epochs between two looks')
     parser.add_argument(
@@ -76,11 +76,8 @@ def main(arguments: list[str] | None = None) -> None:
     values: dict[str, dict[str, list[float]]] = {}
     for seed in options.seeds:
         for kind in KINDS:
-            config = load_config(options.config)
-            if options.data_dir:
-                config.data.data_dir = options.data_dir
+            config = config_from(options.config, options.data_dir, options.epochs)
             config.seed = seed
-            config.epochs = options.epochs or config.epochs
             config.mixed.update(ratio=options.ratio, match_contrast=kind == 'matched')
             images = options.images or len(sources.load(config.data).pretrain.images)
             config.monitor.update(every_epochs=options.every, images=images)

@@ -190,7 +190,7 @@ def main() -> None:
     check_new(options.out / 'landmarks.json', options.out / 'landmarks.png')
     sources = {'noise': noise()}
     for name, _, workdir in (run.partition('=') for run in options.runs):
-        sources[f'{name}, trained'] = trained(Path(workdir))
+        sources[f'{name}, trained'] = trained(as_path(workdir))
     if options.cifar:
         sources['CIFAR-10, PCA'] = cifar(options.cifar)
     print(f'{_HEAD}\n{"|---" * 8}|')

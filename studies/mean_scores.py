@@ -24,11 +24,11 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from benchmarks.measure import spread
-from contrastive_jax.config.files import load_config
 from contrastive_jax.data import sources
 from contrastive_jax.data.score_table import read_table, write_table
 from contrastive_jax.data.stored import checksum
 from contrastive_jax.graph.subsets import most_difficult_removed
+from studies.inputs import config_from
 from studies.outputs import as_path, check_new, command
 
 _MEANS = ('score', 'boundary')
@@ -87,9 +87,7 @@ def pixel_keys(config: str, data_dir: str | None, scored: dict[str, np.ndarray])
     Raises:
       SystemExit: the data are other images.
     """
-    section = load_config(config).data
-    section.data_dir = data_dir or section.data_dir
-    images = sources.load(section).train.images
+    images = sources.load(config_from(config, data_dir).data).train.images
     if checksum(images) != str(scored['checksum']):
         raise SystemExit(
             f'--config={config}: its images are not those that were scored; give the config and '

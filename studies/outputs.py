@@ -14,7 +14,8 @@ def command(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
-        raise SystemExit(f'error: {error}') from error
+        # The commands whose errors these are call a run --workdir; not every study does.
+        raise SystemExit(f'error: {str(error).removeprefix("--workdir=")}') from error
     except FileNotFoundError as error:
         raise SystemExit(f'error: {error.filename}: no such file or folder') from error
 

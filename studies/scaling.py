@@ -25,7 +25,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from contrastive_jax.config.files import load_config
 from contrastive_jax.data import sources
 from contrastive_jax.ebt.quality import denoising_quality
 from contrastive_jax.randomness import Use, host_rng
@@ -34,6 +33,7 @@ from contrastive_jax.reporting.statistics import paired
 from contrastive_jax.runtime.files import read_json, write_json
 from contrastive_jax.training.loop import pretrain
 from launch.grids.ebt_denoise import CELLS
+from studies.inputs import config_from
 from studies.outputs import check_new, command
 
 __all__ = ['compared', 'main', 'slopes']
@@ -70,8 +70,7 @@ def _interval(values: np.ndarray) -> list[float] | None:
 
 def _train(kind: str, count: int, seed: int, options) -> tuple[float, float]:
     """Mean squared error on the test images, and FLOPs of an evaluation of an image."""
-    config = load_config(options.config)
-    config.data.data_dir = options.data_dir
+    config = config_from(options.config, options.data_dir)
     config.update_from_flattened_dict(_KINDS[kind])
     config.seed, config.batch_size = seed, min(config.batch_size, count)
     config.steps = options.steps
@@ -160,8 +159,7 @@ def _check(options, parser: argparse.ArgumentParser) -> None:
             parser.error(f'--{name}={value}: must be at least 1')
     if len(set(options.subsets)) < 2:
         parser.error(f'--subsets={options.subsets}: a slope needs at least two sizes')
-    config = load_config(options.config)
-    config.data.data_dir = options.data_dir
+    config = config_from(options.config, options.data_dir)
     images = len(sources.load(config.data).train.images)
     if max(options.subsets) > images:
         parser.error(f'--subsets={options.subsets}: there are {images} training images')

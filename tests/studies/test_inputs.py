@@ -1,0 +1,41 @@
+import sys
+
+import pytest
+
+from contrastive_jax.errors import UserError
+from studies import agreement, landmarks
+from studies.inputs import config_from
+from studies.outputs import command
+
+
+def test_only_what_is_set_replaces_the_config(tmp_path, monkeypatch):
+    config = tmp_path / 'config.py'
+    config.write_text(
+        'from tests.helpers import small_config\n\n\n'
+        'def get_config():\n'
+        "    return small_config(data__data_dir='of the file', epochs=7)\n"
+    )
+    monkeypatch.setenv('HOME', str(tmp_path))
+    as_it_is, other = (config_from(str(config), *options) for options in ((None,), ('~/data', 3)))
+    assert (as_it_is.data.data_dir, as_it_is.epochs) == ('of the file', 7)
+    assert (other.data.data_dir, other.epochs) == (f'{tmp_path}/data', 3)
+
+
+def test_agreement_takes_a_folder_of_data(tmp_path, monkeypatch):
+    options = ['--config=configs/ebt_denoise.py:cifar10', f'--data_dir={tmp_path}/nowhere']
+    monkeypatch.setattr(sys, 'argv', ['agreement', *options])
+
+    def load(data):
+        raise UserError(data.data_dir)
+
+    monkeypatch.setattr(agreement.sources, 'load', load)
+    with pytest.raises(SystemExit, match=rf'^error: {tmp_path}/nowhere$'):
+        command(agreement.main)
+
+
+def test_a_run_in_the_home_folder_is_named_without_a_flag_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    monkeypatch.setattr(landmarks, 'noise', lambda: None)
+    monkeypatch.setattr(sys, 'argv', ['landmarks', '--runs', 'a=~/run', f'--out={tmp_path}/out'])
+    with pytest.raises(SystemExit, match=rf'^error: {tmp_path}/run'):
+        command(landmarks.main)
