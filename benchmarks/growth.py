@@ -1,12 +1,12 @@
-"""How the time of a step grows with batch, devices, classes and image size.
+"""How the time of a step grows with batch, devices and image size.
 
     python -m benchmarks.growth --json out.json
     python -m benchmarks.growth --config configs/cifar.py:small --shape 32 32 3 --size 16 32 64
 
 One thing grows at a time, and its sizes take turns. The exponent is the slope of log time over log
-size: 1 where time is linear in the size, 2 for the side of an image, 0 for classes, and for
-devices too, since they share the batch and the cores of this machine. The devices are parts of one
-CPU, so on a GPU give `--devices` without a number.
+size: 1 where time is linear in the size, 2 for the side of an image, and 0 for devices, since they
+share the batch and the cores of this machine. The devices are parts of one CPU, so on a GPU give
+`--devices` without a number.
 """
 
 import os
@@ -43,7 +43,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--config', default='configs/digits.py', help='file, with :variant')
     parser.add_argument('--shape', type=int, nargs=3, default=[8, 8, 1])
     parser.add_argument('--batch', type=int, nargs='*', default=[64, 128, 256, 512, 1024])
-    parser.add_argument('--classes', type=int, nargs='*', default=[2, 10, 1000])
     parser.add_argument('--size', type=int, nargs='*', default=[8, 16, 32], help='of an image')
     parser.add_argument('--devices', type=int, nargs='*', default=[1, 2, 4])
     parser.add_argument('--serve', action='store_true', help='work for another such process')
@@ -60,7 +59,6 @@ def main(arguments: list[str] | None = None) -> None:
     batch, shape, channels = config.batch_size, options.shape, options.shape[-1]
     batches = {
         'batch': {size: steps.noise(size, shape) for size in options.batch},
-        'classes': {size: steps.noise(batch, shape, classes=size) for size in options.classes},
         'size': {size: steps.noise(batch, (size, size, channels)) for size in options.size},
     }
     report = measure.Report('growth', options.json)

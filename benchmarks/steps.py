@@ -53,11 +53,11 @@ def moments(channels: int) -> Moments:
     return Moments((0.5,) * channels, (0.25,) * channels)
 
 
-def noise(batch: int, shape: tuple[int, int, int], classes: int = 10) -> Batch:
-    """Images of noise `[b, h, w, c]`, and labels."""
+def noise(batch: int, shape: tuple[int, int, int]) -> Batch:
+    """Images of noise `[b, h, w, c]`, and labels of ten classes."""
     rng = host_rng(Use.BENCHMARK_DATA, 0)
     images = rng.integers(0, 256, (batch, *shape), dtype=np.uint8)
-    return Batch(images, rng.integers(0, classes, batch, dtype=np.int32))
+    return Batch(images, rng.integers(0, 10, batch, dtype=np.int32))
 
 
 def compiled(function: Callable, *arguments):

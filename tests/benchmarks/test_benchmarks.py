@@ -23,7 +23,7 @@ from tests.marks import in_ci
 ROOT = Path(__file__).parents[2]
 TOYS = {
     'shares': '--config configs/digits.py --shape 4 4 1 --batch 8',
-    'growth': '--shape 4 4 1 --batch 8 12 --classes --size --devices',
+    'growth': '--shape 4 4 1 --batch 8 12 --size --devices',
     'recording': '--shape 4 4 1 --steps 2',
     'loss': '--images 4 6',
     'monitor': '--config configs/digits.py --images 20',
@@ -161,7 +161,7 @@ def test_a_cpu_measures_channels_last_beside_the_layout_as_it_comes():
 def test_a_gpu_is_not_taken_for_several(monkeypatch):
     monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
     with pytest.raises(SystemExit, match='only a CPU can be made several, and this is a gpu'):
-        growth.main(['--batch', '--classes', '--size', '--devices', '1', '2'])
+        growth.main(['--batch', '--size', '--devices', '1', '2'])
 
 
 def test_a_benchmark_without_turns_takes_no_rounds(capsys):
