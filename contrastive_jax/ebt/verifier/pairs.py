@@ -115,7 +115,12 @@ def mutual_neighbours(
     """
     indices = np.arange(len(unit))
     nearest = nearest_pairs(unit, indices, count).partners
-    return nearest, (nearest[nearest] == indices[:, None, None]).any(axis=-1)
+    mutual = np.empty(nearest.shape, bool)
+    # The neighbours of all neighbours at once would take 8 n s^2 bytes.
+    for start in range(0, len(unit), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        mutual[rows] = (nearest[nearest[rows]] == indices[rows, None, None]).any(axis=-1)
+    return nearest, mutual
 
 
 def _ranked(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from contrastive_jax.ebt.verifier import figures, measure, rerank
+from contrastive_jax.ebt.verifier import figures, measure, pairs, rerank
 from contrastive_jax.ebt.verifier.comparison import make_split
 from contrastive_jax.ebt.verifier.encoding import Bank
 from contrastive_jax.ebt.verifier.networks import Encoded
@@ -43,6 +43,20 @@ def test_mutual_neighbours_have_each_other_among_theirs():
         assert i not in partners
         assert marks.tolist() == [i in nearest[j] for j in partners]
     assert 0 < mutual.mean() < 1
+
+
+def test_mutual_neighbours_are_compared_in_blocks(monkeypatch):
+    monkeypatch.setattr(pairs, '_BLOCK', 16)
+    unit = host_unit_rows(np.random.default_rng(8).standard_normal((1500, 8))).astype(np.float32)
+    tracemalloc.start()
+    try:
+        nearest, mutual = mutual_neighbours(unit, 40)
+        # The neighbours of all neighbours take 8 n s^2 bytes.
+        assert tracemalloc.get_traced_memory()[1] < 4 * 1500 * 40**2
+    finally:
+        tracemalloc.stop()
+    for i in (0, 700, 1499):
+        assert mutual[i].tolist() == [i in nearest[j] for j in nearest[i]]
 
 
 @pytest.mark.parametrize(('high', 'low', 'message'), [(0.2, 0.2, 'widen'), (0.3, 0.2, 'pos_high')])
