@@ -27,6 +27,9 @@ def describe(parts: Sequence[str] = ()) -> str:
       parts: only fields whose path contains one of these or, if there is none, whose meaning does;
         none for all fields.
 
+    Returns:
+      The path, default, meaning and allowed values of each field, over several lines.
+
     Raises:
       UserError: no path and no meaning contains one of the parts.
     """

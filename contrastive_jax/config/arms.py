@@ -85,6 +85,9 @@ def contradicting(arm: str, fields: Mapping[str, Any]) -> list[str]:
     Args:
       arm: name of an arm.
       fields: values by path; only those of `pairs` matter.
+
+    Returns:
+      Paths of the fields, sorted; empty if nothing contradicts the arm.
     """
     select, treatments = ARMS[arm]
     wrong = [_SELECT] if fields.get(_SELECT, select) != select else []

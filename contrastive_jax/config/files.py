@@ -46,6 +46,9 @@ def config_of(
       variants: values of config fields for each variant; '' names the one without a name.
       shared: values of config fields that all variants share.
 
+    Returns:
+      A new config with every field.
+
     Raises:
       ValueError: there is no such variant, and the message lists all of them; or the values set
         an arm, and fields that the arm sets otherwise.

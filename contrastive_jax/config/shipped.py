@@ -29,6 +29,9 @@ def config_file(spec: str) -> str:
 
     Args:
       spec: path or name, with `:variant` if wanted.
+
+    Returns:
+      A path, with `:variant` if `spec` has one; or `spec` itself.
     """
     path, colon, variant = spec.partition(':')
     if not path or Path(path).is_file():

@@ -167,6 +167,9 @@ def differences(old: Mapping, new: Mapping, besides: Collection[str] = ()) -> li
       old: the config there.
       new: the config here.
       besides: paths of fields that may differ as well.
+
+    Returns:
+      One line for each field, sorted by path; empty if no field differs.
     """
     old, new = flatten(old), flatten(new)
     return [

@@ -40,6 +40,11 @@ def load_npz(config) -> Dataset:
     Args:
       config: the section `data` of a config; `data_dir` is the file.
 
+    Returns:
+      The images as the file holds them, which `sources.load` checks, and int32 labels from 0 in the
+      order of their values, where they are known. The values, as texts, are the names of the
+      classes.
+
     Raises:
       UserError: a file that cannot be read, lacks images, or has labels that are no integers.
     """

@@ -32,12 +32,16 @@ Item = TypeVar('Item')
 
 
 class Batch(NamedTuple):
-    """Images of one step, split over the devices of this process.
+    """Images of one step, as the devices of this process take them, or as a loss takes them.
+
+    A mapped step takes arrays with a leading axis of devices. The loss of one device gets its part
+    of them, without this axis, and there b counts the images of that device alone.
 
     Attributes:
-      images: `[devices, b / devices, h, w, c]` uint8, or `[devices, b / devices, 2, h, w, c]` if
-        the host has taken two crops of each image.
-      labels: `[devices, b / devices]` int32, or None; only statistics use them.
+      images: uint8 `[devices, b / devices, h, w, c]`, and in a loss `[b, h, w, c]`. If the host has
+        taken two crops of each image, there is an axis of length 2 before h.
+      labels: int32 `[devices, b / devices]`, and in a loss `[b]`; or None. Only statistics and the
+        supervised loss use them.
     """
 
     images: np.ndarray
@@ -106,6 +110,12 @@ def prefetch(
       items: the iterable to read; it runs in the thread.
       to_devices: moves an item to the devices; it runs in the thread.
       depth: number of items kept ready.
+
+    Yields:
+      The items in their order, as `to_devices` returns them.
+
+    Raises:
+      BaseException: any error of `items` or `to_devices`, once the items before it have been read.
     """
     ready: queue.Queue = queue.Queue(depth)
     stop = threading.Event()

@@ -86,6 +86,9 @@ def construct(config, train: Split) -> Construction:
       config: the whole config; `long_tail`, `mixed`, `removal` and `seed` are used.
       train: the pre-training split as its source gives it.
 
+    Returns:
+      All images after mixing, and the indices of those to pre-train on, see `Construction`.
+
     Raises:
       UserError: a long tail or mixing without labels; mixing with only one class; a score file of
         other images.

@@ -62,6 +62,10 @@ def read_features(
       most: keep only this many rows, a random sample that holds each class in proportion; None
         keeps all.
 
+    Returns:
+      Rows `[n, k]` of the type `dtype`, int32 labels `[n]` or None, and the names of the classes.
+      With `most`, n is at most this number, and the rows are in the order of the files.
+
     Raises:
       UserError: a file that cannot be read, or whose array is not as described.
     """
@@ -105,6 +109,10 @@ def read_splits(path: str) -> tuple[Features, Features]:
 
     Args:
       path: npz file with `train_features`, `train_labels`, `test_features`, `test_labels`.
+
+    Returns:
+      The training and the test split: float32 rows of one width, and int32 labels, which are
+      indices into the classes that both share.
 
     Raises:
       UserError: a file that cannot be read or lacks an array; arrays of a wrong type or shape.
@@ -236,6 +244,9 @@ def as_given(labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     Args:
       labels: `[n]` indices into `classes`.
       classes: names of the classes; none if they are not known.
+
+    Returns:
+      `[n]` int64, the numbers; or `labels` themselves, if they stay indices.
     """
     if not classes or not all(re.fullmatch('0|-?[1-9][0-9]{0,17}', x) for x in classes):
         return labels

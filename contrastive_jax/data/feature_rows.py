@@ -139,6 +139,9 @@ def open_rows(path: str, flag: str = '--features') -> Rows:
         (one tensor), or a folder of files of one of these kinds.
       flag: what named the path, for messages.
 
+    Returns:
+      The rows of all files. Their values are not checked yet.
+
     Raises:
       UserError: a file that cannot be read or holds something else; shards of other widths.
     """

@@ -23,6 +23,10 @@ def load_folder(config) -> Dataset:
     Args:
       config: the section `data` of a config; `data_dir` is the folder.
 
+    Returns:
+      The images and their files. Labels are int32 indices into the sorted names of the classes, or
+      None.
+
     Raises:
       UserError: a folder without images, or with two meanings; an image that cannot be read;
         images of several shapes without `image_size`.

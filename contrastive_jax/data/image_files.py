@@ -114,6 +114,9 @@ def read_image(paths: tuple[Path, ...], mode: str, max_pixels: int, index: int) 
       max_pixels: largest width times height.
       index: of the file.
 
+    Returns:
+      The image of 8 bits a channel, turned upright as its EXIF data say.
+
     Raises:
       BrokenImage: the file cannot be read.
     """
@@ -147,6 +150,10 @@ def inspect(files: Files, where: str, *, skip_broken: bool, max_pixels: int) -> 
       where: the field that named them, for messages.
       skip_broken: leave out files that are no images.
       max_pixels: largest width times height.
+
+    Returns:
+      The files that are images, and what their headers say. `broken` is empty without
+      `skip_broken`.
 
     Raises:
       UserError: a file that is no image, or no file that is one.

@@ -61,6 +61,9 @@ def find(root: Path, where: str) -> Layout:
       root: the folder.
       where: the field that named it, for messages.
 
+    Returns:
+      Training and test files, classes, and a line that describes them, see `Layout`.
+
     Raises:
       UserError: no images in a split or a class; a folder that could be read in two ways; classes
         in the tests that the training split lacks.

@@ -63,6 +63,10 @@ def mix(
       weight: lambda, in [0, 1].
       match_contrast: give each mixed image the contrast of its source.
 
+    Returns:
+      A copy of the images `[n, h, w, c]` uint8, some of them mixed; `[m]` indices of the mixed
+      images, ascending; and `[m]` indices of their partners.
+
     Source: Section 3.1 and Figure 2 (omega-Mixed CIFAR-10); drawing and contrast are ours.
     """
     indices, partners = draw_mixtures(labels, ratio=ratio, seed=seed)

@@ -32,6 +32,9 @@ def open_part(file: Path, where: str) -> Part:
       file: the file.
       where: what messages call it.
 
+    Returns:
+      The rows, with their shape, their type and a function that reads them in pieces.
+
     Raises:
       UserError: it cannot be read, or holds something else than one array.
     """

@@ -28,6 +28,9 @@ def open_parquet(file: Path, where: str) -> Part:
       file: the file.
       where: what messages call it.
 
+    Returns:
+      The rows `[n, k]`, with their type and a function that reads them in pieces.
+
     Raises:
       UserError: no such columns; rows of different lengths, or without some number.
     """

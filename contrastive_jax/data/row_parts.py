@@ -83,7 +83,11 @@ def stamp_of(file: Path) -> tuple[int, int] | None:
 
 @contextlib.contextmanager
 def as_user_error(where: str) -> Iterator[None]:
-    """Errors of the libraries that read files, as UserError."""
+    """Errors of the libraries that read files, as UserError.
+
+    Raises:
+      UserError: what was read raised any other error than UserError, which passes as it is.
+    """
     try:
         yield
     except (UserError, GeneratorExit):

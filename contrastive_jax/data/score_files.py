@@ -121,6 +121,11 @@ def read_scores(
       remedy: what to do if scores that no command of ours has written are not of these images.
       files: names of the n image files; None if images are not files.
 
+    Returns:
+      The columns `[m]` of numbers, with `score` as float64, the indices of the m images in the
+      split, and the checksum and the number of landmarks that the file holds. Columns of texts and
+      of the dynamics are left out.
+
     Raises:
       UserError: a file that cannot be read or belongs to other images; a column of ours, or the
         `score` of somebody else, that does not hold one number, other than NaN, for each image.
@@ -206,6 +211,9 @@ def read_indices(path: str, n: int, where: str, files: tuple[str, ...] | None = 
       n: number of images of the split.
       where: the field that named the file, for messages.
       files: names of the n image files; None if images are not files.
+
+    Returns:
+      `[m]` int64 indices in [0, n), each once, in the order of the list.
 
     Raises:
       UserError: a file that cannot be read, lacks the column, or names images that do not exist.

@@ -25,6 +25,9 @@ def load(config) -> Dataset:
     Args:
       config: the section `data` of a config.
 
+    Returns:
+      The splits: uint8 images `[n, h, w, c]` of one shape, and labels `[n]` or None.
+
     Raises:
       UserError: unknown name, missing or unreadable files, images that are not uint8
         `[n, h, w, c]`, labels of another length.

@@ -33,6 +33,9 @@ def split_folders(folders: Iterable[Path], where: str) -> dict[str, Path]:
       folders: the folders to choose from.
       where: the field that named their parent, for messages.
 
+    Returns:
+      The folder of each role that occurs; empty if there is none.
+
     Raises:
       UserError: two folders have the same role.
     """
@@ -50,7 +53,11 @@ def split_folders(folders: Iterable[Path], where: str) -> dict[str, Path]:
 
 
 def check_inner_splits(part: FolderPart, where: str) -> None:
-    """Refuses a folder above the real data folder: its test images would be trained on."""
+    """Refuses a folder above the real data folder: its test images would be trained on.
+
+    Raises:
+      UserError: a folder below holds folders that have the names of splits or look like them.
+    """
     inner = [level.path for level in part.levels if _holds_splits(level)]
     if len(inner) == 1:
         folder = printable(inner[0])
@@ -74,6 +81,9 @@ def check_similar_names(names: Iterable[str], where: str) -> None:
 
     Two names are similar if they differ in the names of splits in them, and otherwise at most in
     what people add to these, such as numbers or `_images`.
+
+    Raises:
+      UserError: a name like train and one like another split.
     """
     similar: dict[str, dict[str, list[str]]] = {}
     for name in names:

@@ -163,6 +163,9 @@ def shared_memory_bytes(images: StoredImages, rows: int, workers: int) -> int:
       images: images on disk.
       rows: number of rows of each batch that this process reads.
       workers: number of worker processes.
+
+    Returns:
+      The number of bytes; 0 without workers.
     """
     batches = workers * 3 * (_READY + 1) + 2 if workers else 0
     return batches * rows * 2 * math.prod(images.shape[1:])

@@ -50,8 +50,13 @@ def survey(
       chosen: `[c]` indices of rows to keep, in any order.
       advance: called with the number of rows that were read.
 
+    Returns:
+      First row and mean, each `[k]` float32, the rows chosen, `[c, k]` float32 in the order of
+      `chosen`, and what `Survey` lists besides.
+
     Raises:
-      UserError: a row that is zero or not finite, with its file and its number there.
+      UserError: a row that is zero or not finite, with its file and its number there; or a file
+        that has been changed since it was opened.
     """
     order = np.argsort(chosen, kind='stable')
     ascending = chosen[order]

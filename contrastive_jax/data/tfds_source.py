@@ -40,6 +40,9 @@ def load_tfds(config) -> Dataset:
     Args:
       config: the section `data` of a config.
 
+    Returns:
+      The splits. Labels are int32 indices into the names of the classes that TFDS has, or None.
+
     Raises:
       UserError: an unknown name; a data set that is not prepared, cannot be read, or has no images
         with labels and no test split.

@@ -48,6 +48,9 @@ def lay_out(
     Args:
       parts: features `[n, k]` and labels `[n]` of each part.
       num_classes: number of classes, for the size of a block; 1 where no logits are made.
+
+    Returns:
+      The blocks of each part, in order. Features and labels keep their types.
     """
     few = sum(features.nbytes for features, _ in parts) <= _SPREAD_BYTES
     devices = jax.local_devices()[:1] if few else jax.local_devices()

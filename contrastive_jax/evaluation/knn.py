@@ -65,7 +65,8 @@ def knn_predict(
       Predictions `[t]` for each rule. With equal votes, the smallest class wins.
 
     Raises:
-      ValueError: a rule without neighbours, or of a temperature that is not above 0.
+      ValueError: a rule without neighbours, a temperature that is not above 0, or a block size
+        below 1.
 
     Source: Wu et al. 2018.
     """
@@ -106,6 +107,12 @@ def nearest_classes(
       queries: features `[t, k]` of the test split, on the same devices.
       num_classes: number c of classes.
       rules: rules of voting.
+
+    Returns:
+      Predictions `[t]` in 0 .. num_classes - 1 for each rule.
+
+    Raises:
+      ValueError: a rule that `knn_predict` refuses.
     """
     features = voters.features.reshape(-1, queries.shape[1])
     labels = jnp.where(voters.counted > 0, voters.labels.astype(jnp.int32), -1).ravel()

@@ -81,6 +81,10 @@ def fit(
       start: classifier to begin at, such as that of another strength; None for zeros.
       used: whether to fit on each part; no time is spent on the others. So one program fits with
         and without held-out samples. None for all parts.
+
+    Returns:
+      The classifier at the minimum, float32: weight `[k, c]` and bias `[c]`. A fit ends after 200
+      steps of L-BFGS even if the minimum is not reached.
     """
     counts = jnp.stack([jnp.sum(blocks.counted) for blocks in parts])
     count = jnp.sum(counts if used is None else jnp.where(used, counts, 0.0))
@@ -241,6 +245,9 @@ def draw_few_labels(
 
     Returns:
       Indices of the samples, `[r, m]`, class after class.
+
+    Raises:
+      ValueError: a class has fewer samples than `labels_per_class`.
     """
     by_class = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     streams = (host_rng(Use.FEW_LABELS, 0, draw) for draw in range(draws))
@@ -268,6 +275,9 @@ def few_label_accuracies(
       whitening: what `evaluation.whitening` returns for `FEW_LABEL_L2`.
       test: features and labels of the test split.
       num_classes: number c of classes.
+
+    Returns:
+      `[r]` float64 in [0, 1].
     """
     features, labels = drawn
     # One block on one device for each draw.

@@ -95,6 +95,9 @@ def make_monitor(
       dataset: images that the probes use.
       construction: images that the run trains on.
       workdir: folder of the run, which holds its config.
+
+    Returns:
+      The monitor; `no_looks` if `config.monitor.every_epochs` is 0.
     """
     if not config.monitor.every_epochs:
         return no_looks
@@ -144,6 +147,10 @@ def monitored(config: ConfigDict, dataset: Dataset, construction: Construction) 
       config: the whole config.
       dataset: images that the probes use.
       construction: images that the run trains on.
+
+    Returns:
+      Indices, images and labels. There are at most `config.monitor.images` images trained on,
+      voters and queries each, and at most 128 are seen in two views.
     """
     split, count = construction.split, config.monitor.images
     trained = representative(len(split.images), count, split.labels)

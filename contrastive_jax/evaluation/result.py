@@ -40,6 +40,11 @@ def probe_all(
       dataset: images to probe with.
       pretrained: outcome of the training.
       shared: folder in which the runs of a grid share the probes of the two baselines, or None.
+
+    Returns:
+      Accuracies by representation: '' for the trained encoder, 'random_encoder' and, if the images
+      are in memory and their pixels fit into it as floats, 'raw_pixel'. Empty if training or test
+      images have no labels.
     """
     train, test = dataset.train, dataset.test
     labels, test_labels = train.labels, test.labels
@@ -129,6 +134,10 @@ def make_result(
       pretrained: outcome of the training.
       accuracies: accuracies that `probe_all` returns.
       start_time: value of `time.perf_counter()` at the start of the run.
+
+    Returns:
+      Values that JSON can hold, by name. Accuracies are in [0, 1], and None without labels;
+      `seconds` is the time since `start_time`.
     """
     split, final = construction.split, pretrained.final
     return {

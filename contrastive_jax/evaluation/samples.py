@@ -128,6 +128,10 @@ def from_run(workdir: Path, *, everything: bool = False) -> tuple[Samples, Optio
       workdir: folder of the run.
       everything: whether to add the images of the training split that the run left out.
 
+    Returns:
+      The samples, in the order of the split, and options with the band of the run and classes of
+      k-means.
+
     Raises:
       UserError: a folder without a trained run.
     """
@@ -171,6 +175,9 @@ def from_files(features: str, labels: str | None) -> tuple[Samples, Options]:
       features: file or folder of shards, `[n, k]`, of any kind that `open_rows` reads.
       labels: npy file, `[n]` integers, or None.
 
+    Returns:
+      The samples, without images, and options with the band from 0.1 to 0.5 and classes of k-means.
+
     Raises:
       UserError: files that cannot be read or do not fit together.
     """
@@ -191,6 +198,11 @@ def score(samples: Samples, options: Options, *, keep: Path | None = None) -> di
       options: how they are scored.
       keep: beginning of the names of folders for finished tiles of bands and isolation of many
         samples, which the same call goes on from, and any other replaces; None to keep none.
+
+    Returns:
+      Columns by name: those of `score_columns` and, for at least two samples, those of
+      `verdicts_of`. `label` holds the numbers of the label file, where classes are numbers. With
+      `samples.trained` there is a column `trained` too.
 
     Raises:
       UserError: features without a direction, bands out of order, or latent classes by labels
@@ -325,6 +337,10 @@ def with_outlier_isolation(
       rows: `[r]` the samples that are judged, among which `columns` holds their isolation.
       features: `[m, k]` of all samples.
       columns: `isolation` `[m]`, and others.
+
+    Returns:
+      `columns` itself, or a copy in which the isolation of `rows` is measured among five
+      neighbours, or all where there are fewer.
     """
     n = len(rows)
     if n < 2 or percentile_rank(NEAR, n - 1) >= _FEWEST_NEAR:

@@ -39,6 +39,9 @@ def shared_probe(
       inputs: everything that the accuracies depend on: arrays, and what JSON can hold.
       measure: measures the accuracies, which have no `validation`; None if that is not possible
         here, which is not kept.
+
+    Returns:
+      The accuracies; None if `measure` returns None.
     """
     if folder is None or jax.process_count() > 1:
         return measure()

@@ -56,6 +56,9 @@ def measure_run(workdir: Path, images: int, *, everything: bool = False) -> Simi
         that holds each class in proportion.
       everything: whether to draw from the images that the run left out, too.
 
+    Returns:
+      The estimates, with the difficult band of the run.
+
     Raises:
       UserError: a folder without a trained run, or features that cannot be measured.
     """
@@ -84,6 +87,9 @@ def measure_files(features: str, labels: str | None, rows: int) -> Similarities:
       features: file or folder of shards, `[n, k]`, of any kind that `open_rows` reads.
       labels: npy file, `[n]` integers, or None.
       rows: how many rows to measure, a random sample that holds each class in proportion.
+
+    Returns:
+      The estimates, with the difficult band from 0.1 to 0.5.
 
     Raises:
       UserError: files that cannot be read or do not fit together, or features that cannot be

@@ -72,6 +72,9 @@ def cross_fitted(hits: Bool[np.ndarray, 'g v']) -> float:
     Args:
       hits: whether each strength, strongest first, classifies each held-out sample correctly. The
         samples of a class are consecutive, so every other sample is a stratified half.
+
+    Returns:
+      The share of the samples that are classified correctly, in [0, 1].
     """
     halves = hits[:, ::2], hits[:, 1::2]
     chosen = [int(np.argmax(half.sum(axis=1))) for half in halves]

@@ -65,8 +65,13 @@ def class_cosines(
       pos_low: where it ends, in [pos_high, 1].
       block_size: anchors at a time; None for `numerics.default_block`.
 
+    Returns:
+      Four float32 scalars: three mean cosines, in [-1, 1] up to rounding, and a share, in [0, 1]. A
+      value is NaN where there is no such pair.
+
     Raises:
-      ValueError: percentiles out of order, or labels that are no integers `[n]`.
+      ValueError: percentiles out of order, labels that are no integers `[n]`, or a block size
+        below 1.
 
     Source: Section 3.1 and Section 5.1, Eq. 12.
     """

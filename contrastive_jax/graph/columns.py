@@ -108,6 +108,9 @@ def score_trained_apart(
 
     Returns:
       The columns that `score_columns` returns for the samples trained on, each `[n]`.
+
+    Raises:
+      ValueError: as `score_columns`, of all samples or of those trained on.
     """
     options['latent_classes'] = latent_classes
     columns = score_columns(features, labels, **options)
@@ -146,6 +149,11 @@ def hardest_and_easiest(
       score: `[n]`, high = difficult.
       members: `[m]` indices to choose from.
       count: how many of each to return; all where there are fewer.
+
+    Returns:
+      Two arrays of `min(count, m)` of the members: the hardest first, and the easiest first. Of
+      equal scores, the hardest begin with the member that comes first, and the easiest with the one
+      that comes last. With `m < 2 count` some members are in both.
     """
     order = members[np.argsort(-score[members], kind='stable')]
     return order[:count], order[::-1][:count]

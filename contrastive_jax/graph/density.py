@@ -55,8 +55,8 @@ def isolation(
       `[m]` float32 in [-2, 2], high = difficult; 0 for a single sample. No gradient.
 
     Raises:
-      ValueError: `near` out of range. Unless the features are traced, also a row that is zero or
-        not finite.
+      ValueError: `near` out of range, or a block size below 1. Unless the features are traced,
+        also a row that is zero or not finite, or no rows.
 
     Source: ours, after the local outlier factor of Breunig et al. 2000, in cosines.
     """

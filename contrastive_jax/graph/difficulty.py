@@ -97,7 +97,8 @@ def sample_difficulty(
         device.
 
     Returns:
-      Score, alpha, beta and gamma, each `[m]` float32, without gradient.
+      Score, alpha, beta and gamma, each `[m]` float32, without gradient: the score in [0, 1],
+      high = difficult, and the mean cosines in [-1, 1] up to rounding.
 
     Raises:
       ValueError: percentiles out of order, or a block size below 1. Unless the features are traced,

@@ -47,6 +47,10 @@ def sample_dynamics(
       score: `[l, n]` difficulty of each sample at each look, high = difficult.
       epochs: `[l]` finished epochs at each look, ascending.
 
+    Returns:
+      Four columns `[n]`: mean and spread of the score, float64 in the unit of the score; the epoch
+      of the last entry, an integer; and the learnability, float64 in [0, 1].
+
     Raises:
       ValueError: no look, epochs that do not ascend or are not one for each look, or a score that
         is not finite.
@@ -73,7 +77,17 @@ def sample_dynamics(
 
 
 def hardest(score: Float[np.ndarray, ' n']) -> Bool[np.ndarray, ' n']:
-    """Mask of the hardest fifth: the `ceil(n / 5)` highest scores, and those equal to the last."""
+    """Mask of the hardest fifth: the `ceil(n / 5)` highest scores, and those equal to the last.
+
+    The fifth is rounded up and includes ties. `graph.verdicts` has another rule for the verdict
+    'between classes': `round(n / 5)` scores, without those that equal the highest one outside.
+
+    Args:
+      score: `[n]` difficulty, high = difficult, n of at least 1.
+
+    Returns:
+      `[n]` bool, of which at least `ceil(n / 5)` are True.
+    """
     rank = percentile_rank(_HARD, len(score))
     return score >= np.partition(score, -rank)[-rank]
 

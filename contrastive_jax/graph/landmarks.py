@@ -99,6 +99,12 @@ def draw_rows(n: int, count: int, seed: int) -> Int[np.ndarray, ' r']:
       n: number of samples.
       count: number of landmarks R, 2 to n - 1.
       seed: of the draw.
+
+    Returns:
+      `[count + 1]` int64, different indices in [0, n).
+
+    Raises:
+      ValueError: fewer than 2 landmarks, or more than n - 1.
     """
     check_landmarks(count, n)
     return host_rng(Use.LANDMARKS, seed).choice(n, count + 1, replace=False)
@@ -113,12 +119,26 @@ def rank_error(count: int, n: int, p: float = 0.05) -> float:
       count: number of landmarks R.
       n: number of samples.
       p: probability that the error is larger, for each anchor, in (0, 1).
+
+    Returns:
+      The error `eps > 0` as a share of the cosines. From 1 on it bounds nothing.
     """
     return math.sqrt((1 - (count - 1) / (n - 1)) * math.log(2 / p) / (2 * count))
 
 
 def levels(pos_high: float, pos_low: float, count: int, n: int, p: float = 0.05) -> Levels:
-    """Ranks among R cosines for thresholds and their bounds."""
+    """Ranks among R cosines for thresholds and their bounds.
+
+    Args:
+      pos_high: percentile at which the band begins, in [0, pos_low].
+      pos_low: percentile at which it ends, in [pos_high, 1].
+      count: number of landmarks R.
+      n: number of samples.
+      p: as in `rank_error`.
+
+    Returns:
+      Six int32 ranks in [0, R], six float32 shares in [0, 1], and two float32 scalars.
+    """
     shift = rank_error(count, n, p)
     ranks = [percentile_rank(q, count) for q in (pos_high, pos_low)]
     shares = [percentile_rank(q, n - 1) / (n - 1) for q in (pos_high, pos_low)]

@@ -60,6 +60,10 @@ def neighbours(
       center: whether to subtract the mean of all rows first, as `sample_difficulty` does.
       progress: function that wraps the sequence of blocks, for a progress bar.
 
+    Returns:
+      Indices and cosines, each `[n, min(count, n - 1)]`: `nearest` and `partners` are int32, and
+      `similarity` is float32 in [-1, 1].
+
     Raises:
       ValueError: percentiles out of order, fewer than two samples, a row that is zero or not
         finite.

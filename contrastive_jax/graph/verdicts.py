@@ -64,8 +64,8 @@ def verdicts(
     - near-duplicate: `robust_z(artanh(similarity)) > 3.5`;
     - label suspect: as `label_suspects` says;
     - outlier: `robust_z(isolation) > 3.5`;
-    - between classes: none of these, and the score is among the highest fifth, without ties at its
-      lower end;
+    - between classes: none of these, and the score is among the `round(n / 5)` highest, without
+      ties at the lower end (`graph.dynamics.hardest` takes `ceil(n / 5)` and includes ties);
     - easy: everything else.
 
     All thresholds come from the distribution over the samples, so there is nothing to set. Where
@@ -78,6 +78,9 @@ def verdicts(
       similarity: `[n]` cosine of the nearest sample.
       nearest: `[n, c]` indices of the nearest samples, see `graph.neighbours`.
       labels: `[n]` class of each sample, -1 where it is not known; None without labels.
+
+    Returns:
+      Five columns `[n]`: the verdict, an int64 index into `VERDICTS`, and the evidence in float64.
     """
     inside = np.clip(similarity.astype(np.float64), 1e-7 - 1, 1 - 1e-7)
     duplicate = robust_z(np.arctanh(inside), _LEAST_COSINE)
@@ -95,7 +98,12 @@ def verdicts(
 
 
 def _above_the_rest(score: Float[np.ndarray, ' n']) -> Bool[np.ndarray, ' n']:
-    """Whether each score is among the highest fifth and above all that are not."""
+    """Whether each score is among the highest fifth and above all that are not.
+
+    The fifth is `round(n / 5)` scores. Those that equal the highest one outside are left out, so at
+    most `round(n / 5)` are True. `graph.dynamics.hardest` has another rule: it rounds up and
+    includes ties, so at least `ceil(n / 5)` are True.
+    """
     count = round(_HARDEST * len(score))
     return score > np.sort(score)[len(score) - count - 1]
 
@@ -135,6 +143,9 @@ def label_suspects(
     Args:
       margin: `[n]` as `label_margin` returns it.
       z: `[n]` robust score of the margins.
+
+    Returns:
+      `[n]` bool, True where the label is suspect. It is False where the margin is NaN.
 
     Source: for the threshold Leys et al., "Detecting outliers: do not use standard deviation around
     the mean, use absolute deviation around the median", 2013.

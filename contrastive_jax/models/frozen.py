@@ -30,6 +30,9 @@ def encoder_function(graphdef: nnx.GraphDef, params: Any, stats: Any) -> Encode:
       graphdef: static description of the model.
       params: its parameters.
       stats: its batch statistics.
+
+    Returns:
+      A function that takes an array of NumPy or JAX and returns one of JAX.
     """
     mesh = Mesh(np.array(jax.local_devices()), ('devices',))
     rows, everywhere = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (('devices',), ()))
@@ -57,6 +60,9 @@ def token_function(graphdef: nnx.GraphDef, params: Any, stats: Any) -> Callable:
       graphdef: static description of the model.
       params: its parameters.
       stats: its batch statistics.
+
+    Returns:
+      A function whose results are `[b, k]` and `[b, t, p]`, both float32.
     """
 
     def features_and_tokens(params, stats, images):

@@ -46,6 +46,9 @@ def filled(state: Any, arrays: Mapping[str, np.ndarray]) -> Any:
       state: tells names, shapes and types.
       arrays: by name.
 
+    Returns:
+      A tree of the structure of `state`, with NumPy arrays for leaves.
+
     Raises:
       ValueError: an array that is missing, or whose shape or type does not fit.
     """

@@ -142,7 +142,7 @@ def percentile_rank(percentile: Number, count: int) -> int:
 
 
 def check_percentiles(pos_high: Number, pos_low: Number) -> None:
-    """Raises ValueError unless `0 <= pos_high <= pos_low <= 1`."""
+    """Raises ValueError unless `0 <= pos_high <= pos_low <= 1`, or if a percentile is traced."""
     if isinstance(pos_high, jax.core.Tracer) or isinstance(pos_low, jax.core.Tracer):
         raise ValueError(
             'pos_high, pos_low: are traced; give Python numbers, which `jax.jit` takes as static '
@@ -294,6 +294,9 @@ def map_anchors(
 
     Returns:
       The results of `function`, stacked to `[m, ...]`.
+
+    Raises:
+      ValueError: a block size below 1.
     """
 
     def step(carry, block):
@@ -321,6 +324,9 @@ def blocks_of(
 
     Returns:
       The last carry, and the results stacked to `[m, ...]`.
+
+    Raises:
+      ValueError: a block size below 1.
     """
     if block_size is None:
         block_size = default_block(n)

@@ -21,7 +21,7 @@ LossMetrics = dict[str, Float[Array, '']]
 
 
 class BatchAnchors(NamedTuple):
-    """Anchors that are rows of the batch; the anchor and its positive are no negatives.
+    """Anchors that are rows of the batch; the anchor and its positive are not negatives.
 
     Stored as indices: if each anchor brought its row, the rows and their gradient would exist
     twice.
@@ -142,6 +142,9 @@ def mean_over_anchors(
 
     Returns:
       The loss and the metrics. `positive_similarity` is the mean over the positives.
+
+    Raises:
+      ValueError: a block size below 1.
     """
     anchors, rows, positives = comparison
     # Numbers of other precision would change that of the sums.
@@ -172,7 +175,10 @@ def in_float32(number: Scalar) -> Scalar:
 
 
 def check_positive(**values: Scalar) -> None:
-    """Raises ValueError for what is no single number above zero. Traced ones are not compared."""
+    """Raises ValueError unless each value is one finite number above zero.
+
+    Values that `known_number` does not know, such as traced ones, are not compared.
+    """
     for name, value in values.items():
         known = known_number(name, value)
         if known is not None and not 0 < known < math.inf:
@@ -180,7 +186,10 @@ def check_positive(**values: Scalar) -> None:
 
 
 def check_not_negative(**values: Scalar) -> None:
-    """Raises ValueError for what is no single number from zero up. Traced ones are not compared."""
+    """Raises ValueError unless each value is one finite number from zero up.
+
+    Values that `known_number` does not know, such as traced ones, are not compared.
+    """
     for name, value in values.items():
         known = known_number(name, value)
         if known is not None and not 0 <= known < math.inf:

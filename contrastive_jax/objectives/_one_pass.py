@@ -44,6 +44,9 @@ def mean_with_gradient(
 
     Returns:
       The mean, and the statistics stacked to `[m, ...]`.
+
+    Raises:
+      ValueError: a block size below 1.
     """
     m = len(jax.tree.leaves(anchors)[0])
     # From here on `common` and `anchors` are the leaves that can have a gradient.

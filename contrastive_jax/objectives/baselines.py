@@ -66,7 +66,8 @@ def hard_negative(
       `positive_similarity` (mean cosine, in [-1, 1]).
 
     Raises:
-      ValueError: `temperature`, `tau_plus` or `beta` out of range, or an odd number of rows.
+      ValueError: `temperature`, `tau_plus` or `beta` out of range, an odd number of rows,
+        embeddings that are not `[m, d]`, or a block size below 1.
 
     Source: Robinson et al. 2021.
     """
@@ -128,7 +129,8 @@ def debiased(
       `positive_similarity` (mean cosine, in [-1, 1]).
 
     Raises:
-      ValueError: `temperature` or `tau_plus` out of range, or an odd number of rows.
+      ValueError: `temperature` or `tau_plus` out of range, an odd number of rows, embeddings that
+        are not `[m, d]`, or a block size below 1.
 
     Source: Chuang et al. 2020.
     """
@@ -171,7 +173,8 @@ def decoupled(
       its sum counts as 1.
 
     Raises:
-      ValueError: a temperature that is not positive, or an odd number of rows.
+      ValueError: a temperature that is not positive, an odd number of rows, embeddings that are not
+        `[m, d]`, or a block size below 1.
 
     Source: Yeh et al. 2022.
     """
@@ -232,8 +235,8 @@ def supervised(
       `positive_similarity` (mean cosine of the two views of an image, in [-1, 1]).
 
     Raises:
-      ValueError: a temperature that is not positive, an odd number of rows, or labels that are not
-        one integer for each row.
+      ValueError: a temperature that is not positive, an odd number of rows, embeddings that are not
+        `[m, d]`, labels that are not one integer for each row, or a block size below 1.
 
     Source: Khosla et al. 2020, Eq. 2.
     """

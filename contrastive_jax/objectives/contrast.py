@@ -61,7 +61,7 @@ def nt_xent(
       block_size: anchors at a time, which bounds the memory; None for `numerics.default_block`.
 
     Returns:
-      The loss, which is the mean over the anchors of all devices, and the metrics
+      The loss, a float32 scalar that is the mean over the anchors of all devices, and the metrics
       `positive_similarity` (mean cosine, in [-1, 1]) and `selected_share` (of all negatives, in
       [0, 1]). Under `axis_name`, average the gradients of parameters over the devices, as in any
       data-parallel step; this holds in `jax.pmap` and in `jax.shard_map`, with and without
@@ -71,7 +71,7 @@ def nt_xent(
 
     Raises:
       ValueError: a temperature or scale that is not positive, a negative margin, an odd number of
-        rows, or pairs of other rows.
+        rows, embeddings that are not `[m, d]`, pairs of other rows, or a block size below 1.
 
     Derivatives are those of reverse mode, of any order; `jax.jvp` and `jax.jacfwd` are not there,
     because the gradient is made together with the loss.
@@ -137,7 +137,7 @@ def info_nce(
 
     Raises:
       ValueError: a temperature or scale that is not positive, a negative margin, pairs of other
-        rows, or queries, keys and a queue that do not fit together.
+        rows, queries, keys and a queue that do not fit together, or a block size below 1.
 
     Source: He et al. 2020, "Momentum contrast", Eq. 1; Chen et al. 2020, "MoCo v2"; Section 5 and
       Table 5 for the treatments.
@@ -242,13 +242,13 @@ def spectral(
       block_size: anchors at a time, which bounds the memory; None for `numerics.default_block`.
 
     Returns:
-      The loss, which is the mean over the anchors of all devices, and the metrics
+      The loss, a float32 scalar that is the mean over the anchors of all devices, and the metrics
       `positive_similarity` (mean inner product of clipped rows, in [-mu, mu]) and `selected_share`
       (of the pairs k, in [0, 1]). Gradients under `axis_name` are as in `nt_xent`.
 
     Raises:
-      ValueError: `mu` or a scale that is not positive, a negative margin, an odd number of rows, or
-        pairs of other rows.
+      ValueError: `mu` or a scale that is not positive, a negative margin, an odd number of rows,
+        embeddings that are not `[m, d]`, pairs of other rows, or a block size below 1.
 
     Source: Theorems 4.2 and 4.4; HaoChen et al. 2021.
     """

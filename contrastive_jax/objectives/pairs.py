@@ -139,7 +139,8 @@ def difficult_band(
       The band, with thresholds `[m]`. No gradient flows through it.
 
     Raises:
-      ValueError: percentiles out of order, or an odd number of rows.
+      ValueError: percentiles out of order or traced, an odd number of rows, features that are not
+        `[m, k]`, or a block size below 1.
 
     Example:
       >>> import jax
@@ -186,7 +187,8 @@ def queue_band(
       The band, with thresholds `[m]`. No gradient flows through it.
 
     Raises:
-      ValueError: percentiles out of order.
+      ValueError: percentiles out of order or traced, features that are not `[m, k]`, or a block
+        size below 1.
 
     Source: Section 5.1, Eq. 12, with the queue in place of the batch.
     """
@@ -217,10 +219,11 @@ def difficult_pairs(
       block_size: anchors at a time; None for `numerics.default_block`.
 
     Returns:
-      `[m, n]`; an anchor itself and its positive are never selected.
+      `[m, n]` bool; an anchor itself and its positive are never selected.
 
     Raises:
-      ValueError: percentiles out of order, or an odd number of rows.
+      ValueError: percentiles out of order or traced, an odd number of rows, features that are not
+        `[m, k]`, or a block size below 1.
 
     Source: Section 5.1, Eq. 12.
     """
@@ -371,11 +374,11 @@ def different_class_share(
       block_size: anchors at a time; None for `numerics.default_block`.
 
     Returns:
-      Scalar in [0, 1]; NaN where no selected pair has two known classes.
+      Float32 scalar in [0, 1]; NaN where no selected pair has two known classes.
 
     Raises:
-      ValueError: labels that are no integers `[m]`, or a selection that does not fit the rows or
-        was made with another `axis_name`.
+      ValueError: labels that are no integers `[m]`, an odd number of them, a selection that does
+        not fit the rows or was made with another `axis_name`, or a block size below 1.
 
     Source: Section 5.4, Fig. 4c.
     """
@@ -404,11 +407,11 @@ def queue_different_class_share(
       block_size: anchors at a time; None for `numerics.default_block`.
 
     Returns:
-      Scalar in [0, 1]; NaN where no selected pair has two known classes.
+      Float32 scalar in [0, 1]; NaN where no selected pair has two known classes.
 
     Raises:
-      ValueError: labels that are no integers `[m]`, or a selection that does not fit the rows or
-        was made with another `axis_name`.
+      ValueError: labels that are no integers `[m]` or `[n]`, a selection that does not fit the rows
+        or was made with another `axis_name`, or a block size below 1.
 
     Source: Section 5.4, Fig. 4c, with the queue of MoCo in place of the batch.
     """

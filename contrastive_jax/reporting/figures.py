@@ -26,6 +26,9 @@ def bokeh_figure(picture: Picture, names: Sequence[str]) -> Any:
     Args:
       picture: what it shows.
       names: name of each cell.
+
+    Returns:
+      The figure of Bokeh.
     """
     height = 80 + 40 * len(names) if picture.dots else 300
     made = plot(height=height, tools='box_zoom,reset,save', active_drag=None)

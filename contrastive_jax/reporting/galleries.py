@@ -43,6 +43,9 @@ def histogram(
       score: `[n]`.
       labels: `[n]` indices into `classes`.
       classes: names of the classes.
+
+    Returns:
+      The figure: one plot, and with labels a second one beside it.
     """
     figure = Figure(figsize=(10 if labels is not None else 5, 4), layout='constrained')
     axes = figure.subplots(1, 2 if labels is not None else 1, squeeze=False)[0]
@@ -92,6 +95,9 @@ def gallery(
       names: class of each sample, where known.
       captions: `[n]` text below each sample, such as the name of its file.
       columns: number of pairs in a line.
+
+    Returns:
+      The figure, 1.85 inches wide for each of the `columns` and about an inch high for each line.
     """
     lines: list[str | Int[np.ndarray, ' _']] = []
     for title, samples in rows:
@@ -147,6 +153,9 @@ def class_gallery(
       labels: `[n]` indices into `classes`.
       classes: names.
       captions: `[n]` text below each sample, such as the name of its file.
+
+    Returns:
+      The figure, about an inch high for each class. Classes without samples have no line.
     """
     captions = [''] * len(images) if captions is None else captions
     present = [index for index in range(len(classes)) if np.any(labels == index)]
@@ -189,6 +198,9 @@ def view_gallery(
     Args:
       images: the originals.
       views: for each column one view of every image, in [0, 1].
+
+    Returns:
+      The figure, one inch for each picture.
     """
     columns = [images / 255.0, *views]
     size = (len(columns), len(images))

@@ -24,6 +24,9 @@ def report_page(report: Report, cells: Sequence[Cell]) -> str:
     Args:
       report: the tables.
       cells: the cells to draw.
+
+    Returns:
+      The text of an HTML file that needs no other file.
     """
     problems = ''.join(f'<li>{escape(line)}</li>' for line in report.problems)
     scripts, figures = _figures(cells)

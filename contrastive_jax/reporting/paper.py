@@ -55,6 +55,9 @@ def paper_files(report: Report, cells: Sequence[Cell]) -> dict[str, Callable[[],
     Args:
       report: the tables; each becomes `table_TITLE.tex`.
       cells: the cells to draw; each figure becomes `figure_NAME.svg` and `figure_NAME.pdf`.
+
+    Returns:
+      For each name a function that returns the bytes of the file.
     """
     files: dict[str, Callable[[], bytes]] = {}
     for table in (*report.results, *report.details):

@@ -17,6 +17,9 @@ def plot(**options: Any) -> Any:
 
     Args:
       options: options of `bokeh.plotting.figure`.
+
+    Returns:
+      The figure of Bokeh, with the font of the page and without a logo.
     """
     made: Any = figure(
         sizing_mode='stretch_width',

@@ -52,6 +52,9 @@ def summary_text(summary: dict, hardest: Sequence[str], separator: str = ' ') ->
       summary: what `scores.json` holds.
       hardest: names of the hardest samples.
       separator: what stands before each of these names.
+
+    Returns:
+      The lines, without a line break at the end.
     """
     columns = ('mean', 'least', 'p10', 'median', 'p90', 'greatest')
     shown = [name for name in SUMMARISED if name in summary]

@@ -410,6 +410,10 @@ def paired(
       values: by seed.
       baseline: by seed.
       resolution: q, in the unit of the values; 0 where it is not known.
+
+    Returns:
+      Mean of the n differences, their 95 % interval, n, and the two-sided p-value of no difference,
+      in [0, 1]. Interval and p-value are None where there is no interval.
     """
     shared = sorted(values.keys() & baseline.keys())
     differences = [values[seed] - baseline[seed] for seed in shared]
@@ -433,6 +437,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     for the i-th smallest of m. The chance that any true "no difference" has an adjusted value of
     at most 0.05 is at most 0.05, however the tests depend on each other.
+
+    Returns:
+      The adjusted values, each in [0, 1], in the order of `p_values`.
     """
     values = np.asarray(p_values, float)
     order = np.argsort(values, kind='stable')

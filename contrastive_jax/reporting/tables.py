@@ -72,6 +72,9 @@ def make_report(
       cells: the groups of runs.
       baselines: index of the cell that each cell is compared with.
       choice: the cell chosen by validation accuracy, or None.
+
+    Returns:
+      The summary, the runs that are not in the numbers, and the tables that are not empty.
     """
     counts = Counter(run.status for run in runs)
     states = ', '.join(

@@ -20,6 +20,10 @@ def embedded(models: dict[str, Any], parts: Sequence[str] = ()) -> tuple[list[st
     Args:
       models: the models by a name of their own.
       parts: parts of Bokeh that they need beside its core, such as `tables`.
+
+    Returns:
+      The sources of the scripts, without their tags, and the HTML of the element of each model, by
+      its name.
     """
     names: list[Any] = ['bokeh', *(f'bokeh-{part}' for part in parts)]
     library = Resources('inline', components=names)
@@ -38,6 +42,9 @@ def page(
       scripts: the only scripts that may run.
       style: its own style sheet, after the one of all pages.
       templates: whether the browser may compile templates, which the tables of Bokeh need.
+
+    Returns:
+      The text of an HTML file that needs no other file.
     """
     shared = resources.files(__package__)
     scripts = [shared.joinpath('page.js').read_text(encoding='utf-8'), *scripts]

@@ -78,6 +78,12 @@ def read_or_measure_image_facts(workdir: Path, construct: Callable[[], Construct
     Args:
       workdir: folder of the run.
       construct: function that returns what the run trains on; only called to measure.
+
+    Returns:
+      Shape of an image, moments of the pixels, and checksum of all images of the split.
+
+    Raises:
+      UserError: the file of the facts is damaged.
     """
     kept = read_image_facts(workdir)
     if kept is not None:

@@ -74,6 +74,9 @@ def open_logger(name: str, workdir: Path, start: int, logged: int) -> Logger:
       logged: number of steps that the run has logged so far. After a checkpoint that is older than
         the end of the log, this is more than `start`.
 
+    Returns:
+      The logger, which its caller closes.
+
     Raises:
       UserError: the library is not installed, or cannot begin.
     """

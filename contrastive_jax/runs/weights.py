@@ -139,6 +139,9 @@ def checkpoint_weights(workdir: Path, config: ConfigDict, images: ImageFacts) ->
       config: the whole config.
       images: that the run trains on.
 
+    Returns:
+      Config, description, parameters and batch statistics of the encoder, without its projector.
+
     Raises:
       UserError: no checkpoint, or none that is intact.
     """

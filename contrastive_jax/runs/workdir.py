@@ -123,7 +123,11 @@ def _asks_for_more(workdir: Path, stored: Mapping[str, Any], config: ConfigDict)
 
 
 def finished(workdir: Path) -> dict | None:
-    """Returns the result of a finished run, and prints that nothing is left to do; else None."""
+    """Returns the result of a finished run, and prints that nothing is left to do; else None.
+
+    Raises:
+      UserError: the result cannot be read or is damaged.
+    """
     if not (workdir / RESULT).exists():
         return None
     try:

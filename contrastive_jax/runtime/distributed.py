@@ -161,6 +161,10 @@ def or_leave() -> Iterator[None]:
 
     A normal cleanup would wait for a process that has ended, or that waits for this one. The status
     is `preemption.STATUS` if another process seems to be lost, and 1 for every other error.
+
+    Raises:
+      LoneError, jax.errors.JaxRuntimeError, ValueError: in a run of one process; and in any run a
+        ValueError that XLA has not raised.
     """
     try:
         yield

@@ -52,6 +52,10 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Args:
       path: name of the file; an earlier file stays until then.
       write: function that writes the content into an open file.
+
+    Raises:
+      OSError: the file cannot be written; an earlier file stays. Errors of `write` pass as they
+        are.
     """
     # A name that no other writer has: runs of a grid share files.
     part = path.with_name(f'{path.name}.{secrets.token_hex(4)}.part')

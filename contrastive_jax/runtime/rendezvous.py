@@ -52,7 +52,11 @@ def meet(address: str, num_processes: int, process_id: int, patience: float) -> 
 
 
 def parse_address(address: str) -> tuple[str, int]:
-    """Host and port of `HOST:PORT`; an IPv6 host is in brackets."""
+    """Host and port of `HOST:PORT`; an IPv6 host is in brackets.
+
+    Raises:
+      UserError: another text, or a port that is not from 1 to 65535.
+    """
     match = re.fullmatch(r'(\[[^\[\]]+\]|[^\[\]:]+):(\d+)', address)
     if match is None or not 0 < int(match[2]) < 2**16:
         raise UserError(

@@ -24,6 +24,9 @@ def expand_home(argument: str) -> str:
     Args:
       argument: `--flag=value`, or a value.
 
+    Returns:
+      The argument with the path of the home folder; without a `~` there, the argument as it is.
+
     Raises:
       UserError: the home folder is not known.
     """

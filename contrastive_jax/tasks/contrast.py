@@ -31,6 +31,9 @@ def make_task(config: ConfigDict) -> Task:
 
     Args:
       config: the whole config.
+
+    Returns:
+      The task, without an extra state.
     """
     return Task(
         build=partial(ContrastiveModel, config.model),
@@ -58,6 +61,9 @@ def contrast_loss(
       context: context of the step.
       objective: objective that `make_objective` returns.
       augmentation: the section `augment` of a config.
+
+    Returns:
+      The loss, a float32 scalar that is the mean over all devices, and the metrics of `compare`.
     """
     views, labels = views_of(batch, context, augmentation)
     loss, metrics = compare(model, views, labels, objective, context.axis_name)
@@ -90,6 +96,10 @@ def compare(
       axis_name: name of the mapped axis; None on one device.
       **negatives: `keys` and `queue` that the views are compared with; nothing to compare them with
         the batch.
+
+    Returns:
+      The loss, a float32 scalar that is the mean over all devices, and the metrics by name: those
+      of the objective, and `embedding_std` in [0, 1], the spread of the directions of embeddings.
     """
     features, embeddings = model(views, train=True)
     loss, metrics = objective(features, embeddings, labels, **negatives, axis_name=axis_name)

@@ -75,6 +75,9 @@ def make_task(config: ConfigDict) -> Task:
 
     Args:
       config: the whole config.
+
+    Returns:
+      The task, whose extra state is a `Momentum`.
     """
     return contrast.make_task(config)._replace(
         init=partial(_init, size=config.moco.queue_size, dim=config.model.projector_dim),
@@ -107,6 +110,10 @@ def moco_loss(
       objective: objective that `make_objective` returns.
       augmentation: the section `augment` of a config.
       options: the section `moco` of a config.
+
+    Returns:
+      The loss, a float32 scalar that is the mean over all devices, the metrics of
+      `contrast.compare`, and the next `Momentum`, whose queue holds the keys of this step.
     """
     views, labels = contrast.views_of(batch, context, augmentation)
     momentum, negatives = _keys(model, extra, views, labels, options, context)
@@ -220,6 +227,9 @@ def enqueue(
       keys: keys of this device.
       step: number of finished steps before this one.
       axis_name: name of the mapped axis; None on one device.
+
+    Returns:
+      The queue with q new rows, the same on every device.
     """
     keys = jax.tree.map(lambda rows: gather(rows, axis_name), keys)
     count, size = len(keys.labels), len(queue.labels)

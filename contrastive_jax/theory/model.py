@@ -82,13 +82,21 @@ class SimilarityModel:
         return 1 - self.alpha + self.samples_per_class * reach
 
     def partners(self, structure: Structure) -> int:
-        """Number `h` of difficult partners of a difficult sample in one other class."""
+        """Number `h` of difficult partners of a difficult sample in one other class.
+
+        Raises:
+          ValueError: an unknown structure.
+        """
         if structure not in ('block', 'matched'):
             raise ValueError(f"structure={structure!r}: must be 'block' or 'matched'")
         return self.difficult_per_class if structure == 'block' else 1
 
     def difficult_degree(self, structure: Structure) -> float:
-        """Row sum of a difficult sample, `c2 + h r (gamma - beta)`; this is `c1` for 'block'."""
+        """Row sum of a difficult sample, `c2 + h r (gamma - beta)`; this is `c1` for 'block'.
+
+        Raises:
+          ValueError: an unknown structure.
+        """
         extra = self.partners(structure) * self.other_classes * (self.gamma - self.beta)
         return self.easy_degree + extra
 
@@ -97,7 +105,11 @@ class SimilarityModel:
         return dataclasses.replace(self, difficult_per_class=0)
 
     def removed(self, count: int) -> 'SimilarityModel':
-        """The model without `count` samples of each class, 0 to n - 1; difficult ones go first."""
+        """The model without `count` samples of each class, 0 to n - 1; difficult ones go first.
+
+        Raises:
+          ValueError: nothing would be left.
+        """
         return dataclasses.replace(
             self,
             samples_per_class=self.samples_per_class - count,
@@ -106,7 +118,14 @@ class SimilarityModel:
 
 
 def difficult_mask(model: SimilarityModel, structure: Structure) -> Bool[np.ndarray, 's s']:
-    """Marks the pairs of similarity gamma."""
+    """Marks the pairs of similarity gamma.
+
+    Returns:
+      `[s, s]` bool, symmetric.
+
+    Raises:
+      ValueError: an unknown structure.
+    """
     model.partners(structure)  # refuses an unknown structure
     label, number = np.divmod(
         np.arange(model.num_classes * model.samples_per_class), model.samples_per_class

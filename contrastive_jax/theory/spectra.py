@@ -44,7 +44,11 @@ class Spectrum(NamedTuple):
     multiplicities: Int[np.ndarray, ' g']
 
     def eigenvalue(self, index: int) -> float:
-        """The eigenvalue at an index from 1, in descending order; 0 past the last one."""
+        """The eigenvalue at an index from 1, in descending order; 0 past the last one.
+
+        Raises:
+          ValueError: an index below 1.
+        """
         if index < 1:
             raise ValueError(f'index={index}: must be at least 1')
         group = np.searchsorted(np.cumsum(self.multiplicities), index)

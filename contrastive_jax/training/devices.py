@@ -27,6 +27,11 @@ def map_over_devices(step: Callable, *, donate: bool = True) -> Callable:
       step: function that also takes `axis_name`; its results are the same on every device.
       donate: whether the memory of the old state goes to the new one, and the compiler options of a
         training step apply. False for functions that only read the state.
+
+    Returns:
+      A function of a state and of a batch whose arrays are `[devices, ...]`. It returns what `step`
+      returns on one device, without an axis of devices. With `donate`, the state that it took
+      cannot be used again.
     """
     mapped = jax.pmap(
         partial(step, axis_name=AXIS),

@@ -69,6 +69,10 @@ def steps_between(
       minutes: largest time between checkpoints, in minutes; 0 for no limit.
       batch_size: images in a step.
       pairs_per_second: images that a second of training takes, or None if it is not known.
+
+    Returns:
+      A number above 0 and at most `every`. It is `every` if there is no limit of time or the pace
+      is not known; otherwise it may be a fraction.
     """
     if not minutes or not pairs_per_second:
         return every

@@ -26,6 +26,9 @@ def advice(config: ConfigDict, dataset: Dataset, trained: Split) -> list[str]:
       config: the whole config, validated.
       dataset: images that the probes use, and names of the classes.
       trained: images that the run trains on.
+
+    Returns:
+      One line for each warning; none if every setting fits.
     """
     lines = []
     if config.data.name == 'digits' and config.data.data_dir is not None:

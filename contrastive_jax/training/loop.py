@@ -74,6 +74,10 @@ def pretrain(
         state that the run begins with; None to begin with the state that the seed draws.
       logger: where the curves are shown, one of `runs.names.LOGGERS`.
 
+    Returns:
+      Static description of the model, the state that the seed draws, the state after the last step,
+      and images per second, see `Pretrained`.
+
     Raises:
       Preempted: `should_stop` returned True, and a checkpoint has been saved.
       UserError: no checkpoint is intact, the logger cannot begin, or the loss or the gradient is

@@ -36,6 +36,9 @@ def with_equal_updates(config: ConfigDict, images: int) -> ConfigDict:
     Args:
       config: the whole config.
       images: number of images before some were removed or dropped, `Construction.available`.
+
+    Returns:
+      `config` itself, or a copy of it, with its references resolved, that has other `steps`.
     """
     if not config.equal_updates:
         return config
@@ -54,6 +57,10 @@ def make_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
     Args:
       config: the whole config.
       steps_per_epoch: steps in one pass over the images.
+
+    Returns:
+      A function from the number of finished steps to the learning rate, a scalar from 0 to
+      `learning_rate * batch_size / 256`.
     """
     peak = config.optimizer.learning_rate * config.batch_size / _REFERENCE_BATCH
     steps = count_steps(config, steps_per_epoch)
@@ -85,6 +92,10 @@ def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.Gradie
     Args:
       config: the whole config.
       schedule: learning rate of each step, as `make_schedule` returns it.
+
+    Returns:
+      A transformation from gradients to the updates that are added to the parameters. Its `update`
+      also needs the parameters.
     """
     options = config.optimizer
 
@@ -136,6 +147,10 @@ def clip_by_trust_ratio(
       schedule: learning rate `t` of each step.
       weight_decay: weight decay `lambda`.
       trust_coefficient: trust coefficient `c`.
+
+    Returns:
+      A transformation from gradients to `g'`, which are not multiplied by the learning rate yet.
+      Its `update` also needs the parameters, and its state counts the steps.
 
     Source: solo-learn's LARS with `clip_lr`; You et al. 2017 for the ratio.
     """

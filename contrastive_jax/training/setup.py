@@ -42,6 +42,9 @@ def set_up(
       moments: pixel moments of the training images.
       steps_per_epoch: steps in one pass over the images.
       axis_name: name of the axis that the step will be mapped over; None on one device.
+
+    Returns:
+      Description of the model, first state on one device, step and schedule, see `Setup`.
     """
     schedule = make_schedule(config, steps_per_epoch)
     optimizer = make_optimizer(config, schedule)

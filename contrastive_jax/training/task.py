@@ -91,5 +91,8 @@ def task_of(config: ConfigDict) -> Task:
 
     Args:
       config: the whole config.
+
+    Returns:
+      The task, to whose functions the config is bound.
     """
     return import_module(section_of(config).module).make_task(config)

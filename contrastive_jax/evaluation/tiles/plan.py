@@ -55,6 +55,9 @@ def plan_tiles(
       available: bytes that each device has left.
       host: bytes of the columns that are kept, on the device if that is the host.
 
+    Returns:
+      The layout, with the estimated memory of each device in bytes.
+
     Raises:
       UserError: nothing fits; the message says what would.
     """
@@ -120,6 +123,9 @@ def cost_text(
       num_bytes: of the features as they are stored.
       seconds: estimate from a trial.
       left: share of the work that is left, if earlier calls have done some.
+
+    Returns:
+      One line with the floating-point operations, the memory of each device and the time.
     """
     r = n if landmarks is None else landmarks
     how = f'{landmarks} landmarks' if landmarks is not None else 'exact'

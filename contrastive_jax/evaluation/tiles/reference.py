@@ -60,6 +60,9 @@ def make_reference(
       surveyed: what `survey` found, with the landmarks.
       layout: from `plan_tiles`.
       drawn: `[r]` indices of the landmarks, or None to compare with all rows.
+
+    Returns:
+      The reference. It holds the unit rows, unless they pass over the devices in blocks.
     """
     index = np.arange(len(rows)) if drawn is None else drawn
     reference = Reference(

@@ -36,6 +36,10 @@ def make_step(reference: Reference, cuts: tiles.Cuts, columns: frozenset[str]) -
       reference: what anchors are compared with.
       cuts: how their cosines are reduced.
       columns: of 'score', 'partner', 'isolation', 'density'.
+
+    Returns:
+      The step. It takes the rows of a tile `[a, k]` and their indices `[a]`, and returns the
+      columns by name, each `[a]`.
     """
     return (_ByRows if reference.unit is not None else _ByBlock)(reference, cuts, columns)
 

@@ -40,6 +40,9 @@ def sprite_sheet(images: np.ndarray | Sequence[np.ndarray]) -> Sheet:
 
     Args:
       images: n images `[h, w, c]` uint8 of any size, with one or three channels.
+
+    Returns:
+      The picture in WebP as a `data:` address, with the numbers of its columns and rows.
     """
     columns = math.ceil(math.sqrt(len(images)))
     rows = math.ceil(len(images) / columns)
