@@ -5,6 +5,7 @@ output.
 """
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -31,7 +32,10 @@ def print_line(text: str, stream: TextIO | None = None) -> None:
 def _perhaps_unread(stream: TextIO) -> Iterator[None]:
     try:
         yield
-    except OSError:
+    except OSError as error:
+        # On a full disk only this line is lost.
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            return
         # Python would try again at its end, and change the exit status.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())

@@ -191,7 +191,11 @@ def _one_spelling(path: str) -> str:
 
     `..` stays, because behind a link it leads elsewhere.
     """
-    return str(Path(path)) if path and '://' not in path else path
+    if not path or '://' in path:
+        return path
+    spelled = str(Path(path))
+    # `~` would be the home folder.
+    return f'./{spelled}' if spelled.startswith('~') else spelled
 
 
 def plan(

@@ -109,6 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
             'decides how many run at a time; leave it out, or name a QOS that has a limit, as '
             '--slurm=qos=NAME'
         )
+    stopped = 'stopped before any run began'
     try:
         if options.status:
             print('\n'.join(status.overview(options.runs)))
@@ -119,12 +120,13 @@ def main(arguments: list[str] | None = None) -> int:
             if options.dry_run:
                 _print_commands(runs)
                 return 0
+            stopped = 'stopped; the same command goes on from there'
             outcomes = _run_all(runs, options)
     except GridError as error:
         print_line(f'error: {error}', sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print_line('error: stopped before any run began', sys.stderr)
+        print_line(f'error: {stopped}', sys.stderr)
         return STOPPED
     return _summarise(outcomes, options.runs)
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from contrastive_jax.data.feature_rows import float_cure, open_rows
+from contrastive_jax.data.feature_rows import Rows, float_cure, open_rows
 from contrastive_jax.data.sampling import representative
 from contrastive_jax.data.splits import label_cure
 from contrastive_jax.errors import UserError
@@ -50,13 +50,13 @@ class Features(NamedTuple):
 
 
 def read_features(
-    features: str, labels: str | None, *, dtype: type = np.float32, most: int | None = None
+    features: str | Rows, labels: str | None, *, dtype: type = np.float32, most: int | None = None
 ) -> Features:
     """Reads features and, where known, labels into memory; all rows are checked.
 
     Args:
-      features: file or folder of shards, `[n, k]` floats, of any kind that `open_rows` reads; a row
-        of zeros is refused, because it has no direction.
+      features: file or folder of shards, `[n, k]` floats, of any kind that `open_rows` reads, or
+        what it returned; a row of zeros is refused, because it has no direction.
       labels: npy file, `[n]` integers, or None.
       dtype: type that the features are converted to.
       most: keep only this many rows, a random sample that holds each class in proportion; None
@@ -69,27 +69,27 @@ def read_features(
     Raises:
       UserError: a file that cannot be read, or whose array is not as described.
     """
-    stored = open_rows(features)
+    stored = open_rows(features) if isinstance(features, str) else features
     n = len(stored)
     known, classes = (None, ()) if labels is None else read_labels(labels, n)
     kept = representative(n, n if most is None else most, known)
-    rows = _room_for(len(kept), stored.width, features, dtype)
-    start = done = 0
+    rows = _room_for(len(kept), stored, dtype)
+    start = 0
     for name, first, piece in stored.pieces(max(1, _PIECE_NUMBERS // stored.width)):
         checked = checked_rows(piece, name, dtype=dtype, direction=True, first=first)
-        own = kept[(start <= kept) & (kept < start + len(piece))] - start
-        rows[done : done + len(own)] = checked[own]
-        start, done = start + len(piece), done + len(own)
+        begin, end = np.searchsorted(kept, [start, start + len(piece)])
+        rows[begin:end] = checked[kept[begin:end] - start]
+        start += len(piece)
     return Features(rows, None if known is None else known[kept], classes)
 
 
-def _room_for(n: int, width: int, features: str, dtype: type) -> np.ndarray:
+def _room_for(n: int, stored: Rows, dtype: type) -> np.ndarray:
     try:
-        return np.empty((n, width), dtype)
+        return np.empty((n, stored.width), dtype)
     except MemoryError as error:
         raise UserError(
-            f'--features={features}: {n} rows of {width} features do not fit into memory; give '
-            'fewer rows, or contrastive_jax.score, which reads any number'
+            f'--features: {n} {stored.source}, {stored.width} features each, do not fit into '
+            'memory; give fewer rows, or contrastive_jax.score, which reads any number'
         ) from error
 
 

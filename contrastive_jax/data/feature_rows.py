@@ -158,7 +158,8 @@ def open_rows(path: str, flag: str = '--features') -> Rows:
     # Hidden files are notes of a system, such as `._x.npy` of macOS.
     entries = sorted(file for file in files if not file.name.startswith('.'))
     files = [x for x in entries if x.suffix.lower() in OPENERS and not x.is_dir()]
-    left_out = [x.name + '/' * x.is_dir() for x in entries if x not in files]
+    read = set(files)
+    left_out = [x.name + '/' * x.is_dir() for x in entries if x not in read]
     if left_out:
         say_unread(tuple(left_out), where)
     warn_of_order([file.name for file in files], where)

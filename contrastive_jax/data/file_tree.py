@@ -73,12 +73,12 @@ def warn_of_order(names: Sequence[str], where: str) -> None:
 def say_unread(names: tuple[str, ...], where: str) -> None:
     """Says once of a folder, which may be opened again, what in it is not read."""
     if distributed.is_writer():
+        more = len(names) - _MOST_NAMES
         shown = ', '.join(map(printable, names[:_MOST_NAMES]))
         logging.warning(
-            '%s: %d of the names in it are not read, neither folders nor files of other kinds: %s',
+            '%s: not read: %s; only files of features directly in the folder are',
             where,
-            len(names),
-            shown + (', ...' if len(names) > _MOST_NAMES else ''),
+            shown + (f' and {more} more' if more > 0 else ''),
         )
 
 

@@ -136,8 +136,11 @@ def _with_tests(
     }
     used = f'{_count(len(train_files.paths), "image")} from {train.path.name}/'
     used += f', {len(test_files.paths)} from {test.path.name}/'
-    lacking = class_folders.lacking_classes(test, classes)
-    if lacking:
+    lacking = class_folders.lacking_classes(tests[0], classes)
+    # A split without any of the classes was not meant for tests.
+    if test is not tests[0] and 0 < len(lacking) < len(classes):
+        used += f', because {tests[0].path.name}/ has no images of {listed(lacking)}'
+    elif test is tests[0] and lacking:
         used += f'; not tested, since {test.path.name}/ has no images of them: {listed(lacking)}'
     if test.classes and not classes:
         used += f' (the folders of {test.path.name}/ are no classes, since train has none)'

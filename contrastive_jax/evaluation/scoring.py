@@ -181,18 +181,22 @@ def score_rows(
         store = TileStore(keep)
         identity = _identity(request, wanted, surveyed.checksum, n)
         layout = TileLayout(**store.open(identity, layout._asdict(), overwrite=overwrite))
-    engine = Engine(request, make_reference(rows, surveyed, layout, drawn), store)
-    densities, passes = None, 1
-    if 'isolation' in wanted:
-        densities = engine.densities()
-        passes += request.landmarks is None
-    columns = engine.run('score', wanted & {'score', 'partner', 'isolation'}, densities, passes)
-    if 'boundary' in wanted:
-        columns['boundary'] = boundary(columns['score'], columns['isolation'])
-    if labels is not None and 'supervised_margin' in wanted:
-        columns['supervised_margin'] = streamed_margin(rows, surveyed, labels, layout.block)
-    rows.check_unchanged()
-    return Scoring(columns, surveyed.checksum, layout)
+    try:
+        engine = Engine(request, make_reference(rows, surveyed, layout, drawn), store)
+        densities, passes = None, 1
+        if 'isolation' in wanted:
+            densities = engine.densities()
+            passes += request.landmarks is None
+        columns = engine.run('score', wanted & {'score', 'partner', 'isolation'}, densities, passes)
+        if 'boundary' in wanted:
+            columns['boundary'] = boundary(columns['score'], columns['isolation'])
+        if labels is not None and 'supervised_margin' in wanted:
+            columns['supervised_margin'] = streamed_margin(rows, surveyed, labels, layout.block)
+        rows.check_unchanged()
+        return Scoring(columns, surveyed.checksum, layout)
+    finally:
+        if store is not None:
+            store.release()
 
 
 def _layout(rows: Rows, request: Request, columns: int, available: int | None) -> TileLayout:

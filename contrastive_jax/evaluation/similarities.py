@@ -95,8 +95,9 @@ def measure_files(features: str, labels: str | None, rows: int) -> Similarities:
       UserError: files that cannot be read or do not fit together, or features that cannot be
         measured.
     """
-    drawn = read_features(features, labels, dtype=np.float64, most=rows)
-    title = _share(len(drawn.rows), len(open_rows(features)), f'rows of {features}')
+    stored = open_rows(features)
+    drawn = read_features(stored, labels, dtype=np.float64, most=rows)
+    title = _share(len(drawn.rows), len(stored), f'rows of {features}')
     return _measure(drawn, title, 0.1, 0.5)
 
 

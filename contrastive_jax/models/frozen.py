@@ -24,7 +24,7 @@ def encoder_function(graphdef: nnx.GraphDef, params: Any, stats: Any) -> Encode:
     """Returns a jitted function from uint8 images `[b, h, w, c]` to features `[b, k]`.
 
     Batch norm uses its running statistics, and images are not augmented. A batch is split over the
-    devices of this process, so their number must divide b.
+    devices of this process; if their number does not divide b, each device encodes all of it.
 
     Args:
       graphdef: static description of the model.
@@ -38,15 +38,29 @@ def encoder_function(graphdef: nnx.GraphDef, params: Any, stats: Any) -> Encode:
     rows, everywhere = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (('devices',), ()))
     # Once, so that no batch has to wait for the weights.
     weights = jax.device_put((params, stats), everywhere)
-    return lambda images: _encode(graphdef, *weights, jax.device_put(images, rows))
+    try:
+        hash(graphdef)
+    except TypeError:
+        # A layer of one's own may hold a list, with which it cannot share a program.
+        encode: Callable = jax.jit(partial(_encode, graphdef))
+    else:
+        encode = partial(_encode_together, graphdef)
+
+    def split_and_encode(images):
+        uneven = len(images) % mesh.size != 0
+        return encode(*weights, jax.device_put(images, everywhere if uneven else rows))
+
+    return split_and_encode
 
 
-# Encoders of one architecture share one program.
-@partial(jax.jit, static_argnums=0)
 def _encode(graphdef: nnx.GraphDef, params: Any, stats: Any, images: Array) -> Array:
     """Encodes uint8 images with the weights of a model, in evaluation."""
     model = nnx.merge(graphdef, params, stats, copy=True)
     return model.encode(images.astype(jnp.float32) / 255, train=False)
+
+
+# Encoders of one architecture share one program.
+_encode_together = jax.jit(_encode, static_argnums=0)
 
 
 def token_function(graphdef: nnx.GraphDef, params: Any, stats: Any) -> Callable:

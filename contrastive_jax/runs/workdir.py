@@ -34,8 +34,6 @@ TRAINING_SET = 'training_set.npz'
 _LOCK = 'lock'
 # How the text in it begins.
 _HOLDER = 'process '
-# Paths of a run that is resumed may be others.
-_MOVABLE = ('data.data_dir', 'removal.scores')
 # Fields that say how long a run trains.
 _LENGTHS = ('epochs', 'steps', 'equal_updates')
 # Files of a run. None of these may exist without the config.
@@ -93,9 +91,8 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
         return
     try:
         stored = completed(read_json(workdir / CONFIG))
-        # Images that have moved are known by their checksum, scores by the images that they leave.
-        known = (workdir / IMAGES).exists() and (workdir / TRAINING_SET).exists()
-        movable = _MOVABLE if known and not (workdir / RESULT).exists() else ()
+        # Scores that have moved are known by the images that they leave.
+        movable = ('removal.scores',) if (workdir / TRAINING_SET).exists() else ()
         changed = differences(stored, config.to_dict(), movable)
     except UserError as error:
         raise UserError(f'{error}; restore it from a copy, or choose another --workdir') from error

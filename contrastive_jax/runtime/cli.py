@@ -261,6 +261,9 @@ def _way_out(message: str, arguments: list[str]) -> str:
     spec = next(config_specs(arguments), None)
     if spec is not None and message.endswith("has no attribute 'get_config'"):
         return f'--config={spec}: has no function get_config'
+    early = 'Configuration is not available because of an earlier failure to load: '
+    if spec is not None and message.startswith(early):
+        return f'--config={spec}: cannot be loaded: {message.removeprefix(early)}'
     if spec is not None and _MISSING.findall(message) == ['config']:
         return f'--config={spec}: its get_config returns None; return a config'
     # Each missing flag has a message of its own, and all are in one.

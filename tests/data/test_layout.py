@@ -385,8 +385,10 @@ def test_names_of_files_go_with_the_images(tmp_path):
 
 def test_a_split_with_all_classes_wins_over_one_that_lacks_some(tmp_path):
     _fill_all(tmp_path, 'train/a', 'train/b', 'val/a', 'val/b', 'test/a')
-    summary = '2 classes, 6 images from train/, 6 from val/; not used: 3 images in test/'
-    assert _find(tmp_path).summary == summary
+    assert _find(tmp_path).summary == (
+        '2 classes, 6 images from train/, 6 from val/, because test/ has no images of b; not used: '
+        '3 images in test/'
+    )
 
 
 def test_classes_without_test_images_are_named(tmp_path):

@@ -449,17 +449,27 @@ def test_a_band_without_an_upper_end_says_nothing_of_the_classes():
 
 def test_a_folder_that_another_process_scores_into_is_left_alone(tmp_path):
     folder = tmp_path / 'tiles'
-    score_rows(array_rows(FEATURES), Request(), keep=folder)
+    own = store.TileStore(folder)
+    own.open({'scoring': 1}, {}, overwrite=False)
     code = f"""
-import numpy as np
-from contrastive_jax.data.feature_rows import array_rows
-from contrastive_jax.evaluation.scoring import score_rows
-from contrastive_jax.evaluation.tiles.request import Request
 from pathlib import Path
-score_rows(array_rows(np.eye(9, dtype=np.float32)), Request(), keep=Path({str(folder)!r}))
+from contrastive_jax.errors import UserError
+from contrastive_jax.evaluation.tiles.store import TileStore
+other = TileStore(Path({str(folder)!r}))
+other.remove()
+try:
+    other.open({{'scoring': 2}}, {{}}, overwrite=True)
+except UserError as error:
+    print(error)
 """
-    # This process holds the folder until it removes it.
-    refused = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
-    assert 'another process is scoring into it; wait for it' in refused.stderr
-    store.TileStore(folder).remove()
+
+    def said_by_another() -> str:
+        command = [sys.executable, '-c', code]
+        return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+    assert 'another process is scoring into it; wait for it' in said_by_another()
+    assert (folder / 'manifest.json').exists()
+    own.release()
+    assert said_by_another() == ''
+    own.remove()
     assert not folder.exists()

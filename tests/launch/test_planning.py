@@ -457,3 +457,10 @@ def test_sweeps_that_begin_together_lose_no_run(tmp_path, monkeypatch):
     assert set((tmp_path / 'table4.txt').read_text().splitlines()) == folders
     names = json.loads((tmp_path / 'cells.json').read_text())
     assert names.keys() - {'makes'} >= {Path(folder).name for folder in folders}
+
+
+@pytest.mark.parametrize(
+    ('text', 'path'), [('./~data', './~data'), ('data//x/', 'data/x'), ('gs://a/b/', 'gs://a/b/')]
+)
+def test_a_path_has_one_spelling_and_stays_the_path(text, path):
+    assert override(f'--config.data.data_dir={text}') == ('data.data_dir', path)

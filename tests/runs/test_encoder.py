@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from contrastive_jax import load_encoder, main
 from contrastive_jax.data import sources
@@ -235,3 +236,22 @@ def test_a_folder_without_an_encoder_is_refused(tmp_path, run):
 def test_a_denoiser_leaves_its_encoder_as_well(tmp_path, name):
     weights = portable_run(tmp_path / 'run', small_config(model__name=name, model__size='small'))
     assert load_encoder(tmp_path / 'run')(_images(3, 3)).shape == (3, weights.num_features)
+
+
+def test_a_layer_that_holds_a_list_is_encoded_all_the_same():
+    class Listed(nnx.Module):
+        def __init__(self):
+            padding = [(1, 1), (1, 1)]
+            self.conv = nnx.Conv(1, 3, (3, 3), padding=padding, rngs=nnx.Rngs(0))
+
+        def encode(self, images, train):
+            return self.conv(images).mean((1, 2))
+
+    graphdef, params, stats = nnx.split(Listed(), nnx.Param, nnx.BatchStat)
+    with pytest.raises(TypeError, match='unhashable'):
+        hash(graphdef)
+    images = _images(3)
+    features = encoder_function(graphdef, params, stats)(images)
+    np.testing.assert_allclose(
+        features, Listed().encode(images / np.float32(255), False), rtol=1e-5
+    )

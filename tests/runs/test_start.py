@@ -19,7 +19,6 @@ from contrastive_jax.models import Moments
 from contrastive_jax.models.portable import named_arrays
 from contrastive_jax.runs import start
 from contrastive_jax.runs.names import ENCODER
-from contrastive_jax.runs.training_set import claim_workdir
 from contrastive_jax.runs.weights import read_weights
 from contrastive_jax.runs.workdir import check_workdir
 from contrastive_jax.runtime.preemption import Preempted
@@ -261,20 +260,10 @@ def test_a_lost_checkpoint_does_not_begin_the_run_anew(folder, tmp_path, run_unt
     assert len(_log(tmp_path / 'new')) == 3
 
 
-def test_a_stopped_run_goes_on_where_its_images_have_moved(folder, old, tmp_path):
-    shutil.copytree(folder, tmp_path / 'moved', ignore=shutil.ignore_patterns('old'))
-    moved, _ = resolve(_config(tmp_path / 'moved', checkpoint_every=5))
-    # A finished run does not look at the images again.
+def test_scores_may_have_moved_and_images_may_not(folder, old):
+    config, _ = resolve(_config(folder, checkpoint_every=5))
+    config.removal.scores = 'elsewhere.npz'
+    check_workdir(old, config)
+    config.data.data_dir = 'elsewhere.npz'
     with pytest.raises(UserError, match=r'another config \(data\.data_dir: '):
-        check_workdir(old, moved)
-    (old / 'result.json').unlink()
-    check_workdir(old, moved)
-    claim_workdir(old, moved, construct(moved, sources.load(moved.data).pretrain))
-    moved.removal.scores = 'elsewhere.npz'
-    check_workdir(old, moved)
-    moved.removal.scores = None
-    data = np.load(folder / 'data.npz')
-    others = {name: 255 - array for name, array in data.items()}
-    np.savez(tmp_path / 'moved' / 'data.npz', **others)
-    with pytest.raises(UserError, match='begun with other images'):
-        claim_workdir(old, moved, construct(moved, sources.load(moved.data).pretrain))
+        check_workdir(old, config)

@@ -1,10 +1,10 @@
 """Finished tiles of a scoring on disk, so that one that was stopped goes on where it was."""
 
+import contextlib
 import errno
 import fcntl
 import os
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +22,6 @@ _OWN = re.compile(rf'{_LOCK}|(manifest\.json|[a-z]+-\d{{12}}\.npz)(\..*\.part)?'
 # Notes that macOS and network file systems leave.
 _OF_SYSTEM = re.compile(r'\.DS_Store|\._.*|\.nfs.*')
 
-# File descriptors of the locks that this process holds, by folder.
-_HELD: dict[Path, int] = {}
-
 
 class TileStore:
     """Columns of finished tiles, one npz file each, in a folder with what they belong to."""
@@ -32,6 +29,8 @@ class TileStore:
     def __init__(self, folder: Path):
         """Uses `folder`, which `open` makes."""
         self._folder = folder
+        # File descriptor of the lock, while this store holds it.
+        self._lock: int | None = None
 
     def open(self, identity: dict, layout: dict, *, overwrite: bool) -> dict:
         """Prepares the folder.
@@ -47,6 +46,8 @@ class TileStore:
         Raises:
           UserError: tiles of something else, and no `overwrite`; a folder that cannot be written,
             that another process is scoring into, or that holds anything but tiles.
+
+        The folder belongs to this process until `release`, or until the process ends.
         """
         path = self._folder / 'manifest.json'
 
@@ -57,7 +58,11 @@ class TileStore:
                     f'{self._folder}: holds {others[0]!r}, which no scoring has written; move it '
                     'away, or give another --out'
                 )
-            self._hold()
+            if not self._hold():
+                raise UserError(
+                    f'{self._folder}: another process is scoring into it; wait for it, or give '
+                    'another --out'
+                )
             known = self._manifest(path)
             if known is None or known.get('identity') != identity:
                 if known is not None and not overwrite:
@@ -67,16 +72,18 @@ class TileStore:
                         f'{self._folder}: holds unfinished tiles of another scoring ({differ} '
                         'differ); replace them with --overwrite, or give another --out'
                     )
-                for own in filter(lambda x: _OWN.fullmatch(x.name), self._folder.iterdir()):
-                    if own.name != _LOCK:
-                        own.unlink()
+                self._clear()
                 write_json(path, {'identity': identity, 'layout': layout})
 
         def prepare_or_say() -> None:
             # In the process that writes, so that the others hear of it.
             try:
                 prepare()
+            except UserError:
+                self.release()
+                raise
             except OSError as error:
+                self.release()
                 raise UserError(
                     f'{self._folder}: cannot be written ({error.strerror}); give another --out'
                 ) from error
@@ -84,23 +91,33 @@ class TileStore:
         distributed.by_writer(prepare_or_say)
         return read_json(path)['layout']
 
-    def _hold(self) -> None:
-        """Makes the folder, and keeps other processes from it until this one ends."""
+    def _hold(self) -> bool:
+        """Makes the folder and locks it; returns whether no other process has it locked."""
+        if self._lock is not None:
+            return True
         self._folder.mkdir(parents=True, exist_ok=True)
-        if self._folder in _HELD:
-            return
-        file = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        path = self._folder / _LOCK
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = os.path.samestat(os.fstat(file), path.stat())
+        except FileNotFoundError:
+            # Whoever had it has deleted the folder in this instant.
+            free = False
         except OSError as error:
             # Some network file systems have no locks.
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                os.close(file)
-                raise UserError(
-                    f'{self._folder}: another process is scoring into it; wait for it, or give '
-                    'another --out'
-                ) from error
-        _HELD[self._folder] = file
+            free = error.errno not in (errno.EACCES, errno.EAGAIN)
+        if not free:
+            os.close(file)
+            return False
+        self._lock = file
+        return True
+
+    def release(self) -> None:
+        """Lets other processes use the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def read(self, stage: str, start: int) -> dict[str, np.ndarray] | None:
         """Columns of the tile that begins at a row; None if it is not finished."""
@@ -119,12 +136,22 @@ class TileStore:
         write_arrays(self._path(stage, start), columns)
 
     def remove(self) -> None:
-        """Deletes the tiles, and the folder if it holds nothing else."""
-        if self._folder in _HELD:
-            # NFS would keep an open file, and so the folder.
-            os.close(_HELD.pop(self._folder))
-        if self._folder.exists() and not self._others():
-            shutil.rmtree(self._folder)
+        """Deletes the tiles, and the folder if it holds nothing else, unless others use it."""
+        if not self._folder.exists() or self._others() or not self._hold():
+            return
+        self._clear()
+        # Closed before the folder goes, because NFS would keep an open file in it.
+        (self._folder / _LOCK).unlink()
+        self.release()
+        # Another scoring may have come in this instant.
+        with contextlib.suppress(OSError):
+            self._folder.rmdir()
+
+    def _clear(self) -> None:
+        """Deletes the tiles, the manifest and notes of systems."""
+        for path in self._folder.iterdir():
+            if path.name != _LOCK:
+                path.unlink(missing_ok=True)
 
     def _others(self) -> list[str]:
         """What the folder holds beside tiles and the manifest, whole or in part."""
