@@ -15,7 +15,6 @@ import os
 import pkgutil
 import runpy
 import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,11 +29,14 @@ from contrastive_jax.config import (
     check_value,
     completed,
     flatten,
+    one_spelling,
     resolve,
+    spelled_alike,
     validate,
 )
 from contrastive_jax.config.arms import ARMS, PAIR_FIELDS, STRENGTH_FIELDS
 from contrastive_jax.config.files import load_config
+from contrastive_jax.config.shipped import config_file, line_in_file
 from contrastive_jax.errors import UserError
 from contrastive_jax.runs.names import CONFIG
 from contrastive_jax.runtime.files import read_json
@@ -127,17 +129,14 @@ def _cells_of_file(path: Path, names: Sequence[str]) -> Mapping[str, Mapping[str
         values = runpy.run_path(str(path), run_name=f'{grids.__name__}.own')
     except (Exception, SystemExit) as error:  # The file is a program, and may fail in every way.
         reason = ' '.join(f'{type(error).__name__}: {error}'.split())
-        raise GridError(f'{where}{_line_of(error, path)}: {reason}') from error
+        raise GridError(f'{where}{_at_line(error, path)}: {reason}') from error
     cells: Any = values.get('CELLS')
     _check_cells(cells, where)
     return cells
 
 
-def _line_of(error: BaseException, path: Path) -> str:
-    """The last line of a file that was executed before an error; empty if none was."""
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
-    line = lines[-1] if lines else getattr(error, 'lineno', None)
+def _at_line(error: BaseException, path: str | Path) -> str:
+    line = line_in_file(error, path)
     return f', line {line}' if line else ''
 
 
@@ -175,7 +174,7 @@ def override(text: str) -> tuple[str, Any]:
     # A folder may be called 2024, as the flags of `main` take it.
     if path in FIELDS and isinstance(FIELDS[path].default, str | None):
         # One folder has one name, by which the run is named too.
-        value = _one_spelling(expand_home(value)) if path in PATHS else value
+        value = one_spelling(expand_home(value)) if path in PATHS else value
         return path, None if value == 'None' else value
     words = {'true': 'True', 'false': 'False'}
     if path in FIELDS and isinstance(FIELDS[path].default, bool):
@@ -184,18 +183,6 @@ def override(text: str) -> tuple[str, Any]:
         return path, ast.literal_eval(words.get(value, value))
     except (ValueError, SyntaxError):
         return path, value
-
-
-def _one_spelling(path: str) -> str:
-    """A path without needless slashes, which the Tab key adds; `gs://bucket` needs its own.
-
-    `..` stays, because behind a link it leads elsewhere.
-    """
-    if not path or '://' in path:
-        return path
-    spelled = str(Path(path))
-    # `~` would be the home folder.
-    return f'./{spelled}' if spelled.startswith('~') else spelled
 
 
 def plan(
@@ -307,7 +294,8 @@ def _load(config: str) -> ConfigDict:
         return load_config(config)
     except Exception as error:  # The file is a program, and may fail in every way.
         reason = ' '.join(str(error).split()) or type(error).__name__
-        raise GridError(f'--config={config}: cannot be read ({reason})') from error
+        place = _at_line(error, config_file(config).partition(':')[0])
+        raise GridError(f'--config={config}{place}: cannot be read ({reason})') from error
 
 
 def _values(base: ConfigDict, cell: str, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -349,8 +337,8 @@ def _name(values: Mapping[str, Any]) -> str:
     """Hash of a config, in which scores are named by their run and not by their path."""
     # The arm is left out, because the fields of `pairs` hold the same.
     changed = {
-        path: _one_spelling(value) if path in PATHS and isinstance(value, str) else value
-        for path, value in values.items()
+        path: value
+        for path, value in spelled_alike(values).items()
         if path not in {'arm', *WITHOUT_EFFECT}
         and (path not in FIELDS or value != FIELDS[path].default)
     }

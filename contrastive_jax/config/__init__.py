@@ -13,8 +13,10 @@ from contrastive_jax.config.values import (
     default,
     differences,
     flatten,
+    one_spelling,
     resolve,
     restored,
+    spelled_alike,
     validate,
 )
 
@@ -31,9 +33,11 @@ __all__ = [
     'default',
     'differences',
     'flatten',
+    'one_spelling',
     'register',
     'resolve',
     'restored',
     'section_of',
+    'spelled_alike',
     'validate',
 ]

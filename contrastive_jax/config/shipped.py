@@ -11,6 +11,7 @@ __all__ = [
     'check_config_files',
     'config_file',
     'config_specs',
+    'line_in_file',
     'place_in_config',
     'with_config_files',
 ]
@@ -65,26 +66,27 @@ def config_specs(arguments: list[str]) -> Iterator[str]:
             yield argument if before in _FLAGS else value
 
 
-def _frames(error: BaseException | None) -> Iterator[traceback.FrameSummary]:
-    """Where an error and those that it follows from were raised, the first one last."""
-    while error is not None:
-        yield from traceback.extract_tb(error.__traceback__)
-        error = error.__cause__ or error.__context__
+def line_in_file(error: BaseException, file: str | Path) -> int | None:
+    """The line of a file, such as a config, that an error comes from; None if of none."""
+    path = os.path.realpath(file)
+    cause: BaseException | None = error
+    lines = [error.lineno] if isinstance(error, SyntaxError) else []
+    while cause is not None:
+        frames = traceback.extract_tb(cause.__traceback__)
+        lines += [x.lineno for x in frames if os.path.realpath(x.filename) == path]
+        cause = cause.__cause__ or cause.__context__
+    return lines[-1] if lines else None
 
 
 def place_in_config(error: Exception, arguments: list[str]) -> str:
     """The line of a config file that an error comes from, and its kind; empty if there is none."""
-    files = [spec.partition(':')[0] for spec in config_specs(arguments)]
-    known = {os.path.realpath(file): file for file in files}
-    lines = [(frame.filename, frame.lineno) for frame in _frames(error)]
-    if isinstance(error, SyntaxError):
-        lines.append((error.filename or '', error.lineno))
-    for file, line in reversed(lines):
+    for spec in config_specs(arguments):
+        file = spec.partition(':')[0]
         # A message of `config_of` begins with the file.
         last = str(error).strip().rpartition('\n')[2]
         names_file = os.path.basename(file) in last and not isinstance(error, SyntaxError)
-        if os.path.realpath(file) in known and not names_file:
-            return f'{known[os.path.realpath(file)]}, line {line}: {type(error).__name__}: '
+        if (line := line_in_file(error, file)) and not names_file:
+            return f'{file}, line {line}: {type(error).__name__}: '
     return ''
 
 

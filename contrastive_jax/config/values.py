@@ -6,6 +6,7 @@ compiled, and `completed` when it is read back from the folder of a run.
 
 import difflib
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
@@ -13,7 +14,7 @@ from ml_collections import ConfigDict, config_dict
 from contrastive_jax.config import arms
 from contrastive_jax.config.checks import check_together
 from contrastive_jax.config.sections import SECTIONS
-from contrastive_jax.config.table import FIELDS, WITHOUT_EFFECT
+from contrastive_jax.config.table import FIELDS, PATHS, WITHOUT_EFFECT
 from contrastive_jax.errors import UserError
 
 __all__ = [
@@ -25,8 +26,10 @@ __all__ = [
     'differences',
     'flatten',
     'nearest_field',
+    'one_spelling',
     'resolve',
     'restored',
+    'spelled_alike',
     'validate',
 ]
 
@@ -171,12 +174,32 @@ def differences(old: Mapping, new: Mapping, besides: Collection[str] = ()) -> li
     Returns:
       One line for each field, sorted by path; empty if no field differs.
     """
-    old, new = flatten(old), flatten(new)
+    old, new = (spelled_alike(flatten(config)) for config in (old, new))
     return [
         f'{path}: {_shown(old, path)} there, {_shown(new, path)} here'
         for path in sorted((old.keys() | new.keys()) - WITHOUT_EFFECT.union(besides))
         if path not in old or path not in new or old[path] != new[path]
     ]
+
+
+def one_spelling(path: str) -> str:
+    """A path without needless slashes, which the Tab key adds; `gs://bucket` needs its own.
+
+    `..` stays, because behind a link it leads elsewhere.
+    """
+    if not path or '://' in path:
+        return path
+    spelled = str(Path(path))
+    # `~` would be the home folder.
+    return f'./{spelled}' if spelled.startswith('~') else spelled
+
+
+def spelled_alike(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a config by paths, with one spelling of each path of the file system."""
+    return {
+        path: one_spelling(value) if path in PATHS and isinstance(value, str) else value
+        for path, value in values.items()
+    }
 
 
 def flatten(config, prefix: str = '') -> dict[str, Any]:

@@ -5,6 +5,7 @@ of p numbers.
 """
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -107,6 +108,10 @@ class _Block(nnx.Module):
 class _Encoder(nnx.Module):
     """An encoder of three parts: all stages but the last, the last stage, and pooling."""
 
+    _penultimate: Callable[[Array, bool], Array]
+    _last: Callable[[Array, bool], Array]
+    _pooled: Callable[[Array], Array]
+
     def __call__(self, images: Float[Array, 'b h w c'], train: bool) -> Float[Array, 'b k']:
         """Returns the features, `[b, k]` float32."""
         return self._pooled(self.grid(images, train))
@@ -119,17 +124,8 @@ class _Encoder(nnx.Module):
         self, images: Float[Array, 'b h w c']
     ) -> tuple[Float[Array, 'b k'], Float[Array, 'b t p']]:
         """Returns features in evaluation, and the grid before the last stage as tokens."""
-        grid = self._penultimate(images, train=False)
-        return self._pooled(self._last(grid, train=False)), _tokens(grid)
-
-    def _penultimate(self, images: Float[Array, 'b h w c'], train: bool) -> Array:
-        raise NotImplementedError
-
-    def _last(self, grid: Array, train: bool) -> Array:
-        raise NotImplementedError
-
-    def _pooled(self, grid: Array) -> Float[Array, 'b k']:
-        raise NotImplementedError
+        grid = self._penultimate(images, False)
+        return self._pooled(self._last(grid, False)), _tokens(grid)
 
 
 class ResNet(_Encoder):

@@ -358,3 +358,9 @@ def test_differences_name_both_values():
         'pairs.margin: 0.0 there, 0.2 here',
         'seed: 0 there, 4 here',
     ]
+
+
+def test_two_spellings_of_a_path_are_no_difference():
+    one, other = ({'data': {'data_dir': path}} for path in ('/images', '/images//'))
+    assert base.differences(one, other) == []
+    assert base.differences(one, {'data': {'data_dir': '/image'}}) != []

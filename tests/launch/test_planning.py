@@ -464,3 +464,10 @@ def test_sweeps_that_begin_together_lose_no_run(tmp_path, monkeypatch):
 )
 def test_a_path_has_one_spelling_and_stays_the_path(text, path):
     assert override(f'--config.data.data_dir={text}') == ('data.data_dir', path)
+
+
+def test_an_error_in_a_config_file_has_its_line_in_a_sweep_too(tmp_path):
+    path = tmp_path / 'own.py'
+    path.write_text("def get_config():\n    return {}['x']\n")
+    with pytest.raises(GridError, match=r"own\.py, line 2: cannot be read \('x'\)"):
+        _plan('table3', tmp_path, config=str(path))
