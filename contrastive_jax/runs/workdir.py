@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +15,7 @@ from contrastive_jax.config import completed, differences, restored
 from contrastive_jax.errors import UserError
 from contrastive_jax.runs.names import CONFIG, DYNAMICS, ENCODER, IMAGES, METRICS, RESULT, START
 from contrastive_jax.runtime.files import read_json
+from contrastive_jax.runtime.locks import take_lock
 
 __all__ = [
     'CONFIG',
@@ -208,27 +208,14 @@ def _remove_empty(folders: Iterable[Path]) -> None:
 
 def _locked_file(workdir: Path) -> TextIO:
     """The lock file, opened and locked."""
-    # Links are not followed, because the file is overwritten.
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    while True:
-        file = os.fdopen(os.open(workdir / _LOCK, flags, 0o666), 'r+', errors='replace')
-        try:
-            # This kind of lock belongs to the process alone: its children do not hold it.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                logging.warning('%s: cannot be locked (%s); start one run only', workdir, error)
-                _check_own(file, workdir)
-                return file
-            holder = file.read().strip() or 'another process'
-            file.close()
-            raise UserError(
-                f'--workdir={workdir}: {holder} is training here; wait for it, or choose another '
-                'folder'
-            ) from error
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), (workdir / _LOCK).lstat()):
-                _check_own(file, workdir)
-                return file
-        # Whoever held it has removed it in the meantime: another process may hold a new one.
+    file, held = take_lock(workdir / _LOCK)
+    if held is False:
+        holder = file.read().strip() or 'another process'
         file.close()
+        raise UserError(
+            f'--workdir={workdir}: {holder} is training here; wait for it, or choose another folder'
+        )
+    if held is None:
+        logging.warning('%s: cannot be locked on this file system; start one run only', workdir)
+    _check_own(file, workdir)
+    return file

@@ -1,17 +1,16 @@
 """Finished tiles of a scoring on disk, so that one that was stopped goes on where it was."""
 
 import contextlib
-import errno
-import fcntl
-import os
 import re
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime import distributed
 from contrastive_jax.runtime.files import read_arrays, read_json, write_arrays, write_json
+from contrastive_jax.runtime.locks import take_lock
 
 __all__ = ['TILES', 'TileStore']
 
@@ -29,8 +28,8 @@ class TileStore:
     def __init__(self, folder: Path):
         """Uses `folder`, which `open` makes."""
         self._folder = folder
-        # File descriptor of the lock, while this store holds it.
-        self._lock: int | None = None
+        # The lock file, while this store holds it.
+        self._lock: TextIO | None = None
 
     def open(self, identity: dict, layout: dict, *, overwrite: bool) -> dict:
         """Prepares the folder.
@@ -96,27 +95,21 @@ class TileStore:
         if self._lock is not None:
             return True
         self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / _LOCK
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            free = os.path.samestat(os.fstat(file), path.stat())
+            lock = take_lock(self._folder / _LOCK)
         except FileNotFoundError:
             # Whoever had it has deleted the folder in this instant.
-            free = False
-        except OSError as error:
-            # Some network file systems have no locks.
-            free = error.errno not in (errno.EACCES, errno.EAGAIN)
-        if not free:
-            os.close(file)
             return False
-        self._lock = file
+        if lock.held is False:
+            lock.file.close()
+            return False
+        self._lock = lock.file
         return True
 
     def release(self) -> None:
         """Lets other processes use the folder."""
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.close()
             self._lock = None
 
     def read(self, stage: str, start: int) -> dict[str, np.ndarray] | None:
