@@ -41,10 +41,10 @@ class Difficulty(NamedTuple):
       beta: `[n]` mean cosine to the rest, below both bands.
       gamma: `[n]` mean cosine to its difficult band.
       isolation: `[n]` in [-2, 2], high = difficult: `contrastive_jax.graph.isolation`.
-      error: `[n]` estimated standard error of the score, or None where it is exact.
+      error: `[n]` estimated standard error of the score, or None without landmarks.
       low: lower ends of the intervals that hold at least 95 % of the time, if few cosines of a
-        sample are equal; None where exact.
-      high: their upper ends, or None where exact.
+        sample are equal; None without landmarks.
+      high: their upper ends, or None without landmarks.
     """
 
     score: np.ndarray

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -43,7 +44,10 @@ def as_checked(features: FeatureRows, axis_name: str | None) -> tuple[Float[Arra
     Raises:
       ValueError: unless traced, a row that is zero or not finite, no rows.
     """
-    features = jnp.asarray(features).astype(jnp.float32)
+    # On the host, because JAX has no arrays of another byte order, as files may hold.
+    if isinstance(features, np.ndarray):
+        features = features.astype(np.float32, copy=False)
+    features = jnp.asarray(features, jnp.float32)
     # Traced features have no values to check: the caller of `jit` or `pmap` checks them outside.
     if not isinstance(features, jax.core.Tracer):
         check_features(features)

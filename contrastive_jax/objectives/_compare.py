@@ -175,29 +175,30 @@ def in_float32(number: Scalar) -> Scalar:
 
 
 def check_positive(**values: Scalar) -> None:
-    """Raises ValueError unless each value is one finite number above zero.
+    """Raises ValueError unless each value is one number that is finite and above zero in float32.
 
     Values that `known_number` does not know, such as traced ones, are not compared.
     """
     for name, value in values.items():
         known = known_number(name, value)
-        if known is not None and not 0 < known < math.inf:
-            raise ValueError(f'{name}={value}: must be above 0, and finite')
+        # Processors may take a smaller number for zero.
+        if known is not None and not np.finfo(np.float32).tiny <= known < math.inf:
+            raise ValueError(f'{name}={value}: must be above 0, and finite, in float32')
 
 
 def check_not_negative(**values: Scalar) -> None:
-    """Raises ValueError unless each value is one finite number from zero up.
+    """Raises ValueError unless each value is one number that is finite and not negative in float32.
 
     Values that `known_number` does not know, such as traced ones, are not compared.
     """
     for name, value in values.items():
         known = known_number(name, value)
         if known is not None and not 0 <= known < math.inf:
-            raise ValueError(f'{name}={value}: must be at least 0, and finite')
+            raise ValueError(f'{name}={value}: must be at least 0, and finite, in float32')
 
 
 def known_number(name: str, value: Scalar) -> float | None:
-    """The number that a scalar holds; None if it is traced, or on devices of other processes.
+    """The float32 that a scalar gives; None if it is traced, or on devices of other processes.
 
     Raises:
       ValueError: an array or a text, which would give another loss or fail far from here.
@@ -210,4 +211,5 @@ def known_number(name: str, value: Scalar) -> float | None:
     elif not isinstance(value, int | float | np.number | np.ndarray):
         return None  # such as a parameter of Flax, which may hold a traced value
     # Under `jit` a comparison in JAX would be traced.
-    return float(value)
+    with np.errstate(over='ignore'):
+        return float(np.float32(value))

@@ -127,8 +127,9 @@ def difficult_band(
 
     Args:
       features: `[m, k]` encoder features (before the projector), view 1 and then view 2; under
-        `axis_name`, those of the images of this device. A row that is zero or not finite selects
-        no pair.
+        `axis_name`, those of the images of this device. A row that is not finite selects no pair. A
+        row of zeros has the cosine 0 with all others, so it selects all of its negatives if
+        `pos_high` is 0, and none otherwise.
       pos_high: percentile at which the band begins, in [0, pos_low], a Python number. One over the
         number of classes is a good first guess.
       pos_low: percentile at which the band ends, in [pos_high, 1].

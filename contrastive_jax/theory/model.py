@@ -58,12 +58,16 @@ class SimilarityModel:
             value = getattr(self, name)
             if value % 1 or not low <= value <= high:
                 raise ValueError(f'{name}={value}: must be a whole number from {low} to {high}')
+            # Products of NumPy's short integers would wrap.
+            object.__setattr__(self, name, int(value))
         if not 0 < self.alpha < 1:
             raise ValueError(f'alpha={self.alpha}: must lie in (0, 1)')
         if not 0 < self.gamma < self.alpha:
             raise ValueError(f'gamma={self.gamma}: must lie in (0, alpha), alpha={self.alpha}')
         if not 0 <= self.beta < self.gamma:
             raise ValueError(f'beta={self.beta}: must lie in [0, gamma), gamma={self.gamma}')
+        for name in ('alpha', 'beta', 'gamma'):
+            object.__setattr__(self, name, float(getattr(self, name)))
 
     @property
     def other_classes(self) -> int:

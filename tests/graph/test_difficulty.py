@@ -140,6 +140,8 @@ class TestInvariances:
         assert jnp.array_equal(found.score, as_float32.score)
         as_float64 = np.asarray(features.astype(jnp.float32)).astype(np.float64)
         assert jnp.array_equal(sample_difficulty(as_float64, **self.settings).score, found.score)
+        of_a_file = as_float64.astype('>f8')
+        assert jnp.array_equal(sample_difficulty(of_a_file, **self.settings).score, found.score)
 
     def test_no_gradient(self):
         gradient = jax.grad(lambda rows: sample_difficulty(rows, **self.settings).score.sum())(

@@ -247,6 +247,14 @@ def test_no_kind_of_number_hides_a_negative_temperature(kind):
         nt_xent(jnp.ones((4, 2)), temperature=kind(-0.5))
 
 
+@pytest.mark.parametrize(
+    'number', [{'temperature': 1e-39}, {'temperature_scale': 1e39}, {'margin': 1e39}]
+)
+def test_a_number_that_float32_does_not_hold_is_refused(number):
+    with pytest.raises(ValueError, match=f'{next(iter(number))}=.* finite, in float32'):
+        nt_xent(jnp.ones((4, 2)), **({'temperature': 0.5} | number))
+
+
 def test_a_temperature_that_jit_closes_over_is_taken_or_refused():
     rows, good, bad = jnp.asarray(normal(0, 8, 4)), jnp.float32(0.5), jnp.float32(-0.5)
     found = jax.jit(lambda x: nt_xent(x, temperature=good)[0])(rows)

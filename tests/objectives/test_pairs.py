@@ -138,6 +138,16 @@ def test_half_precision_features_are_compared_in_float32(dtype):
         np.testing.assert_array_equal(found, exact)
 
 
+@pytest.mark.parametrize(
+    ('value', 'pos_high', 'selected'), [(0, 0.1, 0), (0, 0, 6), (np.nan, 0, 0)]
+)
+def test_row_without_a_direction(value, pos_high, selected):
+    features = normal(0, 8, 3)
+    features[0] = value
+    pairs = difficult_pairs(jnp.asarray(features), pos_high=pos_high, pos_low=0.5)
+    assert np.sum(pairs[0]) == selected
+
+
 def test_no_gradient_flows_through_the_selection():
     def thresholds(features):
         band = difficult_band(features, pos_high=0.2, pos_low=0.8)

@@ -70,6 +70,14 @@ def test_refuses_what_the_theory_does_not_cover(field, value):
         dataclasses.replace(EXAMPLE, **{field: value})
 
 
+@pytest.mark.usefixtures('unchecked_types')
+def test_numbers_of_numpy_become_those_of_python():
+    sizes = map(np.int8, (4, 100, 50))
+    model = SimilarityModel(*sizes, np.float64(0.6), 0.1, 0.35)
+    assert {type(value) for value in dataclasses.astuple(model)} == {int, float}
+    assert model == SimilarityModel(4, 100, 50, 0.6, 0.1, 0.35)
+
+
 def test_refuses_noise_without_key_or_below_zero():
     with pytest.raises(ValueError, match='needs a key'):
         adjacency(EXAMPLE, 'block', noise=0.1)
