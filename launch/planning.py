@@ -23,13 +23,13 @@ from ml_collections import ConfigDict
 
 from contrastive_jax.config import (
     FIELDS,
-    PATHS,
     WITHOUT_EFFECT,
     check_field,
     check_value,
     completed,
     flatten,
     one_spelling,
+    paths,
     resolve,
     spelled_alike,
     validate,
@@ -174,7 +174,7 @@ def override(text: str) -> tuple[str, Any]:
     # A folder may be called 2024, as the flags of `main` take it.
     if path in FIELDS and isinstance(FIELDS[path].default, str | None):
         # One folder has one name, by which the run is named too.
-        value = one_spelling(expand_home(value)) if path in PATHS else value
+        value = one_spelling(expand_home(value)) if path in paths() else value
         return path, None if value == 'None' else value
     words = {'true': 'True', 'false': 'False'}
     if path in FIELDS and isinstance(FIELDS[path].default, bool):
@@ -324,7 +324,7 @@ def _spelled_as_begun(workdir: Path, fields: Mapping[str, Any]) -> dict[str, Any
     # `main` reports configs that cannot be read.
     with contextlib.suppress(OSError, UserError):
         stored = flatten(read_json(workdir / CONFIG))
-    texts = {p: stored[p] for p in PATHS if isinstance(stored.get(p), str)}
+    texts = {p: stored[p] for p in paths() if isinstance(stored.get(p), str)}
     return {
         path: texts[path]
         if path in texts and os.path.realpath(texts[path]) == os.path.realpath(str(value))

@@ -4,7 +4,7 @@
 import contrastive_jax.tasks  # noqa: F401
 from contrastive_jax.config.rules import Field
 from contrastive_jax.config.sections import Section, section_of
-from contrastive_jax.config.table import FIELDS, PATHS, WITHOUT_EFFECT, register
+from contrastive_jax.config.table import FIELDS, WITHOUT_EFFECT, paths, register
 from contrastive_jax.config.values import (
     check_field,
     check_value,
@@ -22,7 +22,6 @@ from contrastive_jax.config.values import (
 
 __all__ = [
     'FIELDS',
-    'PATHS',
     'WITHOUT_EFFECT',
     'Field',
     'Section',
@@ -34,6 +33,7 @@ __all__ = [
     'differences',
     'flatten',
     'one_spelling',
+    'paths',
     'register',
     'resolve',
     'restored',

@@ -17,7 +17,7 @@ from contrastive_jax.config.rules import (
 )
 from contrastive_jax.config.sections import SECTIONS, Section
 
-__all__ = ['FIELDS', 'PATHS', 'WITHOUT_EFFECT', 'register']
+__all__ = ['FIELDS', 'WITHOUT_EFFECT', 'paths', 'register']
 
 
 # The fields that belong to no task, as they stand before and after those that tasks add.
@@ -295,8 +295,6 @@ _LAST: dict[str, Field] = {
 
 FIELDS: dict[str, Field] = _FIRST | _LAST
 
-# Fields that hold a path.
-PATHS = tuple(path for path, field in FIELDS.items() if field.rule is PATH)
 # A run goes on with other values of these: they change how it is run, and no number.
 WITHOUT_EFFECT = frozenset(
     {
@@ -308,6 +306,11 @@ WITHOUT_EFFECT = frozenset(
         'monitor.images',
     }
 )
+
+
+def paths() -> tuple[str, ...]:
+    """The fields that hold a path of the file system, those that tasks add among them."""
+    return tuple(path for path, field in FIELDS.items() if field.rule is PATH)
 
 
 def register(section: Section) -> None:

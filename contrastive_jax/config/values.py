@@ -14,7 +14,7 @@ from ml_collections import ConfigDict, config_dict
 from contrastive_jax.config import arms
 from contrastive_jax.config.checks import check_together
 from contrastive_jax.config.sections import SECTIONS
-from contrastive_jax.config.table import FIELDS, PATHS, WITHOUT_EFFECT
+from contrastive_jax.config.table import FIELDS, WITHOUT_EFFECT, paths
 from contrastive_jax.errors import UserError
 
 __all__ = [
@@ -196,8 +196,9 @@ def one_spelling(path: str) -> str:
 
 def spelled_alike(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a config by paths, with one spelling of each path of the file system."""
+    of_files = paths()
     return {
-        path: one_spelling(value) if path in PATHS and isinstance(value, str) else value
+        path: one_spelling(value) if path in of_files and isinstance(value, str) else value
         for path, value in values.items()
     }
 

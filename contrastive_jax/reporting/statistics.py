@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtr, stdtrit
 
-from contrastive_jax.config import FIELDS, PATHS
+from contrastive_jax.config import FIELDS, paths
 from contrastive_jax.errors import UserError
 from contrastive_jax.reporting.collect import Run, as_text
 
@@ -117,7 +117,7 @@ def group(runs: Iterable[Run]) -> tuple[Cell, ...]:
     fields = {}
     for some in alike.values():
         # Images of another folder are another data set, also where each seed has its own.
-        own = {x: OWN for x in PATHS if x != 'data.data_dir' and _follows_seed(some, x)}
+        own = {x: OWN for x in paths() if x != 'data.data_dir' and _follows_seed(some, x)}
         for run in some:
             config = _without_data_dir(run.config) | own
             fields[_key(config)] = config
@@ -205,11 +205,12 @@ def _key(config: dict[str, str]) -> tuple[tuple[str, str], ...]:
 
 def _paths_given(config: dict[str, str]) -> tuple[bool, ...]:
     """Which path fields hold a path: runs that begin anew are none of those that go on."""
-    return tuple(config.get(name, _NONE) != _NONE for name in PATHS if name != 'data.data_dir')
+    return tuple(config.get(name, _NONE) != _NONE for name in paths() if name != 'data.data_dir')
 
 
 def _without_paths(config: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in config.items() if name not in PATHS}
+    of_files = paths()
+    return {name: value for name, value in config.items() if name not in of_files}
 
 
 def _without_data_dir(config: dict[str, str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from ml_collections import ConfigDict
 
-from contrastive_jax.config import PATHS, check_values, restored
+from contrastive_jax.config import check_values, paths, restored
 from contrastive_jax.errors import UserError
 from contrastive_jax.models import Context, Moments, compute_dtype
 from contrastive_jax.models.portable import filled, named_arrays, read_portable, write_portable
@@ -72,7 +72,7 @@ class Weights(NamedTuple):
         # Paths are nobody else's business, and what reads the file does not need them.
         shared = self.config.copy_and_resolve_references()
         with shared.ignore_type():
-            shared.update_from_flattened_dict(dict.fromkeys(PATHS))
+            shared.update_from_flattened_dict(dict.fromkeys(paths()))
         sections = shared.to_dict()
         facts = {
             'model': sections.pop('model'),

@@ -15,7 +15,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from contrastive_jax.config import FIELDS, PATHS, check_field, resolve, validate
+from contrastive_jax.config import FIELDS, check_field, paths, resolve, validate
 from contrastive_jax.config.shipped import (
     check_config_files,
     config_specs,
@@ -310,7 +310,7 @@ def _check_not_empty(positional: Sequence[str]) -> None:
 
 def _expand_paths(config: ConfigDict) -> None:
     """Expands `~` in the path fields, and reads None, which a flag can say as a text alone."""
-    for path in PATHS:
+    for path in paths():
         *sections, name = path.split('.')
         section = config
         for part in sections:

@@ -12,8 +12,8 @@ from flax import nnx
 from jax import lax
 
 from contrastive_jax import main
-from contrastive_jax.config import FIELDS, Field, Section, register, validate
-from contrastive_jax.config.rules import integer
+from contrastive_jax.config import FIELDS, Field, Section, differences, paths, register, validate
+from contrastive_jax.config.rules import PATH, integer
 from contrastive_jax.config.sections import SECTIONS
 from contrastive_jax.errors import UserError
 from contrastive_jax.runs.loading import load_run
@@ -76,7 +76,7 @@ SECTION = Section(
 
 @pytest.fixture
 def config(tmp_path):
-    before = dict(FIELDS)
+    before, known = dict(FIELDS), len(SECTIONS)
     register(SECTION)
     yield small_config(
         data__name='npz',
@@ -84,7 +84,7 @@ def config(tmp_path):
         model__name='rotation',
         checkpoint_every=1,
     )
-    SECTIONS.remove(SECTION)
+    del SECTIONS[known:]
     FIELDS.clear()
     FIELDS.update(before)
 
@@ -129,6 +129,14 @@ def test_its_field_is_checked_as_any_other(config):
     config.rotation.turns = 1
     with pytest.raises(UserError, match=r'config\.rotation\.turns=1: must be an integer of at'):
         validate(config)
+
+
+def test_its_path_is_a_path_as_any_other(config):
+    angles = Field(None, PATH, 'file of angles')
+    register(SECTION._replace(fields={'rotation.angles': angles}))
+    assert 'rotation.angles' in paths()
+    one, other = ({'rotation': {'angles': path}} for path in ('/angles', '/angles//'))
+    assert differences(one, other) == []
 
 
 def test_its_data_are_checked_before_anything_is_written(config, tmp_path):
