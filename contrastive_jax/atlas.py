@@ -9,6 +9,7 @@ from pathlib import Path
 from absl import flags
 
 from contrastive_jax.errors import UserError
+from contrastive_jax.reporting.atlas.content import MAPS
 from contrastive_jax.runtime import cli, progress
 from contrastive_jax.runtime.files import write_whole
 from contrastive_jax.runtime.outputs import check_out
@@ -58,7 +59,7 @@ if __name__ == '__main__':
     flags.DEFINE_enum(
         'map',
         'auto',
-        ['auto', 'pca', 'umap'],
+        MAPS,
         'Method that places the samples on the map; auto means UMAP if it is installed, else PCA.',
     )
     flags.DEFINE_integer('most', 50_000, 'Largest number of samples on the page.', 1, 250_000)

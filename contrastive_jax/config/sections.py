@@ -5,7 +5,7 @@ compute nothing.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -22,15 +22,15 @@ class Section(NamedTuple):
       chosen: whether a valid config names this task.
       fields: config fields that the task adds, by path.
       models: values of `model.name` that the task adds.
-      check: called with every config whose fields are valid one by one, and with its values by
-        path; raises UserError where they contradict each other.
+      check: called with every config whose fields are valid one by one; raises UserError where they
+        contradict each other.
     """
 
     module: str
     chosen: Callable[[ConfigDict], bool]
     fields: Mapping[str, Field] = {}
     models: tuple[str, ...] = ()
-    check: Callable[[ConfigDict, Mapping[str, Any]], None] = lambda config, values: None
+    check: Callable[[ConfigDict], None] = lambda config: None
 
 
 # Filled by `config.register`.

@@ -59,10 +59,9 @@ def validate(config: ConfigDict) -> None:
         field.
     """
     resolved, _ = resolve(config)
-    values = flatten(resolved)
-    check_together(resolved, values)
+    check_together(resolved, flatten(resolved))
     for section in SECTIONS:
-        section.check(resolved, values)
+        section.check(resolved)
 
 
 def check_values(config: ConfigDict) -> None:

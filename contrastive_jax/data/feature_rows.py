@@ -131,13 +131,12 @@ def array_rows(features: np.ndarray | jax.Array, source: str = 'rows of features
     return Rows([array_part('features', array, None)], source)
 
 
-def open_rows(path: str, flag: str = '--features') -> Rows:
+def open_rows(path: str) -> Rows:
     """Opens a file of features, or a folder of such files in the order of their names.
 
     Args:
       path: npy, npz (one array), parquet (one column of lists, or numbered columns), safetensors
         (one tensor), or a folder of files of one of these kinds.
-      flag: what named the path, for messages.
 
     Returns:
       The rows of all files. Their values are not checked yet.
@@ -145,7 +144,7 @@ def open_rows(path: str, flag: str = '--features') -> Rows:
     Raises:
       UserError: a file that cannot be read or holds something else; shards of other widths.
     """
-    where = f'{flag}={path}'
+    where = f'--features={path}'
     place = Path(path)
     try:
         files = list(place.iterdir()) if place.is_dir() else None

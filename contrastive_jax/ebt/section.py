@@ -1,7 +1,7 @@
 """The config fields of denoisers. `config.sections` says why this module imports nothing heavy."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -81,7 +81,7 @@ def diffusion_levels(level: int) -> int:
     return 3 * (level + 1)
 
 
-def _check(config: ConfigDict, values: Mapping[str, Any]) -> None:
+def _check(config: ConfigDict) -> None:
     name, options = config.model.name, config.denoise
     if name not in DENOISERS:
         return

@@ -20,11 +20,7 @@ _LEAST_ROWS = 16
 
 
 def extract_features(
-    encode: Encode,
-    images: np.ndarray | StoredImages,
-    *,
-    batch_size: int = 512,
-    name: str = 'features',
+    encode: Encode, images: np.ndarray | StoredImages, *, batch_size: int = 512
 ) -> np.ndarray:
     """Computes the features of all images, in order. Each device encodes a part of them.
 
@@ -33,7 +29,6 @@ def extract_features(
       images: `[n, h, w, c]` uint8, in memory or on disk.
       batch_size: images at a time, rounded up to a multiple of the devices of this process, and to
         16 on each; the last batch is padded, so one size is compiled.
-      name: name that the progress bar shows.
 
     Returns:
       `[n, k]` float32.
@@ -45,6 +40,6 @@ def extract_features(
     size = -(-max(_LEAST_ROWS * devices, min(batch_size, len(own))) // devices) * devices
     # A thread reads the next images from disk while these are encoded.
     with closing(prefetch(padded_batches(images, size, own), lambda batch: batch)) as ready:
-        batches = progress.track(ready, name, total=-(-len(own) // size), unit='batch')
+        batches = progress.track(ready, 'features', total=-(-len(own) // size), unit='batch')
         features = [np.asarray(encode(batch))[:count] for batch, count in batches]
     return distributed.gather_rows(np.concatenate(features), n)

@@ -159,7 +159,7 @@ class ResNet(_Encoder):
                 channels_in = stage_width * (4 if bottleneck else 1)
         self.blocks = nnx.List(layers)
         self.last_stage = blocks[-1]
-        self.num_features, self.token_dim = channels_in, channels_in // 2
+        self.num_features = channels_in
 
     def _penultimate(self, images: Float[Array, 'b h w c'], train: bool) -> Array:
         x = nnx.relu(self.stem(images, train))
@@ -198,7 +198,7 @@ class ConvNet(_Encoder):
             _ConvNorm(widths[i], widths[i + 1], 3, stride=1 if i == 0 else 2, ctx=ctx)
             for i in range(3)
         )
-        self.num_features, self.token_dim = 4 * widths[-1], widths[-2]
+        self.num_features = 4 * widths[-1]
 
     def _penultimate(self, images: Float[Array, 'b h w c'], train: bool) -> Array:
         x = images

@@ -27,6 +27,8 @@ __all__ = ['PER_CLASS', 'class_gallery', 'gallery', 'histogram', 'view_gallery']
 
 # Samples that `class_gallery` shows at each end of a class.
 PER_CLASS = 6
+# Pairs in a line of `gallery`.
+_PAIRS = 8
 # Letters that fit under a picture.
 _CAPTION, _NAME = 14, 9
 
@@ -83,34 +85,32 @@ def gallery(
     neighbours: dict[int, int],
     names: Sequence[str] | None = None,
     captions: Sequence[str] | None = None,
-    columns: int = 8,
 ) -> Figure:
     """Samples in titled groups, each beside its nearest neighbour in the difficult band.
 
     Args:
       images: the samples shown and their neighbours.
       score: `[n]`.
-      rows: title and indices of each group; a line holds at most `columns` pairs.
+      rows: title and indices of each group; a line holds at most eight pairs.
       neighbours: index of the neighbour of every sample shown.
       names: class of each sample, where known.
       captions: `[n]` text below each sample, such as the name of its file.
-      columns: number of pairs in a line.
 
     Returns:
-      The figure, 1.85 inches wide for each of the `columns` and about an inch high for each line.
+      The figure, 15 inches wide, and about an inch high for each line.
     """
     lines: list[str | Int[np.ndarray, ' _']] = []
     for title, samples in rows:
-        lines += [title, *(samples[i : i + columns] for i in range(0, len(samples), columns))]
+        lines += [title, *(samples[i : i + _PAIRS] for i in range(0, len(samples), _PAIRS))]
     heights = [0.25 if isinstance(line, str) else 1.0 for line in lines]
     captions = [''] * len(images) if captions is None else captions
-    figure = Figure(figsize=(1.85 * columns, 1.05 * sum(heights)))
+    figure = Figure(figsize=(1.85 * _PAIRS, 1.05 * sum(heights)))
     # Three columns for each pair: the sample, its neighbour, and a gap.
     grid = figure.add_gridspec(
         len(lines),
-        3 * columns,
+        3 * _PAIRS,
         height_ratios=heights,
-        width_ratios=[1, 1, 0.3] * columns,
+        width_ratios=[1, 1, 0.3] * _PAIRS,
         left=0.005,
         right=1,
         bottom=0.02,

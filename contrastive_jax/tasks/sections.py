@@ -3,9 +3,6 @@
 `config.sections` says why this module imports nothing heavy.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from ml_collections import ConfigDict
 
 from contrastive_jax.config.rules import (
@@ -89,7 +86,7 @@ _MOCO = {
 }
 
 
-def _check_contrast(config: ConfigDict, values: Mapping[str, Any]) -> None:
+def _check_contrast(config: ConfigDict) -> None:
     if config.pairs.select != 'none' and config.loss.name not in _TREATED:
         raise UserError(
             f'config.pairs.select={config.pairs.select!r}: config.loss.name={config.loss.name!r} '
@@ -97,7 +94,7 @@ def _check_contrast(config: ConfigDict, values: Mapping[str, Any]) -> None:
         )
 
 
-def _check_moco(config: ConfigDict, values: Mapping[str, Any]) -> None:
+def _check_moco(config: ConfigDict) -> None:
     size = config.moco.queue_size
     if not size:
         return

@@ -34,21 +34,18 @@ Scores = Float[np.ndarray, 'm s']
 Truth = Bool[np.ndarray, 'm s']
 
 
-def table(
-    scores: Mapping[str, Scores], truth: Truth, *, reference: str = 'cosine', seed: int = 0
-) -> dict[str, dict]:
-    """Measures ROC-AUC and average precision of each score, and its gain in AUC over a reference.
+def table(scores: Mapping[str, Scores], truth: Truth, *, seed: int = 0) -> dict[str, dict]:
+    """Measures ROC-AUC and average precision of each score, and its gain in AUC over the cosine.
 
     Args:
-      scores: scores `[m, s]` by name.
+      scores: scores `[m, s]` by name, among them `cosine`.
       truth: `[m, s]` whether each pair is compatible.
-      reference: name of the score that gains are relative to.
       seed: seed of the resampling.
 
     Returns:
       By name of the score: `auc`, `gain`, `ap`, and the 95 % intervals `auc_interval` and
       `gain_interval`. An interval is None if all resamples agree, because they then say nothing
-      about other anchors. The gain of the reference is 0. The dict is empty if all pairs are
+      about other anchors. The gain of the cosine is 0. The dict is empty if all pairs are
       compatible or none is.
     """
     if truth.all() or not truth.any():
@@ -66,11 +63,11 @@ def table(
             'auc': float(roc_auc_score(flat, score.ravel())),
             'auc_interval': _interval(resampled[name]),
             'gain': float(
-                roc_auc_score(flat, score.ravel()) - roc_auc_score(flat, scores[reference].ravel())
+                roc_auc_score(flat, score.ravel()) - roc_auc_score(flat, scores['cosine'].ravel())
             ),
             'gain_interval': [0.0, 0.0]
-            if name == reference
-            else _interval(resampled[name] - resampled[reference]),
+            if name == 'cosine'
+            else _interval(resampled[name] - resampled['cosine']),
             'ap': float(average_precision_score(flat, score.ravel())),
         }
         for name, score in scores.items()
