@@ -18,12 +18,12 @@ from contrastive_jax.evaluation.checks import check_data
 from contrastive_jax.evaluation.monitor import make_monitor
 from contrastive_jax.evaluation.result import make_result, print_table, probe_all
 from contrastive_jax.runs.loggers import check_logger
-from contrastive_jax.runs.names import CONFIG, LOGGERS, TENSORBOARD
+from contrastive_jax.runs.names import CONFIG, LOGGERS, RESULT, TENSORBOARD
 from contrastive_jax.runs.provenance import git_commit
 from contrastive_jax.runs.start import check_apart, keep_start, kept_start, read_start
 from contrastive_jax.runs.training_set import claim_workdir
 from contrastive_jax.runs.weights import save_encoder
-from contrastive_jax.runs.workdir import RESULT, check_outside_data, check_workdir, finished, locked
+from contrastive_jax.runs.workdir import check_outside_data, check_workdir, finished, locked
 from contrastive_jax.runtime import cli, distributed, preemption
 from contrastive_jax.runtime.files import write_sealed_json
 from contrastive_jax.training.hints import advice

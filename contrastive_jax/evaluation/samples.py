@@ -28,7 +28,8 @@ from contrastive_jax.graph.dynamics import sample_dynamics
 from contrastive_jax.graph.neighbours import neighbours
 from contrastive_jax.graph.verdicts import NEIGHBOURS, label_suspects, verdicts
 from contrastive_jax.numerics import percentile_rank
-from contrastive_jax.runs.dynamics import DYNAMICS, read_dynamics
+from contrastive_jax.runs.dynamics import read_dynamics
+from contrastive_jax.runs.names import DYNAMICS
 from contrastive_jax.runtime import progress
 
 __all__ = [

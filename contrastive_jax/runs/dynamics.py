@@ -15,7 +15,7 @@ from contrastive_jax.runs.names import CONFIG, DYNAMICS
 from contrastive_jax.runtime import distributed, progress
 from contrastive_jax.runtime.files import read_arrays, write_arrays
 
-__all__ = ['DYNAMICS', 'Dynamics', 'ScoreLog', 'read_dynamics']
+__all__ = ['Dynamics', 'ScoreLog', 'read_dynamics']
 
 
 class Dynamics(NamedTuple):

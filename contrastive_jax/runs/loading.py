@@ -12,10 +12,9 @@ from contrastive_jax.data.constructions import Construction, construct
 from contrastive_jax.errors import UserError
 from contrastive_jax.models.frozen import encoder_function
 from contrastive_jax.runs.images import read_or_measure_image_facts
-from contrastive_jax.runs.names import ENCODER
+from contrastive_jax.runs.names import CONFIG, ENCODER
 from contrastive_jax.runs.training_set import check_images
 from contrastive_jax.runs.weights import checkpoint_weights, read_config, read_weights
-from contrastive_jax.runs.workdir import CONFIG
 
 __all__ = ['TrainedRun', 'load_run']
 

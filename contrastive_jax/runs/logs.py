@@ -10,7 +10,6 @@ from contrastive_jax.runs.names import METRICS, TENSORBOARD
 from contrastive_jax.runtime.files import plain, write_whole
 
 __all__ = [
-    'METRICS',
     'MetricsLog',
     'checksum_of_steps',
     'first_lines',

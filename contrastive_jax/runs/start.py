@@ -25,10 +25,10 @@ from contrastive_jax.randomness import STREAMS
 from contrastive_jax.runs.checkpoints import Checkpoints
 from contrastive_jax.runs.encoder import load_weights
 from contrastive_jax.runs.logs import checksum_of_steps, first_lines, logged_steps
-from contrastive_jax.runs.names import METRICS, START
+from contrastive_jax.runs.names import METRICS, RESULT, START
 from contrastive_jax.runs.training_set import check_images
 from contrastive_jax.runs.weights import Weights, read_config, skeleton
-from contrastive_jax.runs.workdir import RESULT, has_checkpoint
+from contrastive_jax.runs.workdir import has_checkpoint
 from contrastive_jax.runtime import distributed
 from contrastive_jax.runtime.files import read_json, write_sealed_json, write_whole
 from contrastive_jax.training import devices

@@ -16,8 +16,8 @@ from contrastive_jax.runs.images import (
     read_image_facts,
     write_image_facts,
 )
-from contrastive_jax.runs.names import IMAGES
-from contrastive_jax.runs.workdir import CONFIG, TRAINING_SET, has_checkpoint, unwritable
+from contrastive_jax.runs.names import CONFIG, IMAGES, TRAINING_SET
+from contrastive_jax.runs.workdir import has_checkpoint, unwritable
 from contrastive_jax.runtime.files import read_arrays, write_sealed_json, write_whole
 
 __all__ = ['check_images', 'claim_workdir']

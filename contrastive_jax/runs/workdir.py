@@ -13,14 +13,20 @@ from ml_collections import ConfigDict
 
 from contrastive_jax.config import completed, differences, restored
 from contrastive_jax.errors import UserError
-from contrastive_jax.runs.names import CONFIG, DYNAMICS, ENCODER, IMAGES, METRICS, RESULT, START
+from contrastive_jax.runs.names import (
+    CONFIG,
+    DYNAMICS,
+    ENCODER,
+    IMAGES,
+    METRICS,
+    RESULT,
+    START,
+    TRAINING_SET,
+)
 from contrastive_jax.runtime.files import read_json
 from contrastive_jax.runtime.locks import take_lock
 
 __all__ = [
-    'CONFIG',
-    'RESULT',
-    'TRAINING_SET',
     'check_outside_data',
     'check_outside_data_of',
     'check_workdir',
@@ -30,7 +36,6 @@ __all__ = [
     'unwritable',
 ]
 
-TRAINING_SET = 'training_set.npz'
 _LOCK = 'lock'
 # How the text in it begins.
 _HOLDER = 'process '

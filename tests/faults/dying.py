@@ -14,7 +14,7 @@ import time
 
 from contrastive_jax import evaluation
 from contrastive_jax.data import sources
-from contrastive_jax.runs import checkpoints, logs, workdir
+from contrastive_jax.runs import checkpoints, logs, names
 from contrastive_jax.runtime import files
 from contrastive_jax.training import devices
 
@@ -85,7 +85,7 @@ def _plan(place: str, count: int) -> None:
     elif place == 'probe':
         evaluation.probe = _at(count, evaluation.probe, lambda *_, **__: _die())
     else:
-        name = {'seal': files.SUMS, 'result': workdir.RESULT}[place]
+        name = {'seal': files.SUMS, 'result': names.RESULT}[place]
         write = files.write_whole
 
         def write_whole(path, content):

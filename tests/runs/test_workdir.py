@@ -13,8 +13,9 @@ from contrastive_jax.data.constructions import construct
 from contrastive_jax.errors import UserError
 from contrastive_jax.randomness import HOST_STREAMS, STREAMS
 from contrastive_jax.runs.loading import load_run
+from contrastive_jax.runs.names import RESULT
 from contrastive_jax.runs.training_set import check_images, claim_workdir
-from contrastive_jax.runs.workdir import RESULT, check_outside_data, locked
+from contrastive_jax.runs.workdir import check_outside_data, locked
 from contrastive_jax.runtime.files import printable, read_json, read_text, write_sealed_json
 from tests.helpers import small_config
 

@@ -34,7 +34,8 @@ from contrastive_jax.graph.verdicts import VERDICTS
 from contrastive_jax.randomness import Use, host_rng
 from contrastive_jax.reporting.atlas.content import Content, ScoreCurves, chosen_rows, project
 from contrastive_jax.reporting.atlas.sprites import SIDE, thumbnail
-from contrastive_jax.runs.dynamics import DYNAMICS, read_dynamics
+from contrastive_jax.runs.dynamics import read_dynamics
+from contrastive_jax.runs.names import DYNAMICS
 from contrastive_jax.runs.workdir import check_outside_data_of
 from contrastive_jax.runtime import progress
 from contrastive_jax.runtime.files import printable, read_arrays, read_json
