@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from contrastive_jax.ebt.section import Size
 from contrastive_jax.models import Context
 
-__all__ = ['EnergyTransformer', 'Transformer', 'patches', 'unpatch']
+__all__ = ['EnergyTransformer', 'Transformer', 'layer_norm', 'patches', 'unpatch']
 
 # Modulations of a block: scale, shift and gate of each of its two halves.
 _PER_BLOCK = 6
@@ -49,8 +49,8 @@ class _Block(nnx.Module):
 
     def __call__(self, h, modulation):
         scale1, shift1, gate1, scale2, shift2, gate2 = modulation
-        h = h + gate1 * self._attend((1 + scale1) * _norm(h) + shift1)
-        y = self.up((1 + scale2) * _norm(h) + shift2)
+        h = h + gate1 * self._attend((1 + scale1) * layer_norm(h) + shift1)
+        y = self.up((1 + scale2) * layer_norm(h) + shift2)
         return h + gate2 * self.down(nnx.gelu(y))
 
     def _attend(self, x):
@@ -111,7 +111,7 @@ class Transformer(nnx.Module):
         """Returns the normalised outputs; `t` counts the tokens of both segments."""
         h, modulations = self._hidden(tokens, condition)
         scale, shift = modulations[-2:]
-        return (1 + scale) * _norm(h) + shift
+        return (1 + scale) * layer_norm(h) + shift
 
     def features(
         self, tokens: Float[Array, 'b t p'], condition: Float[Array, 'b d'] | None = None
@@ -219,8 +219,8 @@ def unpatch(tokens: Float[Array, 'b t p'], side: int) -> Float[Array, 'b h w c']
     return grid.reshape(b, count * side, count * side, c)
 
 
-def _norm(h):
-    """Computes a layer norm without parameters, in float32."""
+def layer_norm(h: Array) -> Array:
+    """A layer norm over the last axis without parameters, computed in float32; the type stays."""
     x = h.astype(jnp.float32)
     # `jax.nn.standardize` computes mean(x^2) - mean(x)^2 in JAX 0.10.0, which loses digits.
     x = x - jnp.mean(x, axis=-1, keepdims=True)

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from contrastive_jax.data.batches import padded_batches
 from contrastive_jax.data.stored import StoredImages
+from contrastive_jax.ebt.transformer import layer_norm
 from contrastive_jax.ebt.verifier.networks import Encoded
 from contrastive_jax.numerics import unit_rows
 from contrastive_jax.runtime import progress
@@ -24,7 +25,6 @@ from contrastive_jax.training.augmentation import augment
 __all__ = ['Bank', 'TokenEncoder', 'encode', 'encode_all', 'encode_views', 'make_bank']
 
 _BATCH = 512
-_EPSILON = 1e-6
 
 
 class TokenEncoder(NamedTuple):
@@ -54,10 +54,7 @@ class Bank(NamedTuple):
 def encode(encoder: TokenEncoder, images: Float[Array, 'b h w c']) -> Encoded:
     """Encodes images as centred directions, and as tokens of mean 0 and variance 1, in float32."""
     features, tokens = encoder.tokens(images)
-    # `transformer._norm` says why this does not call `jax.nn.standardize`.
-    tokens = tokens - jnp.mean(tokens, axis=-1, keepdims=True)
-    scale = jax.lax.rsqrt(jnp.mean(jnp.square(tokens), axis=-1, keepdims=True) + _EPSILON)
-    return Encoded(unit_rows(features - encoder.mean[None]), tokens * scale)
+    return Encoded(unit_rows(features - encoder.mean[None]), layer_norm(tokens))
 
 
 def encode_all(
