@@ -5,12 +5,14 @@ import json
 import os
 from pathlib import Path
 
+from contrastive_jax.errors import UserError
 from contrastive_jax.runs.loggers import open_logger
 from contrastive_jax.runs.names import METRICS, TENSORBOARD
 from contrastive_jax.runtime.files import plain, write_whole
 
 __all__ = [
     'MetricsLog',
+    'check_log',
     'checksum_of_steps',
     'first_lines',
     'logged_pace',
@@ -21,6 +23,15 @@ __all__ = [
 def logged_steps(workdir: Path) -> int:
     """Number of lines in the log, one for each step from the first."""
     return len(_lines(workdir))
+
+
+def check_log(workdir: Path, most: int | float) -> None:
+    """Raises UserError if a run without a checkpoint has logged more than `most` steps."""
+    if (logged := logged_steps(workdir)) > most:
+        raise UserError(
+            f'{workdir}: {logged} steps are logged, and there is no checkpoint; restore the folder '
+            'from a copy, or begin again in another --workdir'
+        )
 
 
 def logged_pace(workdir: Path) -> float | None:

@@ -24,7 +24,7 @@ from contrastive_jax.models.portable import arrays_checksum, filled, named_array
 from contrastive_jax.randomness import STREAMS
 from contrastive_jax.runs.checkpoints import Checkpoints
 from contrastive_jax.runs.encoder import load_weights
-from contrastive_jax.runs.logs import checksum_of_steps, first_lines, logged_steps
+from contrastive_jax.runs.logs import check_log, checksum_of_steps, first_lines
 from contrastive_jax.runs.names import METRICS, RESULT, START
 from contrastive_jax.runs.training_set import check_images
 from contrastive_jax.runs.weights import Weights, read_config, skeleton
@@ -107,11 +107,7 @@ def read_start(
 
     distributed.by_all(check)
     start = read[0]()
-    if (logged := logged_steps(workdir)) > start.step:
-        raise UserError(
-            f'{workdir}: {logged} steps are logged, and there is no checkpoint; restore the folder '
-            'from a copy, or begin again in another --workdir'
-        )
+    check_log(workdir, start.step)
     return start
 
 

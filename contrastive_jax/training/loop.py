@@ -14,10 +14,15 @@ from ml_collections import ConfigDict
 from contrastive_jax.data.batches import Batch, make_batch, split_over_devices, step_indices
 from contrastive_jax.data.sources import Split
 from contrastive_jax.data.streaming import stream_views
-from contrastive_jax.errors import UserError
 from contrastive_jax.runs.checkpoints import Checkpoints
 from contrastive_jax.runs.images import moments_of
-from contrastive_jax.runs.logs import MetricsLog, checksum_of_steps, logged_pace, logged_steps
+from contrastive_jax.runs.logs import (
+    MetricsLog,
+    check_log,
+    checksum_of_steps,
+    logged_pace,
+    logged_steps,
+)
 from contrastive_jax.runs.names import CONFIG, TENSORBOARD
 from contrastive_jax.runtime import distributed, progress
 from contrastive_jax.runtime.files import read_json
@@ -98,7 +103,9 @@ def pretrain(
             devices.replicate(initial), lambda step: checksum_of_steps(workdir, step)
         )
         start = int(state.step)
-        distributed.by_writer(lambda: _check_log(config, workdir, start))
+        if not start:
+            # A checkpoint is written in the background, while steps up to the next one are logged.
+            distributed.by_writer(lambda: check_log(workdir, 2 * _steps_between(config, workdir)))
         _say_start(config, workdir, start, total, n)
         batches = _batches(config, split, range(start, total))
         log = _open_log(workdir, start, logger)
@@ -136,23 +143,17 @@ def _open_log(workdir: Path, start: int, logger: str) -> MetricsLog | None:
     return opened[0] if opened else None
 
 
-def _check_log(config: ConfigDict, workdir: Path, start: int) -> None:
-    """Raises UserError if a run has no checkpoint although its log shows that it had one."""
-    logged, pace = logged_steps(workdir), logged_pace(workdir)
+def _steps_between(config: ConfigDict, workdir: Path) -> int | float:
+    """The most steps that a run logs from one checkpoint to the next."""
+    pace = logged_pace(workdir)
     begun = read_json(workdir / CONFIG) if (workdir / CONFIG).exists() else {}
     # A run may go on with checkpoints at other times than it was begun with.
-    between = max(
+    return max(
         steps_between(
             fields['checkpoint_every'], fields['checkpoint_minutes'], config.batch_size, pace
         )
         for fields in ({**config}, {**config, **begun})
     )
-    # A checkpoint is written in the background, while the steps up to the next one are logged.
-    if not start and logged > 2 * between:
-        raise UserError(
-            f'{workdir}: {logged} steps are logged, and there is no checkpoint; restore the folder '
-            'from a copy, or begin again in another --workdir'
-        )
 
 
 def _say_start(config: ConfigDict, workdir: Path, start: int, total: int, images: int) -> None:
