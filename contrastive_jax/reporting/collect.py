@@ -86,10 +86,6 @@ class Run(NamedTuple):
         return None if value is None or not is_number(value) else float(value)
 
 
-def _kind(path: str | Path) -> str:
-    return 'file' if str(path).endswith('.txt') else 'folder'
-
-
 def find_runs(paths: Sequence[str]) -> list[Path]:
     """The workdirs among and below the folders, sorted and each once.
 
@@ -110,7 +106,8 @@ def find_runs(paths: Sequence[str]) -> list[Path]:
             waiting.append(Path(path))
             continue
         if not os.path.isdir(path):
-            what = 'is a file' if os.path.exists(path) else f'no such {_kind(path)}'
+            kind = 'file' if path.endswith('.txt') else 'folder'
+            what = 'is a file' if os.path.exists(path) else f'no such {kind}'
             raise UserError(
                 f'{path}: {what}; give workdirs, folders that hold them, or the list '
                 'RUNS/GRID.txt that launch.sweep writes'
@@ -183,7 +180,8 @@ def read_run(folder: Path) -> Run:
     seed = config.get('seed')
     if not config_problem and (not isinstance(seed, int) or isinstance(seed, bool)):
         config_problem = f'{CONFIG} damaged: no seed'
-    invalid = [name for name in (*MEASURES, *VALIDATION) if not _is_measure(result.get(name))]
+    measures = {name: result.get(name) for name in (*MEASURES, *VALIDATION)}
+    invalid = [name for name, x in measures.items() if x is not None and not is_number(x)]
     if invalid:
         result_problem = f'{RESULT} damaged: {invalid[0]} is no number'
     if config_problem:
@@ -240,10 +238,6 @@ def is_number(value: Any) -> bool:
         # False for NaN, and without overflow for integers that are too large for a float.
         and abs(value) <= sys.float_info.max
     )
-
-
-def _is_measure(value: Any) -> bool:
-    return value is None or is_number(value)
 
 
 def _missing(name: str) -> str:

@@ -99,8 +99,9 @@ def check_images(workdir: Path, construction: Construction, *, held_out: bool = 
             'the same images, or choose another folder'
         )
     if held_out and not _drew_the_same_images(streams):
+        version = f'a version of edition {streams}' if streams != _UNKNOWN else 'an unknown version'
         raise UserError(
-            f'--workdir={workdir}: was begun by {_version(streams)}, which may have held out other '
+            f'--workdir={workdir}: was begun by {version}, which may have held out other '
             'images for tests: this version would test on images that the run trained on. Go on '
             'with that version, or put the test images into test/ and train again in another folder'
         )
@@ -152,7 +153,3 @@ def _edition(workdir: Path, before: Mapping[str, np.ndarray] | None) -> int:
 def _drew_the_same_images(streams: int) -> bool:
     """Whether this version holds out, leaves out and mixes the images that that edition did."""
     return HOST_STREAMS <= streams <= STREAMS
-
-
-def _version(streams: int) -> str:
-    return 'an unknown version' if streams == _UNKNOWN else f'a version of edition {streams}'
