@@ -12,7 +12,7 @@ from contrastive_jax.models import Moments
 from contrastive_jax.runs.images import measure_image_facts, write_image_facts
 from contrastive_jax.runs.names import ENCODER
 from contrastive_jax.runs.weights import read_weights, save_encoder
-from contrastive_jax.training.devices import AXIS
+from contrastive_jax.training.devices import AXIS, map_over_devices, replicate
 from contrastive_jax.training.setup import set_up
 
 
@@ -57,6 +57,22 @@ def state_and_step(config, channels: int = 3, *, mapped: bool):
 def split_over(devices: int, batch: Batch) -> Batch:
     """Gives the arrays of a batch their leading device axis."""
     return jax.tree.map(lambda leaf: leaf.reshape(devices, -1, *leaf.shape[1:]), batch)
+
+
+def train_steps(config, devices, steps=3):
+    """State and metrics after a few steps, on all of some devices at once or unmapped."""
+    batches = [random_batch(seed, config.batch_size) for seed in range(steps)]
+    state, step = state_and_step(config, mapped=devices > 1)
+    if devices == 1:
+        step = jax.jit(step)
+    else:
+        state, step = replicate(state), map_over_devices(step)
+        batches = [split_over(devices, batch) for batch in batches]
+    history = []
+    for batch in batches:
+        state, metrics = step(state, batch)
+        history.append(jax.device_get(metrics))
+    return jax.device_get(state), history
 
 
 def write_npz(path, *, train: int = 40, test: int = 12, labels: bool = True, seed: int = 0):

@@ -12,9 +12,9 @@ from contrastive_jax.numerics import gather
 from contrastive_jax.runs.logs import MetricsLog
 from contrastive_jax.tasks import moco
 from contrastive_jax.training import loop
-from contrastive_jax.training.devices import AXIS, map_over_devices, replicate
+from contrastive_jax.training.devices import AXIS
 from contrastive_jax.training.setup import set_up
-from tests.helpers import random_batch, small_config, split_over, state_and_step
+from tests.helpers import random_batch, small_config, state_and_step, train_steps
 
 OPTIONS = {'moco__queue_size': 48, 'moco__momentum': 0.9}
 DIFFICULT = {
@@ -24,28 +24,13 @@ DIFFICULT = {
 }
 
 
-def _train(config, devices, steps=4):
-    batches = [random_batch(seed, config.batch_size) for seed in range(steps)]
-    state, step = state_and_step(config, mapped=devices > 1)
-    if devices == 1:
-        step = jax.jit(step)
-    else:
-        state, step = replicate(state), map_over_devices(step)
-        batches = [split_over(devices, batch) for batch in batches]
-    history = []
-    for batch in batches:
-        state, metrics = step(state, batch)
-        history.append(jax.device_get(metrics))
-    return jax.device_get(state), history
-
-
 @pytest.mark.ci
 @pytest.mark.parametrize('symmetric', [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_four_devices_equal_one(symmetric):
     changes = OPTIONS | DIFFICULT | {'moco__symmetric': symmetric}
     changes['moco__queue_size'] = 64
-    one, one_history = _train(small_config(**changes), devices=1)
-    four, four_history = _train(small_config(**changes), devices=4)
+    one, one_history = train_steps(small_config(**changes), devices=1, steps=4)
+    four, four_history = train_steps(small_config(**changes), devices=4, steps=4)
     for single, several in zip(one_history, four_history, strict=True):
         for name in single:
             np.testing.assert_allclose(several[name], single[name], rtol=5e-4, err_msg=name)
@@ -116,7 +101,7 @@ def test_a_row_of_the_queue_is_one_image():
 
 def test_difficult_pairs_are_those_of_the_queue():
     config = small_config(**OPTIONS, **DIFFICULT, pairs__pos_high=0.25, pairs__pos_low=0.5)
-    _, history = _train(config, devices=1, steps=2)
+    _, history = train_steps(config, devices=1, steps=2)
     for metrics in history:
         np.testing.assert_allclose(metrics['selected_share'], 12 / 48, rtol=1e-6)
     # At first the whole queue is random, of no class; then 16 of its 48 rows have one.
@@ -134,8 +119,8 @@ def test_a_share_of_no_known_class_is_null_in_the_log(tmp_path):
 
 @pytest.mark.slow
 def test_a_treatment_of_nothing_is_plain():
-    plain, _ = _train(small_config(**OPTIONS), devices=1)
-    zero, _ = _train(small_config(**OPTIONS, pairs__select='difficult'), devices=1)
+    plain, _ = train_steps(small_config(**OPTIONS), devices=1, steps=4)
+    zero, _ = train_steps(small_config(**OPTIONS, pairs__select='difficult'), devices=1, steps=4)
     jax.tree.map(
         partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), plain.params, zero.params
     )
@@ -144,8 +129,8 @@ def test_a_treatment_of_nothing_is_plain():
 @pytest.mark.slow
 def test_symmetric_asks_with_both_views():
     changes = OPTIONS | {'moco__queue_size': 64}
-    one, _ = _train(small_config(**changes), devices=1, steps=2)
-    both, _ = _train(small_config(**changes, moco__symmetric=True), devices=1, steps=2)
+    one, _ = train_steps(small_config(**changes), devices=1, steps=2)
+    both, _ = train_steps(small_config(**changes, moco__symmetric=True), devices=1, steps=2)
     # 16 keys a step, or 32.
     assert np.sum(one.extra.queue.labels >= 0) == 32
     assert np.sum(both.extra.queue.labels >= 0) == 64
@@ -175,8 +160,8 @@ def test_shuffled_keys_return_to_their_queries():
 @pytest.mark.slow
 def test_shuffling_changes_the_statistics_of_a_device():
     changes = OPTIONS | {'model__sync_batch_norm': False}
-    _, plain = _train(small_config(**changes), devices=4, steps=1)
-    _, mixed = _train(small_config(**changes, moco__shuffle=True), devices=4, steps=1)
+    _, plain = train_steps(small_config(**changes), devices=4, steps=1)
+    _, mixed = train_steps(small_config(**changes, moco__shuffle=True), devices=4, steps=1)
     assert plain[0]['loss'] != mixed[0]['loss']
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from contrastive_jax.training.devices import AXIS, map_over_devices, replicate
 from tests.config.test_config import VARIANTS, load_config
-from tests.helpers import random_batch, small_config, split_over, state_and_step
+from tests.helpers import random_batch, small_config, split_over, state_and_step, train_steps
 from tests.marks import in_ci
 
 ARMS = {
@@ -23,30 +23,13 @@ ARMS = {
 }
 
 
-def _train(config, devices, steps=3):
-    """Parameters and metrics after a few steps, on all of some devices at once or unmapped."""
-    batches = [random_batch(seed, config.batch_size) for seed in range(steps)]
-    if devices == 1:
-        state, step = state_and_step(config, mapped=False)
-        step = jax.jit(step)
-    else:
-        state, step = state_and_step(config, mapped=True)
-        state, step = replicate(state), map_over_devices(step)
-        batches = [split_over(devices, batch) for batch in batches]
-    history = []
-    for batch in batches:
-        state, metrics = step(state, batch)
-        history.append(jax.device_get(metrics))
-    return jax.device_get(state), history
-
-
 @pytest.mark.newest
 @pytest.mark.parametrize('arm', [pytest.param('plain', marks=pytest.mark.slow), 'combined'])
 def test_four_devices_equal_one(arm):
     assert jax.device_count() == 4
     config = small_config(**ARMS[arm])
-    one, one_history = _train(config, devices=1)
-    four, four_history = _train(config, devices=4)
+    one, one_history = train_steps(config, devices=1)
+    four, four_history = train_steps(config, devices=4)
     assert one.step == four.step == 3
     for single, several in zip(one_history, four_history, strict=True):
         assert single.keys() == several.keys()
@@ -63,15 +46,15 @@ def test_four_devices_equal_one(arm):
 def test_without_synchronised_batch_norm_devices_differ():
     """The comparison above can fail: batch statistics of a quarter are not those of the whole."""
     changes = {'model__sync_batch_norm': False}
-    _, one = _train(small_config(**changes), devices=1, steps=1)
-    _, four = _train(small_config(**changes), devices=4, steps=1)
+    _, one = train_steps(small_config(**changes), devices=1, steps=1)
+    _, four = train_steps(small_config(**changes), devices=4, steps=1)
     assert abs(one[0]['loss'] / four[0]['loss'] - 1) > 1e-3
 
 
 @pytest.mark.ci
 def test_a_treatment_of_nothing_is_plain_nt_xent():
-    plain, plain_history = _train(small_config(), devices=1)
-    zero, zero_history = _train(small_config(pairs__select='difficult'), devices=1)
+    plain, plain_history = train_steps(small_config(), devices=1)
+    zero, zero_history = train_steps(small_config(pairs__select='difficult'), devices=1)
     for one, other in zip(plain_history, zero_history, strict=True):
         np.testing.assert_allclose(one['loss'], other['loss'], rtol=1e-6)
     jax.tree.map(
@@ -82,7 +65,7 @@ def test_a_treatment_of_nothing_is_plain_nt_xent():
 def test_every_arm_trains_and_differs():
     losses = {}
     for arm, changes in ARMS.items():
-        _, history = _train(small_config(**changes), devices=1, steps=1)
+        _, history = train_steps(small_config(**changes), devices=1, steps=1)
         losses[arm] = float(history[0]['loss'])
         assert np.isfinite(losses[arm])
         assert ('different_class_share' in history[0]) == (arm != 'plain')
@@ -102,7 +85,7 @@ def test_every_arm_trains_and_differs():
     ],
 )
 def test_every_loss_trains(name, options):
-    state, history = _train(small_config(loss__name=name, **options), devices=1, steps=1)
+    state, history = train_steps(small_config(loss__name=name, **options), devices=1, steps=1)
     assert np.isfinite(history[0]['loss'])
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
 
@@ -113,7 +96,7 @@ def test_lars_moves_every_kernel_by_no_more_than_its_share(name):
     # At once, and 16 images: a rate of 1, so that the share of `lars` is the trust coefficient.
     config = small_config(optimizer__name=name, optimizer__learning_rate=16.0)
     before, _ = state_and_step(config, mapped=False)
-    after, _ = _train(config, devices=1, steps=1)
+    after, _ = train_steps(config, devices=1, steps=1)
     for old, new in zip(jax.tree.leaves(before.params), jax.tree.leaves(after.params), strict=True):
         if old.ndim > 1:
             share = np.linalg.norm(new - old) / np.linalg.norm(old)
@@ -124,8 +107,10 @@ def test_lars_moves_every_kernel_by_no_more_than_its_share(name):
 
 @pytest.mark.ci
 def test_blocks_change_no_step():
-    whole, _ = _train(small_config(**ARMS['combined']), devices=1, steps=1)
-    blocked, _ = _train(small_config(loss__block_size=8, **ARMS['combined']), devices=1, steps=1)
+    whole, _ = train_steps(small_config(**ARMS['combined']), devices=1, steps=1)
+    blocked, _ = train_steps(
+        small_config(loss__block_size=8, **ARMS['combined']), devices=1, steps=1
+    )
     close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
     jax.tree.map(close, whole.params, blocked.params)
 
@@ -138,7 +123,7 @@ def test_selected_share_is_that_of_the_band():
         pairs__margin=0.1,
         augment__jitter=1.0,  # with a flip alone two views can be equal, and tie
     )
-    _, history = _train(config, devices=1, steps=1)
+    _, history = train_steps(config, devices=1, steps=1)
     # 30 negatives: places 4 to 15 of the order, since the 3rd largest is the upper threshold.
     np.testing.assert_allclose(history[0]['selected_share'], 12 / 30, rtol=1e-6)
     assert 0 <= history[0]['different_class_share'] <= 1
