@@ -96,6 +96,12 @@ class Samples(NamedTuple):
             trained=None if self.trained is None else self.trained[rows],
         )
 
+    def trained_apart(self) -> np.ndarray | None:
+        """Rows of the images trained on, which are judged among themselves; None if all are."""
+        if self.trained is None or self.trained.all():
+            return None
+        return np.flatnonzero(self.trained)
+
     def image_checksum(self) -> str:
         """Checksum of the images, or of the features where there are no images."""
         # Scores belong to images; of an encoder from elsewhere only the features are known.
@@ -209,14 +215,14 @@ def score(samples: Samples, options: Options, *, keep: Path | None = None) -> di
       UserError: features without a direction, bands out of order, or latent classes by labels
         without labels.
     """
-    features, labels, trained = samples.features, samples.labels, samples.trained
+    features, labels = samples.features, samples.labels
     measure = partial(_measure, keep=keep)
     given: dict[str, Any] = {**options._asdict(), 'seed': samples.seed, 'measure': measure}
     try:
-        if trained is None or trained.all():
+        if (rows := samples.trained_apart()) is None:
             columns = score_columns(features, labels, **given)
         else:
-            columns = score_trained_apart(features, labels, trained, **given)
+            columns = score_trained_apart(features, labels, rows, **given)
     except ValueError as error:
         raise UserError(f'{samples.source}: {error}') from error
     columns |= _verdict_columns(samples, options, columns)
@@ -224,7 +230,7 @@ def score(samples: Samples, options: Options, *, keep: Path | None = None) -> di
         _say_of_labels(columns['label_margin'], columns['label_z'])
     if labels is not None:
         columns['label'] = as_given(labels, samples.classes)
-    return columns if trained is None else {'trained': trained, **columns}
+    return columns if samples.trained is None else {'trained': samples.trained, **columns}
 
 
 def _measure(
@@ -261,8 +267,7 @@ def _verdict_columns(
         return verdicts_of(rows, samples, options, told)
 
     verdict = judged(np.arange(len(samples.features)))
-    if samples.trained is not None and not samples.trained.all():
-        rows = np.flatnonzero(samples.trained)
+    if (rows := samples.trained_apart()) is not None:
         for name, values in judged(rows).items():
             verdict[name][rows] = values
     return verdict

@@ -6,7 +6,7 @@ Axes: n samples, m of them trained on, k features.
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from contrastive_jax.graph import scores
 from contrastive_jax.graph._inputs import FeatureRows
@@ -90,7 +90,7 @@ def score_columns(
 def score_trained_apart(
     features: FeatureRows,
     labels: Int[np.ndarray, ' n'] | None,
-    trained: Bool[np.ndarray, ' n'],
+    trained: Int[np.ndarray, ' m'],
     *,
     latent_classes: str = 'k-means',
     **options,
@@ -102,7 +102,7 @@ def score_trained_apart(
     Args:
       features: `[n, k]`, any scale.
       labels: `[n]` class of each sample, or None.
-      trained: `[n]` whether the run trained on each sample.
+      trained: `[m]` rows of the samples that the run trained on.
       latent_classes: of `sas`: 'k-means' or 'labels'.
       **options: the other options of `score_columns`.
 
@@ -114,14 +114,13 @@ def score_trained_apart(
     """
     options['latent_classes'] = latent_classes
     columns = score_columns(features, labels, **options)
-    rows = np.flatnonzero(trained)
-    own = score_columns(features[rows], None if labels is None else labels[rows], **options)
+    own = score_columns(features[trained], None if labels is None else labels[trained], **options)
     merged = {name: columns[name].copy() for name in own}
     if latent_classes != 'labels':
         # Equal numbers from two runs of k-means do not mean the same class.
         merged['latent_class'] += own['latent_class'].max() + 1
     for name, values in own.items():
-        merged[name][rows] = values
+        merged[name][trained] = values
     return merged
 
 

@@ -74,11 +74,10 @@ def _gallery(
 def _partners(samples: Samples, shown: np.ndarray, options: Options) -> np.ndarray:
     """Nearest in the band; images trained on have theirs among themselves, as they are scored."""
     nearest = graph.nearest_difficult(samples.features, shown, **options.band())
-    trained = samples.trained
-    if trained is None or trained.all() or trained.sum() < 2:
+    rows = samples.trained_apart()
+    if rows is None or len(rows) < 2:
         return nearest
-    rows = np.flatnonzero(trained)
-    own = trained[shown]
+    own = np.isin(shown, rows)
     within = np.searchsorted(rows, shown[own])
     partners = np.array(nearest)
     partners[own] = rows[graph.nearest_difficult(samples.features[rows], within, **options.band())]

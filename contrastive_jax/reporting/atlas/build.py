@@ -224,15 +224,14 @@ def _in_order(columns: dict[str, np.ndarray]) -> list[str]:
 
 
 def _neighbours(samples: Samples, options: Options) -> Neighbours:
-    features, trained = samples.features, samples.trained
+    features, rows = samples.features, samples.trained_apart()
     if len(features) < 2:
         nobody = np.full((len(features), 1), -1)
         return Neighbours(nobody, np.zeros(nobody.shape), nobody)
     near = neighbours(features, **options.band(), count=_SHOWN)
-    if trained is None or trained.all() or trained.sum() < 2:
+    if rows is None or len(rows) < 2:
         return near
     # As they are scored: images trained on have their band among themselves.
-    rows = np.flatnonzero(trained)
     own = neighbours(features[rows], **options.band(), count=_SHOWN).partners
     partners = near.partners.copy()
     partners[rows] = -1
