@@ -11,7 +11,7 @@ from contrastive_jax.config.checks import check_mixes_nothing
 from contrastive_jax.data.mixed import Mixed, draw_mixtures, mix
 from contrastive_jax.data.score_files import read_indices, read_scores
 from contrastive_jax.data.splits import Split
-from contrastive_jax.data.stored import StoredImages, array_checksum, checksum, subset
+from contrastive_jax.data.stored import StoredImages, array_checksum, checksum
 from contrastive_jax.data.tails import long_tail
 from contrastive_jax.errors import UserError
 from contrastive_jax.graph import subsets
@@ -52,14 +52,8 @@ class Construction(NamedTuple):
     @property
     def split(self) -> Split:
         """The images to pre-train on."""
-        images, labels, files = self.whole
-        if len(self.kept) == len(images):
-            return self.whole
-        return Split(
-            subset(images, self.kept),
-            None if labels is None else labels[self.kept],
-            None if files is None else tuple(files[index] for index in self.kept),
-        )
+        everything = len(self.kept) == len(self.whole.images)
+        return self.whole if everything else self.whole.take(self.kept)
 
     def summary(self, classes: tuple[str, ...]) -> dict:
         """Numbers of mixed and removed images, for `result.json`."""

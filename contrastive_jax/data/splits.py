@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from contrastive_jax.data.stored import StoredImages
+from contrastive_jax.data.stored import StoredImages, subset
 
 __all__ = ['Dataset', 'Split', 'image_cure', 'label_cure']
 
@@ -24,6 +24,14 @@ class Split(NamedTuple):
     images: np.ndarray | StoredImages
     labels: np.ndarray | None
     files: tuple[str, ...] | None = None
+
+    def take(self, rows: np.ndarray) -> 'Split':
+        """Some of the images with their labels and names; images on disk are not read."""
+        return Split(
+            subset(self.images, rows),
+            None if self.labels is None else self.labels[rows],
+            None if self.files is None else tuple(self.files[row] for row in rows),
+        )
 
 
 class Dataset(NamedTuple):

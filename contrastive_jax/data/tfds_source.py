@@ -17,7 +17,7 @@ from PIL import Image
 
 from contrastive_jax.data.reading import CHUNK, read_all
 from contrastive_jax.data.splits import Dataset, Split
-from contrastive_jax.data.stored import StoredImages, subset
+from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime import progress
 
@@ -182,7 +182,7 @@ def _labelled(split: Split) -> Split:
         return split
     if not len(known):
         return split._replace(labels=None)
-    return Split(subset(split.images, known), split.labels[known])
+    return split.take(known)
 
 
 def _read(builder, test_name: str, config) -> Dataset:
