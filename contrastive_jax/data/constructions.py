@@ -55,6 +55,12 @@ class Construction(NamedTuple):
         everything = len(self.kept) == len(self.whole.images)
         return self.whole if everything else self.whole.take(self.kept)
 
+    def chosen(self, everything: bool) -> tuple[Split, np.ndarray]:
+        """The images to pre-train on, or everything, and their indices in the training split."""
+        if everything:
+            return self.whole, np.arange(len(self.whole.images))
+        return self.split, self.kept
+
     def summary(self, classes: tuple[str, ...]) -> dict:
         """Numbers of mixed and removed images, for `result.json`."""
         n, labels = len(self.whole.images), self.whole.labels

@@ -149,8 +149,7 @@ def from_run(workdir: Path, *, everything: bool = False) -> tuple[Samples, Optio
     run = load_run(workdir)
     built = run.construction
     n, m = len(built.whole.images), len(built.kept)
-    index = np.arange(n) if everything else built.kept
-    images, labels, files = built.whole if everything else built.split
+    (images, labels, files), index = built.chosen(everything)
     samples = Samples(
         extract_features(run.encode, images),
         labels,

@@ -68,7 +68,7 @@ def measure_run(workdir: Path, images: int, *, everything: bool = False) -> Simi
 
     run = load_run(workdir)
     built, pairs = run.construction, run.config.pairs
-    split = built.whole if everything else built.split
+    split, _ = built.chosen(everything)
     drawn = representative(len(split.images), images, split.labels)
     rows = extract_features(run.encode, split.images[drawn])
     labels = None if split.labels is None else split.labels[drawn]

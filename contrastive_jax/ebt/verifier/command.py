@@ -94,9 +94,7 @@ def prepare(workdir: Path, seed: int, *, everything: bool = False) -> Prepared:
             f'--workdir={workdir}: holds a {kind} ({trained.config.model.name}), but verifying '
             'pairs needs an encoder; give the folder of a contrastive run'
         )
-    built = trained.construction
-    split = built.whole if everything else built.split
-    indices = np.arange(len(built.whole.images)) if everything else built.kept
+    split, indices = trained.construction.chosen(everything)
     images = split.images
     features = extract_features(trained.encode, images)
     tokens = token_function(*trained.weights)
