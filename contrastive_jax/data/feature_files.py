@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from contrastive_jax.data.feature_rows import Rows, float_cure, open_rows
+from contrastive_jax.data.feature_rows import Rows, check_shape, open_rows
 from contrastive_jax.data.sampling import representative
 from contrastive_jax.data.splits import label_cure
 from contrastive_jax.errors import UserError
@@ -170,15 +170,7 @@ def checked_rows(
     Raises:
       UserError: another shape or type; a bad value, with the number of its row.
     """
-    if rows.ndim != 2 or not np.issubdtype(rows.dtype, np.floating):
-        raise UserError(
-            f'{where}: holds {rows.dtype} {list(rows.shape)}; need floats [n, k]{float_cure(rows)}'
-        )
-    if rows.size == 0:
-        raise UserError(
-            f'{where}: is empty, of shape {rows.shape}; need [n, k] with at least one row and '
-            'one column'
-        )
+    check_shape(rows, where)
     name = np.dtype(dtype).name
     # The margin keeps the sum of a hundred million squares finite.
     largest = float(np.sqrt(np.finfo(dtype).max)) / 1e4

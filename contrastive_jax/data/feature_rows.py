@@ -19,7 +19,7 @@ from contrastive_jax.data.row_files import OPENERS, open_part
 from contrastive_jax.data.row_parts import Part, array_part, check_stamp, read_rows
 from contrastive_jax.errors import UserError
 
-__all__ = ['Rows', 'array_rows', 'float_cure', 'open_rows']
+__all__ = ['Rows', 'array_rows', 'check_shape', 'open_rows']
 
 # Bytes of float32 that are read at a time for a checksum.
 _PIECE_BYTES = 2**24
@@ -38,16 +38,7 @@ class Rows:
     def __init__(self, parts: list[Part], source: str):
         """Checks that the parts are floats `[n, k]` of one k."""
         for part in parts:
-            if len(part.shape) != 2 or not np.issubdtype(part.dtype, np.floating):
-                raise UserError(
-                    f'{part.name}: holds {part.dtype} {list(part.shape)}; need floats [n, k]'
-                    + float_cure(part)
-                )
-            if 0 in part.shape:
-                raise UserError(
-                    f'{part.name}: is empty, of shape {part.shape}; need [n, k] with at least one '
-                    'row and one column'
-                )
+            check_shape(part, part.name)
             if part.shape[1] != parts[0].shape[1]:
                 raise UserError(
                     f'{part.name}: has {part.shape[1]} columns, and {parts[0].name} has '
@@ -114,7 +105,21 @@ class Rows:
             check_stamp(part)
 
 
-def float_cure(features: Part | np.ndarray) -> str:
+def check_shape(features: Part | np.ndarray, where: str) -> None:
+    """Raises UserError unless features are floats `[n, k]`, n and k at least 1."""
+    if len(features.shape) != 2 or not np.issubdtype(features.dtype, np.floating):
+        raise UserError(
+            f'{where}: holds {features.dtype} {list(features.shape)}; need floats [n, k]'
+            + _float_cure(features)
+        )
+    if 0 in features.shape:
+        raise UserError(
+            f'{where}: is empty, of shape {features.shape}; need [n, k] with at least one row and '
+            'one column'
+        )
+
+
+def _float_cure(features: Part | np.ndarray) -> str:
     """What makes features of a usual other type into floats; empty for other types."""
     if len(features.shape) == 2 and np.issubdtype(features.dtype, np.integer):
         return ': take features.astype("float32")'
