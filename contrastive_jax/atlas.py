@@ -11,7 +11,7 @@ from absl import flags
 from contrastive_jax.errors import UserError
 from contrastive_jax.reporting.atlas.content import MAPS
 from contrastive_jax.runtime import cli, progress
-from contrastive_jax.runtime.files import write_whole
+from contrastive_jax.runtime.files import write_bytes
 from contrastive_jax.runtime.outputs import check_out
 
 _FILE = 'atlas.html'
@@ -37,7 +37,7 @@ def main(values: flags.FlagValues) -> None:
     progress.say('page')
     text = atlas_page(content)
     out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / _FILE, lambda file: file.write(text.encode(errors='surrogateescape')))
+    write_bytes(out / _FILE, text.encode(errors='surrogateescape'))
     size = (out / _FILE).stat().st_size / 1e6
     print(f'{out / _FILE}: {len(content.index)} samples, {size:.1f} MB; open it in a browser')
     for note in content.notes:

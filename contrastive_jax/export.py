@@ -13,7 +13,7 @@ from contrastive_jax.models.torchvision import torchvision_arrays
 from contrastive_jax.runs.encoder import load_weights
 from contrastive_jax.runs.names import CONFIG, ENCODER, RESULT
 from contrastive_jax.runtime import cli
-from contrastive_jax.runtime.files import write_whole
+from contrastive_jax.runtime.files import write_bytes
 from contrastive_jax.runtime.outputs import check_out
 
 __all__ = ['run']
@@ -54,7 +54,7 @@ def run(workdir: Path, out: Path, *, overwrite: bool = False) -> None:
         'width': str(model.width),
     }
     content = safetensors_bytes(arrays, weights.facts() | own)
-    write_whole(out, lambda file: file.write(content))
+    write_bytes(out, content)
     print(f'written to {out}: torchvision.models.{model.name}, stem {model.stem}')
     if model.width != _WIDTH:
         print(

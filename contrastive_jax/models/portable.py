@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from contrastive_jax.errors import UserError
-from contrastive_jax.runtime.files import write_whole
+from contrastive_jax.runtime.files import write_bytes
 
 __all__ = [
     'FORMAT_VERSION',
@@ -82,7 +82,7 @@ def write_portable(path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[
         'arrays_sha256': arrays_checksum(arrays),
     }
     content = safetensors_bytes(arrays, {**facts, **own})
-    write_whole(path, lambda file: file.write(content))
+    write_bytes(path, content)
 
 
 def read_portable(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from contrastive_jax.errors import UserError
 from contrastive_jax.runs.loggers import open_logger
 from contrastive_jax.runs.names import METRICS, TENSORBOARD
-from contrastive_jax.runtime.files import plain, write_whole
+from contrastive_jax.runtime.files import plain, write_bytes
 
 __all__ = [
     'MetricsLog',
@@ -78,7 +78,7 @@ class MetricsLog:
         """
         self._logger = open_logger(logger, workdir, start, logged_steps(workdir))
         kept = first_lines(workdir, start)
-        write_whole(workdir / METRICS, lambda file: file.write(kept))
+        write_bytes(workdir / METRICS, kept)
         self._file = (workdir / METRICS).open('ab')
         self._digest = hashlib.sha256(kept)
 

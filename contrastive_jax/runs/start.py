@@ -30,7 +30,7 @@ from contrastive_jax.runs.training_set import check_images
 from contrastive_jax.runs.weights import Weights, read_config, skeleton
 from contrastive_jax.runs.workdir import has_checkpoint
 from contrastive_jax.runtime import distributed
-from contrastive_jax.runtime.files import read_json, write_sealed_json, write_whole
+from contrastive_jax.runtime.files import read_json, write_bytes, write_sealed_json
 from contrastive_jax.training import devices
 from contrastive_jax.training.optimizer import count_steps, make_schedule, with_equal_updates
 from contrastive_jax.training.setup import set_up
@@ -114,7 +114,7 @@ def read_start(
 def keep_start(workdir: Path, start: Start) -> None:
     """Writes into the folder of a new run what it begins with, apart from the state."""
     write_sealed_json(workdir / START, start.record)
-    write_whole(workdir / METRICS, lambda file: file.write(start.log))
+    write_bytes(workdir / METRICS, start.log)
 
 
 def kept_start(workdir: Path) -> dict:

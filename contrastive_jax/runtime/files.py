@@ -31,6 +31,7 @@ __all__ = [
     'read_json',
     'read_text',
     'write_arrays',
+    'write_bytes',
     'write_json',
     'write_sealed_json',
     'write_whole',
@@ -79,9 +80,14 @@ def _remove_old_parts(path: Path) -> None:
                 left.unlink()
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file as `write_whole` does, with a content that is in memory."""
+    write_whole(path, lambda file: file.write(content))
+
+
 def write_json(path: Path, content: dict) -> None:
     """Writes a JSON file; numbers that are not finite become null."""
-    write_whole(path, lambda file: file.write(_encoded(content)))
+    write_bytes(path, _encoded(content))
 
 
 def write_sealed_json(path: Path, content: dict) -> None:
@@ -90,8 +96,8 @@ def write_sealed_json(path: Path, content: dict) -> None:
     sums = {**_sums(path.parent), path.name: hashlib.sha256(text).hexdigest()}
     lines = ''.join(f'{digest}  {name}\n' for name, digest in sorted(sums.items()))
     # The checksum comes first, because a file without a checksum is accepted.
-    write_whole(path.with_name(SUMS), lambda file: file.write(lines.encode()))
-    write_whole(path, lambda file: file.write(text))
+    write_bytes(path.with_name(SUMS), lines.encode())
+    write_bytes(path, text)
 
 
 def read_json(path: Path) -> dict:
