@@ -50,8 +50,7 @@ if __name__ == '__main__':
         out='Folder to write to; by default the workdir, with --features the current folder.',
         overwrite='Replace an earlier atlas.',
     )
-    flags.DEFINE_string('features', None, 'Features [n, k] in place of a run: a file or shards.')
-    flags.DEFINE_string('labels', None, 'With --features: npy file of n integers.')
+    cli.define_features()
     flags.DEFINE_string(
         'images', None, 'With --features: npz or npy file of n images, or a folder.'
     )

@@ -109,8 +109,7 @@ if __name__ == '__main__':
         out='Picture to write.',
         overwrite='Replace an earlier picture.',
     )
-    flags.DEFINE_string('features', None, 'Features [n, k] in place of a run: a file or shards.')
-    flags.DEFINE_string('labels', None, 'With --features: npy file of n integers.')
+    cli.define_features()
     flags.DEFINE_integer('images', 2000, 'Size of the random sample to measure.', lower_bound=10)
     flags.DEFINE_integer('num_classes', None, 'Number of classes, r + 1.')
     flags.DEFINE_integer('samples_per_class', None, 'Number of samples in each class, n.')

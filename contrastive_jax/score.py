@@ -257,8 +257,7 @@ if __name__ == '__main__':
         out='Folder to write to; the workdir by default.',
         overwrite='Replace the files of an earlier scoring.',
     )
-    flags.DEFINE_string('features', None, 'Features [n, k] in place of a run: a file or shards.')
-    flags.DEFINE_string('labels', None, 'With --features: npy file of n integers.')
+    cli.define_features()
     flags.DEFINE_bool('dynamics', False, 'Add columns that say how the scores changed over time.')
     flags.DEFINE_bool(
         'embedding_atlas',

@@ -52,13 +52,11 @@ def main(values: flags.FlagValues) -> None:
 
 
 if __name__ == '__main__':
-    flags.DEFINE_string('workdir', None, 'Trained run.')
-    flags.DEFINE_string('out', None, 'Folder to write to; the default is WORKDIR/verify.')
-    flags.DEFINE_bool('overwrite', False, 'Replace the files of an earlier call.')
-    flags.DEFINE_bool(
-        'all',
-        False,
-        'Also use the images that the run left out, and mark those that it trained on.',
+    cli.define_common(
+        workdir='Trained run.',
+        out='Folder to write to; the default is WORKDIR/verify.',
+        overwrite='Replace the files of an earlier call.',
+        all='Also use the images that the run left out, and mark those that it trained on.',
     )
     flags.DEFINE_integer('steps', 1000, 'Number of training steps of each verifier.', lower_bound=1)
     flags.DEFINE_integer(

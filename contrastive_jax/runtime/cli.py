@@ -29,6 +29,7 @@ __all__ = [
     'check_company',
     'config_of_flags',
     'define_common',
+    'define_features',
     'define_processes',
     'processes',
     'resolved_flags',
@@ -93,6 +94,12 @@ def define_common(**meanings: str) -> None:
     for name, meaning in meanings.items():
         define, default = _COMMON[name]
         define(name, default, meaning)
+
+
+def define_features() -> None:
+    """Defines the flags of a command that takes features of any encoder in place of a run."""
+    flags.DEFINE_string('features', None, 'Features [n, k] in place of a run: a file or shards.')
+    flags.DEFINE_string('labels', None, 'With --features: npy file of n integers.')
 
 
 def check_company(values: flags.FlagValues, names: Sequence[str], company: Sequence[str]) -> None:
