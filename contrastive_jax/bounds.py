@@ -25,19 +25,8 @@ from contrastive_jax.theory import SimilarityModel
 _MEASURED = ('workdir', 'features')
 
 
-def estimate_run(
-    workdir: Path, images: int, *, everything: bool = False
-) -> tuple[SimilarityModel, str]:
-    """The model that fits a run as `measure_run` measures it, and the estimates as text."""
-    return _fitted(measure_run(workdir, images, everything=everything))
-
-
-def estimate_files(features: str, labels: str | None, rows: int) -> tuple[SimilarityModel, str]:
-    """The model that fits features as `measure_files` measures them, and the estimates as text."""
-    return _fitted(measure_files(features, labels, rows))
-
-
-def _fitted(measured: Similarities) -> tuple[SimilarityModel, str]:
+def fitted(measured: Similarities) -> tuple[SimilarityModel, str]:
+    """The model that fits what was measured, and the estimates as text."""
     text = similarities_text(measured)
     try:
         return measured.fitted_model(), text
@@ -73,22 +62,22 @@ def main(values: flags.FlagValues) -> None:
     cli.check_company(values, ('all',), ('workdir',))
     cli.check_company(values, ('labels',), ('features',))
     cli.check_company(values, ('images',), ('workdir', 'features'))
-    measured = next((f'--{name}' for name in _MEASURED if values[name].value is not None), None)
+    source = next((f'--{name}' for name in _MEASURED if values[name].value is not None), None)
     numbers = [name for name in SimilarityModel.__dataclass_fields__ if values[name].present]
-    if numbers and measured:
+    if numbers and source:
         raise UserError(
-            f'--{numbers[0]}, {measured}: with {measured} this number is measured; give one of '
-            'the two'
+            f'--{numbers[0]}, {source}: with {source} this number is measured; give one of the two'
         )
-    model = None if measured else _model_of_flags(values)
+    model = None if source else _model_of_flags(values)
     if values.out is not None:
         check_out(Path(values.out), suffixes=picture_suffixes(), overwrite=values.overwrite)
         check_outside_data_of([] if workdir is None else [Path(workdir)], Path(values.out))
     if model is None:
         if workdir is not None:
-            model, text = estimate_run(Path(workdir), values.images, everything=everything)
+            measured = measure_run(Path(workdir), values.images, everything=everything)
         else:
-            model, text = estimate_files(features, values.labels, values.images)
+            measured = measure_files(features, values.labels, values.images)
+        model, text = fitted(measured)
         print(text, model, sep='\n')
     choices = values.labelling_error, values.feature_dim or model.num_classes
     try:

@@ -44,7 +44,7 @@ from contrastive_jax.runtime import cli, distributed, progress
 from contrastive_jax.runtime.files import write_json
 from contrastive_jax.runtime.outputs import check_out, make_folder
 
-__all__ = ['Options', 'Samples', 'from_files', 'from_run', 'run']
+__all__ = ['run']
 
 _FILES = (*(f'scores.{kind}' for kind in ('npz', 'csv', 'parquet', 'json')), *PICTURES)
 
@@ -138,7 +138,7 @@ def main(values: flags.FlagValues) -> None:
     distributed.by_writer(lambda: check_out(out, names=_FILES, overwrite=values.overwrite))
     why = _why_tiles(values)
     if values.features is not None:
-        given_band = Options(0.1, 0.5)._replace(**changed)
+        given_band = Options()._replace(**changed)
         _check_band(given_band)
         rows, named = distributed.by_all(lambda: _opened(values.features, values.labels))
         if out.exists() and Path(values.features).is_dir() and out.samefile(values.features):
@@ -158,7 +158,7 @@ def main(values: flags.FlagValues) -> None:
             raise UserError(
                 '--latent_classes=labels: needs the labels; give --labels too, or k-means'
             )
-        samples, options = from_files(values.features, values.labels)
+        samples, options = from_files(values.features, values.labels), Options()
     else:
         check_outside_data_of([Path(values.workdir)], out)
         samples, options = from_run(Path(values.workdir), everything=bool(values['all'].value))

@@ -8,6 +8,7 @@ from contrastive_jax import main as training
 from contrastive_jax import score
 from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.errors import UserError
+from contrastive_jax.evaluation.samples import Options, from_files, from_run
 from contrastive_jax.graph.neighbours import neighbours
 from contrastive_jax.graph.verdicts import VERDICTS
 from contrastive_jax.reporting.atlas import build
@@ -162,7 +163,7 @@ def test_scores_of_other_samples_are_refused(files):
 
 
 def test_scores_of_other_features_are_refused(files):
-    samples, options = score.from_files(str(files / 'features.npy'), None)
+    samples, options = from_files(str(files / 'features.npy'), None), Options()
     score.run(samples, options, files)
     _of(files, scores='scores.npz')
     np.save(files / 'features.npy', np.load(files / 'features.npy') + 1)
@@ -172,7 +173,7 @@ def test_scores_of_other_features_are_refused(files):
 
 
 def test_partners_are_those_of_the_band_that_was_scored(files):
-    samples, options = score.from_files(str(files / 'features.npy'), None)
+    samples, options = from_files(str(files / 'features.npy'), None), Options()
     band = {'pos_high': 0.3, 'pos_low': 0.4}
     score.run(samples, options._replace(**band), files)
     expected = neighbours(samples.features, **band, count=8).partners
@@ -187,7 +188,7 @@ def test_partners_are_those_of_the_band_that_was_scored(files):
 
 
 def test_images_trained_on_have_their_partners_among_themselves(files):
-    samples, options = score.from_files(str(files / 'features.npy'), None)
+    samples, options = from_files(str(files / 'features.npy'), None), Options()
     trained = np.arange(N) % 2 == 0
     found = build._neighbours(samples._replace(trained=trained), options)
     everyone = build._neighbours(samples, options)
@@ -246,7 +247,7 @@ def test_a_run_has_an_atlas_scored_or_not(tmp_path, capsys):
     unscored = build.of_run(workdir, workdir, 'pca', 100)
     assert 'holds no scores; computes them' in capsys.readouterr().err
     assert not (workdir / 'scores.npz').exists()
-    score.run(*score.from_run(workdir), workdir)
+    score.run(*from_run(workdir), workdir)
     content = build.of_run(workdir, workdir, 'pca', 100)
     np.testing.assert_array_equal(unscored.numbers['score'], content.numbers['score'])
     np.testing.assert_array_equal(unscored.verdict, content.verdict)
@@ -265,7 +266,7 @@ def test_a_monitored_run_shows_how_scores_moved(tmp_path):
     config = small_config(data__name='npz', data__data_dir=data, epochs=2, **monitor)
     workdir = tmp_path / 'run'
     training.run(config, workdir)
-    score.run(*score.from_run(workdir), workdir)
+    score.run(*from_run(workdir), workdir)
     dynamics = build.of_run(workdir, workdir, 'pca', 100).dynamics
     kept = read_dynamics(workdir)
     assert dynamics.scores.shape[1] == len(dynamics.epochs) == len(kept.epochs)

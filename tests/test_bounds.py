@@ -11,6 +11,7 @@ from contrastive_jax.data.feature_files import Features
 from contrastive_jax.data.sources import Dataset, Split
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import similarities
+from contrastive_jax.evaluation.similarities import measure_files, measure_run
 from contrastive_jax.runs.loading import TrainedRun, load_run
 from tests.helpers import small_config, write_npz
 
@@ -59,17 +60,17 @@ def sorted_files(tmp_path):
 
 def test_a_part_of_the_rows_stands_for_all_classes(sorted_files):
     rows, labels, classes = sorted_files
-    model, text = bounds.estimate_files(rows, labels, 60)
+    model, text = bounds.fitted(measure_files(rows, labels, 60))
     assert (model.num_classes, model.samples_per_class) == (6, 10)
     assert text.startswith(f'60 rows of {rows}, a sample of 300\n')
     assert 'classes: 6, by label' in text
-    whole, text = bounds.estimate_files(rows, labels, 300)
+    whole, text = bounds.fitted(measure_files(rows, labels, 300))
     assert text.startswith(f'300 rows of {rows}\n')
     for name in ('alpha', 'beta', 'gamma'):
         # Of the first 60 rows, which are of two classes, gamma is 0.02 and beta 0.04 higher.
         assert getattr(model, name) == pytest.approx(getattr(whole, name), abs=0.01)
     np.save(labels, np.where(classes > 700, 700, classes))
-    model, text = bounds.estimate_files(rows, labels, 60)
+    model, text = bounds.fitted(measure_files(rows, labels, 60))
     assert (model.num_classes, model.samples_per_class) == (4, 15)
 
 
@@ -84,7 +85,7 @@ def test_with_labels_a_band_without_pairs_is_no_matter(sorted_files, band):
 
 
 def test_without_labels_the_band_says_how_many_classes(sorted_files):
-    model, text = bounds.estimate_files(sorted_files[0], None, 60)
+    model, text = bounds.fitted(measure_files(sorted_files[0], None, 60))
     assert (model.num_classes, model.samples_per_class) == (10, 6)
     assert 'classes: 10, for pos_high=0.1' in text
 
@@ -106,13 +107,13 @@ def test_a_run_on_a_long_tail_is_measured_on_the_tail(tmp_path, monkeypatch):
 
     run = TrainedRun(config, Dataset(split, split, ('a', 'b', 'c'), split), built, encode, None, 3)
     monkeypatch.setattr('contrastive_jax.runs.loading.load_run', lambda workdir: run)
-    model, text = bounds.estimate_run(tmp_path, 2000)
+    model, text = bounds.fitted(measure_run(tmp_path, 2000))
     kept = len(built.kept)
     assert text.startswith(f'{kept} images trained on, encoder of step 3\n')
     # Behind them comes what fills the batch up to a multiple of the devices.
     np.testing.assert_array_equal(seen[0][:kept], built.split.images)
     assert (model.num_classes, model.samples_per_class) == (3, kept // 3)
-    _, text = bounds.estimate_run(tmp_path, 100, everything=True)
+    _, text = bounds.fitted(measure_run(tmp_path, 100, everything=True))
     trained = int(text.split(', ')[2].split(' ')[0])
     assert f'100 training images, a sample of 120, {trained} of them trained on, enc' in text
     assert kept - 20 <= trained <= kept
@@ -165,8 +166,8 @@ def test_a_trained_run_is_measured(tmp_path):
     by_labels = theory.estimate(features, run.dataset.train.labels, pos_high=0.4, pos_low=0.6)
     if by_labels.message:  # the theory covers no such features, and the command says so
         with pytest.raises(UserError, match='no model fits'):
-            bounds.estimate_run(workdir, 40)
+            bounds.fitted(measure_run(workdir, 40))
     else:
-        model, text = bounds.estimate_run(workdir, 40)
+        model, text = bounds.fitted(measure_run(workdir, 40))
         assert model == theory.fitted_model(by_labels, 2, 20)
         assert f'alpha {by_labels.alpha.value:.4f}' in text

@@ -8,6 +8,7 @@ import pytest
 
 from contrastive_jax import bounds, probe
 from contrastive_jax.errors import UserError
+from contrastive_jax.evaluation.similarities import measure_files
 
 ROOT = Path(__file__).parents[1]
 
@@ -76,8 +77,8 @@ def test_the_estimates_take_features_too(tmp_path):
     rows, labels = str(tmp_path / 'rows.npy'), str(tmp_path / 'labels.npy')
     with pytest.raises(UserError, match=r'(?s)40 rows of .*with labels: alpha 0\.'):
         # Easy pairs of classes on their own axes have cosines about zero, and below.
-        bounds.estimate_files(rows, labels, 40)
+        bounds.fitted(measure_files(rows, labels, 40))
     np.save(tmp_path / 'rows.npy', 2 + arrays['train_features'])
-    model, text = bounds.estimate_files(rows, labels, 60)
+    model, text = bounds.fitted(measure_files(rows, labels, 60))
     assert model.num_classes == 3
     assert '60 rows of' in text

@@ -15,6 +15,7 @@ from contrastive_jax.data.stored import array_checksum
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import extract_features
 from contrastive_jax.evaluation import samples as sample_module
+from contrastive_jax.evaluation.samples import Options, Samples, from_files, from_run
 from contrastive_jax.evaluation.tiles.request import Request
 from contrastive_jax.reporting import galleries as figures
 from contrastive_jax.reporting.row_scores import run_samples
@@ -44,8 +45,8 @@ def workdir(tmp_path_factory):
 @pytest.fixture(scope='module')
 def out(workdir, tmp_path_factory):
     folder = tmp_path_factory.mktemp('scores')
-    samples, _ = score.from_run(workdir)
-    score.run(samples, score.Options(0.2, 0.6), folder)
+    samples, _ = from_run(workdir)
+    score.run(samples, Options(0.2, 0.6), folder)
     return folder
 
 
@@ -91,7 +92,7 @@ def test_the_summary_counts_and_ranks(out):
 
 
 def test_all_files_of_a_run_have_the_checksum_of_its_images(workdir, out, tmp_path):
-    samples, _ = score.from_run(workdir)
+    samples, _ = from_run(workdir)
     request = Request(0.2, 0.6, columns=('score', 'isolation'))
     run_samples(samples, request, tmp_path, overwrite=False)
     summary = json.loads((tmp_path / 'scores.json').read_text())
@@ -103,7 +104,7 @@ def test_all_files_of_a_run_have_the_checksum_of_its_images(workdir, out, tmp_pa
 
 @pytest.mark.ci
 def test_difficulty_over_time_is_added_where_the_monitor_looked(workdir, tmp_path):
-    samples, options = score.from_run(workdir)
+    samples, options = from_run(workdir)
     more = sample_module.dynamics_columns(workdir, samples)
     score.run(samples, options, tmp_path, more=more)
     found, looked = np.load(tmp_path / 'scores.npz'), read_dynamics(workdir)
@@ -146,7 +147,7 @@ def test_scores_serve_to_remove_samples(workdir, out, tmp_path):
 def test_earlier_scores_are_not_overwritten(workdir, out):
     before = (out / 'scores.npz').read_bytes()
     with pytest.raises(UserError, match=r'holds scores\.npz.*give another --out'):
-        score.run(*score.from_run(workdir), out)
+        score.run(*from_run(workdir), out)
     assert (out / 'scores.npz').read_bytes() == before
 
 
@@ -154,7 +155,7 @@ def test_earlier_scores_are_replaced_on_demand(out, tmp_path):
     copy = tmp_path / 'out'
     shutil.copytree(out, copy)
     np.save(tmp_path / 'x.npy', np.random.default_rng(0).normal(size=(12, 3)))
-    score.run(*score.from_files(str(tmp_path / 'x.npy'), None), copy, overwrite=True)
+    score.run(from_files(str(tmp_path / 'x.npy'), None), Options(), copy, overwrite=True)
     assert len(np.load(copy / 'scores.npz')['score']) == 12
     # There are no images now, and none of the earlier ones stay beside the new scores.
     assert not (copy / 'scores_gallery.png').exists()
@@ -181,7 +182,7 @@ def tail(monkeypatch):
 def test_the_scores_are_those_of_the_images_that_a_long_tail_left(tail, tmp_path, capsys):
     kept = tail.construction.kept
     assert 20 < len(kept) < 60
-    summary = score.run(*score.from_run(tmp_path), tmp_path / 'out')
+    summary = score.run(*from_run(tmp_path), tmp_path / 'out')
     assert summary['samples'] == len(kept)
     assert 'trained' not in summary
     assert f'{len(kept)} training images (the run left out {60 - len(kept)} more; --all' in (
@@ -202,7 +203,7 @@ def test_the_scores_are_those_of_the_images_that_a_long_tail_left(tail, tmp_path
 
 @pytest.mark.ci
 def test_removal_from_a_long_tail_goes_by_the_scores_of_its_run(tail, tmp_path):
-    score.run(*score.from_run(tmp_path), tmp_path / 'out')
+    score.run(*from_run(tmp_path), tmp_path / 'out')
     path = str(tmp_path / 'out' / 'scores.npz')
     kept, scores = tail.construction.kept, np.load(path)['score']
     for method in ('difficulty', 'boundary', 'sas'):
@@ -220,14 +221,14 @@ def test_removal_from_a_long_tail_goes_by_the_scores_of_its_run(tail, tmp_path):
 @pytest.mark.ci
 def test_all_images_are_scored_on_demand_and_those_trained_on_are_marked(tail, tmp_path, capsys):
     kept = tail.construction.kept
-    summary = score.run(*score.from_run(tmp_path, everything=True), tmp_path / 'out')
+    summary = score.run(*from_run(tmp_path, everything=True), tmp_path / 'out')
     assert (summary['samples'], summary['trained']) == (60, len(kept))
     assert f'60 training images ({len(kept)} of them trained on)' in capsys.readouterr().out
     found = np.load(tmp_path / 'out' / 'scores.npz')
     assert found['trained'].dtype == bool
     np.testing.assert_array_equal(found['index'][found['trained']], kept)
     # What the run left out changes no score of what it trained on, and so no removal.
-    score.run(*score.from_run(tmp_path), tmp_path / 'own')
+    score.run(*from_run(tmp_path), tmp_path / 'own')
     own = np.load(tmp_path / 'own' / 'scores.npz')
     assert set(found.files) == {*own.files, 'trained'}
     for name in set(own.files) - {'checksum'}:
@@ -256,7 +257,7 @@ def test_files_are_named_in_print_and_in_pictures(tail, tmp_path, capsys, monkey
             return draw(*arguments)
 
         monkeypatch.setattr(figures, name, keep)
-    score.run(*score.from_run(tmp_path), tmp_path / 'out')
+    score.run(*from_run(tmp_path), tmp_path / 'out')
     found = np.load(tmp_path / 'out' / 'scores.npz')
     hardest = np.argsort(-found['score'], kind='stable')[:10]
     names = [found['file'][row].replace('\n', '\\n') for row in hardest]
@@ -269,7 +270,7 @@ def test_files_are_named_in_print_and_in_pictures(tail, tmp_path, capsys, monkey
 
 @pytest.mark.ci
 def test_images_that_are_no_files_are_named_by_their_index(tail, tmp_path, capsys):
-    samples, options = score.from_run(tmp_path)
+    samples, options = from_run(tmp_path)
     score.run(samples._replace(files=None), options, tmp_path / 'out')
     found = np.load(tmp_path / 'out' / 'scores.npz')
     hardest = found['index'][np.argsort(-found['score'], kind='stable')[:10]]
@@ -278,7 +279,7 @@ def test_images_that_are_no_files_are_named_by_their_index(tail, tmp_path, capsy
 
 
 def test_bands_out_of_order_are_refused(workdir, tmp_path):
-    samples, options = score.from_run(workdir)
+    samples, options = from_run(workdir)
     with pytest.raises(UserError, match='pos_high'):
         score.run(samples, options._replace(pos_high=0.9), tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
@@ -289,7 +290,7 @@ def test_without_labels_there_are_scores_all_the_same(tmp_path):
     data = write_npz(tmp_path / 'data.npz', labels=False)
     config = small_config(data__name='npz', data__data_dir=str(data))
     main.run(config, tmp_path / 'run')
-    samples, options = score.from_run(tmp_path / 'run')
+    samples, options = from_run(tmp_path / 'run')
     summary = score.run(samples, options, tmp_path / 'run')
     assert summary['by_class'] is None
     written = {path.name for path in (tmp_path / 'run').glob('scores*')}
@@ -314,8 +315,8 @@ def test_result_says_what_kind_of_scores_removal_went_by(workdir, tmp_path):
 
 def test_labels_that_neighbours_contradict_are_counted_once(capsys):
     rng = np.random.default_rng(0)
-    samples = score.Samples(rng.normal(size=(200, 8)), np.arange(200) % 4, (), None, 'rows')
-    columns = sample_module.score(samples, score.Options(0.1, 0.5))
+    samples = Samples(rng.normal(size=(200, 8)), np.arange(200) % 4, (), None, 'rows')
+    columns = sample_module.score(samples, Options())
     text = capsys.readouterr().err
     assert text.count('samples another class leads among the neighbours') == 1
     assert f'for {np.sum(columns["label_margin"] > 0)} of 200 samples' in text
@@ -327,7 +328,7 @@ def test_one_wrong_label_says_nothing_of_the_features(capsys):
     labels = np.arange(200) % 4
     rows = 5 * np.eye(8)[labels] + 0.1 * rng.normal(size=(200, 8))
     labels[0] = 1
-    sample_module.score(score.Samples(rows, labels, (), None, 'rows'), score.Options(0.1, 0.5))
+    sample_module.score(Samples(rows, labels, (), None, 'rows'), Options())
     assert 'another class leads' not in capsys.readouterr().err
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from contrastive_jax import graph, score
 from contrastive_jax.data.score_files import read_scores
 from contrastive_jax.errors import UserError
+from contrastive_jax.evaluation.samples import Options, Samples, from_files
 from contrastive_jax.evaluation.tiles.request import Request
 from contrastive_jax.graph.neighbours import neighbours
 from contrastive_jax.graph.verdicts import VERDICTS
@@ -55,7 +56,7 @@ def test_features_from_elsewhere_are_scored(files, tmp_path):
 def test_files_that_do_not_fit_are_refused(files, tmp_path, array, words):
     np.save(tmp_path / 'other.npy', array)
     with pytest.raises(UserError, match=words):
-        score.from_files(str(tmp_path / 'other.npy'), files[2])
+        from_files(str(tmp_path / 'other.npy'), files[2])
 
 
 @pytest.mark.parametrize(
@@ -69,14 +70,14 @@ def test_files_that_do_not_fit_are_refused(files, tmp_path, array, words):
 def test_features_without_a_direction_are_refused(tmp_path, rows, words):
     np.save(tmp_path / 'features.npy', rows)
     with pytest.raises(UserError, match=words):
-        score.run(*score.from_files(str(tmp_path / 'features.npy'), None), tmp_path / 'out')
+        score.run(from_files(str(tmp_path / 'features.npy'), None), Options(), tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
 
 
 @pytest.mark.parametrize('rows', [np.ones((1, 3)), np.ones((6, 3)), np.eye(3)[[0, 0, 1]]])
 def test_no_score_file_holds_nan(tmp_path, rows):
     np.save(tmp_path / 'features.npy', rows)
-    samples, options = score.from_files(str(tmp_path / 'features.npy'), None)
+    samples, options = from_files(str(tmp_path / 'features.npy'), None), Options()
     score.run(samples, options, tmp_path / 'out')
     with np.load(tmp_path / 'out' / 'scores.npz') as found:
         for name in found.files[2:]:
@@ -163,7 +164,7 @@ def test_partners_are_named_as_the_samples_are(tmp_path):
     images = rng.integers(0, 255, (30, 6, 6, 1), dtype=np.uint8)
     # Of 100 images a run was trained on these.
     index = np.sort(rng.permutation(100)[:30])
-    drawn = score.Samples(features, None, (), images, 'thirty', index=index)
+    drawn = Samples(features, None, (), images, 'thirty', index=index)
     request = Request(columns=('score', 'partner'))
     run_samples(drawn, request, tmp_path, overwrite=False)
     found = np.load(tmp_path / 'scores.npz')
@@ -180,9 +181,9 @@ def test_what_fails_before_the_end_leaves_the_earlier_scores(tmp_path, monkeypat
     monkeypatch.setattr('contrastive_jax.reporting.embedding_atlas.view_columns', fails)
     (tmp_path / 'scores.npz').write_text('earlier')
     features = np.random.default_rng(0).normal(size=(count, 5)).astype(np.float32)
-    drawn = score.Samples(features, None, (), None, 'rows')
+    drawn = Samples(features, None, (), None, 'rows')
     with pytest.raises(UserError if count == 1 else KeyboardInterrupt):
-        score.run(drawn, score.Options(0.1, 0.5), tmp_path, overwrite=True, embedding_atlas=True)
+        score.run(drawn, Options(), tmp_path, overwrite=True, embedding_atlas=True)
     assert [path.name for path in tmp_path.iterdir()] == ['scores.npz']
 
 
@@ -192,8 +193,8 @@ def test_the_viewer_embedding_atlas_finds_its_columns(tmp_path):
     labels = np.arange(30) % 2
     images = rng.integers(0, 255, (30, 6, 40, 1), dtype=np.uint8)
     features = rng.normal(size=(30, 5)).astype(np.float32)
-    samples = score.Samples(features, labels, ('a', 'b'), images, 'thirty')
-    score.run(samples, score.Options(0.1, 0.5), tmp_path, embedding_atlas=True)
+    samples = Samples(features, labels, ('a', 'b'), images, 'thirty')
+    score.run(samples, Options(), tmp_path, embedding_atlas=True)
     rows = pq.read_table(tmp_path / 'scores.parquet').to_pylist()
     assert {row['class'] for row in rows} == {'a', 'b'}
     assert all(row['verdict_name'] == VERDICTS[row['verdict']] for row in rows)

@@ -17,7 +17,7 @@ from contrastive_jax.data.stored import checksum as image_checksum
 from contrastive_jax.data.survey import relative_spread, warn_if_collapsed
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.scoring import score_rows
-from contrastive_jax.evaluation.tiles.request import Request
+from contrastive_jax.evaluation.tiles.request import POS_HIGH, POS_LOW, Request
 from contrastive_jax.graph.columns import (
     bands_and_isolation,
     score_columns,
@@ -119,8 +119,8 @@ class Options(NamedTuple):
       latent_classes: classes of the score `sas`: 'k-means', which needs no labels, or 'labels'.
     """
 
-    pos_high: float
-    pos_low: float
+    pos_high: float = POS_HIGH
+    pos_low: float = POS_LOW
     latent_classes: str = 'k-means'
 
     def band(self) -> dict[str, Any]:
@@ -174,26 +174,22 @@ def _left_out(n: int, m: int, everything: bool) -> str:
     return f' (the run left out {n - m} more; --all scores them too)'
 
 
-def from_files(features: str, labels: str | None) -> tuple[Samples, Options]:
-    """Features of any encoder, with the difficult band of a data set of ten classes.
+def from_files(features: str, labels: str | None) -> Samples:
+    """Features of any encoder, without images.
 
     Args:
       features: file or folder of shards, `[n, k]`, of any kind that `open_rows` reads.
       labels: npy file, `[n]` integers, or None.
 
-    Returns:
-      The samples, without images, and options with the band from 0.1 to 0.5 and classes of k-means.
-
     Raises:
       UserError: files that cannot be read or do not fit together.
     """
-    samples = Samples(
+    return Samples(
         *read_features(features, labels),
         images=None,
         source=f'rows of {features}',
         features_checksum=open_rows(features).checksum(),
     )
-    return samples, Options(0.1, 0.5)
 
 
 def score(samples: Samples, options: Options, *, keep: Path | None = None) -> dict[str, np.ndarray]:

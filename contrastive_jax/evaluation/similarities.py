@@ -15,6 +15,7 @@ from contrastive_jax.data.feature_files import Features, read_features
 from contrastive_jax.data.feature_rows import open_rows
 from contrastive_jax.data.sampling import representative
 from contrastive_jax.errors import UserError
+from contrastive_jax.evaluation.tiles.request import POS_HIGH, POS_LOW
 from contrastive_jax.runtime import progress
 
 __all__ = ['Similarities', 'measure_files', 'measure_run']
@@ -89,7 +90,7 @@ def measure_files(features: str, labels: str | None, rows: int) -> Similarities:
       rows: how many rows to measure, a random sample that holds each class in proportion.
 
     Returns:
-      The estimates, with the difficult band from 0.1 to 0.5.
+      The estimates, with the difficult band from `POS_HIGH` to `POS_LOW`.
 
     Raises:
       UserError: files that cannot be read or do not fit together, or features that cannot be
@@ -98,7 +99,7 @@ def measure_files(features: str, labels: str | None, rows: int) -> Similarities:
     stored = open_rows(features)
     drawn = read_features(stored, labels, dtype=np.float64, most=rows)
     title = _share(len(drawn.rows), len(stored), f'rows of {features}')
-    return _measure(drawn, title, 0.1, 0.5)
+    return _measure(drawn, title, POS_HIGH, POS_LOW)
 
 
 def _share(drawn: int, n: int, kind: str) -> str:

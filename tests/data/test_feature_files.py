@@ -16,6 +16,8 @@ from contrastive_jax.data.feature_files import (
 )
 from contrastive_jax.data.sampling import representative
 from contrastive_jax.errors import UserError
+from contrastive_jax.evaluation.samples import Options, from_files
+from contrastive_jax.evaluation.similarities import measure_files
 
 ROWS = np.random.default_rng(0).normal(size=(30, 4)) + 2
 LABELS = np.repeat([507, 21, 40507], 10)
@@ -81,8 +83,8 @@ def command(request, tmp_path):
             return probe.run(str(tmp_path / 's.npz'), None, 2)
         files = _save(tmp_path / 'x.npy', rows), _save(tmp_path / 'y.npy', labels)
         if request.param == 'score':
-            return score.run(*score.from_files(*files), tmp_path / 'out')
-        return bounds.estimate_files(*files, 30)
+            return score.run(from_files(*files), Options(), tmp_path / 'out')
+        return bounds.fitted(measure_files(*files, 30))
 
     if request.param.startswith('probe'):
         split = request.param.split()[1]

@@ -15,6 +15,7 @@ from contrastive_jax.data import sources
 from contrastive_jax.data.feature_files import read_features
 from contrastive_jax.data.score_files import read_scores
 from contrastive_jax.errors import UserError
+from contrastive_jax.evaluation.samples import Options, Samples
 from contrastive_jax.runs.checkpoints import Checkpoints
 from contrastive_jax.runs.workdir import locked
 from contrastive_jax.runtime.files import read_arrays, write_json
@@ -109,7 +110,7 @@ def test_no_class_name_writes_outside_the_folder(tmp_path):
     names = ('../../evil', '/tmp/evil-of-contrastive-jax', '..', 'a\nb', '%s')
     rng = np.random.default_rng(0)
     n = 15 * len(names)
-    samples = score.Samples(
+    samples = Samples(
         rng.normal(size=(n, 4)).astype(np.float32),
         np.arange(n) % len(names),
         names,
@@ -118,7 +119,7 @@ def test_no_class_name_writes_outside_the_folder(tmp_path):
         0,
     )
     out = tmp_path / 'one' / 'two' / 'out'
-    score.run(samples, score.Options(0.1, 0.5), out)
+    score.run(samples, Options(), out)
     written = {path for path in tmp_path.rglob('*') if path.is_file()}
     assert written
     assert all(out in path.parents for path in written)

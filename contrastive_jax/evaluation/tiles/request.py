@@ -13,9 +13,11 @@ from contrastive_jax.graph.landmarks import check_landmarks
 from contrastive_jax.numerics import check_percentiles
 from contrastive_jax.randomness import check_seed
 
-__all__ = ['COLUMNS', 'Request', 'check_columns', 'check_request']
+__all__ = ['COLUMNS', 'POS_HIGH', 'POS_LOW', 'Request', 'check_columns', 'check_request']
 
 COLUMNS = ('score', 'isolation', 'boundary', 'supervised_margin', 'partner')
+# The difficult band of features from elsewhere: that of a data set of ten classes.
+POS_HIGH, POS_LOW = 0.1, 0.5
 
 
 class Request(NamedTuple):
@@ -29,8 +31,8 @@ class Request(NamedTuple):
       columns: of `COLUMNS`; 'score' is always computed.
     """
 
-    pos_high: float = 0.1
-    pos_low: float = 0.5
+    pos_high: float = POS_HIGH
+    pos_low: float = POS_LOW
     landmarks: int | None = None
     seed: int = 0
     columns: tuple[str, ...] = ('score',)

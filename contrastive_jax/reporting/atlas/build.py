@@ -103,7 +103,7 @@ def of_files(files: SampleFiles, map_name: str, most: int) -> Content:
     Raises:
       UserError: files that cannot be read or do not fit together.
     """
-    samples, options = from_files(files.features, files.labels)
+    samples, options = from_files(files.features, files.labels), Options()
     n = len(samples.features)
     notes: list[str] = []
     band = ''
