@@ -4,7 +4,6 @@ Axes: n files.
 """
 
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from contrastive_jax.data.file_tree import Level, walk
 from contrastive_jax.errors import UserError
-from contrastive_jax.runtime.files import printable, read_text
+from contrastive_jax.runtime.files import listed, printable, read_text
 
 __all__ = [
     'Files',
@@ -20,7 +19,6 @@ __all__ = [
     'label_tests',
     'labelled',
     'lacking_classes',
-    'listed',
     'read_folder',
     'some',
 ]
@@ -29,7 +27,6 @@ __all__ = [
 _TABLE = 'val_annotations.txt'
 # A folder that holds all of these is the workdir of a run.
 _RUN_FILES = ('config.json', 'training_set.npz')
-_MOST_NAMES = 5
 
 
 class Files(NamedTuple):
@@ -85,13 +82,6 @@ def some(files: Files, indices: np.ndarray) -> Files:
     """The files with the given indices."""
     labels = None if files.labels is None else files.labels[indices]
     return Files(tuple(files.paths[index] for index in indices), labels)
-
-
-def listed(names: Iterable[str], end: str = '') -> str:
-    """The first few names, and the number of the others."""
-    names = [printable(name) + end for name in names]
-    more = len(names) - _MOST_NAMES
-    return ', '.join(names[:_MOST_NAMES]) + (f' and {more} more' if more > 0 else '')
 
 
 def labelled(part: FolderPart, where: str) -> tuple[Files, tuple[str, ...]]:

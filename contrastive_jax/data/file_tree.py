@@ -19,14 +19,12 @@ from PIL import Image
 
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime import distributed
-from contrastive_jax.runtime.files import printable
+from contrastive_jax.runtime.files import listed, printable
 
 __all__ = ['Level', 'formats', 'level', 'say_unread', 'suffixes', 'walk', 'warn_of_order']
 
 # These formats call another program (EPS), need Windows (WMF) or a decoder that Pillow lacks.
 _NOT_DECODED = {'BUFR', 'EPS', 'GRIB', 'HDF5', 'IPTC', 'MPEG', 'WMF'}
-# Names that a line lists.
-_MOST_NAMES = 5
 # Folders that file systems and archivers add; they count as hidden.
 _ADDED = {'$RECYCLE.BIN', '@eaDir', 'System Volume Information', '__MACOSX', 'lost+found'}
 
@@ -73,12 +71,10 @@ def warn_of_order(names: Sequence[str], where: str) -> None:
 def say_unread(names: tuple[str, ...], where: str) -> None:
     """Says once of a folder, which may be opened again, what in it is not read."""
     if distributed.is_writer():
-        more = len(names) - _MOST_NAMES
-        shown = ', '.join(map(printable, names[:_MOST_NAMES]))
         logging.warning(
             '%s: not read: %s; only files of features directly in the folder are',
             where,
-            shown + (f' and {more} more' if more > 0 else ''),
+            listed(names),
         )
 
 

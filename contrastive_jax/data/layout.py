@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from contrastive_jax.data import class_folders
-from contrastive_jax.data.class_folders import Files, FolderPart, listed
+from contrastive_jax.data.class_folders import Files, FolderPart
 from contrastive_jax.data.file_tree import Level, level, walk
 from contrastive_jax.data.split_names import (
     check_inner_splits,
@@ -28,7 +28,7 @@ from contrastive_jax.data.split_names import (
 )
 from contrastive_jax.errors import UserError
 from contrastive_jax.randomness import Use, host_rng
-from contrastive_jax.runtime.files import printable
+from contrastive_jax.runtime.files import listed, printable
 
 __all__ = ['Layout', 'find']
 

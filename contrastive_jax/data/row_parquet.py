@@ -12,11 +12,9 @@ from absl import logging
 
 from contrastive_jax.data.row_parts import Part, array_part, stamp_of
 from contrastive_jax.errors import UserError
+from contrastive_jax.runtime.files import listed
 
 __all__ = ['open_parquet']
-
-# Columns that a message names.
-_NAMED = 5
 
 
 def open_parquet(file: Path, where: str) -> Part:
@@ -65,9 +63,7 @@ def open_parquet(file: Path, where: str) -> Part:
     )
     if len(lists) > 1 or not names or (not lists and len(names) < len(fields)):
         others = {name: kind for name, kind in fields.items() if not pa.types.is_floating(kind)}
-        some = list({**others, **fields}.items())
-        held = ', '.join(f'{name}: {kind}' for name, kind in some[:_NAMED])
-        held += f' and {len(some) - _NAMED} more' if len(some) > _NAMED else ''
+        held = listed(f'{name}: {kind}' for name, kind in {**others, **fields}.items())
         raise UserError(
             f'{where}: needs one column of lists of floats; it holds {held}; or give columns of '
             'floats alone, named 0, 1, ... as those of pandas.DataFrame(features)'

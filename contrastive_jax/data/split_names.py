@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from contrastive_jax.data.class_folders import FolderPart, listed
+from contrastive_jax.data.class_folders import FolderPart
 from contrastive_jax.data.file_tree import Level
 from contrastive_jax.errors import UserError
-from contrastive_jax.runtime.files import printable
+from contrastive_jax.runtime.files import listed, printable
 
 __all__ = ['check_inner_splits', 'check_similar_names', 'split_folders']
 

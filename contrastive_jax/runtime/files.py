@@ -15,7 +15,7 @@ import re
 import secrets
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,6 +25,7 @@ from contrastive_jax.errors import UserError
 
 __all__ = [
     'SUMS',
+    'listed',
     'plain',
     'printable',
     'read_arrays',
@@ -40,6 +41,8 @@ __all__ = [
 SUMS = 'SHA256SUMS'
 _TOKEN = '[0-9a-f]' * 8
 _OLD_SECONDS = 24 * 3600
+# Names that a line lists.
+_MOST_NAMES = 5
 # Control characters, line separators and surrogates.
 _UNPRINTABLE = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]')
 _SUM_LINE = re.compile(r'([0-9a-f]{64})  ([^/\n]+)')
@@ -172,6 +175,13 @@ def printable(text: object) -> str:
     Bytes that are not text and control characters become escapes: `caf\xe9.png`.
     """
     return _UNPRINTABLE.sub(_escaped, str(text))
+
+
+def listed(names: Iterable[str], end: str = '') -> str:
+    """The first few names, and the number of the others."""
+    names = [printable(name) + end for name in names]
+    more = len(names) - _MOST_NAMES
+    return ', '.join(names[:_MOST_NAMES]) + (f' and {more} more' if more > 0 else '')
 
 
 def _escaped(match: re.Match) -> str:
