@@ -16,9 +16,18 @@ import numpy as np
 from absl import flags
 
 from contrastive_jax.data.feature_files import read_labels
-from contrastive_jax.data.feature_rows import Rows, open_rows
-from contrastive_jax.data.score_files import ScoreFile, write_scores
+from contrastive_jax.data.feature_rows import open_rows
+from contrastive_jax.data.score_files import ScoreFile
 from contrastive_jax.errors import UserError
+from contrastive_jax.evaluation.row_scores import (
+    SCORE_FILES,
+    RowSamples,
+    rows_of_samples,
+    save_scores,
+    scored_file,
+    small_band,
+    why_tiles,
+)
 from contrastive_jax.evaluation.samples import (
     Options,
     Samples,
@@ -28,25 +37,23 @@ from contrastive_jax.evaluation.samples import (
     score,
     tiles_of,
 )
-from contrastive_jax.evaluation.tiles.request import COLUMNS, Request, check_columns
-from contrastive_jax.evaluation.tiles.store import TILES, TileStore
+from contrastive_jax.evaluation.scoring import score_rows
+from contrastive_jax.evaluation.tiles.request import COLUMNS, Request, check_columns, check_request
+from contrastive_jax.evaluation.tiles.store import TILES
 from contrastive_jax.graph.columns import hardest_and_easiest
 from contrastive_jax.numerics import check_percentiles
-from contrastive_jax.reporting.row_scores import PICTURES, run_rows, run_samples, why_tiles
 from contrastive_jax.reporting.score_summary import (
     PRINTED,
     sample_names,
+    summarise_rows,
     summarise_scores,
     summary_text,
 )
 from contrastive_jax.runs.workdir import check_outside_data_of
 from contrastive_jax.runtime import cli, distributed, progress
-from contrastive_jax.runtime.files import write_json
-from contrastive_jax.runtime.outputs import check_out, make_folder
+from contrastive_jax.runtime.outputs import check_out
 
-__all__ = ['run']
-
-_FILES = (*(f'scores.{kind}' for kind in ('npz', 'csv', 'parquet', 'json')), *PICTURES)
+__all__ = ['run', 'run_rows']
 
 
 def run(
@@ -72,30 +79,63 @@ def run(
       UserError: a folder that cannot be written to or holds an earlier scoring, features without a
         direction, bands out of order, a single sample for `embedding_atlas`.
     """
-    check_out(out, names=_FILES, overwrite=overwrite)
+    check_out(out, names=SCORE_FILES, overwrite=overwrite)
     if embedding_atlas and len(samples.features) < 2:
         raise UserError('--embedding_atlas: a single sample has no neighbours; give at least two')
     progress.say(f'scores: {len(samples.features)} {samples.source}')
     columns = score(samples, options, keep=out / TILES) | dict(more or {})
     summary = summarise_scores(samples, options, columns)
     view = _view(samples, options, columns, embedding_atlas)
-    # Last of all, because it removes the files of an earlier scoring.
-    make_folder(out, _FILES)
     checksum = None if samples.images is None else summary['checksum']
     file = ScoreFile(columns, checksum, samples.index, samples.files)
-    write_json(out / 'scores.json', summary)
-    write_scores(out / 'scores.npz', file, view)
-    for finished in tiles_of(samples, out / TILES):
-        TileStore(finished).remove()
+    # Last of all, because it removes the files of an earlier scoring.
+    save_scores(out, summary, file, tiles_of(samples, out / TILES), view)
     # Imported here, because matplotlib takes a second, and the errors above do not need it.
     from contrastive_jax.reporting import score_pictures
 
     score_pictures.write_pictures(out, samples, columns['score'], options)
-    hardest, _ = hardest_and_easiest(columns['score'], np.arange(len(columns['score'])), PRINTED)
+    _print(out, summary, samples, columns['score'])
+    return summary
+
+
+def run_rows(samples: RowSamples, request: Request, out: Path, *, overwrite: bool = False) -> dict:
+    """Scores rows of features in tiles, writes everything, and returns the summary.
+
+    Finished tiles stay in a folder in `out` until all files are written, so that the same call goes
+    on from them.
+
+    Args:
+      samples: the rows, the same in all processes.
+      request: what to compute.
+      out: folder to write to.
+      overwrite: whether unfinished tiles of another scoring may be deleted.
+
+    Raises:
+      UserError: see `score_rows`.
+    """
+    rows, labels = samples.rows, samples.labels
+    progress.say(f'scores: {len(rows)} {rows.source}')
+    try:
+        check_request(request, len(rows), rows.width, labels)
+    except UserError as error:
+        # Functions of Python name an argument, and here it is a flag.
+        raise UserError(f'--{str(error).removeprefix("--")}') from error
+    if note := small_band(request, len(rows)):
+        progress.say(note)
+    scoring = score_rows(rows, request, labels, keep=out / TILES, overwrite=overwrite)
+    summary = summarise_rows(samples, request, scoring)
+    file = scored_file(samples, request, scoring)
+    distributed.by_writer(lambda: save_scores(out, summary, file, [out / TILES]))
+    _print(out, summary, samples.place, scoring.columns['score'])
+    return summary
+
+
+def _print(out: Path, summary: dict, samples: Samples | ScoreFile, scores: np.ndarray) -> None:
+    """Prints the summary, the names of the hardest samples, and the files that are there."""
+    hardest, _ = hardest_and_easiest(scores, np.arange(len(scores)), PRINTED)
     separator = ' ' if samples.files is None else '\n  '
     print(summary_text(summary, sample_names(samples, hardest), separator))
-    print(f'written to {out}: {", ".join(name for name in _FILES if (out / name).exists())}')
-    return summary
+    print(f'written to {out}: {", ".join(name for name in SCORE_FILES if (out / name).exists())}')
 
 
 def _view(samples: Samples, options: Options, columns: dict[str, np.ndarray], wanted: bool) -> Any:
@@ -135,24 +175,23 @@ def main(values: flags.FlagValues) -> None:
         check_columns(values.columns)
     if values.workdir is not None:
         _check_run(Path(values.workdir), changed, dynamics=values.dynamics)
-    distributed.by_writer(lambda: check_out(out, names=_FILES, overwrite=values.overwrite))
+    distributed.by_writer(lambda: check_out(out, names=SCORE_FILES, overwrite=values.overwrite))
     why = _why_tiles(values)
     if values.features is not None:
         given_band = Options()._replace(**changed)
         _check_band(given_band)
-        rows, named = distributed.by_all(lambda: _opened(values.features, values.labels))
+        opened = distributed.by_all(lambda: _opened(values.features, values.labels))
         if out.exists() and Path(values.features).is_dir() and out.samefile(values.features):
             raise UserError(
                 f'--out={str(out)!r}: is the folder of the features; with score files in it, the '
                 'features could not be read again; give another --out'
             )
         _check_inputs(values, out)
-        why = why or why_tiles(rows)
+        why = why or why_tiles(opened.rows)
         if why:
             _check_tiles(values, why)
-            several = len(named.get('classes', ())) > 1
-            request = _request(values, given_band, several)
-            run_rows(rows, request, out, **named, overwrite=values.overwrite)
+            request = _request(values, given_band, len(opened.classes) > 1)
+            run_rows(opened, request, out, overwrite=values.overwrite)
             return
         if values.latent_classes == 'labels' and values.labels is None:
             raise UserError(
@@ -166,7 +205,8 @@ def main(values: flags.FlagValues) -> None:
     if why:
         _check_tiles(values, why)
         several = samples.labels is not None and len(np.unique(samples.labels)) > 1
-        run_samples(samples, _request(values, options, several), out, overwrite=values.overwrite)
+        request = _request(values, options, several)
+        run_rows(rows_of_samples(samples), request, out, overwrite=values.overwrite)
     else:
         more = dynamics_columns(Path(values.workdir), samples) if values.dynamics else None
         run(
@@ -184,7 +224,7 @@ def _check_inputs(values: flags.FlagValues, out: Path) -> None:
     for name in ('features', 'labels'):
         path = values[name].value
         if path is not None and any(
-            (out / own).exists() and (out / own).samefile(path) for own in _FILES
+            (out / own).exists() and (out / own).samefile(path) for own in SCORE_FILES
         ):
             raise UserError(
                 f'--{name}={path!r}: would be replaced by the scores in --out={str(out)!r}; give '
@@ -231,12 +271,10 @@ def _check_tiles(values: flags.FlagValues, why: str) -> None:
     progress.say(f'scored in tiles: without sas, verdicts and pictures, because {why}')
 
 
-def _opened(features: str, labels: str | None) -> tuple[Rows, dict[str, Any]]:
-    """Rows of features, and their labels and classes by name, if there are any."""
+def _opened(features: str, labels: str | None) -> RowSamples:
+    """Rows of features, with their labels and classes if there are any."""
     rows = open_rows(features)
-    names = ('labels', 'classes')
-    given = () if labels is None else read_labels(labels, len(rows))
-    return rows, dict(zip(names, given, strict=False))
+    return RowSamples(rows, *(() if labels is None else read_labels(labels, len(rows))))
 
 
 def _request(values: flags.FlagValues, options: Options, several_classes: bool) -> Request:

@@ -15,10 +15,10 @@ from contrastive_jax.data.stored import array_checksum
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import extract_features
 from contrastive_jax.evaluation import samples as sample_module
+from contrastive_jax.evaluation.row_scores import rows_of_samples
 from contrastive_jax.evaluation.samples import Options, Samples, from_files, from_run
 from contrastive_jax.evaluation.tiles.request import Request
 from contrastive_jax.reporting import galleries as figures
-from contrastive_jax.reporting.row_scores import run_samples
 from contrastive_jax.runs.dynamics import read_dynamics
 from contrastive_jax.runs.loading import TrainedRun, load_run
 from tests.helpers import small_config, write_npz
@@ -94,7 +94,7 @@ def test_the_summary_counts_and_ranks(out):
 def test_all_files_of_a_run_have_the_checksum_of_its_images(workdir, out, tmp_path):
     samples, _ = from_run(workdir)
     request = Request(0.2, 0.6, columns=('score', 'isolation'))
-    run_samples(samples, request, tmp_path, overwrite=False)
+    score.run_rows(rows_of_samples(samples), request, tmp_path, overwrite=False)
     summary = json.loads((tmp_path / 'scores.json').read_text())
     expected = array_checksum(samples.images)
     assert summary['checksum'] == expected == str(np.load(out / 'scores.npz')['checksum'])

@@ -11,11 +11,11 @@ from PIL import Image
 from contrastive_jax import graph, score
 from contrastive_jax.data.score_files import read_scores
 from contrastive_jax.errors import UserError
+from contrastive_jax.evaluation.row_scores import rows_of_samples
 from contrastive_jax.evaluation.samples import Options, Samples, from_files
 from contrastive_jax.evaluation.tiles.request import Request
 from contrastive_jax.graph.neighbours import neighbours
 from contrastive_jax.graph.verdicts import VERDICTS
-from contrastive_jax.reporting.row_scores import run_samples
 from tests.processes import score_command
 
 pytestmark = pytest.mark.filterwarnings('ignore')
@@ -166,7 +166,7 @@ def test_partners_are_named_as_the_samples_are(tmp_path):
     index = np.sort(rng.permutation(100)[:30])
     drawn = Samples(features, None, (), images, 'thirty', index=index)
     request = Request(columns=('score', 'partner'))
-    run_samples(drawn, request, tmp_path, overwrite=False)
+    score.run_rows(rows_of_samples(drawn), request, tmp_path, overwrite=False)
     found = np.load(tmp_path / 'scores.npz')
     np.testing.assert_array_equal(found['index'], index)
     partner = neighbours(features, pos_high=0.1, pos_low=0.5, count=1).partners
