@@ -19,6 +19,7 @@ from contrastive_jax.runs.images import read_or_measure_image_facts
 from contrastive_jax.runs.names import ENCODER
 from contrastive_jax.runs.weights import (
     Weights,
+    check_trained,
     checkpoint_weights,
     read_config,
     read_weights,
@@ -120,8 +121,7 @@ def load_weights(path: Path) -> Weights:
 def _newest(workdir: Path) -> Weights:
     """Weights of the newest checkpoint of a run."""
     config = read_config(workdir)
-    if not (workdir / 'checkpoints').is_dir():
-        raise UserError(f'--workdir={workdir}: holds no checkpoint; train it first')
+    check_trained(workdir)
     images = read_or_measure_image_facts(
         workdir, lambda: construct(config, sources.load(config.data).pretrain)
     )

@@ -14,7 +14,12 @@ from contrastive_jax.models.frozen import encoder_function
 from contrastive_jax.runs.images import read_or_measure_image_facts
 from contrastive_jax.runs.names import CONFIG, ENCODER
 from contrastive_jax.runs.training_set import check_images
-from contrastive_jax.runs.weights import checkpoint_weights, read_config, read_weights
+from contrastive_jax.runs.weights import (
+    check_trained,
+    checkpoint_weights,
+    read_config,
+    read_weights,
+)
 
 __all__ = ['TrainedRun', 'load_run']
 
@@ -49,9 +54,7 @@ def load_run(workdir: Path) -> TrainedRun:
         than it was trained on.
     """
     config = read_config(workdir)
-    portable = workdir / ENCODER
-    if not portable.exists() and not (workdir / 'checkpoints').is_dir():
-        raise UserError(f'--workdir={workdir}: holds no checkpoint; train it first')
+    check_trained(workdir)
     try:
         dataset = sources.load(config.data)
     except UserError as error:
@@ -60,6 +63,7 @@ def load_run(workdir: Path) -> TrainedRun:
         raise
     construction = construct(config, dataset.pretrain)
     check_images(workdir, construction, held_out=dataset.held_out)
+    portable = workdir / ENCODER
     if portable.exists():
         weights = read_weights(portable)
         if weights.config.model != config.model:

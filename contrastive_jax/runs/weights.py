@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,12 +19,14 @@ from contrastive_jax.runs.checkpoints import Checkpoints
 from contrastive_jax.runs.images import ImageFacts, parse_image_facts, read_image_facts
 from contrastive_jax.runs.names import CONFIG, ENCODER
 from contrastive_jax.runs.provenance import git_commit, versions
+from contrastive_jax.runs.workdir import has_checkpoint
 from contrastive_jax.runtime.files import read_json
 from contrastive_jax.training.setup import set_up
 from contrastive_jax.training.task import task_of
 
 __all__ = [
     'Weights',
+    'check_trained',
     'checkpoint_weights',
     'read_config',
     'read_weights',
@@ -147,14 +150,21 @@ def checkpoint_weights(workdir: Path, config: ConfigDict, images: ImageFacts) ->
     """
     # How many steps an epoch has decides learning rates alone.
     initial = set_up(config, images.moments, 1).initial
-    checkpoints = Checkpoints(workdir, read_only=True)
-    try:
+    with closing(Checkpoints(workdir, read_only=True)) as checkpoints:
         state = checkpoints.restore(jax.device_put(initial, jax.devices()[0]))
-    finally:
-        checkpoints.close()
     if int(state.step) == 0:
-        raise UserError(f'--workdir={workdir}: holds no checkpoint; train it first')
+        raise _untrained(workdir)
     return _weights(config, images, state.params, state.stats, int(state.step))
+
+
+def check_trained(workdir: Path) -> None:
+    """Raises UserError unless a run holds an encoder, as a file or in a checkpoint."""
+    if not (workdir / ENCODER).exists() and not has_checkpoint(workdir):
+        raise _untrained(workdir)
+
+
+def _untrained(workdir: Path) -> UserError:
+    return UserError(f'--workdir={workdir}: holds no checkpoint; train it first')
 
 
 def read_config(workdir: Path) -> ConfigDict:
