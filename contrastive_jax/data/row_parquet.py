@@ -6,6 +6,7 @@ Axes: n rows, c of a batch, k features.
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import logging
@@ -13,6 +14,9 @@ from absl import logging
 from contrastive_jax.data.row_parts import Part, array_part, stamp_of
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.files import listed
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ['open_parquet']
 
@@ -32,42 +36,11 @@ def open_parquet(file: Path, where: str) -> Part:
     Raises:
       UserError: no such columns; rows of different lengths, or without some number.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     # Not mapped: a map of a file that somebody cuts short would kill the process.
     opened = pq.ParquetFile(file, memory_map=False)
-    fields = {x.name: x.type for x in opened.schema_arrow}
-    # The index of a pandas frame may be a column.
-    index = (opened.schema_arrow.pandas_metadata or {}).get('index_columns', [])
-    # A range from another start is that of a shard.
-    if any(not isinstance(x, dict) or x['step'] != 1 for x in index):
-        logging.warning(
-            '%s: holds an index of pandas; it is not used: rows are scored in the order of the '
-            'file, and `index` of the scores counts these rows',
-            where,
-        )
-    fields = {name: kind for name, kind in fields.items() if name not in index}
-    lists = [
-        name
-        for name, kind in fields.items()
-        if (
-            pa.types.is_list(kind)
-            or pa.types.is_large_list(kind)
-            or pa.types.is_fixed_size_list(kind)
-        )
-        and pa.types.is_floating(kind.value_type)
-    ]
-    names = lists or _numbered(
-        [name for name, kind in fields.items() if pa.types.is_floating(kind)]
-    )
-    if len(lists) > 1 or not names or (not lists and len(names) < len(fields)):
-        others = {name: kind for name, kind in fields.items() if not pa.types.is_floating(kind)}
-        held = listed(f'{name}: {kind}' for name, kind in {**others, **fields}.items())
-        raise UserError(
-            f'{where}: needs one column of lists of floats; it holds {held}; or give columns of '
-            'floats alone, named 0, 1, ... as those of pandas.DataFrame(features)'
-        )
+    names, lists = _columns(opened.schema_arrow, where)
     ends = np.cumsum([opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)])
     n = opened.metadata.num_rows
     if n == 0:
@@ -92,6 +65,47 @@ def open_parquet(file: Path, where: str) -> Part:
     one = next(pieces(0, 1, 1))
     width = one.shape[1]
     return Part(where, (n, width), one.dtype, pieces, file, stamp_of(file))
+
+
+def _columns(schema: 'pa.Schema', where: str) -> tuple[list[str], bool]:
+    """The columns that hold features, and whether it is one column of lists.
+
+    Raises:
+      UserError: there are none, or it is not clear which.
+    """
+    import pyarrow as pa
+
+    # The index of a pandas frame may be a column.
+    index = (schema.pandas_metadata or {}).get('index_columns', [])
+    # A range from another start is that of a shard.
+    if any(not isinstance(x, dict) or x['step'] != 1 for x in index):
+        logging.warning(
+            '%s: holds an index of pandas; it is not used: rows are scored in the order of the '
+            'file, and `index` of the scores counts these rows',
+            where,
+        )
+    fields = {x.name: x.type for x in schema if x.name not in index}
+    lists = [
+        name
+        for name, kind in fields.items()
+        if (
+            pa.types.is_list(kind)
+            or pa.types.is_large_list(kind)
+            or pa.types.is_fixed_size_list(kind)
+        )
+        and pa.types.is_floating(kind.value_type)
+    ]
+    names = lists or _numbered(
+        [name for name, kind in fields.items() if pa.types.is_floating(kind)]
+    )
+    if len(lists) > 1 or not names or (not lists and len(names) < len(fields)):
+        others = {name: kind for name, kind in fields.items() if not pa.types.is_floating(kind)}
+        held = listed(f'{name}: {kind}' for name, kind in {**others, **fields}.items())
+        raise UserError(
+            f'{where}: needs one column of lists of floats; it holds {held}; or give columns of '
+            'floats alone, named 0, 1, ... as those of pandas.DataFrame(features)'
+        )
+    return names, bool(lists)
 
 
 def _numbered(names: list[str]) -> list[str]:
