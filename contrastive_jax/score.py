@@ -148,25 +148,7 @@ def _view(samples: Samples, options: Options, columns: dict[str, np.ndarray], wa
 
 def main(values: flags.FlagValues) -> None:
     """Runs with the flags of the command line."""
-    if (values.workdir is None) == (values.features is None):
-        raise UserError('--workdir, --features: give one of them')
-    if values.features is not None and values.out is None:
-        raise UserError('--out: missing; with --features there is no workdir to write to')
-    if values.dynamics and (values.workdir is None or values.landmarks or values.columns):
-        raise UserError('--dynamics: goes with --workdir, without --landmarks and --columns')
-    if values.embedding_atlas and (values.landmarks or values.columns):
-        raise UserError('--embedding_atlas: goes without --landmarks and --columns')
-    if values['all'].value and values.features is not None:
-        raise UserError('--all: goes with --workdir; with --features all rows are scored')
-    if values['all'].value and (values.landmarks is not None or values.columns):
-        raise UserError(
-            '--all: goes without --landmarks and --columns, since images trained on are scored '
-            'among themselves'
-        )
-    cli.check_company(values, ('labels',), ('features',))
-    cli.check_company(values, ('seed',), ('landmarks',))
-    if values.features is None and jax.process_count() > 1:
-        raise UserError('--workdir: a run is scored by one process; several take --features')
+    _check_flags(values)
     out = Path(values.out or values.workdir)
     given: dict[str, Any] = {name: values[name].value for name in Options._fields}
     changed = {name: value for name, value in given.items() if value is not None}
@@ -181,11 +163,6 @@ def main(values: flags.FlagValues) -> None:
         given_band = Options()._replace(**changed)
         _check_band(given_band)
         opened = distributed.by_all(lambda: _opened(values.features, values.labels))
-        if out.exists() and Path(values.features).is_dir() and out.samefile(values.features):
-            raise UserError(
-                f'--out={str(out)!r}: is the folder of the features; with score files in it, the '
-                'features could not be read again; give another --out'
-            )
         _check_inputs(values, out)
         why = why or why_tiles(opened.rows)
         if why:
@@ -219,8 +196,36 @@ def main(values: flags.FlagValues) -> None:
         )
 
 
+def _check_flags(values: flags.FlagValues) -> None:
+    """Raises UserError for flags that do not go together."""
+    if (values.workdir is None) == (values.features is None):
+        raise UserError('--workdir, --features: give one of them')
+    if values.features is not None and values.out is None:
+        raise UserError('--out: missing; with --features there is no workdir to write to')
+    if values.dynamics and (values.workdir is None or values.landmarks or values.columns):
+        raise UserError('--dynamics: goes with --workdir, without --landmarks and --columns')
+    if values.embedding_atlas and (values.landmarks or values.columns):
+        raise UserError('--embedding_atlas: goes without --landmarks and --columns')
+    if values['all'].value and values.features is not None:
+        raise UserError('--all: goes with --workdir; with --features all rows are scored')
+    if values['all'].value and (values.landmarks is not None or values.columns):
+        raise UserError(
+            '--all: goes without --landmarks and --columns, since images trained on are scored '
+            'among themselves'
+        )
+    cli.check_company(values, ('labels',), ('features',))
+    cli.check_company(values, ('seed',), ('landmarks',))
+    if values.features is None and jax.process_count() > 1:
+        raise UserError('--workdir: a run is scored by one process; several take --features')
+
+
 def _check_inputs(values: flags.FlagValues, out: Path) -> None:
-    """Raises UserError for inputs that this scoring would replace."""
+    """Raises UserError for features that this scoring would replace, or keep from being read."""
+    if out.exists() and Path(values.features).is_dir() and out.samefile(values.features):
+        raise UserError(
+            f'--out={str(out)!r}: is the folder of the features; with score files in it, the '
+            'features could not be read again; give another --out'
+        )
     for name in ('features', 'labels'):
         path = values[name].value
         if path is not None and any(
