@@ -132,13 +132,22 @@ def _add(content: Level, entry: os.DirEntry) -> None:
     elif entry.is_dir(follow_symlinks=False) or (link and path.is_dir()):
         if not (link and _leads_back(path)):
             content.folders.append(path)
-    # A broken link with an image suffix counts as an image, so that reading it reports the error.
-    elif path.suffix.lower() in suffixes() and (link or entry.is_file()):
+    elif path.suffix.lower() in suffixes() and _may_be_image(entry, path, link):
         content.images.append(path)
     elif link and not path.exists():
         content.others['broken link'] += 1
     else:
         content.others[path.suffix.lower() or 'no suffix'] += 1
+
+
+def _may_be_image(entry: os.DirEntry, path: Path, link: bool) -> bool:
+    """Whether an entry is a file, or a broken link, so that reading it reports the error.
+
+    A link to a pipe is neither: whoever opens a pipe waits for a writer.
+    """
+    if link:
+        return path.is_file() or not path.exists()
+    return entry.is_file()
 
 
 def _leads_back(link: Path) -> bool:

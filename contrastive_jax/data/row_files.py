@@ -17,6 +17,7 @@ import numpy as np
 from contrastive_jax.data.row_parquet import open_parquet
 from contrastive_jax.data.row_parts import Part, array_part, as_user_error, stamp_of
 from contrastive_jax.errors import UserError
+from contrastive_jax.runtime.files import refuse_pipe
 
 __all__ = ['OPENERS', 'open_part']
 
@@ -38,6 +39,7 @@ def open_part(file: Path, where: str) -> Part:
     Raises:
       UserError: it cannot be read, or holds something else than one array.
     """
+    refuse_pipe(file, where)
     with as_user_error(where):
         opened = OPENERS.get(file.suffix.lower(), _open_npy)(file, where)
     return opened

@@ -19,6 +19,7 @@ from contrastive_jax.runtime.files import (
     printable,
     read_arrays,
     read_text,
+    refuse_pipe,
     write_arrays,
     write_whole,
 )
@@ -264,6 +265,7 @@ def _read(path: str, where: str) -> dict[str, np.ndarray]:
         raise UserError(f'{where}: a CSV file names images; give the scores.npz beside it')
     if Path(path).is_dir():
         raise UserError(f'{where}: is a folder; give the scores.npz in it')
+    refuse_pipe(path, where)
     try:
         loaded = read_table(path) if path.lower().endswith('.parquet') else read_arrays(path)
     except UserError as error:

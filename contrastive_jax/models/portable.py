@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from contrastive_jax.errors import UserError
-from contrastive_jax.runtime.files import write_bytes
+from contrastive_jax.runtime.files import refuse_pipe, write_bytes
 
 __all__ = [
     'FORMAT_VERSION',
@@ -91,6 +91,7 @@ def read_portable(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     Raises:
       UserError: no such file, or one that is damaged, something else's, or of a newer version.
     """
+    refuse_pipe(path, str(path))
     try:
         # Opened here too, since the error of safetensors does not say what was wrong.
         path.open('rb').close()

@@ -13,6 +13,7 @@ import math
 import os
 import re
 import secrets
+import stat
 import time
 import zipfile
 from collections.abc import Callable, Iterable
@@ -31,6 +32,7 @@ __all__ = [
     'read_arrays',
     'read_json',
     'read_text',
+    'refuse_pipe',
     'write_arrays',
     'write_bytes',
     'write_json',
@@ -137,6 +139,7 @@ def read_arrays(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
     Raises:
       UserError: the file cannot be read.
     """
+    refuse_pipe(path, str(path))
     try:
         # Opened here, because NumPy leaves a damaged zip file open.
         with open(path, 'rb') as file:
@@ -144,6 +147,24 @@ def read_arrays(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
             return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
     except Exception as error:  # Damaged zip files raise errors of a dozen kinds.
         raise UserError(f'{path}: cannot be read ({_reason(error)})') from error
+
+
+def refuse_pipe(path: str | Path, where: str) -> None:
+    """Refuses what would be waited for, or has no end, before it is opened.
+
+    Args:
+      path: file to be read; that it is missing, or is a folder, its reader reports.
+      where: what messages call it.
+
+    Raises:
+      UserError: a pipe, a socket or a device, or a link to one.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise UserError(f'{where}: is a pipe, a socket or a device; copy its content into a file')
 
 
 def _reason(error: Exception) -> str:

@@ -306,6 +306,22 @@ def test_every_suffix_that_pillow_decodes_is_an_image(tmp_path):
     assert found.others == {'.heic': 1, '.png': 1}
 
 
+def test_of_links_named_like_images_files_and_broken_ones_are_images(tmp_path):
+    (tmp_path / 'file').touch()
+    os.mkfifo(tmp_path / 'pipe')
+    for name, target in {
+        'file': 'file',
+        'broken': 'gone',
+        'circle': 'circle.png',
+        'pipe': 'pipe',
+        'device': '/dev/null',
+    }.items():
+        (tmp_path / f'{name}.png').symlink_to(target)
+    content = level(tmp_path)
+    assert {path.stem for path in content.images} == {'file', 'broken', 'circle'}
+    assert content.others == {'no suffix': 2, '.png': 2}
+
+
 def _tiny(root, table: bytes, images=('val_0.JPEG', 'val_1.JPEG')):
     _fill_all(root, 'train/n01/images', 'train/n02/images')
     (root / 'val/images').mkdir(parents=True)

@@ -3,7 +3,11 @@ import threading
 
 import pytest
 
-from contrastive_jax.runtime.files import read_json, write_json, write_whole
+from contrastive_jax.data.feature_rows import open_rows
+from contrastive_jax.data.score_files import read_scores
+from contrastive_jax.errors import UserError
+from contrastive_jax.models.portable import read_portable
+from contrastive_jax.runtime.files import read_arrays, read_json, write_json, write_whole
 
 
 def test_of_writers_at_once_each_leaves_a_whole_file(tmp_path):
@@ -53,3 +57,21 @@ def test_what_killed_writers_left_is_removed_after_a_day(tmp_path):
         os.utime(part, (0, 0))
     write_json(path, {'a': 1})
     assert {file.name for file in tmp_path.iterdir()} == {'x.json', new.name, other.name}
+
+
+@pytest.mark.parametrize(
+    'read',
+    [
+        read_arrays,
+        read_portable,
+        lambda path: open_rows(str(path)),
+        lambda path: open_rows(str(path.parent)),
+        lambda path: read_scores(str(path), n=1, checksum='', where='--scores'),
+    ],
+)
+@pytest.mark.parametrize('end', ['npy', 'parquet', 'safetensors'])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, read, end):
+    os.mkfifo(tmp_path / 'pipe')
+    (tmp_path / f'link.{end}').symlink_to('pipe')
+    with pytest.raises(UserError, match=rf'link\.{end}.*: is a pipe, a socket or a device'):
+        read(tmp_path / f'link.{end}')
