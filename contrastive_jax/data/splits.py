@@ -60,12 +60,20 @@ def image_cure(images: np.ndarray) -> str:
         return ': images[..., None] adds the channel of grey images'
     if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] not in (1, 3):
         return ': channels come last, so take images.transpose(0, 2, 3, 1)'
-    if images.ndim == 4 and np.issubdtype(images.dtype, np.floating):
+    numbers = images.dtype.kind in 'iuf' and images.dtype != np.uint8
+    return _pixel_cure(images) if images.ndim == 4 and numbers and images.size else ''
+
+
+def _pixel_cure(images: np.ndarray) -> str:
+    """What makes numbers of another type into uint8, by their range."""
+    floats = images.dtype.kind == 'f'
+    low, high = images.min(), images.max()
+    if floats and 0 <= low <= high <= 1:
         return ': of pixels from 0 to 1, take (255 * images).round().astype("uint8")'
-    other = np.issubdtype(images.dtype, np.integer) and images.dtype != np.uint8
-    if images.ndim == 4 and other and images.size and 0 <= images.min() <= images.max() <= 255:
-        return ': of pixels from 0 to 255, take images.astype("uint8")'
-    return ''
+    if 0 <= low <= high <= 255:
+        rounded = 'images.round()' if floats else 'images'
+        return f': of pixels from 0 to 255, take {rounded}.astype("uint8")'
+    return ': take the images as they were before they were normalised' if floats else ''
 
 
 def label_cure(labels: np.ndarray, n: int) -> str:

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from contrastive_jax.data import sources
 from contrastive_jax.data.batches import padded_batches
 from contrastive_jax.data.constructions import construct
+from contrastive_jax.data.splits import image_cure
 from contrastive_jax.errors import UserError
 from contrastive_jax.models.frozen import Encode, encoder_function
 from contrastive_jax.runs.images import read_or_measure_image_facts
@@ -63,7 +64,7 @@ class Encoder:
           `[n, k]` float32, as `evaluation.extract_features` returns them.
 
         Raises:
-          UserError: images of another type or shape.
+          UserError: images of another type or shape, or a masked array.
 
         Example:
           >>> import numpy as np
@@ -138,19 +139,22 @@ def _batch_size() -> int:
 def _check_images(images, wanted: tuple[int, int, int]) -> None:
     """Raises UserError unless the images are uint8 `[n, *wanted]`; says what to do about it."""
     dtype, shape = getattr(images, 'dtype', None), tuple(getattr(images, 'shape', ()))
-    if dtype == np.uint8 and len(shape) == 4 and shape[1:] == wanted:
+    # A masked array would count with what is masked.
+    masked = isinstance(images, np.ma.MaskedArray)
+    if dtype == np.uint8 and len(shape) == 4 and shape[1:] == wanted and not masked:
         return
-    given = type(images).__name__ if dtype is None else f'{dtype} {list(shape)}'
+    array = isinstance(images, np.ndarray | jax.Array) and not masked
+    kind = f'{dtype} {list(shape)}' if array else type(images).__name__
+    advice = _advice(images, wanted) if array else ': give a NumPy or JAX array'
     raise UserError(
-        f'images: {given}; this encoder takes uint8 [n, {", ".join(map(str, wanted))}]'
-        f'{_advice(dtype, shape, wanted)}'
+        f'images: {kind}; this encoder takes uint8 [n, {", ".join(map(str, wanted))}] with pixels '
+        f'from 0 to 255{advice}'
     )
 
 
-def _advice(dtype, shape: tuple[int, ...], wanted: tuple[int, int, int]) -> str:
+def _advice(images: np.ndarray | jax.Array, wanted: tuple[int, int, int]) -> str:
     height, width, channels = wanted
-    if dtype is None:
-        return ': give a NumPy or JAX array'
+    shape = images.shape
     if shape[1:] == (channels, height, width):
         return ': channels come last, so give images.transpose(0, 2, 3, 1)'
     if shape == wanted:
@@ -162,4 +166,4 @@ def _advice(dtype, shape: tuple[int, ...], wanted: tuple[int, int, int]) -> str:
         return f': it was trained on {kind} images'
     if len(shape) == 4 and shape[1:] != wanted:
         return ': resize them as those that it was trained on'
-    return ': give pixels from 0 to 255 as they are in files'
+    return image_cure(np.asarray(images)) if shape[1:] == wanted else ''

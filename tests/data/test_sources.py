@@ -414,6 +414,8 @@ def test_a_very_large_label_makes_one_class(tmp_path):
         (np.zeros((4, 3, 8, 8), np.uint8), 'images.transpose(0, 2, 3, 1)'),
         (np.zeros((4, 8, 8), np.uint8), 'images[..., None]'),
         (np.zeros((4, 8, 8, 1), np.float32), '(255 * images).round().astype("uint8")'),
+        (np.full((4, 8, 8, 1), 254.5), ': of pixels from 0 to 255, take images.round().astype('),
+        (np.full((4, 8, 8, 1), -2.0), 'before they were normalised'),
         (np.zeros((4, 8, 8, 2), np.uint8), ''),
     ],
 )

@@ -173,6 +173,10 @@ def test_one_program_serves_any_number(trained, compiled):
         (np.zeros((0,), np.uint8), r'uint8 \[0\]; this encoder takes uint8 \[n, 8, 8, 3\]'),
         (np.zeros((), np.uint8), r'uint8 \[\]'),
         ([[1]], 'list; .* give a NumPy or JAX array'),
+        (np.ma.masked_equal(np.zeros((2, 8, 8, 3), np.uint8), 0), 'MaskedArray; .* give a NumPy'),
+        (np.full((2, 8, 8, 3), 255), r'take images\.astype\("uint8"\)'),
+        (np.full((2, 8, 8, 3), 255, '>u2'), r'take images\.astype\("uint8"\)'),
+        (jnp.full((2, 8, 8, 3), 255.0), r'take images\.round\(\)\.astype\("uint8"\)'),
     ],
 )
 def test_other_images_are_refused_in_one_line(tmp_path, images, words):
