@@ -6,6 +6,8 @@ Axes: n samples, k features.
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from contrastive_jax.numerics import check_not_masked
+
 # Features of a data set come from files (NumPy) as well as from devices (JAX).
 FeatureRows = Float[Array, 'n k'] | Float[np.ndarray, 'n k']
 Classes = Int[Array, ' n'] | Int[np.ndarray, ' n']
@@ -15,7 +17,8 @@ _LARGEST = 1e30
 
 
 def check_features(features: FeatureRows) -> None:
-    """Raises ValueError if there are no rows, or a row is zero or not finite."""
+    """Raises ValueError if there are no rows, or a row is zero, masked or not finite."""
+    check_not_masked('features', features)
     if features.ndim != 2 or features.size == 0:
         raise ValueError(
             f'features of shape {features.shape}: need [n, k], a row for each of n > 0 samples'

@@ -16,7 +16,7 @@ from contrastive_jax.graph._inputs import (
     positive_cosines,
 )
 from contrastive_jax.graph.difficulty import RESOLUTION
-from contrastive_jax.numerics import check_classes, host_unit_rows
+from contrastive_jax.numerics import check_classes, check_not_masked, host_unit_rows
 from contrastive_jax.randomness import Use, host_rng, legacy_rng
 
 __all__ = [
@@ -122,6 +122,8 @@ def boundary(
     # Imported here, because it takes half a second.
     from scipy.stats import rankdata
 
+    check_not_masked('difficulty', difficulty)
+    check_not_masked('isolation', isolation)
     both = np.asarray(difficulty, np.float64), np.asarray(isolation, np.float64)
     if both[0].ndim != 1 or both[0].shape != both[1].shape or np.isnan(both).any():
         raise ValueError(

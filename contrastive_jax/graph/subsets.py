@@ -16,7 +16,7 @@ from contrastive_jax.graph._inputs import (
     class_members,
     positive_cosines,
 )
-from contrastive_jax.numerics import check_classes, exact_share, host_unit_rows
+from contrastive_jax.numerics import check_classes, check_not_masked, exact_share, host_unit_rows
 from contrastive_jax.randomness import Use, host_rng
 
 __all__ = ['most_difficult_removed', 'random_subset', 'sas']
@@ -43,6 +43,7 @@ def most_difficult_removed(
 
     Source: Section 4.1, the removal of difficult samples; the score is ours.
     """
+    check_not_masked('score', score)
     score = np.asarray(score)
     if score.ndim != 1:
         raise ValueError(f'score of shape {score.shape}: need [n], one number for each sample')

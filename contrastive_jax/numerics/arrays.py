@@ -20,6 +20,7 @@ __all__ = [
     'Scalar',
     'blocks_of',
     'check_classes',
+    'check_not_masked',
     'check_percentiles',
     'cosines',
     'count_true',
@@ -157,10 +158,20 @@ def check_percentiles(pos_high: Number, pos_low: Number) -> None:
 
 def check_classes(classes: Array | np.ndarray, count: int, name: str, of: str = 'features') -> None:
     """Raises ValueError unless there are `count` integers, one for each row."""
+    check_not_masked(name, classes)
     if classes.shape != (count,) or not np.issubdtype(classes.dtype, np.integer):
         raise ValueError(
             f'{name} of shape {classes.shape}, type {classes.dtype}: need ({count},) integers, the '
             f'class of each row of {of}'
+        )
+
+
+def check_not_masked(name: str, array: Array | np.ndarray) -> None:
+    """Raises ValueError for a masked array: `np.asarray` takes what is masked for a value."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise ValueError(
+            f'{name}: a masked array, whose masked values would count; leave these rows out, and '
+            'give a NumPy or JAX array'
         )
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from contrastive_jax.numerics import (
     check_classes,
+    check_not_masked,
     check_percentiles,
     host_unit_rows,
     percentile_rank,
@@ -112,9 +113,11 @@ def estimate(
     for name, value, least in (('num_bootstrap', num_bootstrap, 2), ('block_size', block_size, 1)):
         if value < least:
             raise ValueError(f'{name}={value}: must be at least {least}')
+    check_not_masked('features', features)
     unit = _unit_rows(np.asarray(features, np.float64))
     n = len(unit)
     if labels is not None:
+        check_not_masked('labels', labels)
         labels = np.asarray(labels)
         check_classes(labels, n, 'labels')
     # How often each image occurs: once in the images themselves, then in each resample.

@@ -3,7 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contrastive_jax.graph.scores import boundary
 from contrastive_jax.graph.subsets import most_difficult_removed, random_subset, sas
+from contrastive_jax.theory import estimate
 from tests.graph import references
 
 
@@ -60,6 +62,24 @@ class TestMostDifficultRemoved:
     def test_no_samples(self):
         with pytest.raises(ValueError, match='n=0'):
             most_difficult_removed(np.zeros(0), 0.1)
+
+
+@pytest.mark.parametrize(
+    'select',
+    [
+        lambda masked: most_difficult_removed(masked[:, 0], 0.5),
+        lambda masked: sas(masked, np.arange(4), 1.0),
+        lambda masked: sas(np.ones((4, 2)), masked[:, 0].astype(int), 1.0),
+        lambda masked: boundary(masked[:, 0], np.ones(4)),
+        lambda masked: estimate(masked, pos_high=0.1, pos_low=0.5),
+        lambda masked: estimate(
+            np.ones((4, 2)), masked[:, 0].astype(int), pos_high=0.1, pos_low=0.5
+        ),
+    ],
+)
+def test_what_is_masked_does_not_count_as_a_value(select):
+    with pytest.raises(ValueError, match='a masked array, whose masked values would count'):
+        select(np.ma.masked_equal(np.ones((4, 2)), 1))
 
 
 class TestRandomSubset:
