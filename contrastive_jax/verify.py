@@ -6,12 +6,23 @@ It trains a verifier on the tokens of the frozen encoder, without labels, and re
 verifier adds to the cosine.
 """
 
+import sys
 from pathlib import Path
 
 from absl import flags
 
-from contrastive_jax.ebt.verifier.command import FILES, run
+from contrastive_jax.errors import NO_SYSTEM_2, UserError
 from contrastive_jax.runtime import cli
+
+try:
+    from contrastive_jax.ebt.verifier.command import FILES, run
+except ModuleNotFoundError as _error:
+    if _error.name != 'contrastive_jax.ebt':
+        raise
+    # As a command it has not come to `cli.run`, which turns errors into one line.
+    if __name__ == '__main__':
+        sys.exit(f'error: {NO_SYSTEM_2}')
+    raise UserError(NO_SYSTEM_2) from _error
 
 __all__ = ['run']
 

@@ -89,3 +89,21 @@ def test_without_the_tenant_its_models_are_not_allowed_values(arguments):
     done = _python(_WITHOUT, 'main', *arguments, '--config.model.name=energy')
     assert done.returncode == 1
     assert done.stderr.startswith("error: config.model.name='energy': must be one of conv, resnet")
+
+
+@pytest.mark.parametrize(
+    ('command', 'begin'),
+    [
+        (['verify', '--workdir=run'], 'error: System 2'),
+        (
+            ['main', '--config=configs/ebt_denoise.py', '--workdir=run'],
+            'error: configs/ebt_denoise.py, line ',
+        ),
+    ],
+)
+def test_what_needs_the_tenant_says_in_one_line_that_it_is_not_installed(command, begin):
+    done = _python(_WITHOUT, *command)
+    assert done.returncode == 1
+    assert done.stderr.startswith(begin)
+    assert 'System 2 is not installed' in done.stderr
+    assert done.stderr.count('\n') == 1
