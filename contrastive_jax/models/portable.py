@@ -144,9 +144,14 @@ def _check_format(path: Path, facts: Mapping[str, str]) -> None:
             'run'
         )
     version = facts.get('format_version', '')
-    if not version.isdecimal() or int(version) > FORMAT_VERSION:
+    if not version.isdecimal():
         raise UserError(
-            f'{path}: has format version {version or "none"}, and this contrastive_jax reads up to '
+            f'{path}: damaged, or written by something else: its format_version is '
+            f'{repr(version) if version else "missing"}; copy it again'
+        )
+    if int(version) > FORMAT_VERSION:
+        raise UserError(
+            f'{path}: has format version {version}, and this contrastive_jax reads up to '
             f'{FORMAT_VERSION}; install the newest'
         )
 

@@ -52,6 +52,11 @@ def _damage(content: bytes) -> bytes:
             lambda content: content.replace(b'"format_version":"1"', b'"format_version":"9"'),
             'newest',
         ),
+        # Names of equal length, since the header says how long it is.
+        (
+            lambda content: content.replace(b'"format_version"', b'"formal_version"'),
+            'damaged, or written by something else: its format_version is missing; copy it again',
+        ),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused_in_one_line(path, change, words):
