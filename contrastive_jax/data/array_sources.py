@@ -60,6 +60,11 @@ def load_npz(config) -> Dataset:
 
 
 def _arrays(path: Path, where: str) -> dict[str, np.ndarray]:
+    if path.name and path.is_dir():
+        raise UserError(
+            f'{where}: is a folder; give an npz file, or set config.data.name=folder for a folder '
+            'of images'
+        )
     if not path.is_file():
         raise UserError(
             f'{where}: {"no such file" if path.name else "missing"}; with '

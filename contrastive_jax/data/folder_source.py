@@ -33,6 +33,10 @@ def load_folder(config) -> Dataset:
     """
     where = f'config.data.data_dir={config.data_dir!r}'
     root = Path(config.data_dir or '')
+    if root.is_file():
+        npz = root.suffix.lower() == '.npz'
+        cure = 'set config.data.name=npz' if npz else 'unpack it, and give the folder'
+        raise UserError(f'{where}: is a file; {cure}')
     if config.data_dir is None or not root.is_dir():
         raise UserError(
             f'{where}: no such folder; with config.data.name=folder it holds train/ and test/ or '

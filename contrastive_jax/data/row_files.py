@@ -17,7 +17,7 @@ import numpy as np
 from contrastive_jax.data.row_parquet import open_parquet
 from contrastive_jax.data.row_parts import Part, array_part, as_user_error, stamp_of
 from contrastive_jax.errors import UserError
-from contrastive_jax.runtime.files import refuse_pipe
+from contrastive_jax.runtime.files import printable, refuse_pipe
 
 __all__ = ['OPENERS', 'open_part']
 
@@ -75,6 +75,11 @@ def _is_of_torch(file: Path) -> bool:
 def _open_npz(file: Path, where: str) -> Part:
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
+        if members and not any(member.filename.endswith('.npy') for member in members):
+            raise UserError(
+                f'{where}: is a zip archive of other files, such as '
+                f'{printable(members[0].filename)}; unpack it, and give what is in it'
+            )
         if len(members) != 1:
             names = ', '.join(x.filename.removesuffix('.npy') for x in members) or 'none'
             raise UserError(

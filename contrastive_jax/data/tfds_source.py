@@ -71,7 +71,8 @@ def _builder(config, where: str, prepare: str):
     import tensorflow_datasets as tfds
 
     if config.data_dir is not None and not Path(config.data_dir).is_dir():
-        raise UserError(f'{where}: no such folder; to prepare one, run {prepare}')
+        kind = 'is a file, not a folder' if Path(config.data_dir).is_file() else 'no such folder'
+        raise UserError(f'{where}: {kind}; to prepare one, run {prepare}')
     if config.data_dir is None and tfds.core.constants.DATA_DIR.startswith('~'):
         raise UserError(
             f'{where}: this user has no home folder to keep data sets in; give a folder, or set '

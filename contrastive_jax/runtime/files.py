@@ -18,7 +18,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -144,7 +144,10 @@ def read_arrays(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
         # Opened here, because NumPy leaves a damaged zip file open.
         with open(path, 'rb') as file:
             loaded = np.load(file, allow_pickle=False)
+            _refuse_other_archive(loaded, path)
             return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
+    except UserError:
+        raise
     except Exception as error:  # Damaged zip files raise errors of a dozen kinds.
         raise UserError(f'{path}: cannot be read ({_reason(error)})') from error
 
@@ -165,6 +168,16 @@ def refuse_pipe(path: str | Path, where: str) -> None:
         return
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise UserError(f'{where}: is a pipe, a socket or a device; copy its content into a file')
+
+
+def _refuse_other_archive(loaded: Any, path: str | Path) -> None:
+    """Refuses a zip file without arrays; NumPy gives the bytes of its members."""
+    archive = getattr(loaded, 'zip', None)
+    members = archive.namelist() if archive else []
+    if members and not any(name.endswith('.npy') for name in members):
+        raise UserError(
+            f'{path}: is a zip archive of other files, such as {printable(members[0])}; unpack it'
+        )
 
 
 def _reason(error: Exception) -> str:

@@ -132,6 +132,14 @@ def test_files_of_other_programs_are_told_how_to_become_one(tmp_path, name):
         open_rows(str(tmp_path / 'none.npy'))
 
 
+@pytest.mark.parametrize('name', ['x.zip', 'x.npz'])
+def test_an_archive_of_other_files_is_to_be_unpacked(tmp_path, name):
+    with zipfile.ZipFile(tmp_path / name, 'w') as archive:
+        archive.writestr('a/b.png', b'')
+    with pytest.raises(UserError, match=r'zip archive of other files, such as a/b\.png; unpack it'):
+        open_rows(str(tmp_path / name))
+
+
 def test_rows_that_hardly_differ_are_said(caplog):
     for scale, warned in ((1e-7, True), (1e-2, False)):
         caplog.clear()

@@ -1,5 +1,6 @@
 import os
 import re
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -94,11 +95,19 @@ def test_a_pickle_is_not_opened(tmp_path):
         ('npz', 'missing.npz', 'no such file'),
         ('cifar10', 'missing', 'no such folder.*download_and_prepare'),
         ('cifar10', '.', 'no prepared cifar10.*download_and_prepare'),
+        ('folder', 'x.zip', 'is a file; unpack it, and give the folder'),
+        ('folder', 'x.npz', r'is a file; set config\.data\.name=npz'),
+        ('cifar10', 'x.zip', 'is a file, not a folder.*download_and_prepare'),
+        ('npz', '.', r'is a folder; .*config\.data\.name=folder'),
+        ('npz', 'x.zip', r'is a zip archive of other files, such as a/b\.png; unpack it'),
         ('cifer10', '.', 'must be digits, npz, folder, or the name'),
     ],
 )
 @pytest.mark.filterwarnings('ignore')
 def test_missing_data_says_how_to_prepare_it(tmp_path, name, data_dir, words):
+    for file in ('x.zip', 'x.npz'):
+        with zipfile.ZipFile(tmp_path / file, 'w') as archive:
+            archive.writestr('a/b.png', b'')
     with pytest.raises(UserError, match=words):
         sources.load(_config(name, tmp_path / data_dir))
 
