@@ -3,6 +3,7 @@
 Axes: n files.
 """
 
+import unicodedata
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -123,6 +124,7 @@ def label_tests(part: FolderPart, classes: tuple[str, ...], where: str) -> Files
     if not known and (part.path / _TABLE).is_file():
         return _by_table(part, classes, where)
     unknown = [name for name in full if name not in known]
+    _check_spelling(part, unknown, classes, where)
     if not known or unknown:
         problem = f'has the class {printable(unknown[0])!r}' if unknown else 'has no classes'
         raise UserError(
@@ -131,6 +133,30 @@ def label_tests(part: FolderPart, classes: tuple[str, ...], where: str) -> Files
             'the training folder alone'
         )
     return _by_folder(full, classes)
+
+
+def _check_spelling(
+    part: FolderPart, unknown: list[str], classes: tuple[str, ...], where: str
+) -> None:
+    """Refuses a class that looks like one of the training split, with what makes them equal.
+
+    macOS may store an accent as a character of its own, and its file systems ignore case.
+    """
+    spellings = {_folded(name): name for name in classes}
+    for name in unknown:
+        if wanted := spellings.get(_folded(name)):
+            form = len({unicodedata.normalize('NFC', text) for text in (name, wanted)}) == 1
+            case = name.casefold() == wanted.casefold()
+            what = 'Unicode form' if form else 'case' if case else 'Unicode form and case'
+            old, new = (ascii(str(part.path / text)) for text in (name, wanted))
+            raise UserError(
+                f'{where}: {printable(part.path.name)} has {name!a} and train has {wanted!a}; '
+                f'these differ in {what} alone; in Python, os.rename({old}, {new}) makes them equal'
+            )
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize('NFC', name).casefold()
 
 
 def lacking_classes(part: FolderPart, classes: tuple[str, ...]) -> list[str]:

@@ -43,7 +43,7 @@ def load_folder(config) -> Dataset:
             'val/ with a folder for each class, or class folders alone, or images'
         )
     files = layout.find(root, where)
-    print(f'data: {files.summary}')
+    print(f'data: {files.line}')
     inspected = [
         image_files.inspect(
             split, where, skip_broken=config.skip_broken, max_pixels=config.max_pixels

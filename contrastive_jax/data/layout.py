@@ -23,7 +23,9 @@ from contrastive_jax.data.class_folders import Files, FolderPart
 from contrastive_jax.data.file_tree import Level, level, walk
 from contrastive_jax.data.split_names import (
     check_inner_splits,
+    check_not_doubled,
     check_similar_names,
+    only_train_like,
     split_folders,
 )
 from contrastive_jax.errors import UserError
@@ -34,6 +36,8 @@ __all__ = ['Layout', 'find']
 
 # One image of so many is held out for tests.
 _HELD_OUT = 10
+# The line names so many classes.
+_FEW_CLASSES = 5
 
 
 class Layout(NamedTuple):
@@ -52,6 +56,14 @@ class Layout(NamedTuple):
     classes: tuple[str, ...]
     summary: str
     held_out: bool = False
+
+    @property
+    def line(self) -> str:
+        """The summary, with the names of the classes if they are few."""
+        if not 0 < len(self.classes) <= _FEW_CLASSES:
+            return self.summary
+        number, rest = self.summary.split(',', 1)
+        return f'{number} ({listed(self.classes)}),{rest}'
 
 
 def find(root: Path, where: str) -> Layout:
@@ -84,11 +96,17 @@ def _from_splits(top: Level, splits: dict[str, Path], where: str) -> Layout:
         check_similar_names((folder.name for folder in top.folders), where)
     if 'train' not in splits:
         folder = next(iter(splits.values()))
+        if name := only_train_like(top.folders):
+            raise UserError(
+                f'{where}: has {folder.name}/ but no train/; rename {printable(name)}/ to train/, '
+                f'or rename {folder.name}/ if it is a class'
+            )
         raise UserError(
             f'{where}: has {folder.name}/ but no train/; move the training images into train/, or '
             f'give {printable(folder)} to train on it alone, or rename it if it is a class'
         )
     train = class_folders.read_folder(level(splits['train']))
+    check_not_doubled(train, where)
     beside = _images_beside(top, splits)
     if beside and (len(splits) == 1 or not train.classes):
         raise UserError(
@@ -126,6 +144,8 @@ def _with_tests(
 ) -> Layout:
     """The layout of a training split with one or two splits to test on."""
     train_files, classes = class_folders.labelled(train, where)
+    for part in tests if classes else ():
+        check_not_doubled(part, where)
     test = _choose(tests, classes)
     test_files = class_folders.label_tests(test, classes, where)
     unused = {

@@ -9,7 +9,13 @@ from contrastive_jax.data.file_tree import Level
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.files import listed, printable
 
-__all__ = ['check_inner_splits', 'check_similar_names', 'split_folders']
+__all__ = [
+    'check_inner_splits',
+    'check_not_doubled',
+    'check_similar_names',
+    'only_train_like',
+    'split_folders',
+]
 
 _ROLES = {
     **dict.fromkeys(('train', 'training'), 'train'),
@@ -74,6 +80,30 @@ def check_inner_splits(part: FolderPart, where: str) -> None:
     for level in part.levels:
         names = [folder.name for folder in level.folders]
         check_similar_names(names, f'{where}, {printable(level.path)}')
+
+
+def check_not_doubled(part: FolderPart, where: str) -> None:
+    """Refuses a split such as train/train/<class>/, whose images would have no classes.
+
+    Raises:
+      UserError: the only folder of the split has its name, and holds several folders.
+    """
+    name = next(iter(part.classes), '')
+    if len(part.classes) == 1 and name.casefold() == part.path.name.casefold():
+        folders = [printable(folder.name) for folder in part.levels[0].folders]
+        if len(folders) > 1 and part.images:
+            raise UserError(
+                f'{where}: {part.path.name}/ holds only {name}/, and this holds '
+                f'{listed(folders, "/")}; move what is in {printable(part.path / name)} up into '
+                f'{printable(part.path)}, or rename {name}/ if these are no classes'
+            )
+
+
+def only_train_like(folders: Iterable[Path]) -> str | None:
+    """The name of the only folder that begins like the training split, such as `trainval`."""
+    words = {folder.name: _SPLIT_WORD.match(folder.name.casefold()) for folder in folders}
+    like = [name for name, word in words.items() if word and _ROLES[word[0]] == 'train']
+    return like[0] if len(like) == 1 else None
 
 
 def check_similar_names(names: Iterable[str], where: str) -> None:

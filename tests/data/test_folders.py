@@ -39,10 +39,11 @@ def _colour(image):
 
 
 @pytest.mark.parametrize('tests', ['test', 'val'])
-def test_train_and_test_folders(tmp_path, tests):
+def test_train_and_test_folders(tmp_path, tests, capsys):
     _classes(tmp_path / 'train')
     _classes(tmp_path / tests, 4)
     found = _load(tmp_path)
+    assert capsys.readouterr().out.startswith('data: 3 classes (apple, leaf, sky), 30 images')
     assert found.classes == ('apple', 'leaf', 'sky')
     assert found.train.images.shape == (30, 8, 8, 3)
     assert found.test.images.shape == (12, 8, 8, 3)

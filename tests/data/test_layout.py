@@ -1,6 +1,8 @@
 """Which files of a folder are trained on, tested on, and left out: as people have their folders."""
 
+import ast
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -412,3 +414,60 @@ def test_classes_without_test_images_are_named(tmp_path):
     assert _find(tmp_path).summary.endswith(
         '3 from val/; not tested, since val/ has no images of them: a, c'
     )
+
+
+@pytest.mark.parametrize(
+    ('train', 'test', 'what'),
+    [
+        ('caf\u00e9', 'cafe\u0301', 'Unicode form'),
+        ('Cat', 'cat', 'case'),
+        ('caf\u00e9', 'Cafe\u0301', 'Unicode form and case'),
+    ],
+)
+def test_one_class_in_two_spellings_is_named_with_what_makes_them_equal(
+    tmp_path, train, test, what
+):
+    _fill_all(tmp_path, f'train/{train}', 'train/x', f'test/{test}', 'test/x')
+    with pytest.raises(UserError, match=f'differ in {what} alone; in Python, os.rename') as error:
+        _find(tmp_path)
+    call = re.search(r'os\.rename(\(.*\))', str(error.value))
+    os.rename(*ast.literal_eval(call[1]))
+    assert _find(tmp_path).test.labels.tolist() == [0] * 3 + [1] * 3
+
+
+@pytest.mark.parametrize(
+    ('folders', 'words'),
+    [
+        (
+            ('trainval/a', 'trainval/b', 'test/a'),
+            'no train/; rename trainval/ to train/, or rename',
+        ),
+        (('train_val', 'other', 'val'), 'no train/; rename train_val/ to train/, or rename val/'),
+        (('train_a', 'train_b', 'test'), 'no train/; move the training images into train/'),
+        # An archive that was unzipped twice.
+        (
+            ('train/train/a', 'train/train/b', 'test/x'),
+            r'move what is in \S+/train up into \S+/train,',
+        ),
+        (
+            ('train/a', 'train/b', 'test/Test/a', 'test/Test/b'),
+            r'test/ holds only Test/, .* a/, b/;',
+        ),
+    ],
+)
+def test_a_split_by_another_name_or_twice_is_told_what_to_move(tmp_path, folders, words):
+    _fill_all(tmp_path, *folders)
+    with pytest.raises(UserError, match=words):
+        _find(tmp_path)
+
+
+def test_images_without_classes_may_lie_in_a_folder_of_the_name_of_their_split(tmp_path):
+    _fill_all(tmp_path, 'train/train', 'test/test')
+    assert _find(tmp_path).summary.startswith('no classes, 3 images from train/, 3 from test/')
+
+
+def test_the_line_names_the_classes_where_they_are_few(tmp_path):
+    _fill_all(tmp_path, 'seen', 'unseen')
+    assert _find(tmp_path).line == '2 classes (seen, unseen), 4 images, 2 held out for tests'
+    _fill_all(tmp_path, *'abcd')
+    assert _find(tmp_path).line == _find(tmp_path).summary
