@@ -4,12 +4,11 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ['STOPPED', 'Children', 'blocked', 'on_stop']
+from contrastive_jax.runtime.preemption import blocked
 
-# Exit status of a command that has saved after a stop signal; the same command resumes it.
-STOPPED = 75
+__all__ = ['Children', 'on_stop']
 
 
 class Children:
@@ -87,13 +86,3 @@ def on_stop(handler: Callable[[int], None]) -> Iterator[None]:
         for number, old in before.items():
             signal.signal(number, old or signal.SIG_DFL)
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
-
-
-@contextlib.contextmanager
-def blocked(signals: Iterable[int]) -> Iterator[None]:
-    """Blocks signals for the whole life of the processes that this thread starts in the context."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

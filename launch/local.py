@@ -15,8 +15,10 @@ from typing import IO, NamedTuple
 
 from absl import logging
 
+from contrastive_jax.runtime import preemption
+
 from . import accelerators
-from .children import STOPPED, Children, on_stop
+from .children import Children, on_stop
 from .display import Display, print_line
 from .planning import Run, file_beside
 
@@ -93,7 +95,7 @@ def _execute(run: Run, children: Children, variables: Mapping[str, str]) -> Outc
                 env={**os.environ, **variables},
             )
             # A negative status: SIGTERM came before its handler, or a second Ctrl-C killed it.
-            if status == STOPPED or (children.stopping and status < 0):
+            if status == preemption.STATUS or (children.stopping and status < 0):
                 return Outcome(run, 'was stopped', stopped=True)
             if status:
                 return Outcome(run, f'exit status {status}')

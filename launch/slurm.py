@@ -15,7 +15,9 @@ from submitit.core.utils import FailedJobError
 from submitit.helpers import DelayedSubmission
 from tqdm import tqdm
 
-from .children import Children, blocked, on_stop
+from contrastive_jax.runtime.preemption import blocked
+
+from .children import Children, on_stop
 from .display import print_line
 from .local import BUSY, Outcome, execute
 from .planning import GridError, Run

@@ -38,11 +38,12 @@ from pathlib import Path
 
 from contrastive_jax.errors import UserError
 from contrastive_jax.runs.names import CELL_NAMES, LOGGERS
+from contrastive_jax.runtime import preemption
 from contrastive_jax.runtime.files import write_json, write_whole
 from contrastive_jax.runtime.shell import escape_missing_characters, expand_home
 
 from . import local, status
-from .children import STOPPED, on_stop
+from .children import on_stop
 from .display import print_line
 from .grids import Fields
 from .planning import GridError, Run, cells_of, override, plan, unused
@@ -127,7 +128,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print_line(f'error: {stopped}', sys.stderr)
-        return STOPPED
+        return preemption.STATUS
     return _summarise(outcomes, options.runs)
 
 
@@ -252,7 +253,7 @@ def _summarise(outcomes: list[local.Outcome], folder: Path) -> int:
             lines.extend(line.rstrip('\n') for line in log)
         title = f'\nFAILED {run.title}: {reason}; log {run.log}'
         print_line('\n  '.join([title, *lines]))
-    return STOPPED if stopped else 1 if failed else 0
+    return preemption.STATUS if stopped else 1 if failed else 0
 
 
 def _home(text: str) -> str:

@@ -6,7 +6,6 @@ of the augmentation. The images and crops of a step follow from the seed and the
 Axes: n images, b images a step, s s pixels of a crop, c channels.
 """
 
-import contextlib
 import dataclasses
 import errno
 import math
@@ -31,6 +30,7 @@ from contrastive_jax.data.stored import StoredImages, random_crop
 from contrastive_jax.errors import LoneError, UserError
 from contrastive_jax.randomness import Use, host_rng
 from contrastive_jax.runtime.cores import usable_cores
+from contrastive_jax.runtime.preemption import blocked
 
 __all__ = ['check_workers', 'shared_memory_bytes', 'stream_views']
 
@@ -41,6 +41,8 @@ _WAY_OUT = (
     'set config.data.workers=0, or enlarge /dev/shm (docker run --shm-size=SIZE; an emptyDir of '
     'medium Memory on Kubernetes)'
 )
+# Ctrl-C and Slurm signal all processes of a run, but the run needs its workers until it has saved,
+# and then ends them itself. So they start with these signals blocked.
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 
 
@@ -191,7 +193,7 @@ def check_workers(images: StoredImages, rows: int, workers: int) -> None:
 def _next(iterator: Iterator, workers: int):
     """The next batch, or None after the last; raises the errors of `stream_views`."""
     try:
-        with _without_stop_signals():
+        with blocked(_STOP_SIGNALS):
             return next(iterator, None)
     except Exception as error:  # Readers and their libraries raise errors of many kinds.
         reason = _death(error) if workers else None
@@ -205,27 +207,13 @@ def _next(iterator: Iterator, workers: int):
         raise LoneError(f'{type(error).__name__}: {" ".join(str(error).split())}') from error
 
 
-@contextlib.contextmanager
-def _without_stop_signals() -> Iterator[None]:
-    """Blocks the signals that stop a run in processes that start inside the context.
-
-    Ctrl-C and Slurm signal all processes of a run, but the run needs its workers until it has
-    saved, and then ends them itself.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _start_tracker() -> None:
     """Starts the process of Python that frees the shared memory of killed workers."""
     # Starting it unblocks signals, so it must start before the workers. It inherits the warning
     # filters; users can do nothing about its warnings.
     silent = 'ignore:resource_tracker:UserWarning'
     sys.warnoptions.append(silent)
-    with _without_stop_signals():
+    with blocked(_STOP_SIGNALS):
         multiprocessing.resource_tracker.ensure_running()
     sys.warnoptions.remove(silent)
 

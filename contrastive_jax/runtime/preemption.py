@@ -11,10 +11,17 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-__all__ = ['STATUS', 'Preempted', 'exit_when_told_to_stop', 'noting', 'pass_interrupt_on']
+__all__ = [
+    'STATUS',
+    'Preempted',
+    'blocked',
+    'exit_when_told_to_stop',
+    'noting',
+    'pass_interrupt_on',
+]
 
 # Exit status of a process that the same command continues (EX_TEMPFAIL of sysexits.h).
 STATUS = 75
@@ -97,6 +104,16 @@ def noting() -> Iterator[Callable[[int], bool]]:
             exit_when_told_to_stop()
     if noted:
         raise Preempted('told to stop after the last step')
+
+
+@contextlib.contextmanager
+def blocked(signals: Iterable[int]) -> Iterator[None]:
+    """Blocks signals for the whole life of the processes that this thread starts in the context."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _handle(handler: Callable | signal.Handlers, numbers=_SIGNALS) -> dict:

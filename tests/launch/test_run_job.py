@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from launch.children import STOPPED
+from contrastive_jax.runtime import preemption
 from launch.local import BUSY
 from launch.planning import GridError, Run, file_beside
 
@@ -51,7 +51,7 @@ def queued_again():
 
 def _job(folder, saves=SAVES):
     workdir = folder / 'run'
-    program = PROGRAM.format(folder=str(workdir), saves=saves, status=STOPPED)
+    program = PROGRAM.format(folder=str(workdir), saves=saves, status=preemption.STATUS)
     command = (sys.executable, '-c', program)
     return slurm.RunJob(Run(('a',), 0, workdir, (command,), (workdir / 'result.json',), None))
 

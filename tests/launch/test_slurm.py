@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.children import STOPPED
+from contrastive_jax.runtime import preemption
 from tests.helpers import write_npz
 from tests.launch.slurm_cluster import PROGRAMS, cluster
 from tests.marks import in_ci
@@ -208,7 +208,7 @@ def test_a_cancelled_job_does_not_come_back(environ, digits, tmp_path):
     # Ctrl-C ends the waiting alone.
     sweep.send_signal(signal.SIGINT)
     out, _ = sweep.communicate(timeout=60)
-    assert sweep.returncode == STOPPED, out
+    assert sweep.returncode == preemption.STATUS, out
     jobs = sorted(_queue(environ, '%i'))
     assert '2 jobs go on in the queue; the same command waits for them again' in out
     assert sorted(out.partition('scancel ')[2].splitlines()[0].split()) == jobs

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from launch.children import STOPPED
+from contrastive_jax.runtime import preemption
 from launch.planning import GridError, Run
 
 slurm = pytest.importorskip('launch.slurm')
@@ -294,7 +294,7 @@ def test_a_stopped_job_is_queued_again_unless_it_was_cancelled(
     again = []
     before = signal.signal(signal.SIGUSR2, lambda *_: again.append(True))
     try:
-        job = slurm.RunJob(_run(tmp_path, 'a', 'sh', '-c', f'exit {STOPPED}'))
+        job = slurm.RunJob(_run(tmp_path, 'a', 'sh', '-c', f'exit {preemption.STATUS}'))
         reason = job()
     finally:
         signal.signal(signal.SIGUSR2, before)

@@ -14,7 +14,7 @@ import pytest
 
 from contrastive_jax.runtime import preemption
 from launch import sweep
-from launch.children import STOPPED, Children, on_stop
+from launch.children import Children, on_stop
 from launch.local import execute, run_all
 from launch.planning import Run
 
@@ -45,7 +45,7 @@ time.sleep(60)
 """
 
 
-def _run(folder, name, program=TRAINS, needs=None, status=STOPPED):
+def _run(folder, name, program=TRAINS, needs=None, status=preemption.STATUS):
     workdir = folder / name
     command = (sys.executable, '-c', program.format(folder=str(workdir), status=status))
     needed = folder / needs if needs else None
@@ -159,7 +159,7 @@ def test_a_sweep_goes_on_when_the_reader_of_its_output_has_ended(tmp_path, monke
 
 def test_a_signal_while_runs_are_planned_is_one_line_and_75(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sweep, 'plan', lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-    assert sweep.main(['--config=configs/digits.py', f'--runs={tmp_path}']) == STOPPED
+    assert sweep.main(['--config=configs/digits.py', f'--runs={tmp_path}']) == preemption.STATUS
     assert capsys.readouterr().err == 'error: stopped before any run began\n'
 
 
@@ -202,7 +202,7 @@ def test_a_failure_while_stopping_is_a_failure(tmp_path):
 
 
 def test_a_run_that_someone_else_stopped_goes_on_with_the_same_command(tmp_path):
-    program = f'raise SystemExit({STOPPED})'
+    program = f'raise SystemExit({preemption.STATUS})'
     (outcome,) = run_all([_run(tmp_path, 'a', program)], 1)
     assert outcome.stopped
 
@@ -250,6 +250,6 @@ def test_ignored_signals_stay_ignored():
     assert calls == [1]
 
 
-def test_the_status_of_a_stopped_command_is_that_of_the_trainer():
-    assert STOPPED == preemption.STATUS
-    assert f'-eq {STOPPED} ]]; then scontrol requeue' in (ROOT / 'launch/train.sbatch').read_text()
+def test_the_batch_script_queues_a_stopped_run_again():
+    script = (ROOT / 'launch/train.sbatch').read_text()
+    assert f'-eq {preemption.STATUS} ]]; then scontrol requeue' in script
