@@ -31,7 +31,6 @@ from scipy.stats import spearmanr, ttest_1samp
 
 from contrastive_jax import theory
 from contrastive_jax.data.sampling import representative
-from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.features import extract_features
 from contrastive_jax.reporting.collect import MEASURES, Run, as_text, find_runs, read_run
 from contrastive_jax.runs.loading import load_run
@@ -247,10 +246,7 @@ def main() -> None:
     parser.add_argument('--runs', nargs='+', required=True, help='workdirs of the grid')
     parser.add_argument('--images', type=int, default=2000, help='sample that the model fits')
     options = parser.parse_args()
-    try:
-        print(report(by_seed(options.runs), lambda workdir: fit(workdir, options.images)))
-    except UserError as error:
-        raise SystemExit(str(error)) from error
+    print(report(by_seed(options.runs), lambda workdir: fit(workdir, options.images)))
 
 
 if __name__ == '__main__':

@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from contrastive_jax.errors import UserError
-from studies import agreement, landmarks
+from studies import agreement, landmarks, predicted_order
 from studies.inputs import config_from
 from studies.outputs import command
 
@@ -39,3 +39,9 @@ def test_a_run_in_the_home_folder_is_named_without_a_flag_that_is_not_there(tmp_
     monkeypatch.setattr(sys, 'argv', ['landmarks', '--runs', 'a=~/run', f'--out={tmp_path}/out'])
     with pytest.raises(SystemExit, match=rf'^error: {tmp_path}/run'):
         command(landmarks.main)
+
+
+def test_a_folder_of_no_run_is_a_line_with_the_prefix_of_all_studies(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['predicted_order', f'--runs={tmp_path}/nowhere'])
+    with pytest.raises(SystemExit, match=rf'^error: {tmp_path}/nowhere: no such folder'):
+        command(predicted_order.main)
