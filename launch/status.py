@@ -2,10 +2,9 @@
 
 import contextlib
 import fcntl
-import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from statistics import mean
@@ -131,7 +130,11 @@ def state_of(workdir: Path, title: str, makes: Sequence[str] = (RESULT,)) -> Sta
     """How far one run is; it is done when its folder holds the files that it has to make."""
     log = file_beside(workdir, '.log')
     if all((workdir / name).exists() for name in makes):
-        return State(title, 'done', '', _json(workdir / RESULT).get('seconds'))
+        seconds = None
+        # A damaged result is no reason to say nothing of the other runs.
+        with contextlib.suppress(OSError, UserError):
+            seconds = read_json(workdir / RESULT).get('seconds')
+        return State(title, 'done', '', seconds)
     if not log.exists():
         return State(title, 'waiting', '')
     return State(title, 'running' if _is_running(workdir) else 'stopped', last_line(log))
@@ -160,11 +163,3 @@ def last_line(log: Path) -> str:
         return ''
     lines = [line.strip() for line in re.split(r'[\r\n]', text) if line.strip()]
     return lines[-1] if lines else ''
-
-
-def _json(path: Path) -> Mapping:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
