@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,21 @@ def _submit(environ, *arguments):
         check=True,
     )
     return submitted.stdout.strip()
+
+
+def _sweep(start, environ, config, runs, slurm, *extra, **options):
+    """Starts a sweep of two cells with one seed, by `subprocess.run` or `subprocess.Popen`."""
+    return start(
+        [
+            *(sys.executable, '-m', 'launch.sweep', '--grid=table1', f'--config={config}'),
+            *('--seeds=1', f'--runs={runs}', f'--slurm={slurm}', *extra),
+        ],
+        env=environ,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        **options,
+    )
 
 
 def _wait_for(job, environ, seconds):
@@ -167,17 +183,8 @@ def test_the_batch_script_goes_on_over_time_limits(environ, digits, tmp_path):
 def test_a_grid_goes_on_over_time_limits(environ, digits, tmp_path):
     """Of its minute each job has a third to save in, and Slurm looks every half a minute."""
     runs = tmp_path / 'runs'
-    done = subprocess.run(
-        [
-            *(sys.executable, '-m', 'launch.sweep', '--grid=table1', f'--config={digits}'),
-            *('--seeds=1', f'--runs={runs}', '--slurm=time=1,cpus_per_task=1'),
-        ],
-        env=environ,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=1500,
-    )
+    streams = {'stderr': subprocess.PIPE, 'timeout': 1500}
+    done = _sweep(subprocess.run, environ, digits, runs, 'time=1,cpus_per_task=1', **streams)
     assert done.returncode == 0, done.stdout + done.stderr
     assert '2 of 2 runs are done' in done.stdout
     for workdir in (path.parent for path in runs.glob('*/result.json')):
@@ -190,16 +197,13 @@ def test_a_grid_goes_on_over_time_limits(environ, digits, tmp_path):
 @pytest.mark.slow
 def test_a_cancelled_job_does_not_come_back(environ, digits, tmp_path):
     runs = tmp_path / 'runs'
-    command = [sys.executable, '-m', 'launch.sweep', '--grid=table1', f'--config={digits}']
-    command += ['--seeds=1', f'--runs={runs}', '--slurm=cpus_per_task=1']
-    sweep = subprocess.Popen(
-        [*command, '--', '--config.epochs=100000'],
-        env=environ,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
+    start = partial(
+        _sweep,
+        *(subprocess.Popen, environ, digits, runs, 'cpus_per_task=1'),
+        *('--', '--config.epochs=100000'),
         stderr=subprocess.STDOUT,
-        text=True,
     )
+    sweep = start()
     deadline = time.monotonic() + 200
     while len(list(runs.glob('*/metrics.jsonl'))) < 2:
         assert time.monotonic() < deadline
@@ -213,14 +217,7 @@ def test_a_cancelled_job_does_not_come_back(environ, digits, tmp_path):
     assert '2 jobs go on in the queue; the same command waits for them again' in out
     assert sorted(out.partition('scancel ')[2].splitlines()[0].split()) == jobs
     # The same command waits for them again, and says what became of them.
-    sweep = subprocess.Popen(
-        [*command, '--', '--config.epochs=100000'],
-        env=environ,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    sweep = start()
     subprocess.run(['scancel', *jobs], env=environ, check=True)
     out, _ = sweep.communicate(timeout=100)
     assert sweep.returncode == 1, out
@@ -242,17 +239,8 @@ def test_a_cancelled_job_does_not_come_back(environ, digits, tmp_path):
     ],
 )
 def test_a_wrong_option_ends_the_sweep_with_one_line(environ, digits, options, says, tmp_path):
-    done = subprocess.run(
-        [
-            *(sys.executable, '-m', 'launch.sweep', '--grid=table1', f'--config={digits}'),
-            *('--seeds=1', f'--runs={tmp_path / "runs"}', f'--slurm={options}'),
-        ],
-        env=environ,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+    streams = {'stderr': subprocess.PIPE, 'timeout': 100}
+    done = _sweep(subprocess.run, environ, digits, tmp_path / 'runs', options, **streams)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith('error: --slurm')
     assert says in done.stderr.splitlines()[-1]
