@@ -21,7 +21,7 @@ from contrastive_jax import graph
 from contrastive_jax.data import sources
 from contrastive_jax.randomness import Use, legacy_rng
 from studies.detector import represent, train
-from studies.inputs import config_from
+from studies.inputs import add_config, config_from
 from studies.outputs import command
 
 
@@ -55,8 +55,7 @@ def scores(features, labels, band, seed) -> dict[str, np.ndarray]:
 def main() -> None:
     """Parses the options, trains, and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--config', default='configs/digits.py', help='file, with :variant')
-    parser.add_argument('--data_dir', help='as config.data.data_dir')
+    add_config(parser)
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--pos_high', type=float, default=0.1, help='0.1: the most similar tenth')
     parser.add_argument('--pos_low', type=float, default=0.2)

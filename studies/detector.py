@@ -6,19 +6,17 @@ For each seed and both kinds of mixing (plain, and with the contrast of the sour
 trained on the mixed images, then every score ranks them. 0.5 is chance; high = mixed.
 """
 
-import argparse
 import itertools
-import json
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from ml_collections import ConfigDict
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.measure import spread
 from contrastive_jax import graph
 from contrastive_jax.data import sources
 from contrastive_jax.data.batches import make_batch, step_indices
@@ -33,8 +31,8 @@ from contrastive_jax.training.augmentation import two_views
 from contrastive_jax.training.optimizer import count_steps
 from contrastive_jax.training.setup import set_up
 from contrastive_jax.training.steps import take_steps
-from studies.inputs import config_from
-from studies.outputs import as_path, check_new, command
+from studies import mixing
+from studies.outputs import command
 
 _VIEWS = 8
 _BANDS = (
@@ -150,43 +148,25 @@ def all_scores(graphdef, states, images, labels, augment, seed) -> dict[str, np.
     return scores
 
 
+def areas(config: ConfigDict, samples: int | None) -> dict[str, float]:
+    """Trains an encoder, and returns the area of each score for a random sample, or for all."""
+    built = construct(config, sources.load(config.data).train)
+    graphdef, states = train(config, built.split)
+    images, labels, _ = built.split
+    rows = representative(len(images), samples or len(images), labels)
+    mixed = np.isin(built.kept[rows], built.mixed)
+    scores = all_scores(graphdef, states, images[rows], labels[rows], config.augment, config.seed)
+    return {name: float(roc_auc_score(mixed, np.asarray(score))) for name, score in scores.items()}
+
+
 def main() -> None:
     """Parses the options, trains, and prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--config', default='configs/digits.py', help='file, with :variant')
-    parser.add_argument('--data_dir', help='as config.data.data_dir')
-    parser.add_argument('--epochs', type=int, default=None, help='instead of those of the config')
-    parser.add_argument('--ratio', type=float, default=0.1)
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    parser = mixing.options(__doc__)
     parser.add_argument(
         '--samples', type=int, default=None, help='score a random sample of so many'
     )
-    parser.add_argument('--out', type=as_path, default=None, help='JSON of every value')
     options = parser.parse_args()
-    if options.out:
-        check_new(options.out)
-    values: dict[str, dict[str, list[float]]] = {}
-    for seed in options.seeds:
-        for kind in ('plain', 'matched'):
-            config = config_from(options.config, options.data_dir, options.epochs)
-            config.seed = seed
-            config.mixed.update(ratio=options.ratio, match_contrast=kind == 'matched')
-            built = construct(config, sources.load(config.data).train)
-            graphdef, states = train(config, built.split)
-            images, labels, _ = built.split
-            rows = representative(len(images), options.samples or len(images), labels)
-            mixed = np.isin(built.kept[rows], built.mixed)
-            scores = all_scores(graphdef, states, images[rows], labels[rows], config.augment, seed)
-            for name, score in scores.items():
-                auc = float(roc_auc_score(mixed, np.asarray(score)))
-                values.setdefault(name, {}).setdefault(kind, []).append(auc)
-            if options.out:
-                options.out.write_text(json.dumps(values, indent=1))
-    print(
-        f'{options.config}, ratio {options.ratio}, seeds {options.seeds}: ROC-AUC, mean ± deviation'
-    )
-    for name, kinds in values.items():
-        print(f'{name:38} ' + '  '.join(map(spread, kinds.values())))
+    mixing.report(options, lambda config, _: areas(config, options.samples))
 
 
 if __name__ == '__main__':

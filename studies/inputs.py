@@ -1,11 +1,19 @@
 """The configs that the studies train with."""
 
+import argparse
+
 from ml_collections import ConfigDict
 
 from contrastive_jax.config.files import load_config
 from contrastive_jax.runtime.shell import expand_home
 
-__all__ = ['config_from']
+__all__ = ['add_config', 'config_from']
+
+
+def add_config(parser: argparse.ArgumentParser, default: str = 'configs/digits.py') -> None:
+    """Adds the options that `config_from` takes."""
+    parser.add_argument('--config', default=default, help='file, with :variant')
+    parser.add_argument('--data_dir', help='as config.data.data_dir')
 
 
 def config_from(path: str, data_dir: str | None, epochs: int | None = None) -> ConfigDict:

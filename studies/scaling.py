@@ -33,7 +33,7 @@ from contrastive_jax.reporting.statistics import paired
 from contrastive_jax.runtime.files import read_json, write_json
 from contrastive_jax.training.loop import pretrain
 from launch.grids.ebt_denoise import CELLS
-from studies.inputs import config_from
+from studies.inputs import add_config, config_from
 from studies.outputs import check_new, command
 
 __all__ = ['compared', 'main', 'slopes']
@@ -128,8 +128,7 @@ def _fitted(measured: dict[str, Any]) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parses the options, trains, fits, prints and draws."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--config', default='configs/ebt_denoise.py', help='file, with :variant')
-    parser.add_argument('--data_dir', help='as config.data.data_dir')
+    add_config(parser, 'configs/ebt_denoise.py')
     parser.add_argument('--subsets', type=int, nargs='+', default=[84, 168, 337, 674, 1347])
     parser.add_argument('--seeds', type=int, default=3)
     parser.add_argument('--steps', type=int, default=600)
