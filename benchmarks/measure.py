@@ -3,7 +3,7 @@
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,6 @@ __all__ = [
     'ceiling',
     'options',
     'ratio',
-    'spread',
     'timed',
 ]
 
@@ -96,12 +95,6 @@ def ratio(times: list[float], of: list[float]) -> Ratio:
     """The first over the second, round by round."""
     ratios = [one / other for one, other in zip(times, of, strict=True)]
     return Ratio(statistics.median(ratios), min(ratios), max(ratios))
-
-
-def spread(values: Sequence[float], digits: int = 3) -> str:
-    """Mean and standard deviation, as the tables show them; one value has no deviation."""
-    deviation = f' ± {statistics.stdev(values):.{digits}f}' if len(values) > 1 else ''
-    return f'{statistics.mean(values):.{digits}f}{deviation}'
 
 
 def ceiling(rounds: int = 5, dtype=jnp.float32) -> dict[str, float]:

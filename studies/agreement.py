@@ -11,25 +11,18 @@ import argparse
 
 import numpy as np
 from scipy.stats import spearmanr
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from benchmarks.measure import spread
 from contrastive_jax import graph
 from contrastive_jax.data import sources
-from contrastive_jax.randomness import Use, legacy_rng
 from studies.detector import represent, train
 from studies.inputs import add_config, config_from
+from studies.measures import held_out, spread
 from studies.outputs import command
 
 
 def supervised_difficulty(features, labels) -> dict[str, np.ndarray]:
     """Loss and negative margin of each sample under a classifier fitted without its fold."""
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
-    folds = StratifiedKFold(5, shuffle=True, random_state=legacy_rng(Use.BENCHMARK_FOLDS, 0))
-    chance = cross_val_predict(model, features, labels, cv=folds, method='predict_log_proba')
+    chance = held_out(features, labels, 'predict_log_proba')
     rows = np.arange(len(labels))
     own = chance[rows, labels]
     others = chance.copy()

@@ -17,13 +17,13 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from benchmarks.measure import spread
 from contrastive_jax.config import completed, differences
 from contrastive_jax.ebt.section import DENOISERS
 from contrastive_jax.errors import UserError
 from contrastive_jax.reporting import style
 from contrastive_jax.runtime.files import read_json
 from launch.grids.ebt_denoise import CELLS
+from studies.measures import spread
 from studies.outputs import check_new, command
 
 __all__ = ['main']

@@ -23,12 +23,12 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import spearmanr
 
-from benchmarks.measure import spread
 from contrastive_jax.data import sources
 from contrastive_jax.data.score_table import read_table, write_table
 from contrastive_jax.data.stored import checksum
 from contrastive_jax.graph.subsets import most_difficult_removed
 from studies.inputs import config_from
+from studies.measures import spread
 from studies.outputs import as_path, check_new, command
 
 _MEANS = ('score', 'boundary')

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
-from benchmarks.measure import spread
 from studies.inputs import add_config, config_from
+from studies.measures import spread
 from studies.outputs import as_path, check_new
 
 __all__ = ['options', 'report']

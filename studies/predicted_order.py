@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import NamedTuple, get_args
 
 import numpy as np
-from scipy.stats import spearmanr, ttest_1samp
+from scipy.stats import spearmanr
 
 from contrastive_jax import theory
 from contrastive_jax.data.sampling import representative
@@ -35,6 +35,7 @@ from contrastive_jax.evaluation.features import extract_features
 from contrastive_jax.reporting.collect import MEASURES, Run, as_text, find_runs, read_run
 from contrastive_jax.runs.loading import load_run
 from contrastive_jax.theory import SimilarityModel, error_bound
+from studies.measures import interval
 from studies.outputs import command
 
 FORMS = ('printed', 'block', 'matched')
@@ -197,11 +198,8 @@ def _interval(values: Sequence[float]) -> str:
         return 'predicts nothing'
     if len(finite) < len(values):
         return f'{np.mean(finite):+.2f} ({len(finite)} of {len(values)} seeds, the others tie)'
-    text = f'{np.mean(values):+.2f}'
-    if len(values) < 3 or np.ptp(values) == 0:
-        return text
-    found = ttest_1samp(values, 0).confidence_interval()
-    return f'{text} [{max(found.low, -1):+.2f}, {min(found.high, 1):+.2f}]'
+    text, ends = f'{np.mean(values):+.2f}', interval(values)
+    return text if ends is None else f'{text} [{max(ends[0], -1):+.2f}, {min(ends[1], 1):+.2f}]'
 
 
 def report(

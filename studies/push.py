@@ -26,7 +26,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from benchmarks.measure import spread
 from contrastive_jax.config import resolve
 from contrastive_jax.data.batches import step_indices
 from contrastive_jax.errors import UserError
@@ -41,6 +40,7 @@ from contrastive_jax.training import devices
 from contrastive_jax.training.augmentation import two_views
 from contrastive_jax.training.setup import set_up
 from contrastive_jax.training.task import task_of
+from studies.measures import spread
 from studies.outputs import as_path, command
 
 _TOLERANCE = 1e-3

@@ -29,11 +29,11 @@ from contrastive_jax.data import sources
 from contrastive_jax.ebt.quality import denoising_quality
 from contrastive_jax.randomness import Use, host_rng
 from contrastive_jax.reporting import style
-from contrastive_jax.reporting.statistics import paired
 from contrastive_jax.runtime.files import read_json, write_json
 from contrastive_jax.training.loop import pretrain
 from launch.grids.ebt_denoise import CELLS
 from studies.inputs import add_config, config_from
+from studies.measures import interval
 from studies.outputs import check_new, command
 
 __all__ = ['compared', 'main', 'slopes']
@@ -55,17 +55,10 @@ def compared(sizes: np.ndarray, errors: dict[str, np.ndarray]) -> dict[str, Any]
     less = found['feed-forward'] - found['energy']
     return {
         'slopes': {kind: float(values.mean()) for kind, values in found.items()},
-        'slope_intervals': {kind: _interval(values) for kind, values in found.items()},
+        'slope_intervals': {kind: interval(values) for kind, values in found.items()},
         'feed_forward_less_energy': float(less.mean()),
-        'difference_interval': _interval(less),
+        'difference_interval': interval(less),
     }
-
-
-def _interval(values: np.ndarray) -> list[float] | None:
-    """95 % t-interval of the mean over the seeds; None of fewer than three, or of equal values."""
-    by_seed = dict(enumerate(map(float, values)))
-    interval = paired(by_seed, dict.fromkeys(by_seed, 0.0)).interval
-    return None if interval is None else list(interval)
 
 
 def _train(kind: str, count: int, seed: int, options) -> tuple[float, float]:
@@ -116,7 +109,7 @@ def _fitted(measured: dict[str, Any]) -> dict[str, Any]:
         **compared(sizes, errors),
         # Of the errors, energy over feed-forward, for each number of images.
         'ratios': ratios.mean(axis=1).tolist(),
-        'ratio_intervals': [_interval(row) for row in ratios],
+        'ratio_intervals': [interval(row) for row in ratios],
     }
     larger = sizes > sizes.min()
     if len(set(sizes[larger])) > 1:
@@ -188,8 +181,8 @@ def _draw(result: dict, path: Path) -> None:
 
 
 def _shown(result: dict, kind: str) -> str:
-    text, interval = f'{result["slopes"][kind]:.3f}', result['slope_intervals'][kind]
-    return f'{text} ({interval[0]:.3f} to {interval[1]:.3f})' if interval else text
+    text, ends = f'{result["slopes"][kind]:.3f}', result['slope_intervals'][kind]
+    return f'{text} ({ends[0]:.3f} to {ends[1]:.3f})' if ends else text
 
 
 if __name__ == '__main__':

@@ -17,18 +17,14 @@ from pathlib import Path
 import jax
 import numpy as np
 from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from benchmarks.measure import spread
 from contrastive_jax import graph, load_encoder
 from contrastive_jax.data.mixed import mix
 from contrastive_jax.graph.neighbours import neighbours
 from contrastive_jax.graph.verdicts import VERDICTS, verdicts
-from contrastive_jax.randomness import Use, host_rng, legacy_rng
+from contrastive_jax.randomness import Use, host_rng
 from contrastive_jax.runs.loading import load_run
+from studies.measures import held_out, spread
 from studies.outputs import as_path, command
 
 _SHARE, _NOISE = 0.05, 8.0
@@ -97,9 +93,7 @@ def plain(features, labels, near, score, isolation, truth) -> dict[str, np.ndarr
         from cleanlab.filter import find_label_issues
     except ImportError:
         return found
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
-    folds = StratifiedKFold(5, shuffle=True, random_state=legacy_rng(Use.BENCHMARK_FOLDS, 0))
-    chance = cross_val_predict(model, features, labels, cv=folds, method='predict_proba')
+    chance = held_out(features, labels, 'predict_proba')
     return found | {'label suspect, cleanlab': find_label_issues(labels, chance, n_jobs=1)}
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.measure import spread
 from contrastive_jax import graph, verify
 from contrastive_jax.data.stored import subset
 from contrastive_jax.errors import UserError
@@ -22,6 +21,7 @@ from contrastive_jax.evaluation import extract_features
 from contrastive_jax.runs.loading import TrainedRun, load_run
 from contrastive_jax.runtime import compilation
 from contrastive_jax.runtime.files import read_arrays, read_json
+from studies.measures import spread
 from studies.outputs import as_path, command
 
 Values = dict[str, list[float]]
