@@ -23,6 +23,7 @@ import numpy as np
 from benchmarks import measure
 from benchmarks.peer.turns import serve
 from benchmarks.sides import one_gpu, started
+from benchmarks.steps import on_all_devices
 from contrastive_jax import config as base
 from contrastive_jax.data import sources
 from contrastive_jax.data.batches import make_batch, prefetch, step_indices
@@ -52,7 +53,7 @@ def train(images: str, width: int, batch: int) -> None:
     config, pixels = _config(width, batch), np.load(images)
     split = sources.Split(pixels, None)
     setup = set_up(config, pixel_moments(pixels), len(pixels) // batch, devices.AXIS)
-    state, step = devices.replicate(setup.initial), devices.map_over_devices(setup.step)
+    step = on_all_devices(setup)
 
     def batches():
         for number in range(10**9):
@@ -61,16 +62,11 @@ def train(images: str, width: int, batch: int) -> None:
 
     with contextlib.closing(prefetch(batches(), devices.split)) as source:
 
-        def work():
-            nonlocal state
-            state, metrics = step(state, next(source))
-            return metrics
-
         def finish(metrics):
-            jax.block_until_ready(state)
+            jax.block_until_ready(step.state)
             return float(metrics['loss'])
 
-        serve(work, finish)
+        serve(lambda: step(next(source)), finish)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -17,32 +17,19 @@ import statistics
 import tempfile
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from benchmarks import measure
+from benchmarks.rows import bare_product, centres, overlapping
 from benchmarks.sides import started
 from contrastive_jax.graph import sample_difficulty, subsets
-from contrastive_jax.numerics import cosines, map_anchors
 from contrastive_jax.randomness import Use, host_rng
 
 _PEER = Path(__file__).parent / 'peer' / 'neighbours.py'
 _HIGH, _LOW = 0.1, 0.2
 _OURS = 'sample_difficulty'
 _KEPT = 0.2
-
-
-@jax.jit
-def bare_product(features):
-    """`features @ features.T` block by block, of which one number a row is looked at."""
-
-    def row(anchor):
-        # Without the barrier only the one number would be computed.
-        return lax.optimization_barrier(cosines(features, anchor))[0]
-
-    return map_anchors(row, features, len(features))
 
 
 def lazy_greedy(contribution, count: int) -> list[int]:
@@ -63,11 +50,7 @@ def lazy_greedy(contribution, count: int) -> list[int]:
 def features_of(n: int, k: int) -> np.ndarray:
     """Ten classes that overlap, `[n, k]` float32."""
     rng = host_rng(Use.BENCHMARK_DATA, 0)
-    centres = rng.normal(size=(10, k)).astype(np.float32)
-    rows = rng.standard_normal((n, k), np.float32)
-    rows *= 1.5
-    rows += centres[rng.integers(10, size=n)]
-    return rows
+    return overlapping(rng, n, centres(rng, k))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -100,7 +83,7 @@ def _difficulty_times(n: int, options) -> dict[str, list[float]]:
         score = functools.partial(sample_difficulty, features, pos_high=_HIGH, pos_low=_LOW)
         timers = {
             _OURS: measure.timed(score),
-            'bare product': measure.timed(lambda: bare_product(features)),
+            'bare product': measure.timed(lambda: bare_product(features, features)),
         }
         count = str(math.ceil(_LOW * (n - 1)))
         commands = {

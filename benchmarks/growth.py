@@ -11,6 +11,7 @@ share the batch and the cores of this machine. The devices are parts of one CPU,
 
 import os
 import sys
+from functools import partial
 
 import jax
 import numpy as np
@@ -26,15 +27,8 @@ from contrastive_jax.training.setup import set_up
 def serve_step(config, batch) -> None:
     """Reads numbers of steps, one a line, and takes them on all devices of this process."""
     setup = set_up(config, steps.moments(batch.images.shape[-1]), 10, devices.AXIS)
-    state, step = devices.replicate(setup.initial), devices.map_over_devices(setup.step)
     batch = devices.split(split_over_devices(batch, jax.device_count()))
-
-    def work():
-        nonlocal state
-        state, metrics = step(state, batch)
-        return metrics
-
-    serve(work, lambda metrics: float(metrics['loss']))
+    serve(partial(steps.on_all_devices(setup), batch), lambda metrics: float(metrics['loss']))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -63,7 +63,7 @@ def _row(config, rounds: int) -> dict:
         began = time.perf_counter()
         looks = make_monitor(config, dataset, construction, Path(folder))(setup.graphdef, state)
         compilation = time.perf_counter() - began
-    step = _Steps(devices.map_over_devices(setup.step), devices.replicate(setup.initial), batch)
+    step = partial(steps.on_all_devices(setup), batch)
     due = config.monitor.every_epochs * steps_per_epoch
     timers = {
         'step': measure.timed(step, calls=3),
@@ -78,17 +78,6 @@ def _row(config, rounds: int) -> dict:
         'of_run': measure.ratio(times['look'], [due * seconds for seconds in times['step']]),
         'compile': compilation,
     }
-
-
-class _Steps:
-    """Takes one step after the other from the state that the last one left."""
-
-    def __init__(self, step, state, batch):
-        self._step, self._state, self._batch = step, state, batch
-
-    def __call__(self):
-        self._state, metrics = self._step(self._state, self._batch)
-        return metrics
 
 
 if __name__ == '__main__':

@@ -9,6 +9,7 @@ that the host does, over the real step.
 
 import tempfile
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -37,14 +38,10 @@ class Loops:
             config, steps.moments(batch.images.shape[-1]), steps.STEPS_PER_EPOCH, devices.AXIS
         )
         self._config = config
-        self._step = devices.map_over_devices(setup.step)
-        self._batch = devices.split(split_over_devices(batch, jax.device_count()))
-        self._state, self._metrics = self._step(devices.replicate(setup.initial), self._batch)
-
-    def train(self):
-        """A step; its metrics need not be ready."""
-        self._state, metrics = self._step(self._state, self._batch)
-        return metrics
+        batch = devices.split(split_over_devices(batch, jax.device_count()))
+        # A step; its metrics need not be ready.
+        self.train = partial(steps.on_all_devices(setup), batch)
+        self._metrics = self.train()
 
     def nothing(self):
         """Metrics of an old step."""

@@ -18,16 +18,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from benchmarks import measure
+from benchmarks.rows import bare_product, centres, overlapping
 from contrastive_jax.data.feature_rows import array_rows, open_rows
 from contrastive_jax.evaluation.scoring import score_rows
 from contrastive_jax.evaluation.tiles.request import Request
-from contrastive_jax.numerics import cosines, map_anchors
 from contrastive_jax.randomness import Use, host_rng
 
 _BLOCK = 4096
@@ -43,7 +41,7 @@ class Generated:
     def __init__(self, n: int, k: int):
         """Draws the centres."""
         self.shape = n, k
-        self._centres = host_rng(Use.BENCHMARK_DATA, 0, 1).normal(size=(10, k)).astype(np.float32)
+        self._centres = centres(host_rng(Use.BENCHMARK_DATA, 0, 1), k)
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         """Some rows, the same at every time."""
@@ -53,20 +51,7 @@ class Generated:
 
     def _block(self, number: int) -> np.ndarray:
         rng = host_rng(Use.BENCHMARK_DATA, 0, 2, number)
-        rows = rng.standard_normal((_BLOCK, self.shape[1]), np.float32)
-        rows *= 1.5
-        rows += self._centres[rng.integers(10, size=_BLOCK)]
-        return rows.astype(np.float16)
-
-
-@jax.jit
-def bare_product(anchors, rows):
-    """`anchors @ rows.T` block by block, of which one number a row is looked at."""
-
-    def row(anchor):
-        return lax.optimization_barrier(cosines(rows, anchor))[0]
-
-    return map_anchors(row, anchors, len(rows))
+        return overlapping(rng, _BLOCK, self._centres).astype(np.float16)
 
 
 def held() -> int:

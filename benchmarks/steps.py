@@ -17,17 +17,20 @@ from contrastive_jax.models import Moments
 from contrastive_jax.randomness import KeyUse, Use, device_key, host_rng
 from contrastive_jax.runtime.compilation import step_options
 from contrastive_jax.tasks.objective import make_objective
+from contrastive_jax.training import devices
 from contrastive_jax.training.augmentation import two_views
 from contrastive_jax.training.optimizer import make_optimizer, make_schedule
 from contrastive_jax.training.setup import set_up
 
 __all__ = [
     'STEPS_PER_EPOCH',
+    'Chain',
     'Step',
     'load_config',
     'moments',
     'noise',
     'objective',
+    'on_all_devices',
     'parts',
     'treat',
 ]
@@ -71,6 +74,28 @@ def features_of(setup) -> int:
     return model.encoder.num_features
 
 
+class Chain:
+    """Takes steps, each from the state that the last one left.
+
+    Attributes:
+      state: that of the last step.
+    """
+
+    def __init__(self, step: Callable, state):
+        """Takes none yet."""
+        self._step, self.state = step, state
+
+    def __call__(self, batch):
+        """Takes a step; returns its metrics."""
+        self.state, metrics = self._step(self.state, batch)
+        return metrics
+
+
+def on_all_devices(setup) -> Chain:
+    """The steps of a setup, mapped over the devices."""
+    return Chain(devices.map_over_devices(setup.step), devices.replicate(setup.initial))
+
+
 class Step:
     """A training step that goes on from its own last state.
 
@@ -82,19 +107,19 @@ class Step:
     def __init__(self, config, batch: Batch):
         """Compiles it."""
         setup = set_up(config, moments(batch.images.shape[-1]), STEPS_PER_EPOCH)
-        self._state, self._batch = setup.initial, jax.device_put(batch)
+        self._batch = jax.device_put(batch)
         self._jitted = jax.jit(setup.step, donate_argnums=0, compiler_options=step_options())
-        self.program = self._jitted.lower(self._state, self._batch).compile()
+        self.program = self._jitted.lower(setup.initial, self._batch).compile()
+        self._chain = Chain(self.program, setup.initial)
         self.features = features_of(setup)
 
     def flops(self) -> float | None:
         """FLOPs of one step; None where XLA does not count them."""
-        return _flops(self._jitted, self._state, self._batch)
+        return _flops(self._jitted, self._chain.state, self._batch)
 
     def __call__(self):
         """Takes a step; returns its metrics."""
-        self._state, metrics = self.program(self._state, self._batch)
-        return metrics
+        return self._chain(self._batch)
 
 
 def _flops(jitted, *arguments) -> float | None:
