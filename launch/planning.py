@@ -5,15 +5,10 @@ default and change numbers. So a new field renames no run. Runs with a name of a
 are recognised by the config in their folder.
 """
 
-import ast
 import contextlib
-import difflib
 import hashlib
-import importlib
 import json
 import os
-import pkgutil
-import runpy
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,30 +23,23 @@ from contrastive_jax.config import (
     check_value,
     completed,
     flatten,
-    one_spelling,
     paths,
     resolve,
     spelled_alike,
     validate,
 )
-from contrastive_jax.config.arms import ARMS, PAIR_FIELDS, STRENGTH_FIELDS
 from contrastive_jax.config.files import load_config
-from contrastive_jax.config.shipped import config_file, line_in_file
+from contrastive_jax.config.shipped import config_file
 from contrastive_jax.errors import UserError
 from contrastive_jax.runs.names import CONFIG
 from contrastive_jax.runtime.files import read_json
-from contrastive_jax.runtime.shell import expand_home
 
-from . import grids
+from .cells import GridError, at_line, check_arm, check_extra, of_cell
 from .grids import ScoresOf
 
-__all__ = ['GridError', 'Run', 'cells_of', 'file_beside', 'override', 'plan', 'unused']
+__all__ = ['Run', 'file_beside', 'plan']
 
 _NAME_DIGITS = 16
-
-
-class GridError(ValueError):
-    """An error that the user can correct; it is printed as one line."""
 
 
 def file_beside(folder: Path, suffix: str) -> Path:
@@ -99,92 +87,6 @@ class Run(NamedTuple):
         return frozenset([*(path for path in checkpoints if path.name.isdigit()), *made])
 
 
-def cells_of(grid: str) -> Mapping[str, Mapping[str, Any]]:
-    """The cells of a grid.
-
-    Args:
-      grid: the name of a file of launch/grids, or the path of any other such file with its `.py`.
-
-    Raises:
-      GridError: no such grid, and the message names the nearest; a file that cannot be used.
-    """
-    names = sorted(module.name for module in pkgutil.iter_modules(grids.__path__))
-    if Path(grid).suffix == '.py':
-        return _cells_of_file(Path(grid), names)
-    if grid not in names:
-        near = difflib.get_close_matches(grid, names, n=1, cutoff=0.0)[0]
-        raise GridError(f'--grid={grid}: must be one of {", ".join(names)}; nearest is {near}')
-    return importlib.import_module(f'{grids.__name__}.{grid}').CELLS
-
-
-def _cells_of_file(path: Path, names: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
-    where = f'--grid={path}'
-    if path.stem in (*names, 'config'):
-        owner = 'runs without a grid' if path.stem == 'config' else f'--grid={path.stem}'
-        raise GridError(f'{where}: RUNS/{path.stem}.txt is the list of {owner}; rename the file')
-    if not path.is_file():
-        raise GridError(f'{where}: no such file')
-    try:
-        # As a module of launch/grids, so that `from . import ScoresOf` works here too.
-        values = runpy.run_path(str(path), run_name=f'{grids.__name__}.own')
-    except (Exception, SystemExit) as error:  # The file is a program, and may fail in every way.
-        reason = ' '.join(f'{type(error).__name__}: {error}'.split())
-        raise GridError(f'{where}{_at_line(error, path)}: {reason}') from error
-    cells: Any = values.get('CELLS')
-    _check_cells(cells, where)
-    return cells
-
-
-def _at_line(error: BaseException, path: str | Path) -> str:
-    line = line_in_file(error, path)
-    return f', line {line}' if line else ''
-
-
-def _check_cells(cells: Any, where: str) -> None:
-    """Refuses cells of a user that could not be planned."""
-    if not (isinstance(cells, Mapping) and cells) or not all(
-        isinstance(name, str)
-        and isinstance(fields, Mapping)
-        and all(isinstance(path, str) for path in fields)
-        for name, fields in cells.items()
-    ):
-        raise GridError(
-            f"{where}: has no CELLS, which names cells and their fields: {{'a': {{'epochs': 9}}}}"
-        )
-    scored = {
-        name: [value for value in fields.values() if isinstance(value, ScoresOf)]
-        for name, fields in cells.items()
-    }
-    for name, fields in cells.items():
-        if 'seed' in fields:
-            raise GridError(f'{where}: cell {name!r}: sets the seed; use --seeds and --first_seed')
-        for value in scored[name]:
-            if scored.get(value.cell, [value]) or value.by not in ('score', 'verify'):
-                raise GridError(
-                    f'{where}: cell {name!r}: {value}: must name a cell that needs no scores, and '
-                    "by='score' or by='verify'"
-                )
-
-
-def override(text: str) -> tuple[str, Any]:
-    """Path and value of a flag such as `--config.pairs.margin=0.1`."""
-    path, equals, value = text.removeprefix('--config.').partition('=')
-    if not (text.startswith('--config.') and equals):
-        raise GridError(f'{text}: after -- come config fields, as --config.FIELD=VALUE')
-    # A folder may be called 2024, as the flags of `main` take it.
-    if path in FIELDS and isinstance(FIELDS[path].default, str | None):
-        # One folder has one name, by which the run is named too.
-        value = one_spelling(expand_home(value)) if path in paths() else value
-        return path, None if value == 'None' else value
-    words = {'true': 'True', 'false': 'False'}
-    if path in FIELDS and isinstance(FIELDS[path].default, bool):
-        words |= {'1': 'True', '0': 'False'}
-    try:
-        return path, ast.literal_eval(words.get(value, value))
-    except (ValueError, SyntaxError):
-        return path, value
-
-
 def plan(
     cells: Mapping[str, Mapping[str, Any]],
     config: str,
@@ -206,7 +108,7 @@ def plan(
       GridError: the config cannot be read, or lacks a field that is set; the config of a cell is
         refused; `extra` sets a field that the cells vary, or changes the arm of a cell.
     """
-    _check_extra(cells, extra)
+    check_extra(cells, extra)
     base = _load(config)
     scored = {
         value
@@ -221,11 +123,11 @@ def plan(
         folders: dict[str, Path] = {}
         by = {cell: sorted(s.by for s in scored if s.cell == cell) for cell in cells}
         for cell in sorted(cells, key=lambda cell: not by[cell]):
-            fields = {**cells[cell], **_of_cell(cells[cell], extra), 'seed': seed}
+            fields = {**cells[cell], **of_cell(cells[cell], extra), 'seed': seed}
             wanted = {p: v for p, v in fields.items() if isinstance(v, ScoresOf)}
             sources = {p: str(_scores_folder(names[v.cell], v.by)) for p, v in wanted.items()}
             values = _values(base, cell, fields | sources)
-            _check_arm(cell, fields, values, extra)
+            check_arm(cell, fields, values, extra)
             names[cell] = name = _name(values)
             own = folder / name
             folders[cell] = own if own.exists() else renamed.get(name, own)
@@ -242,59 +144,12 @@ def plan(
     return list(runs.values())
 
 
-def _check_extra(cells: Mapping[str, Mapping[str, Any]], extra: Mapping[str, Any]) -> None:
-    """Refuses extra fields that the grid varies: cells would no longer be what their names say."""
-    for path, value in extra.items():
-        if path == 'seed':
-            raise GridError(
-                f'--config.seed={value}: a sweep has its own seeds; use --seeds and --first_seed'
-            )
-        values = {repr(cell.get(path)) for cell in cells.values()}
-        if len(values) > 1:
-            raise GridError(
-                f'--config.{path}={value}: this grid compares cells that differ in {path}; leave '
-                'it out, or run --config without --grid'
-            )
-
-
-def unused(cells: Mapping[str, Mapping[str, Any]], extra: Mapping[str, Any]) -> list[str]:
-    """A line for each strength of a treatment that the arm of no cell uses."""
-    return [
-        f'--config.{path}={value}: has no effect, because no cell of this grid has an arm with it'
-        for path, value in extra.items()
-        if not any(path in _of_cell(cell, extra) for cell in cells.values())
-    ]
-
-
-def _of_cell(cell: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """The extra fields without the strengths that the arm of a cell does not use."""
-    arm = cell.get('arm')
-    # `_values` refuses an arm that there is not.
-    if arm not in tuple(ARMS) or 'arm' in extra:
-        return dict(extra)
-    unused = set(STRENGTH_FIELDS) - ARMS[arm][1]
-    return {path: value for path, value in extra.items() if path not in unused}
-
-
-def _check_arm(
-    cell: str, fields: Mapping[str, Any], values: Mapping[str, Any], extra: Mapping[str, Any]
-) -> None:
-    """Refuses extra fields that would make a cell something else than its name says."""
-    arm = fields.get('arm')
-    if arm and values['arm'] != arm and 'arm' not in extra:
-        given = ', '.join(f'config.{path}={extra[path]!r}' for path in extra if path in PAIR_FIELDS)
-        raise GridError(
-            f'{given}: changes the arm of the cell {cell!r} from {arm} to '
-            f'{values["arm"] or "none that has a name"}; leave it out, or run --config alone'
-        )
-
-
 def _load(config: str) -> ConfigDict:
     try:
         return load_config(config)
     except Exception as error:  # The file is a program, and may fail in every way.
         reason = ' '.join(str(error).split()) or type(error).__name__
-        place = _at_line(error, config_file(config).partition(':')[0])
+        place = at_line(error, config_file(config).partition(':')[0])
         raise GridError(f'--config={config}{place}: cannot be read ({reason})') from error
 
 

@@ -17,10 +17,11 @@ from tqdm import tqdm
 
 from contrastive_jax.runtime.preemption import blocked
 
+from .cells import GridError
 from .children import Children, on_stop
 from .display import print_line
 from .local import BUSY, Outcome, execute
-from .planning import GridError, Run
+from .planning import Run
 
 __all__ = ['RunJob', 'run_all']
 

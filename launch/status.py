@@ -14,7 +14,8 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.runs.names import CELL_NAMES, CONFIG, RESULT
 from contrastive_jax.runtime.files import read_json
 
-from .planning import GridError, file_beside
+from .cells import GridError
+from .planning import file_beside
 
 __all__ = ['MAKES', 'State', 'describe', 'last_line', 'overview', 'read_names', 'state_of']
 

@@ -43,10 +43,11 @@ from contrastive_jax.runtime.files import write_json, write_whole
 from contrastive_jax.runtime.shell import escape_missing_characters, expand_home
 
 from . import local, status
+from .cells import GridError, cells_of, override, unused
 from .children import on_stop
 from .display import print_line
 from .grids import Fields
-from .planning import GridError, Run, cells_of, override, plan, unused
+from .planning import Run, plan
 
 _LAST_LINES = 5
 # The only cell without a grid.
@@ -56,6 +57,44 @@ _CONFIG_ALONE: dict[str, Fields] = {'config': {}}
 def main(arguments: list[str] | None = None) -> int:
     """Parses the command line, executes the runs and lists failures; returns the exit status."""
     escape_missing_characters()
+    parser = _parser()
+    given = sys.argv[1:] if arguments is None else arguments
+    before = given[: given.index('--')] if '--' in given else given
+    for field in (text for text in before if text.startswith('--config.')):
+        parser.error(f'{field}: fields for every cell come last, after --')
+    options = parser.parse_args(arguments)
+    if not (options.config or options.status):
+        parser.error('the following arguments are required: --config')
+    if options.jobs and options.slurm is not None:
+        parser.error(
+            f'--jobs={options.jobs}: is for runs on this machine, and with --slurm the queue '
+            'decides how many run at a time; leave it out, or name a QOS that has a limit, as '
+            '--slurm=qos=NAME'
+        )
+    stopped = 'stopped before any run began'
+    try:
+        if options.status:
+            print('\n'.join(status.overview(options.runs)))
+            return 0
+        # Once runs have begun, signals have other handlers.
+        with on_stop(_interrupt):
+            runs = _planned(options)
+            if options.dry_run:
+                _print_commands(runs)
+                return 0
+            stopped = 'stopped; the same command goes on from there'
+            outcomes = _run_all(runs, options)
+    except GridError as error:
+        print_line(f'error: {error}', sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print_line(f'error: {stopped}', sys.stderr)
+        return preemption.STATUS
+    return _summarise(outcomes, options.runs)
+
+
+def _parser() -> argparse.ArgumentParser:
+    """A parser with the options of a sweep."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -97,39 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--dry_run', action='store_true', help='only print the commands')
     parser.add_argument('--status', action='store_true', help='only say how far the runs are')
     parser.add_argument('extra', nargs='*', help='after --: --config.FIELD=VALUE for every cell')
-    given = sys.argv[1:] if arguments is None else arguments
-    before = given[: given.index('--')] if '--' in given else given
-    for field in (text for text in before if text.startswith('--config.')):
-        parser.error(f'{field}: fields for every cell come last, after --')
-    options = parser.parse_args(arguments)
-    if not (options.config or options.status):
-        parser.error('the following arguments are required: --config')
-    if options.jobs and options.slurm is not None:
-        parser.error(
-            f'--jobs={options.jobs}: is for runs on this machine, and with --slurm the queue '
-            'decides how many run at a time; leave it out, or name a QOS that has a limit, as '
-            '--slurm=qos=NAME'
-        )
-    stopped = 'stopped before any run began'
-    try:
-        if options.status:
-            print('\n'.join(status.overview(options.runs)))
-            return 0
-        # Once runs have begun, signals have other handlers.
-        with on_stop(_interrupt):
-            runs = _planned(options)
-            if options.dry_run:
-                _print_commands(runs)
-                return 0
-            stopped = 'stopped; the same command goes on from there'
-            outcomes = _run_all(runs, options)
-    except GridError as error:
-        print_line(f'error: {error}', sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print_line(f'error: {stopped}', sys.stderr)
-        return preemption.STATUS
-    return _summarise(outcomes, options.runs)
+    return parser
 
 
 def _interrupt(_: int) -> None:

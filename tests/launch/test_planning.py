@@ -11,7 +11,8 @@ import pytest
 
 from contrastive_jax import config as base
 from launch import grids, sweep
-from launch.planning import GridError, cells_of, file_beside, override, plan
+from launch.cells import GridError, cells_of, override
+from launch.planning import file_beside, plan
 
 ROOT = Path(__file__).parents[2]
 GRIDS = sorted(module.name for module in pkgutil.iter_modules(grids.__path__))

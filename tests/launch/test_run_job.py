@@ -10,8 +10,9 @@ import time
 import pytest
 
 from contrastive_jax.runtime import preemption
+from launch.cells import GridError
 from launch.local import BUSY
-from launch.planning import GridError, Run, file_beside
+from launch.planning import Run, file_beside
 
 slurm = pytest.importorskip('launch.slurm')
 

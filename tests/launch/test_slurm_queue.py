@@ -7,7 +7,8 @@ import signal
 import pytest
 
 from contrastive_jax.runtime import preemption
-from launch.planning import GridError, Run
+from launch.cells import GridError
+from launch.planning import Run
 
 slurm = pytest.importorskip('launch.slurm')
 submitit_utils = pytest.importorskip('submitit.core.utils')

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from launch import sweep
-from launch.planning import GridError, Run
+from launch.cells import GridError
+from launch.planning import Run
 from launch.status import State, describe, last_line, overview, state_of
 
 ROOT = Path(__file__).parents[2]

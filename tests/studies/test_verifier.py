@@ -4,7 +4,8 @@ from types import SimpleNamespace
 import pytest
 
 from contrastive_jax.errors import UserError
-from launch.planning import cells_of, plan
+from launch.cells import cells_of
+from launch.planning import plan
 from studies import verifier
 
 
