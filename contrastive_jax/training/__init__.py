@@ -1,4 +1,4 @@
-"""Training of any task: the step, the loop, the optimiser, augmentation and monitors."""
+"""Training of any task: the step, the loop, the optimiser and augmentation."""
 
 from typing import TYPE_CHECKING
 
