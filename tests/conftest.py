@@ -90,6 +90,13 @@ def unchecked_types():
 
 
 @pytest.fixture
+def any_rank():
+    """Operations on arrays of several ranks, as Flax has them where it adds biases to products."""
+    with jax.numpy_rank_promotion('allow'):
+        yield
+
+
+@pytest.fixture
 def compiled():
     """Counts the programs that are compiled during a test, by name."""
     count = Counter()

@@ -1,5 +1,8 @@
 """What tests of several rooms build on: a small data set, a small config, a state and its step."""
 
+import contextlib
+import itertools
+
 import jax
 import numpy as np
 from PIL import Image
@@ -59,7 +62,7 @@ def split_over(devices: int, batch: Batch) -> Batch:
     return jax.tree.map(lambda leaf: leaf.reshape(devices, -1, *leaf.shape[1:]), batch)
 
 
-def train_steps(config, devices, steps=3):
+def train_steps(config, devices: int, steps: int = 3):
     """State and metrics after a few steps, on all of some devices at once or unmapped."""
     batches = [random_batch(seed, config.batch_size) for seed in range(steps)]
     state, step = state_and_step(config, mapped=devices > 1)
@@ -75,6 +78,31 @@ def train_steps(config, devices, steps=3):
     return jax.device_get(state), history
 
 
+@contextlib.contextmanager
+def taken_away(monkeypatch, name: str, after: int):
+    """Makes a function that the training loop calls fail after so many calls."""
+    # Imported here, because config files of tests import this module.
+    from contrastive_jax.training import loop
+
+    function, calls = getattr(loop, name), itertools.count()
+
+    def failing(*arguments):
+        if next(calls) >= after:
+            raise RuntimeError('the machine was taken away')
+        return function(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, name, failing)
+        yield
+
+
+def labelled_rows(seed: int, n: int, noise: float = 1.0):
+    """Features `[n, 4]` of three classes, which overlap where there is much noise, and labels."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, n).astype(np.int32)
+    return (4 * np.eye(4)[labels] + noise * rng.normal(size=(n, 4))).astype(np.float32), labels
+
+
 def write_npz(path, *, train: int = 40, test: int = 12, labels: bool = True, seed: int = 0):
     """Writes images of two classes that differ in brightness."""
     rng = np.random.default_rng(seed)
@@ -86,6 +114,23 @@ def write_npz(path, *, train: int = 40, test: int = 12, labels: bool = True, see
         if labels:
             arrays[f'{name}_labels'] = classes
     np.savez(path, **arrays)
+    return path
+
+
+def npz_changes(folder, **options):
+    """Writes images into a folder that has none yet; the changes of `small_config` for them."""
+    path = folder / 'data.npz'
+    if not path.exists():
+        write_npz(path, **options)
+    return {'data__name': 'npz', 'data__data_dir': str(path)}
+
+
+def write_config(path, **changes):
+    """Writes a config file with `changes` of `small_config`; returns its path."""
+    path.write_text(
+        'from tests.helpers import small_config\n\n\n'
+        f'def get_config():\n    return small_config(**{changes!r})\n'
+    )
     return path
 
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from contrastive_jax.runs.checkpoints import Checkpoints
-from tests.helpers import small_config, state_and_step
+from tests.helpers import small_config, state_and_step, write_config
 
 ROOT = Path(__file__).parents[1]
 # Of what a run leaves, these hold times.
@@ -43,12 +43,8 @@ def start(workdir, changes, *, processes=1, devices=1, differ=None, dying=(), lo
     for process in range(processes):
         place = [f'--coordinator_address=localhost:{port}', f'--num_processes={processes}']
         place.append(f'--process_id={process}')
-        config = workdir.with_suffix(f'.{process}.py')
         own = changes | (differ or {} if process else {})
-        config.write_text(
-            'from tests.helpers import small_config\n\n\n'
-            f'def get_config():\n    return small_config(**{own!r})\n'
-        )
+        config = write_config(workdir.with_suffix(f'.{process}.py'), **own)
         dies = dying and process == lost
         own_environ = environ | _cache_of_dying(dying[0]) if dies else environ
         module = ['tests.faults.dying', *dying] if dies else ['contrastive_jax.main']
@@ -112,7 +108,15 @@ def _timeless(content):
     return {name: value for name, value in content.items() if name not in _TIMES}
 
 
-def score_command(*arguments):
-    """Runs `contrastive_jax.score` to its end."""
-    command = [sys.executable, '-m', 'contrastive_jax.score', *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+def command(name, *arguments, **options):
+    """Runs a command to its end.
+
+    Args:
+      name: of its module in `contrastive_jax`.
+      *arguments: of the command line.
+      **options: of `subprocess.run`.
+    """
+    return subprocess.run(
+        [sys.executable, '-m', f'contrastive_jax.{name}', *arguments],
+        **{'cwd': ROOT, 'capture_output': True, 'text': True} | options,
+    )

@@ -16,7 +16,7 @@ from contrastive_jax.reporting.atlas.build import SampleFiles
 from contrastive_jax.reporting.atlas.content import Content, chosen_rows, project
 from contrastive_jax.reporting.atlas.page import atlas_page
 from contrastive_jax.runs.dynamics import read_dynamics
-from tests.helpers import small_config, write_npz
+from tests.helpers import npz_changes, small_config
 
 pytestmark = pytest.mark.filterwarnings('ignore')
 N = 30
@@ -239,9 +239,7 @@ def test_the_map_is_the_plane_of_most_variance():
 
 @pytest.mark.ci
 def test_a_run_has_an_atlas_scored_or_not(tmp_path, capsys):
-    config = small_config(
-        data__name='npz', data__data_dir=str(write_npz(tmp_path / 'data.npz')), epochs=1
-    )
+    config = small_config(**npz_changes(tmp_path), epochs=1)
     workdir = tmp_path / 'run'
     training.run(config, workdir)
     unscored = build.of_run(workdir, workdir, 'pca', 100)
@@ -261,9 +259,8 @@ def test_a_run_has_an_atlas_scored_or_not(tmp_path, capsys):
 
 @pytest.mark.ci
 def test_a_monitored_run_shows_how_scores_moved(tmp_path):
-    data = str(write_npz(tmp_path / 'data.npz'))
     monitor = {'monitor__every_epochs': 1, 'monitor__images': 8}
-    config = small_config(data__name='npz', data__data_dir=data, epochs=2, **monitor)
+    config = small_config(**npz_changes(tmp_path), epochs=2, **monitor)
     workdir = tmp_path / 'run'
     training.run(config, workdir)
     score.run(*from_run(workdir), workdir)

@@ -1,7 +1,3 @@
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -13,9 +9,9 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import similarities
 from contrastive_jax.evaluation.similarities import measure_files, measure_run
 from contrastive_jax.runs.loading import TrainedRun, load_run
-from tests.helpers import small_config, write_npz
+from tests.helpers import npz_changes, small_config
+from tests.processes import command
 
-ROOT = Path(__file__).parents[1]
 MODEL = theory.SimilarityModel(4, 20, 4, 0.6, 0.1, 0.35)
 
 
@@ -129,19 +125,18 @@ def test_the_command_prints_and_draws(tmp_path):
         'gamma': 0.35,
         'out': tmp_path / 'bounds.png',
     }
-    command = [sys.executable, '-m', 'contrastive_jax.bounds']
     flags = [f'--{name}={value}' for name, value in numbers.items()]
-    done = subprocess.run(command + flags, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = command('bounds', *flags, check=True)
     assert bounds.report(MODEL, 0.1, 4) in done.stdout
     assert numbers['out'].read_bytes().startswith(b'\x89PNG')
     wrong = [flag.replace('gamma=0.35', 'gamma=0.7') for flag in flags]
-    done = subprocess.run(command + wrong, cwd=ROOT, capture_output=True, text=True)
+    done = command('bounds', *wrong)
     assert done.returncode == 1
     assert 'gamma=0.7' in done.stderr
     assert len(done.stderr.splitlines()) == 1
     numbers['out'].write_bytes(b'precious')
     for more, status in (([], 1), (['--overwrite'], 0)):
-        done = subprocess.run(command + flags + more, cwd=ROOT, capture_output=True, text=True)
+        done = command('bounds', *flags, *more)
         assert done.returncode == status, done.stderr
         assert ('with --overwrite' in done.stderr) == bool(status)
         assert (numbers['out'].read_bytes() == b'precious') == bool(status)
@@ -150,9 +145,7 @@ def test_the_command_prints_and_draws(tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings('ignore')
 def test_a_trained_run_is_measured(tmp_path):
-    config = small_config(
-        data__name='npz', data__data_dir=str(write_npz(tmp_path / 'data.npz')), epochs=1
-    )
+    config = small_config(**npz_changes(tmp_path), epochs=1)
     config.pairs.pos_high, config.pairs.pos_low = 0.4, 0.6
     workdir = tmp_path / 'run'
     with pytest.raises(UserError, match=r'holds no config\.json'):

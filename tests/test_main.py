@@ -1,8 +1,5 @@
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -21,10 +18,10 @@ from contrastive_jax.runs.training_set import claim_workdir
 from contrastive_jax.runs.weights import read_config
 from contrastive_jax.training import loop
 from contrastive_jax.training.task import task_of
-from tests.helpers import small_config, write_npz
+from tests.helpers import npz_changes, small_config, taken_away, write_npz
 from tests.marks import in_ci
+from tests.processes import command, metrics
 
-ROOT = Path(__file__).parents[1]
 PROMISED = (
     'linear_accuracy',
     'few_label_accuracy',
@@ -50,18 +47,12 @@ pytestmark = pytest.mark.filterwarnings('ignore')
 @pytest.fixture
 def config(tmp_path):
     return small_config(
-        data__name='npz',
-        data__data_dir=str(write_npz(tmp_path / 'data.npz')),
+        **npz_changes(tmp_path),
         epochs=4,
         checkpoint_every=3,
         pairs__select='difficult',
         pairs__margin=0.2,
     )
-
-
-def _metrics(workdir, *, without=('pairs_per_second',)):
-    lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in without} for line in lines]
 
 
 def test_a_run_writes_what_is_promised(config, tmp_path, capsys):
@@ -77,7 +68,7 @@ def test_a_run_writes_what_is_promised(config, tmp_path, capsys):
     stored = json.loads((workdir / 'config.json').read_text())
     assert stored == base.resolve(config)[0].to_dict()
     assert stored['arm'] == 'margin'
-    lines = _metrics(workdir)
+    lines = metrics(workdir)
     assert [line['step'] for line in lines] == list(range(1, 9))
     assert [line['epoch'] for line in lines] == [0, 0, 1, 1, 2, 2, 3, 3]
     expected = {'loss', 'positive_similarity', 'selected_share', 'different_class_share'}
@@ -99,7 +90,7 @@ def test_the_same_run_twice_writes_the_same_bytes_but_for_times(config, tmp_path
             [line for line in lines if '"seconds"' not in line and '_per_second' not in line]
         )
     assert texts[0] == texts[1]
-    assert _metrics(tmp_path / 'first') == _metrics(tmp_path / 'second')
+    assert metrics(tmp_path / 'first') == metrics(tmp_path / 'second')
     assert any('"processor"' in line for line in texts[0])
     # Raw pixels, and the untrained encoder.
     assert len(list(shared.iterdir())) == 2
@@ -175,25 +166,14 @@ def test_a_resumed_run_is_the_unbroken_one(config, tmp_path, monkeypatch, stop, 
     for workdir in (unbroken, broken):
         workdir.mkdir()
     whole = loop.pretrain(config, split, unbroken)
-
-    made = []
-
-    def failing(*arguments):
-        made.append(1)
-        if len(made) > stop:
-            raise RuntimeError('the machine was taken away')
-        return make_batch(*arguments)
-
-    make_batch = loop.make_batch
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, 'make_batch', failing)
-        with pytest.raises(RuntimeError, match='taken away'):
-            loop.pretrain(config, split, broken)
+    ended = taken_away(monkeypatch, 'make_batch', stop)
+    with ended, pytest.raises(RuntimeError, match='taken away'):
+        loop.pretrain(config, split, broken)
     resumed = loop.pretrain(config, split, broken)
     assert int(resumed.final.step) == 8
     jax.tree.map(np.testing.assert_array_equal, whole.final.params, resumed.final.params)
     jax.tree.map(np.testing.assert_array_equal, whole.final.opt_state, resumed.final.opt_state)
-    assert _metrics(broken) == _metrics(unbroken)
+    assert metrics(broken) == metrics(unbroken)
 
 
 @pytest.mark.parametrize('steps', [3, 5])
@@ -203,7 +183,7 @@ def test_the_number_of_updates_can_be_fixed(config, tmp_path, steps):
     config.steps = steps
     result = main.run(config, tmp_path / 'run')
     assert (result['steps'], result['epochs']) == (steps, steps / 2)
-    lines = _metrics(tmp_path / 'run')
+    lines = metrics(tmp_path / 'run')
     assert [line['step'] for line in lines] == list(range(1, steps + 1))
     assert [line['epoch'] for line in lines] == [0, 0, 1, 1, 2][:steps]
     assert (tmp_path / 'run' / 'checkpoints' / str(steps)).is_dir()
@@ -221,7 +201,7 @@ def test_a_run_that_leaves_images_out_can_make_as_many_updates_as_one_that_does_
     result = main.run(config, tmp_path / 'run')
     # Two steps of 16 an epoch with all 40 images, one with 20 of them.
     assert (result['steps'], result['epochs']) == (8, 8)
-    assert len(_metrics(tmp_path / 'run')) == 8
+    assert len(metrics(tmp_path / 'run')) == 8
     config.update(extend=str(tmp_path / 'run'), epochs=5)
     result = main.run(config, tmp_path / 'longer')
     assert (result['steps'], result['epochs']) == (10, 10)
@@ -275,7 +255,7 @@ def test_without_labels_there_is_nothing_to_probe(config, tmp_path, capsys):
     assert result['linear_accuracy'] is None
     assert result['validation_accuracy'] is None
     assert 'No labels: nothing to probe' in capsys.readouterr().out
-    assert 'different_class_share' not in _metrics(tmp_path / 'run')[0]
+    assert 'different_class_share' not in metrics(tmp_path / 'run')[0]
 
 
 def test_a_run_of_before_a_field_existed_is_resumed(config, tmp_path, capsys):
@@ -386,16 +366,6 @@ def test_without_labels_of_the_tests_no_class_is_too_small(tmp_path):
         check_data(config, task, labelled, built)
 
 
-def _command(*arguments, module='main'):
-    return subprocess.run(
-        [sys.executable, '-m', f'contrastive_jax.{module}', *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env=os.environ | {'JAX_PLATFORMS': 'cpu'},
-    )
-
-
 @pytest.mark.parametrize(
     ('arguments', 'words'),
     [
@@ -415,7 +385,7 @@ def _command(*arguments, module='main'):
     ],
 )
 def test_the_command_says_what_is_wrong_in_one_line(arguments, words, tmp_path):
-    done = _command(*arguments, f'--workdir={tmp_path / "run"}')
+    done = command('main', *arguments, f'--workdir={tmp_path / "run"}')
     assert done.returncode == 1
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr

@@ -1,7 +1,4 @@
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +6,7 @@ import pytest
 from contrastive_jax import bounds, probe
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.similarities import measure_files
-
-ROOT = Path(__file__).parents[1]
+from tests.processes import command
 
 
 def _arrays(seed=0):
@@ -30,9 +26,8 @@ def path(tmp_path):
 
 
 def test_features_from_elsewhere_are_probed(path, tmp_path):
-    command = [sys.executable, '-m', 'contrastive_jax.probe', f'--features={path}']
     options = ['--labels_per_class=5', f'--out={tmp_path}/probe.json']
-    done = subprocess.run(command + options, cwd=ROOT, capture_output=True, text=True)
+    done = command('probe', f'--features={path}', *options)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / 'probe.json').read_text())
     assert json.loads(done.stdout) == found

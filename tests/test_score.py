@@ -21,8 +21,8 @@ from contrastive_jax.evaluation.tiles.request import Request
 from contrastive_jax.reporting import galleries as figures
 from contrastive_jax.runs.dynamics import read_dynamics
 from contrastive_jax.runs.loading import TrainedRun, load_run
-from tests.helpers import small_config, write_npz
-from tests.processes import score_command
+from tests.helpers import npz_changes, small_config, write_npz
+from tests.processes import command
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.filterwarnings('ignore')
@@ -32,8 +32,7 @@ pytestmark = pytest.mark.filterwarnings('ignore')
 def workdir(tmp_path_factory):
     folder = tmp_path_factory.mktemp('score')
     config = small_config(
-        data__name='npz',
-        data__data_dir=str(write_npz(folder / 'data.npz')),
+        **npz_changes(folder),
         mixed__ratio=0.2,
         monitor__every_epochs=1,
         monitor__images=10,
@@ -303,7 +302,7 @@ def test_without_labels_there_are_scores_all_the_same(tmp_path):
 
 @pytest.mark.ci
 def test_result_says_what_kind_of_scores_removal_went_by(workdir, tmp_path):
-    done = score_command(f'--workdir={workdir}', f'--out={tmp_path}/out', '--landmarks=30')
+    done = command('score', f'--workdir={workdir}', f'--out={tmp_path}/out', '--landmarks=30')
     assert done.returncode == 0, done.stderr
     config = load_run(workdir).config
     scores = str(tmp_path / 'out' / 'scores.parquet')

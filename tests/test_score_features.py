@@ -16,7 +16,7 @@ from contrastive_jax.evaluation.samples import Options, Samples, from_files
 from contrastive_jax.evaluation.tiles.request import Request
 from contrastive_jax.graph.neighbours import neighbours
 from contrastive_jax.graph.verdicts import VERDICTS
-from tests.processes import score_command
+from tests.processes import command
 
 pytestmark = pytest.mark.filterwarnings('ignore')
 
@@ -31,8 +31,12 @@ def files(tmp_path):
 
 def test_features_from_elsewhere_are_scored(files, tmp_path):
     features, path, labels = files
-    done = score_command(
-        f'--features={path}', f'--labels={labels}', f'--out={tmp_path}/out', '--pos_high=0.3'
+    done = command(
+        'score',
+        f'--features={path}',
+        f'--labels={labels}',
+        f'--out={tmp_path}/out',
+        '--pos_high=0.3',
     )
     assert done.returncode == 0, done.stderr
     expected = graph.sample_difficulty(features, pos_high=0.3, pos_low=0.5)
@@ -96,13 +100,13 @@ def test_no_score_file_holds_nan(tmp_path, rows):
     ],
 )
 def test_the_command_says_what_it_needs(arguments, words):
-    done = score_command(*arguments)
+    done = command('score', *arguments)
     assert done.returncode == 1
     assert words in done.stderr
 
 
 def test_the_command_names_what_is_missing(tmp_path):
-    done = score_command(f'--workdir={tmp_path}')
+    done = command('score', f'--workdir={tmp_path}')
     assert done.returncode == 1
     assert 'holds no config.json; give the folder of a run' in done.stderr
 
@@ -115,7 +119,7 @@ def test_a_scoring_does_not_replace_what_it_reads(files, tmp_path, name):
     before = (tmp_path / 'scores.npz').read_bytes()
     given[name] = tmp_path / 'scores.npz'
     flags = [f'--{flag}={path}' for flag, path in given.items()]
-    done = score_command(*flags, f'--out={tmp_path}', '--overwrite')
+    done = command('score', *flags, f'--out={tmp_path}', '--overwrite')
     assert done.returncode == 1
     assert f'--{name}=' in done.stderr
     assert 'would be replaced' in done.stderr
@@ -129,13 +133,13 @@ def test_landmarks_and_shards_are_scored_by_the_command(files, tmp_path):
     for name, rows in (('a', features[:11]), ('b', features[11:])):
         np.save(tmp_path / 'shards' / f'{name}.npy', rows)
     given = (f'--features={tmp_path}/shards', f'--labels={labels}', f'--out={tmp_path}/out')
-    done = score_command(*given, '--embedding_atlas')
+    done = command('score', *given, '--embedding_atlas')
     assert '--embedding_atlas: needs all features in memory' in done.stderr
     # Of an earlier scoring in memory.
     (tmp_path / 'out').mkdir()
     (tmp_path / 'out' / 'scores_histogram.png').touch()
     columns = '--columns=score,partner,supervised_margin'
-    done = score_command(*given, '--landmarks=29', columns, '--overwrite')
+    done = command('score', *given, '--landmarks=29', columns, '--overwrite')
     assert done.returncode == 0, done.stderr
     assert 'scored in tiles: without sas, verdicts and pictures' in done.stderr
     assert 'floating-point operations' in done.stderr

@@ -17,7 +17,7 @@ from contrastive_jax.ebt.verifier.infer import Energies
 from contrastive_jax.ebt.verifier.networks import Encoded
 from contrastive_jax.errors import UserError
 from contrastive_jax.runs.loading import TrainedRun, load_run
-from tests.helpers import small_config, write_npz
+from tests.helpers import npz_changes, small_config
 
 pytestmark = pytest.mark.filterwarnings('ignore')
 
@@ -25,8 +25,7 @@ pytestmark = pytest.mark.filterwarnings('ignore')
 @pytest.fixture(scope='module')
 def workdir(tmp_path_factory):
     folder = tmp_path_factory.mktemp('verify')
-    data = str(write_npz(folder / 'data.npz', test=24))
-    main.run(small_config(data__name='npz', data__data_dir=data), folder / 'run')
+    main.run(small_config(**npz_changes(folder, test=24)), folder / 'run')
     return folder / 'run'
 
 

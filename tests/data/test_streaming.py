@@ -20,7 +20,7 @@ from contrastive_jax.errors import LoneError, UserError
 from contrastive_jax.models import pixel_moments
 from contrastive_jax.training import loop
 from tests.data.readers import noise, one_colour
-from tests.helpers import small_config
+from tests.helpers import small_config, taken_away
 
 N, SIZE = 20, 8
 
@@ -174,18 +174,9 @@ def test_training_from_disk_resumes_as_the_unbroken_run(images, tmp_path, monkey
     for name in ('whole', 'broken'):
         (tmp_path / name).mkdir()
     whole = loop.pretrain(config, split, tmp_path / 'whole')
-    made, spread = [], loop.split_over_devices
-
-    def failing(*arguments):
-        made.append(1)
-        if len(made) > 5:
-            raise RuntimeError('taken away')
-        return spread(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, 'split_over_devices', failing)
-        with pytest.raises(RuntimeError, match='taken away'):
-            loop.pretrain(config, split, tmp_path / 'broken')
+    broken = taken_away(monkeypatch, 'split_over_devices', 5)
+    with broken, pytest.raises(RuntimeError, match='taken away'):
+        loop.pretrain(config, split, tmp_path / 'broken')
     resumed = loop.pretrain(config, split, tmp_path / 'broken')
     assert int(resumed.final.step) == 8
     equal = partial(jax.tree.map, np.testing.assert_array_equal)

@@ -8,6 +8,7 @@ import pytest
 from contrastive_jax.ebt.thinking import think, thinking_loss
 from contrastive_jax.training import devices
 
+pytestmark = pytest.mark.usefixtures('any_rank')
 LOWEST = jnp.array([[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]])
 GUESS = jnp.zeros((2, 3))
 CURVE = jnp.array([1.0, 2.0, 0.5])
@@ -16,12 +17,6 @@ CURVE = jnp.array([1.0, 2.0, 0.5])
 def bowl(state, curve=CURVE):
     """A quadratic energy, lowest at LOWEST."""
     return 0.5 * jnp.sum(curve * jnp.square(state - LOWEST), axis=-1)
-
-
-@pytest.fixture(autouse=True)
-def _loose():
-    with jax.numpy_rank_promotion('allow'):
-        yield
 
 
 def test_descent_reaches_the_minimum_as_the_closed_form_has_it():

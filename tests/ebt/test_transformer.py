@@ -9,6 +9,7 @@ from contrastive_jax.ebt.thinking import think
 from contrastive_jax.ebt.transformer import EnergyTransformer, patches, unpatch
 from contrastive_jax.models import Context
 
+pytestmark = pytest.mark.usefixtures('any_rank')
 TINY = Size(1, 2, 8)
 RNG = np.random.default_rng(0)
 FIRST, SECOND = (jnp.asarray(RNG.normal(size=(3, 4, 5)), jnp.float32) for _ in range(2))
@@ -25,13 +26,6 @@ def energy_of(stir=1.0, **options):
         for leaf, key in zip(leaves, keys, strict=True)
     ]
     return nnx.merge(graphdef, jax.tree.unflatten(tree, stirred))
-
-
-@pytest.fixture(autouse=True)
-def _loose():
-    # Flax adds biases to products of another rank.
-    with jax.numpy_rank_promotion('allow'):
-        yield
 
 
 @pytest.mark.ci

@@ -1,5 +1,3 @@
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,8 +15,9 @@ from contrastive_jax.graph.class_cosines import class_cosines
 from contrastive_jax.runs.dynamics import read_dynamics
 from contrastive_jax.training import loop
 from contrastive_jax.training.looks import no_looks
-from tests.helpers import small_config, write_npz
+from tests.helpers import npz_changes, small_config, taken_away
 from tests.marks import in_ci
+from tests.processes import metrics
 
 # Orbax and its event loop leave warnings of their own.
 pytestmark = pytest.mark.filterwarnings('ignore')
@@ -32,12 +31,9 @@ KEYS = {
 
 
 def _config(tmp_path, labels=True, **changes):
-    path = tmp_path / 'data.npz'
-    if not path.exists():
-        write_npz(path, labels=labels)
     changes = {'monitor__every_epochs': 2, 'monitor__images': 10} | changes
     return small_config(
-        data__name='npz', data__data_dir=str(path), epochs=4, checkpoint_every=3, **changes
+        **npz_changes(tmp_path, labels=labels), epochs=4, checkpoint_every=3, **changes
     )
 
 
@@ -46,16 +42,11 @@ def _loaded(config):
     return dataset, construct(config, dataset.pretrain)
 
 
-def _lines(workdir):
-    lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != 'pairs_per_second'} for line in lines]
-
-
 @pytest.mark.ci
 def test_a_short_run_of_few_images_is_looked_at_once_at_its_end(tmp_path, caplog):
     config = _config(tmp_path, monitor__every_epochs=50, monitor__images=400)
     main.run(config, tmp_path / 'run')
-    looks = [line['epoch'] for line in _lines(tmp_path / 'run') if 'monitor/rank' in line]
+    looks = [line['epoch'] for line in metrics(tmp_path / 'run') if 'monitor/rank' in line]
     assert looks == [3]
     assert 'config.monitor.images=400: the run trains on 40 images' in caplog.text
 
@@ -202,31 +193,17 @@ def test_a_resumed_run_looks_at_the_same_epochs_and_sees_the_same(tmp_path, monk
     assert compiled['train_step'] + compiled['_look'] + compiled['_fun'] == 2
     jax.tree.map(np.testing.assert_array_equal, plain.final.params, whole.final.params)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, 'make_batch', _failing_after(5, loop.make_batch))
-        with pytest.raises(RuntimeError, match='taken away'):
-            loop.pretrain(config, split, tmp_path / 'broken', monitor=monitors['broken'])
+    with taken_away(monkeypatch, 'make_batch', 5), pytest.raises(RuntimeError, match='taken away'):
+        loop.pretrain(config, split, tmp_path / 'broken', monitor=monitors['broken'])
     loop.pretrain(config, split, tmp_path / 'broken', monitor=monitors['broken'])
-    lines = _lines(tmp_path / 'whole')
-    assert _lines(tmp_path / 'broken') == lines
+    lines = metrics(tmp_path / 'whole')
+    assert metrics(tmp_path / 'broken') == lines
     # Two steps an epoch.
     assert [line['step'] for line in lines if 'monitor/knn' in line] == [4, 8]
     assert lines[3].keys() - lines[2].keys() == KEYS
     without = [{k: v for k, v in line.items() if k not in KEYS} for line in lines]
-    assert without == _lines(tmp_path / 'plain')
+    assert without == metrics(tmp_path / 'plain')
     over_time = [read_dynamics(tmp_path / name) for name in ('whole', 'broken')]
     assert over_time[0].epochs.tolist() == [2, 4]
     assert over_time[0].score.shape == (2, 10)
     jax.tree.map(np.testing.assert_array_equal, *over_time)
-
-
-def _failing_after(count, make_batch):
-    made = []
-
-    def failing(*arguments):
-        made.append(1)
-        if len(made) > count:
-            raise RuntimeError('the machine was taken away')
-        return make_batch(*arguments)
-
-    return failing

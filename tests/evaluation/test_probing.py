@@ -5,19 +5,12 @@ from contrastive_jax.evaluation import blocks, by_group, linear, probe
 from contrastive_jax.evaluation.blocks import lay_out
 from contrastive_jax.evaluation.validation import hold_out
 from contrastive_jax.evaluation.whitening import second_moment, standardise, whitening
-from tests.helpers import small_config
+from tests.helpers import labelled_rows, small_config
 from tests.marks import in_ci
 
 
-def _split(seed, n):
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 3, n).astype(np.int32)
-    centres = 4 * np.eye(4)[:3]
-    return (centres[labels] + rng.normal(size=(n, 4))).astype(np.float32), labels
-
-
 def test_the_accuracy_is_the_mean_over_the_classes_by_their_size():
-    (train, test) = _split(0, 90), _split(1, 60)
+    (train, test) = labelled_rows(0, 90), labelled_rows(1, 60)
     found = probe(train, test, num_classes=4, options=small_config().probe)
     sizes = np.bincount(test[1], minlength=4)
     assert found.by_class[3] is None
@@ -27,7 +20,7 @@ def test_the_accuracy_is_the_mean_over_the_classes_by_their_size():
 
 
 def test_the_strength_is_the_one_that_held_out_samples_prefer():
-    (features, labels), test = _split(0, 90), _split(1, 60)
+    (features, labels), test = labelled_rows(0, 90), labelled_rows(1, 60)
     found = probe((features, labels), test, num_classes=4, options=small_config().probe)
     x, _ = standardise(features, test[0])
     kept, checked = hold_out(labels, 0.1)
@@ -51,7 +44,7 @@ def test_groups_are_thirds_by_the_images_trained_on():
 
 def test_one_program_chooses_the_strength_and_makes_the_last_fit(compiled):
     # No other test has so many samples.
-    probe(_split(0, 87), _split(1, 60), num_classes=3, options=small_config().probe)
+    probe(labelled_rows(0, 87), labelled_rows(1, 60), num_classes=3, options=small_config().probe)
     # The other is of the draws of few labels.
     assert compiled['fit'] == 2
 
@@ -59,14 +52,14 @@ def test_one_program_chooses_the_strength_and_makes_the_last_fit(compiled):
 @pytest.mark.parametrize('draws', [1, *in_ci(2)])
 def test_a_single_draw_of_few_labels_has_no_deviation(draws):
     config = small_config(probe__draws=draws).probe
-    found = probe(_split(0, 90), _split(1, 60), num_classes=3, options=config)
+    found = probe(labelled_rows(0, 90), labelled_rows(1, 60), num_classes=3, options=config)
     assert (found.few_label_std is None) == (draws == 1)
 
 
 @pytest.mark.ci
 @pytest.mark.parametrize(('images', 'spread'), [(90, 0), (3, 1 << 30)])
 def test_devices_and_single_samples_are_probed_alike(monkeypatch, images, spread):
-    train, test = _split(0, images), _split(1, 60)
+    train, test = labelled_rows(0, images), labelled_rows(1, 60)
     if images == 3:
         # One sample a class: none can be held out. Classes 1 and 3 of five are absent.
         train = (train[0], np.array([0, 2, 4], np.int32))

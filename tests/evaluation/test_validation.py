@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -5,13 +7,9 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from contrastive_jax.evaluation import linear, probe
 from contrastive_jax.evaluation.validation import cross_fitted, hold_out
-from tests.helpers import small_config
+from tests.helpers import labelled_rows, small_config
 
-
-def _split(seed, n, noise=1.5):
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 3, n).astype(np.int32)
-    return (4 * np.eye(4)[labels] + noise * rng.normal(size=(n, 4))).astype(np.float32), labels
+_noisy = partial(labelled_rows, noise=1.5)
 
 
 @pytest.mark.parametrize('share', [0.01, 0.1, 0.3, 0.5])
@@ -50,7 +48,7 @@ def test_the_strength_of_a_half_is_chosen_by_the_other():
 
 
 def test_validation_is_that_of_probes_fitted_on_the_rest():
-    (features, labels), test = _split(0, 300), _split(1, 60)
+    (features, labels), test = _noisy(0, 300), _noisy(1, 60)
     options = small_config(probe__validation_share=0.3, probe__neighbours=5).probe
     found = probe(
         (features, labels), test, num_classes=3, options=options, validate=True
@@ -75,11 +73,11 @@ def test_validation_is_that_of_probes_fitted_on_the_rest():
 
 
 def test_no_test_sample_has_a_say_in_validation():
-    train = _split(0, 120)
+    train = _noisy(0, 120)
     options = small_config().probe
     found = [
         probe(train, (seed * features, labels), num_classes=3, options=options, validate=True)
-        for seed, (features, labels) in ((1.0, _split(1, 30)), (7.0, _split(2, 30)))
+        for seed, (features, labels) in ((1.0, _noisy(1, 30)), (7.0, _noisy(2, 30)))
     ]
     assert found[0].validation == found[1].validation
     assert found[0].linear != found[1].linear

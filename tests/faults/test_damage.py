@@ -19,7 +19,7 @@ from contrastive_jax.runs.loading import load_run
 from contrastive_jax.runs.logs import checksum_of_steps
 from contrastive_jax.runs.training_set import claim_workdir
 from contrastive_jax.runtime.files import SUMS
-from tests.helpers import small_config, state_and_step, write_npz
+from tests.helpers import npz_changes, small_config, state_and_step
 from tests.marks import in_ci
 from tests.processes import metrics, parameters, result
 
@@ -38,12 +38,7 @@ def _swept():
 def finished(tmp_path_factory):
     """A finished run: 8 steps, checkpoints after 6 and 8."""
     folder = tmp_path_factory.mktemp('finished')
-    changes = {
-        'data__name': 'npz',
-        'data__data_dir': str(write_npz(folder / 'data.npz')),
-        'epochs': 4,
-        'checkpoint_every': 3,
-    }
+    changes = {**npz_changes(folder), 'epochs': 4, 'checkpoint_every': 3}
     main.run(small_config(**changes), folder / 'run')
     return folder / 'run', changes
 

@@ -17,7 +17,7 @@ from jax.experimental import multihost_utils
 from contrastive_jax import main
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime import preemption
-from tests.helpers import small_config, streamed_config, write_npz
+from tests.helpers import npz_changes, small_config, streamed_config
 from tests.processes import ROOT, finish, log_of, metrics, parameters, result, start
 
 # Orbax and its event loop leave warnings of their own.
@@ -25,10 +25,7 @@ pytestmark = pytest.mark.filterwarnings('ignore')
 
 
 def _changes(folder, **changes):
-    data = folder / 'data.npz'
-    if not data.exists():
-        write_npz(data)
-    return {'data__name': 'npz', 'data__data_dir': str(data), 'checkpoint_every': 10_000} | changes
+    return npz_changes(folder) | {'checkpoint_every': 10_000} | changes
 
 
 def _wait_for(log, steps, started):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from contrastive_jax.runtime import preemption
-from tests.helpers import write_npz
+from tests.helpers import npz_changes, write_config
 from tests.launch.slurm_cluster import PROGRAMS, cluster
 from tests.marks import in_ci
 
@@ -37,29 +37,15 @@ def environ():
 
 @pytest.fixture
 def config(tmp_path):
-    write_npz(tmp_path / 'data.npz')
-    file = tmp_path / 'config.py'
-    file.write_text(
-        'from tests.helpers import small_config\n\n\n'
-        'def get_config():\n'
-        '    return small_config(\n'
-        f"        data__name='npz', data__data_dir={str(tmp_path / 'data.npz')!r}, epochs=4,\n"
-        '        checkpoint_every=3)\n'
-    )
-    return file
+    changes = npz_changes(tmp_path) | {'epochs': 4, 'checkpoint_every': 3}
+    return write_config(tmp_path / 'config.py', **changes)
 
 
 @pytest.fixture
 def digits(tmp_path):
     """A config of 21 steps an epoch that saves only when it is told to stop."""
-    file = tmp_path / 'digits.py'
-    file.write_text(
-        'from tests.helpers import small_config\n\n\n'
-        'def get_config():\n'
-        "    return small_config(data__name='digits', batch_size=64, epochs=100,\n"
-        '        checkpoint_every=1_000_000)\n'
-    )
-    return file
+    changes = {'batch_size': 64, 'epochs': 100, 'checkpoint_every': 1_000_000}
+    return write_config(tmp_path / 'digits.py', data__name='digits', **changes)
 
 
 def _steps(workdir):
@@ -250,17 +236,10 @@ def test_a_wrong_option_ends_the_sweep_with_one_line(environ, digits, options, s
 @pytest.mark.slow
 def test_a_grid_survives_that_a_job_is_taken_away(environ, config, tmp_path):
     runs = tmp_path / 'runs'
-    sweep = subprocess.Popen(
-        [
-            *(sys.executable, '-m', 'launch.sweep', '--grid=table1', f'--config={config}'),
-            *('--seeds=1', f'--runs={runs}', '--slurm=partition=all,cpus_per_task=1'),
-            *('--', '--config.epochs=200', '--config.checkpoint_every=20'),
-        ],
-        env=environ,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
+    sweep = _sweep(
+        *(subprocess.Popen, environ, config, runs, 'partition=all,cpus_per_task=1'),
+        *('--', '--config.epochs=200', '--config.checkpoint_every=20'),
         stderr=subprocess.STDOUT,
-        text=True,
     )
     taken = None
     deadline = time.monotonic() + 200

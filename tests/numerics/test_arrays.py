@@ -20,6 +20,7 @@ from contrastive_jax.numerics import (
     percentile_rank,
     unit_rows,
 )
+from tests.objectives.checks import normal
 
 few = settings(max_examples=25, deadline=None)
 # One shape per compilation: Hypothesis looks for values here, the shapes are listed by hand.
@@ -30,10 +31,6 @@ values_8 = hnp.arrays(
 
 def kth_largest(values, rank):
     return order_statistics(jnp.asarray(values, jnp.float32), [rank])[0]
-
-
-def normal(seed, *shape):
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 class TestUnitRows:

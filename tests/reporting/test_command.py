@@ -1,24 +1,15 @@
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).parents[2]
-
-
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, '-m', 'contrastive_jax.report', *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+from tests.processes import command
 
 
 def test_the_command_writes_and_prints(runs, tmp_path):
     done = command(
-        f'{runs}/plain', f'{runs}/margin', f'--out={tmp_path}/out', '--baseline=pairs.margin=0.1'
+        'report',
+        f'{runs}/plain',
+        f'{runs}/margin',
+        f'--out={tmp_path}/out',
+        '--baseline=pairs.margin=0.1',
     )
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / 'out').iterdir()} == {
@@ -39,18 +30,13 @@ def test_the_command_writes_and_prints(runs, tmp_path):
     ],
 )
 def test_the_command_says_what_it_needs(arguments, words):
-    done = command(*arguments)
+    done = command('report', *arguments)
     assert done.returncode == 1
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
 def test_other_commands_still_take_flags_alone():
-    done = subprocess.run(
-        [sys.executable, '-m', 'contrastive_jax.score', 'runs'],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    done = command('score', 'runs')
     assert done.returncode == 1
     assert done.stderr == "error: unexpected argument 'runs'; flags are written --name=value\n"

@@ -20,7 +20,7 @@ from contrastive_jax.models.frozen import encoder_function
 from contrastive_jax.models.portable import read_portable, write_portable
 from contrastive_jax.runs.loading import load_run
 from contrastive_jax.runs.names import ENCODER
-from tests.helpers import portable_run, small_config, write_npz
+from tests.helpers import npz_changes, portable_run, small_config
 
 # Orbax and its event loop leave warnings of their own.
 pytestmark = pytest.mark.filterwarnings('ignore')
@@ -33,8 +33,7 @@ ROOT = Path(__file__).parents[2]
 def trained(tmp_path_factory):
     """The folder of a finished run."""
     folder = tmp_path_factory.mktemp('trained')
-    data = str(write_npz(folder / 'data.npz', train=80))
-    main.run(small_config(data__name='npz', data__data_dir=data), folder / 'run')
+    main.run(small_config(**npz_changes(folder, train=80)), folder / 'run')
     return folder / 'run'
 
 

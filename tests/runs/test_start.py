@@ -24,6 +24,7 @@ from contrastive_jax.runs.workdir import check_workdir
 from contrastive_jax.runtime.preemption import Preempted
 from contrastive_jax.training.setup import set_up
 from tests.helpers import small_config, write_npz
+from tests.processes import metrics
 
 # Orbax and its event loop leave warnings of their own.
 pytestmark = pytest.mark.filterwarnings('ignore')
@@ -63,11 +64,6 @@ def _content(folder):
     }
 
 
-def _log(workdir):
-    lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != 'pairs_per_second'} for line in lines]
-
-
 @pytest.fixture
 def run_until(monkeypatch):
     """Runs what a config describes until the process is told to stop after a step."""
@@ -95,7 +91,7 @@ def test_a_run_begins_with_the_encoder_of_another_and_resumes_without_it(
     result = main.run(config, tmp_path / 'broken')
     assert result['start']['init'] == config.init
     assert result['start']['step'] == 8
-    assert _log(tmp_path / 'broken') == _log(tmp_path / 'whole')
+    assert metrics(tmp_path / 'broken') == metrics(tmp_path / 'whole')
     # Four steps of a small rate leave the weights near those that the run began with.
     ours = load_file(tmp_path / 'whole' / ENCODER)
     resumed = load_file(tmp_path / 'broken' / ENCODER)
@@ -188,9 +184,9 @@ def test_a_finished_run_goes_on_to_more_epochs(folder, old, tmp_path, run_until,
     result = main.run(config, tmp_path / 'broken')
     assert (result['steps'], result['epochs']) == (12, 6)
     assert result['start'] == {'extend': str(old), 'step': 8}
-    log = _log(tmp_path / 'whole')
-    assert log == _log(tmp_path / 'broken')
-    assert log[:8] == _log(folder / 'old')
+    log = metrics(tmp_path / 'whole')
+    assert log == metrics(tmp_path / 'broken')
+    assert log[:8] == metrics(folder / 'old')
     assert [line['step'] for line in log] == list(range(1, 13))
     rates = [line['learning_rate'] for line in log]
     schedule = set_up(config, Moments((0.5,), (0.25,)), 2).schedule
@@ -257,7 +253,7 @@ def test_a_lost_checkpoint_does_not_begin_the_run_anew(folder, tmp_path, run_unt
     shutil.rmtree(tmp_path / 'new' / 'checkpoints')
     with pytest.raises(UserError, match='3 steps are logged, and there is no checkpoint'):
         main.run(config, tmp_path / 'new')
-    assert len(_log(tmp_path / 'new')) == 3
+    assert len(metrics(tmp_path / 'new')) == 3
 
 
 def test_scores_may_have_moved_and_images_may_not(folder, old):

@@ -7,6 +7,7 @@ from absl import flags
 
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.cli import check_company
+from tests import processes
 from tests.marks import in_ci
 
 ROOT = Path(__file__).parents[2]
@@ -41,13 +42,8 @@ ROOT = Path(__file__).parents[2]
     ],
 )
 def test_flags_that_cannot_be_meant_are_one_line(tmp_path, command, arguments, words):
-    done = subprocess.run(
-        [sys.executable, '-m', f'contrastive_jax.{command}', *arguments],
-        cwd=tmp_path,
-        env={'PYTHONPATH': str(ROOT), 'HOME': str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
+    environ = {'PYTHONPATH': str(ROOT), 'HOME': str(tmp_path)}
+    done = processes.command(command, *arguments, cwd=tmp_path, env=environ)
     assert done.returncode == 1
     assert done.stderr.startswith('error: ')
     assert words in done.stderr
@@ -57,25 +53,16 @@ def test_flags_that_cannot_be_meant_are_one_line(tmp_path, command, arguments, w
 
 
 def test_help_is_no_error():
-    done = subprocess.run(
-        [sys.executable, '-m', 'contrastive_jax.report', '--help'],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    done = processes.command('report', '--help')
     assert done.returncode == 0
     assert '--baseline' in done.stdout
 
 
 def test_a_config_file_that_ends_the_program_is_no_call_for_help(tmp_path):
     (tmp_path / 'own.py').write_text("import sys\n\ndef get_config():\n    sys.exit('set DATA')\n")
-    done = subprocess.run(
-        [sys.executable, '-m', 'contrastive_jax.main', '--config=own.py', '--workdir=run'],
-        cwd=tmp_path,
-        env={'PYTHONPATH': str(ROOT), 'HOME': str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
+    environ = {'PYTHONPATH': str(ROOT), 'HOME': str(tmp_path)}
+    arguments = ['--config=own.py', '--workdir=run']
+    done = processes.command('main', *arguments, cwd=tmp_path, env=environ)
     assert (done.returncode, done.stderr) == (1, 'set DATA\n')
 
 

@@ -13,13 +13,12 @@ from contrastive_jax.errors import LoneError, UserError
 from contrastive_jax.runtime import distributed
 from contrastive_jax.runtime.distributed import ProcessInfo, started_as_one_of_many
 from contrastive_jax.runtime.distributed import start as join
-from tests.helpers import small_config, state_and_step, write_npz
+from tests.helpers import npz_changes, small_config, state_and_step
 from tests.processes import finish, log_of, parameters, start
 
 # Orbax and its event loop leave warnings of their own.
 pytestmark = pytest.mark.filterwarnings('ignore')
 SMALL = {
-    'data__name': 'npz',
     'epochs': 4,
     'checkpoint_every': 3,
     'pairs__select': 'difficult',
@@ -33,10 +32,7 @@ MONITOR = {'monitor__every_epochs': 2, 'monitor__images': 10}
 
 
 def _changes(tmp_path, **changes):
-    data = tmp_path / 'data.npz'
-    if not data.exists():
-        write_npz(data)
-    return SMALL | {'data__data_dir': str(data)} | changes
+    return SMALL | npz_changes(tmp_path) | changes
 
 
 @pytest.fixture(scope='module')

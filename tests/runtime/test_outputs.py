@@ -1,14 +1,11 @@
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from contrastive_jax.errors import UserError
 from contrastive_jax.runtime.outputs import check_out, picture_suffixes
+from tests import processes
 
-ROOT = Path(__file__).parents[2]
 NAMES = ('one.npz', 'two.png')
 
 
@@ -121,15 +118,7 @@ def test_every_command_says_in_one_line_what_is_wrong_with_out(command, tmp_path
     arguments, out = COMMANDS[command]
     (tmp_path / 'file').write_text('')
     wrong = tmp_path / 'file' / out
-    done = subprocess.run(
-        [
-            *(sys.executable, '-m', f'contrastive_jax.{command}'),
-            *(*arguments, f'--out={wrong}', '--overwrite'),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    done = processes.command(command, *arguments, f'--out={wrong}', '--overwrite')
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: --out='{wrong}': ")
     assert len(done.stderr.splitlines()) == 1

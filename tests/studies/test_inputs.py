@@ -6,15 +6,11 @@ from contrastive_jax.errors import UserError
 from studies import agreement, landmarks, predicted_order
 from studies.inputs import config_from
 from studies.outputs import command
+from tests.helpers import write_config
 
 
 def test_only_what_is_set_replaces_the_config(tmp_path, monkeypatch):
-    config = tmp_path / 'config.py'
-    config.write_text(
-        'from tests.helpers import small_config\n\n\n'
-        'def get_config():\n'
-        "    return small_config(data__data_dir='of the file', epochs=7)\n"
-    )
+    config = write_config(tmp_path / 'config.py', data__data_dir='of the file', epochs=7)
     monkeypatch.setenv('HOME', str(tmp_path))
     as_it_is, other = (config_from(str(config), *options) for options in ((None,), ('~/data', 3)))
     assert (as_it_is.data.data_dir, as_it_is.epochs) == ('of the file', 7)

@@ -6,7 +6,7 @@ from contrastive_jax.data.score_table import read_table
 from contrastive_jax.data.stored import checksum
 from studies import mean_scores, outputs
 from studies.mean_scores import agreement, main, pixel_key, pixel_keys
-from tests.helpers import write_npz
+from tests.helpers import write_config, write_npz
 
 
 def _files(folder, seeds=3, n=40):
@@ -85,12 +85,7 @@ def test_a_key_depends_on_the_pixels_alone():
 def test_images_have_their_keys(tmp_path):
     data = write_npz(tmp_path / 'data.npz', train=6)
     images = np.load(data)['train_images']
-    config = tmp_path / 'config.py'
-    config.write_text(
-        'from tests.helpers import small_config\n\n\n'
-        'def get_config():\n'
-        "    return small_config(data__name='npz', data__data_dir='elsewhere')\n"
-    )
+    config = write_config(tmp_path / 'config.py', data__name='npz', data__data_dir='elsewhere')
     scored = {'index': np.array([4, 1]), 'checksum': np.array(checksum(images))}
     found = pixel_keys(str(config), str(data), scored)
     assert found.tolist() == [pixel_key(images[4]), pixel_key(images[1])]

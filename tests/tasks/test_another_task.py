@@ -17,9 +17,9 @@ from contrastive_jax.config.rules import PATH, integer
 from contrastive_jax.config.sections import SECTIONS
 from contrastive_jax.errors import UserError
 from contrastive_jax.runs.loading import load_run
-from contrastive_jax.training import loop
 from contrastive_jax.training.task import Outcome, Task
-from tests.helpers import small_config, write_npz
+from tests.helpers import npz_changes, small_config, taken_away
+from tests.processes import metrics
 
 # Orbax and its event loop leave warnings of their own.
 pytestmark = pytest.mark.filterwarnings('ignore')
@@ -78,20 +78,10 @@ SECTION = Section(
 def config(tmp_path):
     before, known = dict(FIELDS), len(SECTIONS)
     register(SECTION)
-    yield small_config(
-        data__name='npz',
-        data__data_dir=str(write_npz(tmp_path / 'data.npz')),
-        model__name='rotation',
-        checkpoint_every=1,
-    )
+    yield small_config(**npz_changes(tmp_path), model__name='rotation', checkpoint_every=1)
     del SECTIONS[known:]
     FIELDS.clear()
     FIELDS.update(before)
-
-
-def _lines(workdir):
-    lines = [json.loads(text) for text in (workdir / 'metrics.jsonl').read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != 'pairs_per_second'} for line in lines]
 
 
 @pytest.mark.ci
@@ -100,24 +90,14 @@ def test_it_trains_resumes_and_leaves_its_result(config, tmp_path, monkeypatch, 
     assert whole['batches_seen'] == whole['steps'] == 4
     assert whole['linear_accuracy'] > 0.5
     assert 'saw 4 batches' in capsys.readouterr().out
-    made, make_batch = [], loop.make_batch
-
-    def failing(*arguments):
-        made.append(1)
-        if len(made) > 3:
-            raise RuntimeError('taken away')
-        return make_batch(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, 'make_batch', failing)
-        with pytest.raises(RuntimeError, match='taken away'):
-            main.run(config, tmp_path / 'broken')
+    with taken_away(monkeypatch, 'make_batch', 3), pytest.raises(RuntimeError, match='taken away'):
+        main.run(config, tmp_path / 'broken')
     assert not (tmp_path / 'broken' / 'result.json').exists()
     resumed = main.run(config, tmp_path / 'broken')
     assert resumed['batches_seen'] == 4
     assert resumed['linear_accuracy'] == whole['linear_accuracy']
-    assert _lines(tmp_path / 'broken') == _lines(tmp_path / 'whole')
-    assert all(0 <= line['rotation_accuracy'] <= 1 for line in _lines(tmp_path / 'whole'))
+    assert metrics(tmp_path / 'broken') == metrics(tmp_path / 'whole')
+    assert all(0 <= line['rotation_accuracy'] <= 1 for line in metrics(tmp_path / 'whole'))
     stored = json.loads((tmp_path / 'whole' / 'config.json').read_text())
     assert stored['rotation'] == {'turns': 4}
     run = load_run(tmp_path / 'broken')

@@ -14,7 +14,13 @@ from contrastive_jax.tasks import moco
 from contrastive_jax.training import loop
 from contrastive_jax.training.devices import AXIS
 from contrastive_jax.training.setup import set_up
-from tests.helpers import random_batch, small_config, state_and_step, train_steps
+from tests.helpers import (
+    random_batch,
+    small_config,
+    state_and_step,
+    taken_away,
+    train_steps,
+)
 
 OPTIONS = {'moco__queue_size': 48, 'moco__momentum': 0.9}
 DIFFICULT = {
@@ -182,18 +188,8 @@ def test_a_resumed_run_is_the_unbroken_one(tmp_path, monkeypatch):
     for name in ('whole', 'broken'):
         (tmp_path / name).mkdir()
     whole = loop.pretrain(config, split, tmp_path / 'whole')
-    made, make_batch = [], loop.make_batch
-
-    def failing(*arguments):
-        made.append(1)
-        if len(made) > 7:
-            raise RuntimeError('taken away')
-        return make_batch(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, 'make_batch', failing)
-        with pytest.raises(RuntimeError, match='taken away'):
-            loop.pretrain(config, split, tmp_path / 'broken')
+    with taken_away(monkeypatch, 'make_batch', 7), pytest.raises(RuntimeError, match='taken away'):
+        loop.pretrain(config, split, tmp_path / 'broken')
     resumed = loop.pretrain(config, split, tmp_path / 'broken')
     assert int(resumed.final.step) == 8
     jax.tree.map(

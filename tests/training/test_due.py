@@ -6,7 +6,7 @@ from contrastive_jax.data import sources
 from contrastive_jax.errors import UserError
 from contrastive_jax.training import loop
 from contrastive_jax.training.due import CheckpointClock, steps_between
-from tests.helpers import small_config, write_npz
+from tests.helpers import npz_changes, small_config
 from tests.marks import in_ci
 from tests.processes import finish
 
@@ -45,8 +45,7 @@ def test_the_gap_between_checkpoints_follows_from_the_pace():
 
 
 def _changes(tmp_path, **changes):
-    write_npz(tmp_path / 'data.npz')
-    return {'data__name': 'npz', 'data__data_dir': str(tmp_path / 'data.npz')} | changes
+    return npz_changes(tmp_path) | changes
 
 
 def _saved(workdir):

@@ -14,7 +14,13 @@ from contrastive_jax.data.batches import step_indices
 from contrastive_jax.errors import UserError
 from contrastive_jax.training.devices import map_over_devices, replicate
 from contrastive_jax.training.watch import Check, Watch
-from tests.helpers import random_batch, small_config, split_over, state_and_step, write_npz
+from tests.helpers import (
+    npz_changes,
+    random_batch,
+    small_config,
+    split_over,
+    state_and_step,
+)
 
 # Orbax and its event loop leave warnings of their own.
 pytestmark = pytest.mark.filterwarnings('ignore')
@@ -65,8 +71,7 @@ def test_a_finite_update_is_not_skipped():
 def config(tmp_path):
     # At this rate the parameters overflow within some steps.
     return small_config(
-        data__name='npz',
-        data__data_dir=str(write_npz(tmp_path / 'data.npz')),
+        **npz_changes(tmp_path),
         epochs=20,
         checkpoint_every=3,
         optimizer__learning_rate=1e18,
