@@ -78,6 +78,8 @@ def run(
         print(line)
     distributed.check_same(config.to_json(sort_keys=True), 'config')
     distributed.by_writer(lambda: check_outside_data(workdir, '--workdir', config.data))
+    if shared is not None:
+        distributed.by_writer(lambda: check_outside_data(shared, '--shared', config.data))
     check_apart(workdir, config)
     with ExitStack() as stack:
         distributed.by_writer(lambda: stack.enter_context(locked(workdir)))

@@ -32,6 +32,7 @@ from contrastive_jax.config.files import load_config
 from contrastive_jax.config.shipped import config_file
 from contrastive_jax.errors import UserError
 from contrastive_jax.runs.names import CONFIG
+from contrastive_jax.runs.workdir import check_outside_data
 from contrastive_jax.runtime.files import read_json
 
 from .cells import GridError, at_line, check_arm, check_extra, of_cell
@@ -106,7 +107,8 @@ def plan(
 
     Raises:
       GridError: the config cannot be read, or lacks a field that is set; the config of a cell is
-        refused; `extra` sets a field that the cells vary, or changes the arm of a cell.
+        refused; `folder` is in the folder of its images; `extra` sets a field that the cells vary,
+        or changes the arm of a cell.
     """
     check_extra(cells, extra)
     base = _load(config)
@@ -126,7 +128,7 @@ def plan(
             fields = {**cells[cell], **of_cell(cells[cell], extra), 'seed': seed}
             wanted = {p: v for p, v in fields.items() if isinstance(v, ScoresOf)}
             sources = {p: str(_scores_folder(names[v.cell], v.by)) for p, v in wanted.items()}
-            values = _values(base, cell, fields | sources)
+            values = _values(base, cell, fields | sources, folder)
             check_arm(cell, fields, values, extra)
             names[cell] = name = _name(values)
             own = folder / name
@@ -153,7 +155,7 @@ def _load(config: str) -> ConfigDict:
         raise GridError(f'--config={config}{place}: cannot be read ({reason})') from error
 
 
-def _values(base: ConfigDict, cell: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+def _values(base: ConfigDict, cell: str, fields: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The config of a run by paths, resolved and checked as `main` will do it."""
     config = base.copy_and_resolve_references()
     try:
@@ -163,6 +165,7 @@ def _values(base: ConfigDict, cell: str, fields: Mapping[str, Any]) -> dict[str,
         config.update_from_flattened_dict(fields)
         resolved, _ = resolve(config, fields)
         validate(resolved)
+        check_outside_data(folder, '--runs', resolved.data)
         return flatten(resolved)
     except (KeyError, TypeError) as error:
         raise GridError(f'config: {error.args[0]}') from error

@@ -317,7 +317,7 @@ def test_images_that_another_version_drew_are_not_taken_for_those_of_this_one(
     workdir = tmp_path / 'run'
     built = construct(config, sources.load(config.data).train)
     claim_workdir(workdir, config, built)
-    (workdir / 'checkpoints').mkdir()
+    (workdir / 'checkpoints' / '1').mkdir(parents=True)
     others = (built.mixed + 1) % 40
     np.savez(workdir / 'training_set.npz', kept=built.kept, mixed=others, partners=built.partners)
     with pytest.raises(UserError, match=r'other images \(mixed differ\): the version that began'):

@@ -52,6 +52,13 @@ def test_the_first_cell_is_plain(grid):
     assert next(iter(cells_of(grid).values()))['arm'] == 'simclr'
 
 
+def test_runs_in_the_data_folder_are_refused(tmp_path):
+    data = {'data__name': 'folder', 'data__data_dir': str(tmp_path)}
+    with pytest.raises(GridError, match=r"cell '.*': --runs=.*/runs: is in the data folder"):
+        _plan('table4', tmp_path / 'runs', **data, data__image_size=8)
+    assert not list(tmp_path.iterdir())
+
+
 def test_grids_share_their_baseline(tmp_path):
     first, second = (_plan(grid, tmp_path)[0] for grid in ('table2', 'table4'))
     assert first == second

@@ -41,6 +41,13 @@ def test_a_workdir_in_the_data_folder_is_refused(data, tmp_path, place):
     assert sorted(data.rglob('*')) == before
 
 
+def test_shared_probes_in_the_data_folder_are_refused(data, tmp_path):
+    config = small_config(data__name='folder', data__data_dir=str(data))
+    with pytest.raises(UserError, match=r'--shared=.*is in the data folder'):
+        main.run(config, tmp_path / 'run', data / 'shared')
+    assert sorted(path.name for path in data.iterdir()) == ['a', 'b']
+
+
 def test_a_link_does_not_hide_the_data_folder(data, tmp_path):
     (tmp_path / 'link').symlink_to(data)
     for data_dir, workdir in ((tmp_path / 'link', data / 'x'), (data, tmp_path / 'link' / 'x')):
