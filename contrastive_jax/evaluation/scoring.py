@@ -7,6 +7,7 @@ Axes: n samples, k features, r rows that an anchor is compared with.
 """
 
 import contextlib
+import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from contrastive_jax.data.feature_rows import Rows, array_rows
 from contrastive_jax.data.survey import survey, warn_if_collapsed
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.tiles.engine import Engine
-from contrastive_jax.evaluation.tiles.margins import streamed_margin
+from contrastive_jax.evaluation.tiles.margins import Margins
 from contrastive_jax.evaluation.tiles.plan import TileLayout, plan_tiles
 from contrastive_jax.evaluation.tiles.reference import make_reference
 from contrastive_jax.evaluation.tiles.request import Request, check_request
@@ -168,7 +169,10 @@ def score_rows(
     n, wanted = len(rows), frozenset(check_request(request, len(rows), rows.width, labels))
     layouts: list[TileLayout] = []
     # Each process measures its own memory, and all have to go on, or none.
-    distributed.by_all(lambda: layouts.append(_layout(rows, request, len(wanted), available)))
+    labels = labels if 'supervised_margin' in wanted else None
+    distributed.by_all(
+        lambda: layouts.append(_layout(rows, request, len(wanted), labels, available))
+    )
     (layout,) = layouts
     drawn = None
     if request.landmarks is not None:
@@ -179,10 +183,12 @@ def score_rows(
     store = None
     if keep is not None:
         store = TileStore(keep)
-        identity = _identity(request, wanted, surveyed.checksum, n)
+        identity = _identity(request, wanted, surveyed.checksum, n, labels)
         layout = TileLayout(**store.open(identity, layout._asdict(), overwrite=overwrite))
     try:
-        engine = Engine(request, make_reference(rows, surveyed, layout, drawn), store)
+        reference = make_reference(rows, surveyed, layout, drawn)
+        margins = None if labels is None else Margins(reference, labels)
+        engine = Engine(request, reference, store, margins)
         densities, passes = None, 1
         if 'isolation' in wanted:
             densities = engine.densities()
@@ -190,8 +196,8 @@ def score_rows(
         columns = engine.run('score', wanted & {'score', 'partner', 'isolation'}, densities, passes)
         if 'boundary' in wanted:
             columns['boundary'] = boundary(columns['score'], columns['isolation'])
-        if labels is not None and 'supervised_margin' in wanted:
-            columns['supervised_margin'] = streamed_margin(rows, surveyed, labels, layout.block)
+        if margins is not None:
+            columns['supervised_margin'] = engine.margins()
         rows.check_unchanged()
         return Scoring(columns, surveyed.checksum, layout)
     finally:
@@ -199,7 +205,9 @@ def score_rows(
             store.release()
 
 
-def _layout(rows: Rows, request: Request, columns: int, available: int | None) -> TileLayout:
+def _layout(
+    rows: Rows, request: Request, columns: int, labels: np.ndarray | None, available: int | None
+) -> TileLayout:
     """The layout for what is asked for, in the memory that is there."""
     devices = jax.local_device_count()
     # The bands are columns too, and with landmarks their bounds and the error.
@@ -211,11 +219,18 @@ def _layout(rows: Rows, request: Request, columns: int, available: int | None) -
         devices=devices,
         available=memory.on_each_device() if available is None else available,
         host=4 * len(rows) * columns // devices,
+        classes=0 if labels is None else len(np.unique(labels)),
     )
 
 
-def _identity(request: Request, wanted: frozenset[str], checksum: str, n: int) -> dict:
+def _identity(
+    request: Request, wanted: frozenset[str], checksum: str, n: int, labels: np.ndarray | None
+) -> dict:
     """What the bits of a scoring depend on."""
+    classes = {}
+    if labels is not None:
+        class_of = np.unique(labels, return_inverse=True)[1].astype(np.int64)
+        classes['labels'] = hashlib.sha256(class_of.data).hexdigest()
     return {
         'checksum': checksum,
         **request._asdict(),
@@ -224,4 +239,5 @@ def _identity(request: Request, wanted: frozenset[str], checksum: str, n: int) -
         'devices': jax.local_device_count(),
         'processes': jax.process_count(),
         'streams': HOST_STREAMS,
+        **classes,
     }

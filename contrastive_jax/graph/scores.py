@@ -23,6 +23,7 @@ __all__ = [
     'boundary',
     'class_margin',
     'latent_classes',
+    'margin_rows',
     'random',
     'sas_score',
     'supervised_margin',
@@ -30,6 +31,8 @@ __all__ = [
 
 # Number of samples whose similarities to their class are in memory at a time.
 _BLOCK = 1024
+# Cosines of samples to means of classes that are in memory at a time: 64 MiB.
+_MARGIN_COSINES = 2**23
 
 
 def latent_classes(features: FeatureRows, num_classes: int, seed: int) -> Int[np.ndarray, ' n']:
@@ -185,10 +188,24 @@ def class_margin(
 
     Source: ours; the definition is that of `supervised_margin`.
     """
-    own = np.sum(unit * host_unit_rows(sums[class_of] - unit), axis=1)
-    similarity = unit @ host_unit_rows(sums).T
+    means, size = host_unit_rows(sums), margin_rows(len(sums))
+    margin = np.empty(len(unit))
+    for start in range(0, len(unit), size):
+        rows, classes = unit[start : start + size], class_of[start : start + size]
+        own = np.sum(rows * host_unit_rows(sums[classes] - rows), axis=1)
+        margin[start : start + size] = _nearest_other(rows, classes, means) - own
+    return margin
+
+
+def _nearest_other(unit, class_of, means):
+    similarity = unit @ means.T
     similarity[np.arange(len(unit)), class_of] = -np.inf
-    return similarity.max(axis=1) - own
+    return similarity.max(axis=1)
+
+
+def margin_rows(num_classes: int) -> int:
+    """Number of samples whose cosines to all classes `class_margin` has in memory at a time."""
+    return max(1, _MARGIN_COSINES // num_classes)
 
 
 def random(n: int, seed: int) -> Float[np.ndarray, ' n']:

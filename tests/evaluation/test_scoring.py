@@ -16,6 +16,7 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import samples
 from contrastive_jax.evaluation.scoring import score_rows
 from contrastive_jax.evaluation.tiles import engine, plan, store
+from contrastive_jax.evaluation.tiles.margins import Margins
 from contrastive_jax.evaluation.tiles.plan import TileLayout, cost_text, plan_tiles
 from contrastive_jax.evaluation.tiles.request import COLUMNS, Request
 from contrastive_jax.graph import columns as graph_columns
@@ -249,6 +250,33 @@ def test_what_does_not_fit_is_refused_with_what_would():
         plan_tiles(10**8, 512, landmarks=None, **options)
     assert plan_tiles(10**6, 512, landmarks=None, devices=1, available=2**31).streamed
     assert not plan_tiles(10**5, 512, landmarks=None, devices=1, available=2**32).streamed
+
+
+def test_the_classes_of_the_margin_are_part_of_the_memory_and_of_the_cost():
+    options = {'landmarks': 4096, 'devices': 1, 'available': 2**33}
+    few, many = (plan_tiles(10**6, 128, classes=c, **options) for c in (0, 10**5))
+    # The sums over classes, their directions and a block of cosines, all in float64.
+    assert 16 * 10**5 * 128 < many.memory - few.memory < 2**29
+    with pytest.raises(UserError, match=r'--labels: 10000000 classes: .*--columns=score'):
+        plan_tiles(10**7, 128, classes=10**7, **options)
+    cost = {'landmarks': 1000, 'stages': 1, 'num_bytes': 2**33, 'classes': 500}
+    text = cost_text(10**6, 8, many, seconds=300.0, margin_seconds=300.0, **cost)
+    assert '1000 landmarks, 500 classes: 2.4e+10 floating-point operations' in text
+    assert 'about 10 min by a short trial; ten minutes are enough for --landmarks=1000' in text
+    slow = cost_text(10**6, 8, many, seconds=30.0, margin_seconds=900.0, **cost)
+    assert slow.endswith('about 16 min by a short trial')
+
+
+def test_margins_are_kept_as_tiles_and_belong_to_their_labels(small_tiles, tmp_path, monkeypatch):
+    request = Request(columns=('supervised_margin',))
+    complete = score_rows(array_rows(FEATURES), request, LABELS, keep=tmp_path / 'tiles').columns
+    parts = sorted((tmp_path / 'tiles').glob('margin-*.npz'))
+    assert len(parts) > 2
+    monkeypatch.setattr(Margins, '_class_sums', lambda _: pytest.fail('computed again'))
+    again = score_rows(array_rows(FEATURES), request, LABELS, keep=tmp_path / 'tiles').columns
+    np.testing.assert_array_equal(again['supervised_margin'], complete['supervised_margin'])
+    with pytest.raises(UserError, match=r'another scoring .*labels differ'):
+        score_rows(array_rows(FEATURES), request, LABELS[::-1], keep=tmp_path / 'tiles')
 
 
 @pytest.mark.parametrize('landmarks', [None, 4096])

@@ -24,8 +24,9 @@ from contrastive_jax.evaluation.tiles import plan
 from contrastive_jax.evaluation.tiles.request import Request
 plan._TILE_FLOPS = 1
 folder = pathlib.Path(sys.argv[3])
-request = Request(columns=('score', 'isolation', 'boundary', 'partner'))
-found = score_rows(open_rows(str(folder / 'x.npy')), request, keep=folder / 'tiles')
+request = Request(columns=('score', 'isolation', 'boundary', 'partner', 'supervised_margin'))
+rows, labels = open_rows(str(folder / 'x.npy')), np.arange(301) % 7
+found = score_rows(rows, request, labels, keep=folder / 'tiles')
 np.savez(folder / f'found{sys.argv[2]}.npz', **found.columns)
 """
 
@@ -98,3 +99,5 @@ def test_two_processes_give_the_scores_of_one(tmp_path):
     for name, values in exact._asdict().items():
         np.testing.assert_allclose(first[name], values, atol=2e-6)
     np.testing.assert_allclose(first['isolation'], graph.isolation(features), atol=2e-6)
+    margin = graph.scores.supervised_margin(features, np.arange(301) % 7)
+    np.testing.assert_allclose(first['supervised_margin'], margin, atol=1e-5)

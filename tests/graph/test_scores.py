@@ -1,3 +1,5 @@
+import tracemalloc
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -72,6 +74,18 @@ class TestSupervisedMargin:
     def test_constant_features(self):
         score = scores.supervised_margin(np.ones((4, 2)), np.array([0, 0, 1, 1]))
         np.testing.assert_array_equal(score, np.zeros(4))
+
+    def test_many_classes_take_a_block_of_cosines(self, monkeypatch):
+        features, labels = clusters(1000, classes=500)
+        expected = scores.supervised_margin(features, labels)
+        monkeypatch.setattr(scores, '_MARGIN_COSINES', 9000)
+        tracemalloc.start()
+        found = scores.supervised_margin(features, labels)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+        # All cosines at once are 4 MB.
+        assert peak < 1e6
 
     @pytest.mark.usefixtures('unchecked_types')
     def test_errors(self):

@@ -5,10 +5,11 @@ Axes: n samples, r rows that an anchor is compared with.
 
 import math
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 
+from contrastive_jax.evaluation.tiles.margins import Margins
 from contrastive_jax.evaluation.tiles.plan import cost_text
 from contrastive_jax.evaluation.tiles.reference import Reference
 from contrastive_jax.evaluation.tiles.request import Request
@@ -22,15 +23,28 @@ from contrastive_jax.runtime import distributed, progress
 
 __all__ = ['Engine']
 
+# From the rows of a tile and their indices to its columns.
+_Step = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
+
 
 class Engine:
     """Runs the tiles of this process on its devices."""
 
-    def __init__(self, request: Request, reference: Reference, store: TileStore | None):
-        """Takes what to compute, what to compare with, and where finished tiles are kept."""
+    def __init__(
+        self,
+        request: Request,
+        reference: Reference,
+        store: TileStore | None,
+        margins: Margins | None = None,
+    ):
+        """Takes what to compute, what to compare with, and where finished tiles are kept.
+
+        `margins` are computed last, if there are classes.
+        """
         n = len(reference.rows)
         count = len(reference.index) - 1
         self._request, self._reference, self._store = request, reference, store
+        self._margins = margins
         self._at = levels(request.pos_high, request.pos_low, max(count, 1), max(n, 2))
         if n == 1:
             self._at = self._at._replace(ranks=np.zeros(6, np.int32))
@@ -54,19 +68,36 @@ class Engine:
         self, stage: str, columns: frozenset, densities: np.ndarray | None, passes: int
     ) -> dict[str, np.ndarray]:
         """Columns of all samples."""
+        step = self._step(columns, densities)
+        # Those of all stages; a scoring that goes on may have done all of the first stage.
+        later = passes - 1 if densities is None else 0
+
+        def trial(start: int, share: float) -> dict[str, np.ndarray] | None:
+            """The first tile to compute, with the share of this stage that is left."""
+            return self._try(step, start, passes, (share + later) / passes)
+
+        return self._run(stage, step, trial)
+
+    def margins(self) -> np.ndarray:
+        """Supervised margins of all samples."""
+        assert self._margins is not None
+        return self._run('margin', self._margins)['supervised_margin']
+
+    def _run(
+        self,
+        stage: str,
+        step: _Step,
+        try_first: Callable[[int, float], dict[str, np.ndarray] | None] | None = None,
+    ) -> dict[str, np.ndarray]:
         n = len(self._reference.rows)
         own = distributed.own_rows(n)
-        step = self._step(columns, densities)
         size = self._reference.tile
         starts = range(own.start, own.stop, size)
         ready = {s: None if self._store is None else self._store.read(stage, s) for s in starts}
         missing = {start for start, tile in ready.items() if tile is None}
-        # Those of all stages; a scoring that goes on may have done all of the first stage.
-        later = passes - 1 if densities is None else 0
         trial = None
-        if missing:
-            left = (len(missing) + later * len(starts)) / (passes * len(starts))
-            trial = self._try(step, min(missing), passes, left)
+        if missing and try_first is not None:
+            trial = try_first(min(missing), len(missing) / len(starts))
         gathered: dict[str, np.ndarray] = {}
         done = sum(min(size, own.stop - s) for s in starts if ready[s] is not None)
         total, rate = own.stop - own.start, _Rate()
@@ -91,7 +122,7 @@ class Engine:
         ready: dict,
         missing: Collection[int],
         stop: int,
-        step: TileStep,
+        step: _Step,
         trial: dict[str, np.ndarray] | None,
     ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """First row and columns of each tile of this process, read or computed."""
@@ -124,6 +155,7 @@ class Engine:
         if self._cost_said:
             return tile
         self._cost_said = True
+        margins = self._margins
         progress.say(
             cost_text(
                 len(rows),
@@ -134,6 +166,8 @@ class Engine:
                 num_bytes=rows.num_bytes,
                 seconds=seconds * passes * math.ceil((own.stop - own.start) / size),
                 left=left if left < 1 else None,
+                classes=0 if margins is None else margins.classes,
+                margin_seconds=0.0 if margins is None else margins.seconds(block, index),
             )
         )
         return tile

@@ -7,6 +7,7 @@ import math
 from typing import NamedTuple
 
 from contrastive_jax.errors import UserError
+from contrastive_jax.graph.scores import margin_rows
 from contrastive_jax.numerics import default_block
 
 __all__ = ['TileLayout', 'cost_text', 'plan_tiles']
@@ -43,7 +44,14 @@ class TileLayout(NamedTuple):
 
 
 def plan_tiles(
-    n: int, k: int, *, landmarks: int | None, devices: int, available: int, host: int = 0
+    n: int,
+    k: int,
+    *,
+    landmarks: int | None,
+    devices: int,
+    available: int,
+    host: int = 0,
+    classes: int = 0,
 ) -> TileLayout:
     """Chooses the layout.
 
@@ -54,6 +62,7 @@ def plan_tiles(
       devices: of this process.
       available: bytes that each device has left.
       host: bytes of the columns that are kept, on the device if that is the host.
+      classes: number of classes of `supervised_margin`; 0 without it.
 
     Returns:
       The layout, with the estimated memory of each device in bytes.
@@ -64,8 +73,14 @@ def plan_tiles(
     r = n if landmarks is None else landmarks + 1
     budget = int(_SHARE * available) - host
     block = max(1, min(n, _BLOCK_BYTES // (_WORD * k)))
+    margin = _margin_bytes(n, k, classes) // devices if classes else 0
+    if margin > budget:
+        raise UserError(
+            f'--labels: {classes} classes: {_gib(margin)} are needed for supervised_margin, and '
+            f'{_gib(max(budget, 0))} may be used; leave it out, with --columns=score'
+        )
     # A block of rows as it is read, on the device, and as unit rows.
-    blocks = 3 * _WORD * k * block
+    blocks = 3 * _WORD * k * block + margin
 
     def kept(rows: int) -> int:
         """Bytes with this many rows on the device."""
@@ -111,6 +126,8 @@ def cost_text(
     num_bytes: int,
     seconds: float,
     left: float | None = None,
+    classes: int = 0,
+    margin_seconds: float = 0.0,
 ) -> str:
     """What a scoring will cost, as a line.
 
@@ -121,8 +138,10 @@ def cost_text(
       landmarks: number of landmarks, or None.
       stages: number of passes of all samples over the rows.
       num_bytes: of the features as they are stored.
-      seconds: estimate from a trial.
-      left: share of the work that is left, if earlier calls have done some.
+      seconds: estimate from a trial, without `supervised_margin`.
+      left: share of these seconds that is left, if earlier calls have done some.
+      classes: number of classes of `supervised_margin`; 0 without it.
+      margin_seconds: estimate of its time.
 
     Returns:
       One line with the floating-point operations, the memory of each device and the time.
@@ -130,17 +149,29 @@ def cost_text(
     r = n if landmarks is None else landmarks
     how = f'{landmarks} landmarks' if landmarks is not None else 'exact'
     how += ', rows in blocks' if layout.streamed else ''
-    rest = '' if left is None else f', of which {_duration(left * seconds)} are left'
-    fit = min(int(r * _TEN_MINUTES / max(seconds, 1e-3)), n - 1)
-    if fit < n - 1:
+    how += f', {classes} classes' if classes else ''
+    rest = ''
+    if left is not None:
+        rest = f', of which {_duration(left * seconds + margin_seconds)} are left'
+    fit = min(int(r * (_TEN_MINUTES - margin_seconds) / max(seconds, 1e-3)), n - 1)
+    if fit < 2 < n:
+        # The classes alone take longer.
+        advice = ''
+    elif fit < n - 1:
         advice = f'; ten minutes are enough for --landmarks={fit}'
     else:
         advice = '' if landmarks is None else '; an exact score would take less than ten minutes'
     return (
         f'{n} samples of {k} features ({_gib(num_bytes)}), {how}: '
-        f'{2.0 * stages * n * r * k:.1e} floating-point operations, {_gib(layout.memory)} on each '
-        f'device, about {_duration(seconds)} by a short trial{rest}{advice}'
+        f'{2.0 * n * (stages * r + classes) * k:.1e} floating-point operations, '
+        f'{_gib(layout.memory)} on each device, about {_duration(seconds + margin_seconds)} by a '
+        f'short trial{rest}{advice}'
     )
+
+
+def _margin_bytes(n: int, k: int, classes: int) -> int:
+    """Bytes of the sums over classes, their directions, and the cosines of some samples to them."""
+    return 8 * classes * (2 * k + min(n, margin_rows(classes)))
 
 
 def _largest(fits, most: int) -> int:
