@@ -162,12 +162,14 @@ def run_all(runs: Sequence[Run], jobs: int) -> list[Outcome]:
                 futures[run.folder] = pool.submit(work, run)
             outcomes: list[Outcome] = []
             pending = set(futures.values())
-            with Display(jobs, len(runs)) as display:
+            with Display(jobs, runs) as display:
                 while pending:
                     ended, pending = wait(pending, display.seconds, FIRST_COMPLETED)
                     for future in ended:
-                        outcomes.append(future.result())
-                        display.ended(_line(outcomes, len(runs)))
+                        outcome = future.result()
+                        outcomes.append(outcome)
+                        line = _line(outcomes, len(runs))
+                        display.ended(outcome.run, line, done=not outcome.reason)
                     with change:
                         display.show(list(running.values()))
             return outcomes

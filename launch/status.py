@@ -17,7 +17,9 @@ from contrastive_jax.runtime.files import read_json
 from .cells import GridError
 from .planning import file_beside
 
-__all__ = ['MAKES', 'State', 'describe', 'last_line', 'overview', 'read_names', 'state_of']
+__all__ = [
+    'MAKES', 'State', 'describe', 'last_line', 'overview', 'read_names', 'state_of', 'time_left',
+]  # fmt: skip
 
 # The entry of `cells.json` that holds, for each run, the files in its folder that it has to make.
 # Earlier versions did not write it.
@@ -113,18 +115,22 @@ def describe(states: Sequence[State]) -> list[str]:
         for name in ('done', 'running', 'stopped', 'waiting')
         if (number := sum(s.name == name for s in states))
     ]
-    return [*lines, f'{len(states)} runs: {", ".join(counts)}{_time_left(states)}']
+    left = time_left(states)
+    return [*lines, f'{len(states)} runs: {", ".join(counts)}{left and f"; {left}"}']
 
 
-def _time_left(states: Sequence[State]) -> str:
-    """The time that is left, if as many runs go on as now and each takes the mean time."""
+def time_left(states: Sequence[State]) -> str:
+    """Says what time is left, if as many runs go on as now and each takes the mean time.
+
+    Empty while no run is done, because only finished ones say how long they take.
+    """
     taken = [s.seconds for s in states if s.seconds is not None]
     running = [s for s in states if s.name == 'running']
     if not (taken and running):
         return ''
     left = sum(1 - s.share for s in states if s.name != 'done')
     seconds = timedelta(seconds=round(mean(taken) * left / len(running)))
-    return f'; about {seconds} left, by the {len(taken)} done'
+    return f'about {seconds} left, by the {len(taken)} done'
 
 
 def state_of(workdir: Path, title: str, makes: Sequence[str] = (RESULT,)) -> State:

@@ -61,9 +61,10 @@ class Recorder:
         elif time.perf_counter() - self._last[1] > _LOG_SECONDS:
             self._write(self._pending[:-1])
             epoch = (step - 1) // self._steps_per_epoch + 1
+            epochs = -(-len(self._learning_rates) // self._steps_per_epoch)
             pace = f'{self.pairs_per_second or 0:.0f} pairs/s'
             knn = '' if self._knn is None else f', knn {100 * self._knn:.1f}'
-            bar.set_postfix_str(f'epoch {epoch}, loss {self._loss:.3f}{knn}, {pace}')
+            bar.set_postfix_str(f'epoch {epoch} of {epochs}, loss {self._loss:.3f}{knn}, {pace}')
 
     def write_all(self) -> None:
         """Waits for all steps to finish, and writes their metrics."""

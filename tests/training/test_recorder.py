@@ -36,7 +36,7 @@ def test_the_bar_shows_the_last_loss_when_all_steps_are_written(monkeypatch):
             records.add(step, {'loss': jnp.float32(step)}, bar)
             # As before a checkpoint.
             records.write_all()
-    assert ', loss 3.000, ' in bar.postfix
+    assert bar.postfix.startswith('epoch 2 of 2, loss 3.000, ')
 
 
 def test_the_learning_rate_is_that_of_the_updates_taken(tmp_path):
