@@ -25,7 +25,6 @@ from contrastive_jax.evaluation.row_scores import (
     rows_of_samples,
     save_scores,
     scored_file,
-    small_band,
     why_tiles,
 )
 from contrastive_jax.evaluation.samples import (
@@ -120,8 +119,6 @@ def run_rows(samples: RowSamples, request: Request, out: Path, *, overwrite: boo
     except UserError as error:
         # Functions of Python name an argument, and here it is a flag.
         raise UserError(f'--{str(error).removeprefix("--")}') from error
-    if note := small_band(request, len(rows)):
-        progress.say(note)
     scoring = score_rows(rows, request, labels, keep=out / TILES, overwrite=overwrite)
     summary = summarise_rows(samples, request, scoring)
     file = scored_file(samples, request, scoring)

@@ -29,7 +29,6 @@ __all__ = [
     'rows_of_samples',
     'save_scores',
     'scored_file',
-    'small_band',
     'why_tiles',
 ]
 
@@ -38,7 +37,6 @@ SCORE_FILES = (
     *(f'scores.{kind}' for kind in ('npz', 'csv', 'parquet', 'json')),
     *(f'scores_{name}.png' for name in ('histogram', 'gallery', 'classes')),
 )
-_LEAST_IN_BAND = 50
 
 
 class RowSamples(NamedTuple):
@@ -78,22 +76,6 @@ def why_tiles(rows: Rows) -> str:
     # Scores of all columns at once take the features in float64, and again.
     needed = 40 * len(rows) * rows.width
     return 'they do not fit into memory' if needed > memory.on_each_device() else ''
-
-
-def small_band(request: Request, n: int) -> str | None:
-    """A line if the top band holds too few landmarks."""
-    if request.landmarks is None or request.pos_high == 0:
-        return None
-    held = request.pos_high * request.landmarks
-    if held >= _LEAST_IN_BAND:
-        return None
-    enough = round(_LEAST_IN_BAND / request.pos_high)
-    more = f'--landmarks={enough} puts {_LEAST_IN_BAND} into it, and ' if enough < n else ''
-    return (
-        f'note: the top band, pos_high={request.pos_high}, holds {held:.0f} of '
-        f'{request.landmarks} landmarks, too few for its mean and threshold; {more}'
-        'without --landmarks the score is exact'
-    )
 
 
 def scored_file(samples: RowSamples, request: Request, scoring: Scoring) -> ScoreFile:

@@ -21,7 +21,7 @@ from contrastive_jax.evaluation.tiles.engine import Engine
 from contrastive_jax.evaluation.tiles.margins import Margins
 from contrastive_jax.evaluation.tiles.plan import TileLayout, plan_tiles
 from contrastive_jax.evaluation.tiles.reference import make_reference
-from contrastive_jax.evaluation.tiles.request import Request, check_request
+from contrastive_jax.evaluation.tiles.request import Request, check_request, small_band
 from contrastive_jax.evaluation.tiles.store import TileStore
 from contrastive_jax.graph.difficulty import SampleDifficulty
 from contrastive_jax.graph.landmarks import draw_rows
@@ -101,7 +101,7 @@ def difficulty(
       pos_low: percentile at which it ends, in [pos_high, 1].
       landmarks: number R of landmarks, 2 to n - 1; None to compare with all others.
       seed: of the draw of landmarks.
-      progress: whether to show a bar, and before it the cost.
+      progress: whether to show a bar, and before it the cost and a note on too few landmarks.
 
     Returns:
       NumPy arrays.
@@ -174,6 +174,8 @@ def score_rows(
         lambda: layouts.append(_layout(rows, request, len(wanted), labels, available))
     )
     (layout,) = layouts
+    if note := small_band(request, n):
+        progress.say(note)
     drawn = None
     if request.landmarks is not None:
         drawn = draw_rows(n, request.landmarks, request.seed)

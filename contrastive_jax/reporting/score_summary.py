@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from contrastive_jax.data.score_files import ScoreFile
-from contrastive_jax.evaluation.row_scores import RowSamples, small_band
+from contrastive_jax.evaluation.row_scores import RowSamples
 from contrastive_jax.evaluation.samples import Options, Samples
 from contrastive_jax.evaluation.scoring import Scoring
-from contrastive_jax.evaluation.tiles.request import Request
+from contrastive_jax.evaluation.tiles.request import Request, small_band
 from contrastive_jax.graph.columns import class_means, column_summary
 from contrastive_jax.graph.landmarks import rank_error
 from contrastive_jax.reporting.style import SCORE, one_line

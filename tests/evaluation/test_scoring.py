@@ -88,6 +88,15 @@ def test_landmarks_that_are_all_others_give_the_exact_score():
     np.testing.assert_array_equal(found.error, 0)
 
 
+def test_too_few_landmarks_in_the_top_band_are_said_in_python_too(capsys):
+    contrastive_jax.difficulty(FEATURES, landmarks=20, pos_high=0.25)
+    said = capsys.readouterr().err
+    assert 'note: the top band, pos_high=0.25, holds 5 of 20 landmarks' in said
+    assert 'landmarks=200 puts 50 into it' in said
+    contrastive_jax.difficulty(FEATURES, landmarks=200, pos_high=0.25)
+    assert 'note' not in capsys.readouterr().err
+
+
 def test_landmarks_come_with_errors_that_hold(small_tiles):
     found = contrastive_jax.difficulty(FEATURES, landmarks=60, progress=False)
     exact = np.asarray(EXACT.score)

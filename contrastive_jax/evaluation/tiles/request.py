@@ -13,11 +13,21 @@ from contrastive_jax.graph.landmarks import check_landmarks
 from contrastive_jax.numerics import check_percentiles
 from contrastive_jax.randomness import check_seed
 
-__all__ = ['COLUMNS', 'POS_HIGH', 'POS_LOW', 'Request', 'check_columns', 'check_request']
+__all__ = [
+    'COLUMNS',
+    'POS_HIGH',
+    'POS_LOW',
+    'Request',
+    'check_columns',
+    'check_request',
+    'small_band',
+]
 
 COLUMNS = ('score', 'isolation', 'boundary', 'supervised_margin', 'partner')
 # The difficult band of features from elsewhere: that of a data set of ten classes.
 POS_HIGH, POS_LOW = 0.1, 0.5
+# Landmarks in the top band from which its mean and threshold are taken to be good.
+_LEAST_IN_BAND = 50
 
 
 class Request(NamedTuple):
@@ -74,3 +84,20 @@ def check_request(request: Request, n: int, k: int, labels: np.ndarray | None) -
     if 'supervised_margin' in wanted and (labels is None or len(np.unique(labels)) < 2):
         raise UserError('--columns=supervised_margin: needs --labels of at least two classes')
     return tuple(name for name in COLUMNS if name in wanted)
+
+
+def small_band(request: Request, n: int) -> str | None:
+    """A line if the top band holds too few landmarks."""
+    if request.landmarks is None or request.pos_high == 0:
+        return None
+    held = request.pos_high * request.landmarks
+    if held >= _LEAST_IN_BAND:
+        return None
+    enough = round(_LEAST_IN_BAND / request.pos_high)
+    more = f'landmarks={enough} puts {_LEAST_IN_BAND} into it, and ' if enough < n else ''
+    # Words of the command and of the function alike.
+    return (
+        f'note: the top band, pos_high={request.pos_high}, holds {held:.0f} of '
+        f'{request.landmarks} landmarks, too few for its mean and threshold; {more}'
+        'without landmarks the score is exact'
+    )
