@@ -116,6 +116,17 @@ def test_verdicts_are_those_of_the_scores(files):
         _of(files, scores='scores.npz')
 
 
+def test_columns_of_the_dynamics_are_offered(files):
+    samples, _ = score.from_files(str(files / 'features.npy'), None)
+    mean = np.where(np.arange(N) % 2, np.nan, np.arange(N) / N)
+    columns = {'score': np.arange(N) / N, 'dynamics_mean': mean}
+    write_scores(files / 'scores.npz', ScoreFile(columns, samples.image_checksum()))
+    for kind in ('npz', 'parquet'):
+        content = _of(files, scores=f'scores.{kind}')
+        np.testing.assert_array_equal(content.numbers['dynamics_mean'], mean)
+    atlas_page(content)
+
+
 def test_of_more_samples_than_fit_verdicts_are_those_among_all(files):
     given = SampleFiles(str(files / 'features.npy'), str(files / 'labels.npy'), None, None)
     whole, part = (build.of_files(given, 'pca', most) for most in (N, 10))

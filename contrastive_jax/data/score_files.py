@@ -31,6 +31,7 @@ __all__ = ['ScoreFile', 'read_indices', 'read_scores', 'write_scores']
 
 # Rows that are written at a time, so that the text of all of them is never in memory.
 _GROUP = 2**17
+_DYNAMICS = 'dynamics_'
 _REMEDY = 'score this data set again'
 _LIST_REMEDY = 'name each image to leave out once, by its index in the training split'
 
@@ -109,6 +110,7 @@ def read_scores(
     where: str,
     remedy: str = _REMEDY,
     files: tuple[str, ...] | None = None,
+    dynamics: bool = False,
 ) -> ScoreFile:
     """Reads the scores of the images at hand.
 
@@ -121,11 +123,12 @@ def read_scores(
       where: the field that named the file, for messages.
       remedy: what to do if scores that no command of ours has written are not of these images.
       files: names of the n image files; None if images are not files.
+      dynamics: whether to read the columns of the dynamics too, NaN for images not looked at.
 
     Returns:
       The columns `[m]` of numbers, with `score` as float64, the indices of the m images in the
-      split, and the checksum and the number of landmarks that the file holds. Columns of texts and
-      of the dynamics are left out.
+      split, and the checksum and the number of landmarks that the file holds. Columns of texts are
+      left out, and those of the dynamics unless they are asked for.
 
     Raises:
       UserError: a file that cannot be read or belongs to other images; a column of ours, or the
@@ -149,7 +152,7 @@ def read_scores(
     arrays = {
         name: x
         for name, x in arrays.items()
-        if name == 'score' or (_is_number(x) and not name.startswith('dynamics_'))
+        if name == 'score' or (_is_number(x) and (dynamics or not name.startswith(_DYNAMICS)))
     }
     if 'score' not in arrays:
         raise UserError(
@@ -171,7 +174,8 @@ def read_scores(
             f'{_REMEDY}, mixed as config.mixed says'
         )
     columns = {
-        name: _numbers(column, f'{where}: {name}', remedy) for name, column in arrays.items()
+        name: _numbers(column, f'{where}: {name}', remedy, nan=name.startswith(_DYNAMICS))
+        for name, column in arrays.items()
     }
     index = columns.pop('index', np.arange(n))
     columns['score'] = columns['score'].astype(np.float64)
@@ -299,11 +303,11 @@ def _known(column: np.ndarray) -> bool:
     return not (np.issubdtype(column.dtype, np.floating) and np.isnan(column).any())
 
 
-def _numbers(column: np.ndarray, where: str, remedy: str) -> np.ndarray:
+def _numbers(column: np.ndarray, where: str, remedy: str, *, nan: bool) -> np.ndarray:
     """The column in native byte order."""
     if not _is_number(column):
         raise UserError(f'{where} holds {column.dtype}; need numbers; {remedy}')
-    if not _known(column):
+    if not nan and not _known(column):
         first = int(np.flatnonzero(np.isnan(column))[0])
         raise UserError(f'{where} holds NaN, first in row {first}; {remedy}')
     return column.astype(column.dtype.newbyteorder('='))

@@ -31,7 +31,9 @@ function connect(drawn) {
     const match = matches(), number = values();
     const selected = Array.from(source.selected.indices).filter((row) => match[row]);
     const listed = selected.length ? selected : [...match.keys()].filter((row) => match[row]);
-    listed.sort((a, b) => number[b] - number[a] || a - b);
+    // Samples without a value come last.
+    const rank = (row) => number[row] ?? -Infinity;
+    listed.sort((a, b) => rank(b) - rank(a) || a - b);
     shown.booleans = match;
     const keys = Object.keys(rows.data);
     const taken = keys.map((key) => [key, listed.map((row) => source.data[key][row])]);

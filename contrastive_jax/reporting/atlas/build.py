@@ -84,7 +84,8 @@ def of_run(workdir: Path, out: Path, map_name: str, most: int) -> Content:
         columns = score(samples, options)
     else:
         n = len(samples.features)
-        file = read_scores(str(scores), n=n, checksum=samples.image_checksum(), where='scores')
+        checksum = samples.image_checksum()
+        file = read_scores(str(scores), n=n, checksum=checksum, where='scores', dynamics=True)
         made = _made_with(scores)
         if made.get('step') not in (None, samples.step):
             raise UserError(
@@ -115,7 +116,7 @@ def of_files(files: SampleFiles, map_name: str, most: int) -> Content:
         columns = score(samples, options)
     else:
         checksum = samples.image_checksum()
-        file = read_scores(files.scores, n=n, checksum=checksum, where='--scores')
+        file = read_scores(files.scores, n=n, checksum=checksum, where='--scores', dynamics=True)
         made = _made_with(Path(files.scores))
         theirs, ours = made.get('features_checksum'), samples.features_checksum
         if theirs is not None and theirs != ours:

@@ -131,6 +131,14 @@ def test_filters_choose_the_rows_of_the_table(opened):
     assert _rows(tab) == ['138']
 
 
+def test_samples_without_a_value_are_listed_last(opened):
+    looks = np.where(np.arange(N) % 2, np.nan, -1 - np.arange(N) / N)
+    tab = opened(_content(numbers=_content().numbers | {'dynamics_last_entry': looks}))
+    _set(tab, 'number', 'value', 'dynamics_last_entry')
+    assert _rows(tab)[:2] == ['100', '102']
+    assert tab.inner_text('#count').startswith('40 of 40 samples')
+
+
 @pytest.mark.ci
 def test_a_brush_over_the_histogram_sets_the_range(opened):
     tab = opened(_content())
