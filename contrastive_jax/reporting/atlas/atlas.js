@@ -69,6 +69,8 @@ function connect(drawn) {
     showLegend(legend);
   }
 
+  const blue = () => Array(BINS).fill(palette()[0]);
+
   // Another number: its bars, its range, its column in the table.
   function choose() {
     const number = values(), [low, high] = ends(number), width = (high - low) / BINS;
@@ -77,7 +79,7 @@ function connect(drawn) {
     for (const value of number) {
       if (value !== null) top[Math.min(BINS - 1, Math.floor((value - low) / width))] += 1;
     }
-    bars.data = {left: edges, right: edges.map((edge) => edge + width), top};
+    bars.data = {left: edges, right: edges.map((edge) => edge + width), top, colour: blue()};
     histogram.x_range.setv({start: low, end: high});
     source.data.number = number.map((value) => (value === null ? NaN : value));
     range.setv({start: low, end: high, step: width / 10, value: [low, high]});
@@ -115,6 +117,7 @@ function connect(drawn) {
   on(find('number'), 'value', choose);
   dark.addEventListener('change', () => {
     colour();
+    bars.data.colour = blue();
     bars.change.emit();
   });
   on(rows.selected, 'indices', () => {

@@ -4,11 +4,12 @@
 const SIGNS = ['●', '▲', '■', '◆'];
 const MOST_NAMES = 60;
 
+const palette = () => data.palettes[dark.matches ? 'dark' : 'light'];
+
 // For each sample its colour, and for the legend names with their colour and sign.
 function colours(by, values) {
-  const palette = data.palettes[dark.matches ? 'dark' : 'light'];
-  if (by === 'class') return named(data.labels, data.classes, palette);
-  if (by === 'verdict') return named(data.verdict, data.verdicts, [data.neutral, ...palette]);
+  if (by === 'class') return named(data.labels, data.classes, palette());
+  if (by === 'verdict') return named(data.verdict, data.verdicts, [data.neutral, ...palette()]);
   const [low, high] = ends(values), last = data.ramp.length - 1;
   const shade = (value) => value === null ? data.neutral
     : data.ramp[Math.round((last * (value - low)) / (high - low))];
@@ -16,10 +17,10 @@ function colours(by, values) {
   return {each: values.map(shade), legend};
 }
 
-function named(names, all, palette) {
+function named(names, all, shades) {
   const place = new Map(all.map((text, at) => [text, at]));
-  const shade = (text) => palette[place.get(text) % palette.length];
-  const sign = (text) => SIGNS[Math.floor(place.get(text) / palette.length) % SIGNS.length];
+  const shade = (text) => shades[place.get(text) % shades.length];
+  const sign = (text) => SIGNS[Math.floor(place.get(text) / shades.length) % SIGNS.length];
   const legend = all.slice(0, MOST_NAMES).map((text) => [text, shade(text), sign(text)]);
   if (all.length > MOST_NAMES) legend.push([`and ${all.length - MOST_NAMES} more`, data.neutral, '']);
   return {each: names.map(shade), legend};

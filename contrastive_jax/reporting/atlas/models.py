@@ -154,10 +154,11 @@ def _picture(sheet: Sheet, side: int, column: str, line: str) -> str:
 def _histogram() -> Any:
     made = plot(title='Drag to choose a range', height=150, tools='', x_range=(0, 1))
     made.yaxis.visible = False
-    bars = ColumnDataSource({'left': [0.0], 'right': [1.0], 'top': [1.0]}, name='bars')
+    only = {'left': [0.0], 'right': [1.0], 'top': [1.0], 'colour': [BLUE]}
+    bars = ColumnDataSource(only, name='bars')
     made.quad(
         left='left', right='right', bottom=0, top='top', source=bars,
-        fill_color=BLUE, line_color=None,
+        fill_color='colour', line_color=None,
     )  # fmt: skip
     made.y_range.start = 0
     brush = BoxSelectTool(dimensions='width')

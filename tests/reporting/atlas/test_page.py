@@ -8,7 +8,7 @@ import pytest
 from contrastive_jax.graph.verdicts import VERDICTS
 from contrastive_jax.reporting.atlas.content import Content, ScoreCurves
 from contrastive_jax.reporting.atlas.page import atlas_page
-from contrastive_jax.reporting.style import DARK, LIGHT
+from contrastive_jax.reporting.style import DARK, FONT, LIGHT
 from tests.marks import in_ci
 from tests.reporting.browsing import set_theme
 
@@ -168,6 +168,27 @@ def test_another_number_has_its_own_range_bars_and_column(opened):
     assert tab.inner_text('#count') == '40 of 40 samples shown, 0 selected'
     _set(tab, 'range', 'value', [0.9, 1.1])
     assert tab.inner_text('#count') == '39 of 40 samples shown, 0 selected'
+
+
+_FONTS = """() => {
+  const found = new Set(), visit = (root) => {
+    for (const element of root.querySelectorAll('*')) {
+      found.add(getComputedStyle(element).fontFamily);
+      if (element.shadowRoot) visit(element.shadowRoot);
+    }
+  };
+  visit(document.body);
+  return [...found];
+}"""
+
+
+def test_all_words_have_the_font_of_the_page_and_the_bars_its_colour(opened):
+    tab = opened(_content(), color_scheme='dark')
+    assert tab.evaluate(_FONTS) == [FONT]
+    colours = "Array.from(Bokeh.documents[0].get_model_by_name('bars').data.colour)"
+    for theme, palette in (('light', LIGHT), ('dark', DARK)):
+        set_theme(tab, theme)
+        assert set(tab.evaluate(colours)) == {palette[0]}
 
 
 @pytest.mark.ci
