@@ -173,7 +173,7 @@ def _run_all(runs: list[Run], options) -> list[local.Outcome]:
     try:
         from . import slurm
     except ImportError as error:
-        raise GridError("--slurm: needs submitit; pip install -e '.[slurm]'") from error
+        raise GridError('--slurm: needs submitit; pip install submitit') from error
     pairs = [text.partition('=') for text in options.slurm.split(',') if text]
     return slurm.run_all(runs, options.runs, {name: value for name, _, value in pairs})
 

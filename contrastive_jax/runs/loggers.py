@@ -201,8 +201,8 @@ def _library(name: str) -> Any:
         library.init  # noqa: B018
     except (ImportError, AttributeError) as error:
         raise UserError(
-            f"--log={name}: {name} is not installed; pip install -e '.[{name}]', or leave --log "
-            'out for TensorBoard'
+            f'--log={name}: {name} is not installed; pip install {name}, or leave --log out for '
+            'TensorBoard'
         ) from error
     return library
 

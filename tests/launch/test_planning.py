@@ -3,12 +3,15 @@ import importlib
 import json
 import pkgutil
 import re
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+import launch
 from contrastive_jax import config as base
 from launch import grids, sweep
 from launch.cells import GridError, cells_of, override
@@ -479,3 +482,11 @@ def test_an_error_in_a_config_file_has_its_line_in_a_sweep_too(tmp_path):
     path.write_text("def get_config():\n    return {}['x']\n")
     with pytest.raises(GridError, match=r"own\.py, line 2: cannot be read \('x'\)"):
         _plan('table3', tmp_path, config=str(path))
+
+
+def test_a_sweep_by_slurm_names_the_library_that_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'submitit', None)
+    monkeypatch.delitem(sys.modules, 'launch.slurm', raising=False)
+    monkeypatch.delattr(launch, 'slurm', raising=False)
+    with pytest.raises(GridError, match=r'--slurm: needs submitit; pip install submitit$'):
+        sweep._run_all([], SimpleNamespace(slurm=''))

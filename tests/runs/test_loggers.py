@@ -83,7 +83,7 @@ def test_a_logger_that_is_not_installed_is_said_before_anything_is_written(
     name, tmp_path, monkeypatch
 ):
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(UserError, match=rf"--log={name}: .* pip install -e '\.\[{name}\]'"):
+    with pytest.raises(UserError, match=f'--log={name}: .* pip install {name},'):
         main.run(small_config(data__name='digits'), tmp_path / 'run', logger=name)
     assert not (tmp_path / 'run').exists()
     # What an earlier run of wandb leaves in the folder imports as an empty module.

@@ -106,8 +106,7 @@ def project(features: np.ndarray, name: str, seed: int) -> tuple[np.ndarray, str
         except ImportError as error:
             if name == 'umap':
                 raise UserError(
-                    "--map=umap: needs umap-learn; pip install 'contrastive_jax[atlas]', or give "
-                    '--map=pca'
+                    '--map=umap: needs umap-learn; pip install umap-learn, or give --map=pca'
                 ) from error
         else:
             return umap.UMAP(
