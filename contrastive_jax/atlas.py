@@ -27,6 +27,7 @@ def main(values: flags.FlagValues) -> None:
     # Imported here, because Bokeh and JAX take seconds, and the errors above need neither.
     from contrastive_jax.reporting.atlas import build
     from contrastive_jax.reporting.atlas.page import atlas_page
+    from contrastive_jax.reporting.entries import counted
     from contrastive_jax.reporting.style import one_line
 
     if values.workdir is not None:
@@ -39,7 +40,8 @@ def main(values: flags.FlagValues) -> None:
     out.mkdir(parents=True, exist_ok=True)
     write_bytes(out / _FILE, text.encode(errors='surrogateescape'))
     size = (out / _FILE).stat().st_size / 1e6
-    print(f'{out / _FILE}: {len(content.index)} samples, {size:.1f} MB; open it in a browser')
+    count = counted(len(content.index), 'sample')
+    print(f'{out / _FILE}: {count}, {size:.1f} MB; open it in a browser')
     for note in content.notes:
         print(f'  {one_line(note)}')
 

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -147,7 +148,7 @@ def test_one_sample_is_enough(tmp_path):
     content = _of(tmp_path)
     assert content.verdict == ('easy',)
     assert not content.place.any()
-    atlas_page(content)
+    assert '; 1 sample, map by' in atlas_page(content)
 
 
 def test_ten_thousand_classes_make_a_page(tmp_path):
@@ -170,6 +171,12 @@ def test_scores_of_other_samples_are_refused(files):
     columns = {'score': np.zeros(N)}
     write_scores(files / 'scores.npz', ScoreFile(columns, 'f' * 64))
     with pytest.raises(UserError, match='belongs to other images'):
+        _of(files, scores='scores.npz')
+
+
+def test_scores_of_more_rows_are_refused_in_words_of_rows(files):
+    write_scores(files / 'scores.npz', ScoreFile({'score': np.zeros(300)}, None))
+    with pytest.raises(UserError, match=r'index is \[300\], and there are 30 rows of features;'):
         _of(files, scores='scores.npz')
 
 
@@ -246,6 +253,12 @@ def test_the_map_is_the_plane_of_most_variance():
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     assert place.var(axis=0).sum() > 0.99 * unit.var(axis=0).sum()
     assert project(np.ones((3, 1)), 'auto', 0)[0].shape == (3, 2)
+
+
+def test_a_map_whose_library_is_missing_names_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'umap', None)
+    with pytest.raises(UserError, match='pip install umap-learn, or give --map=pca'):
+        project(np.eye(20), 'umap', 0)
 
 
 @pytest.mark.ci

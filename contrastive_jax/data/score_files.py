@@ -111,6 +111,7 @@ def read_scores(
     remedy: str = _REMEDY,
     files: tuple[str, ...] | None = None,
     dynamics: bool = False,
+    samples: str = 'training images',
 ) -> ScoreFile:
     """Reads the scores of the images at hand.
 
@@ -124,6 +125,7 @@ def read_scores(
       remedy: what to do if scores that no command of ours has written are not of these images.
       files: names of the n image files; None if images are not files.
       dynamics: whether to read the columns of the dynamics too, NaN for images not looked at.
+      samples: what the images of the split are, for messages.
 
     Returns:
       The columns `[m]` of numbers, with `score` as float64, the indices of the m images in the
@@ -162,12 +164,12 @@ def read_scores(
     count = n if index is None else min(index.size, n)
     for name, column in arrays.items():
         if column.shape != (count,):
+            those = samples if count == n else f'scored {samples.removeprefix("training ")}'
             raise UserError(
-                f'{where}: {name} is {list(column.shape)}, and there are {count} '
-                f'{"training" if count == n else "scored"} images; {remedy}'
+                f'{where}: {name} is {list(column.shape)}, and there are {count} {those}; {remedy}'
             )
     if index is not None:
-        _check_index(index, n, where, remedy)
+        _check_index(index, n, where, remedy, samples)
     if theirs is not None and theirs != checksum:
         raise UserError(
             f'{where}: belongs to other images (checksum {theirs[:12]}, here {checksum[:12]}); '
@@ -280,15 +282,17 @@ def _read(path: str, where: str) -> dict[str, np.ndarray]:
     return {'score': loaded} if isinstance(loaded, np.ndarray) else loaded
 
 
-def _check_index(index: np.ndarray, n: int, where: str, remedy: str) -> None:
+def _check_index(
+    index: np.ndarray, n: int, where: str, remedy: str, samples: str = 'training images'
+) -> None:
     if not np.issubdtype(index.dtype, np.integer):
         raise UserError(f'{where}: index holds {index.dtype}; need integers; {remedy}')
     if index.size == 0:
         raise UserError(f'{where}: holds no scores; {remedy}')
     if index.min() < 0 or index.max() >= n:
         raise UserError(
-            f'{where}: index is from {index.min()} to {index.max()}, and there are {n} training '
-            f'images; {remedy}'
+            f'{where}: index is from {index.min()} to {index.max()}, and there are {n} {samples}; '
+            f'{remedy}'
         )
     if len(np.unique(index)) < len(index):
         raise UserError(f'{where}: index names an image twice; {remedy}')

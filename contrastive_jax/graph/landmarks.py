@@ -85,11 +85,14 @@ class Levels(NamedTuple):
 
 def check_landmarks(count: int, n: int) -> None:
     """Raises ValueError unless there are 2 to n - 1 landmarks."""
-    if not isinstance(count, int | np.integer) or not 2 <= count <= n - 1:
-        allowed = f'2 to {n - 1}, fewer than the {n} samples' if n > 2 else 'at least three samples'
-        raise ValueError(
-            f'landmarks={count}: need {allowed}; leave it out to compare with all of them'
-        )
+    is_whole = isinstance(count, int | np.integer) and not isinstance(count, bool)
+    if is_whole and 2 <= count <= n - 1:
+        return
+    allowed = f'2 to {n - 1}, fewer than the {n} samples' if n > 2 else 'at least three samples'
+    kind = '' if is_whole else 'a whole number, '
+    raise ValueError(
+        f'landmarks={count}: need {kind}{allowed}; leave it out to compare with all of them'
+    )
 
 
 def draw_rows(n: int, count: int, seed: int) -> Int[np.ndarray, ' r']:

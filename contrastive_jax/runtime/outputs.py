@@ -10,6 +10,9 @@ from contrastive_jax.errors import UserError
 
 __all__ = ['check_out', 'make_folder', 'picture_suffixes']
 
+# Files that a message names.
+_NAMED = 3
+
 
 def check_out(
     out: Path,
@@ -78,9 +81,11 @@ def _check_folder(
     if folders:
         raise UserError(f'{where}: {", ".join(folders)} in it is a folder; give another --{flag}')
     if taken and not overwrite:
+        more = len(taken) - _NAMED
+        held = ', '.join(taken[:_NAMED]) + (f' and {more} more files' if more > 0 else '')
         raise UserError(
-            f'{where}: holds {", ".join(taken)} already; replace them with --overwrite, or give '
-            f'another --{flag}'
+            f'{where}: holds {held} already; replace them with --overwrite, or give another '
+            f'--{flag}'
         )
 
 

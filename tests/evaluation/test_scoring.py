@@ -190,6 +190,13 @@ def test_requests_that_cannot_be_are_one_line(request_, words):
     assert '\n' not in str(caught.value)
 
 
+@pytest.mark.usefixtures('unchecked_types')
+@pytest.mark.parametrize('landmarks', [50.0, True])
+def test_landmarks_that_are_no_whole_number_are_refused_as_such(landmarks):
+    with pytest.raises(UserError, match=rf'landmarks={landmarks}: need a whole number, 2 to 210'):
+        contrastive_jax.difficulty.__wrapped__(FEATURES, landmarks=landmarks)
+
+
 _ROWS = np.random.default_rng(0).normal(size=(9, 3))
 
 

@@ -42,7 +42,7 @@ function connect(drawn) {
     rows.data = Object.fromEntries(keys.map((key) => [key, []]));
     rows.data = Object.fromEntries(taken);
     document.getElementById('count').textContent =
-      `${match.filter(Boolean).length} of ${count} samples shown, ${selected.length} selected`;
+      `${match.filter(Boolean).length} of ${count} sample${count === 1 ? '' : 's'} shown, ${selected.length} selected`;
     if (selected.length === 1) open(selected[0]);
   }
 

@@ -116,7 +116,14 @@ def of_files(files: SampleFiles, map_name: str, most: int) -> Content:
         columns = score(samples, options)
     else:
         checksum = samples.image_checksum()
-        file = read_scores(files.scores, n=n, checksum=checksum, where='--scores', dynamics=True)
+        file = read_scores(
+            files.scores,
+            n=n,
+            checksum=checksum,
+            where='--scores',
+            dynamics=True,
+            samples='rows of features',
+        )
         made = _made_with(Path(files.scores))
         theirs, ours = made.get('features_checksum'), samples.features_checksum
         if theirs is not None and theirs != ours:

@@ -17,6 +17,7 @@ from contrastive_jax.reporting import web
 from contrastive_jax.reporting.atlas.content import Content
 from contrastive_jax.reporting.atlas.models import models
 from contrastive_jax.reporting.atlas.sprites import Sheet, sprite_sheet
+from contrastive_jax.reporting.entries import counted
 from contrastive_jax.reporting.style import DARK, LIGHT, NEUTRAL, SCORE, pattern
 
 __all__ = ['atlas_page']
@@ -34,8 +35,9 @@ def atlas_page(content: Content) -> str:
     scripts = [*bokeh, *(own.joinpath(name).read_text(encoding='utf-8') for name in _SCRIPTS)]
     data = json.dumps(_data(content, sheet), allow_nan=False).replace('<', '\\u003c')
     notes = ''.join(f'<p class="note">{escape(note)}</p>' for note in content.notes)
+    count = counted(len(content.index), 'sample')
     body = f"""<header><h1>Difficulty atlas</h1>
-<p>{escape(content.title)}; {len(content.index)} samples, map by {escape(content.map_name)}.</p>
+<p>{escape(content.title)}; {count}, map by {escape(content.map_name)}.</p>
 {notes}</header>
 <main>
 <section class="controls" aria-label="Filters">{places['controls']}

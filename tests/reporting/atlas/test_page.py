@@ -352,6 +352,7 @@ def test_one_sample_is_a_page_too(opened):
         )
     )
     assert tab.locator('#detail .strip').count() == 0
+    assert tab.inner_text('#count') == '1 of 1 sample shown, 0 selected'
 
 
 def test_nothing_is_fetched_and_only_own_scripts_may_run():
