@@ -143,6 +143,11 @@ def test_scores_without_verdicts_are_judged_and_the_page_says_among_which(files)
     assert 'duplicate_z' in content.numbers
 
 
+def test_the_page_says_that_features_have_collapsed(tmp_path):
+    np.save(tmp_path / 'features.npy', np.full((50, 5), 0.3))
+    assert _of(tmp_path).notes[0].startswith('The rows hardly differ')
+
+
 def test_one_sample_is_enough(tmp_path):
     np.save(tmp_path / 'features.npy', np.ones((1, 5)))
     content = _of(tmp_path)

@@ -14,7 +14,7 @@ from contrastive_jax.data.feature_files import checked_rows
 from contrastive_jax.data.feature_rows import Rows
 from contrastive_jax.runtime import distributed
 
-__all__ = ['Survey', 'relative_spread', 'survey', 'warn_if_collapsed']
+__all__ = ['Survey', 'collapse', 'relative_spread', 'survey', 'warn_if_collapsed']
 
 # Bytes of a block while rows are surveyed.
 _BLOCK_BYTES = 2**24
@@ -99,10 +99,16 @@ def relative_spread(rows: np.ndarray) -> float:
 
 def warn_if_collapsed(spread: float, source: str) -> None:
     """Warns if rows are equal but for rounding, so that scores would rank noise."""
-    if spread < _COLLAPSED and distributed.is_writer():
-        logging.warning(
-            '%s: the rows hardly differ (their distance to the mean is %.0e of its length), so the '
-            'scores are rounding errors; has the encoder collapsed?',
-            source,
-            np.sqrt(spread),
+    words = collapse(spread)
+    if words and distributed.is_writer():
+        logging.warning('%s: %s', source, words)
+
+
+def collapse(spread: float) -> str:
+    """What is to be said of rows that are equal but for rounding; empty for others."""
+    if spread < _COLLAPSED:
+        return (
+            f'the rows hardly differ (their distance to the mean is {np.sqrt(spread):.0e} of its '
+            'length), so the scores are rounding errors; has the encoder collapsed?'
         )
+    return ''

@@ -17,6 +17,7 @@ from contrastive_jax.data.sampling import rows_of
 from contrastive_jax.data.score_files import ScoreFile, read_scores
 from contrastive_jax.data.splits import image_cure
 from contrastive_jax.data.stored import StoredImages
+from contrastive_jax.data.survey import collapse, relative_spread
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.samples import (
     Options,
@@ -175,6 +176,8 @@ def _content(
     n = len(samples.features)
     rows = chosen_rows(columns['score'], most, host_rng(Use.ATLAS_SAMPLE, samples.seed))
     notes = []
+    if words := collapse(relative_spread(samples.features)):
+        notes.append(words[0].upper() + words[1:])
     if len(rows) < n:
         notes.append(
             f'{len(rows)} of {n} samples are here: the hardest, the easiest and a random part. '
