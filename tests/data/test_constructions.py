@@ -83,6 +83,15 @@ def test_dropped_images_are_those_that_would_be_mixed(train):
     np.testing.assert_array_equal(np.flatnonzero(changed), mixed.mixed)
 
 
+def test_dropped_images_of_a_long_tail_are_of_the_tail(train):
+    options = {'long_tail__factor': 5.0, 'mixed__ratio': 0.5}
+    mixed, dropped = (
+        construct(small_config(**options, mixed__drop=drop), train) for drop in (False, True)
+    )
+    np.testing.assert_array_equal(dropped.mixed, mixed.mixed)
+    np.testing.assert_array_equal(dropped.partners, mixed.partners)
+
+
 def test_removed_and_dropped_images_are_available_without_that(train):
     options = {'mixed__ratio': 0.5, 'mixed__drop': True, 'removal__method': 'random'}
     built = construct(small_config(**options, removal__ratio=0.5), train)

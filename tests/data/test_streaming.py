@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from contrastive_jax.data import stored
 from contrastive_jax.data.batches import prefetch, step_indices
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.data.image_files import BrokenImage
@@ -106,6 +107,13 @@ def test_processes_read_parts_of_the_same_batches():
         np.testing.assert_array_equal(np.concatenate([classes for _, classes in found]), labels)
 
 
+def test_a_process_resumes_its_own_part():
+    images = StoredImages(noise, np.arange(N), 'noise', SIZE)
+    unbroken, resumed = _stream(images), _stream(images, range(2, 5), rows=slice(2, 4))
+    for (part, _), (crops, _) in zip(resumed, unbroken[2:], strict=True):
+        np.testing.assert_array_equal(part, crops[2:4])
+
+
 @pytest.mark.parametrize(
     ('error', 'says'),
     [
@@ -145,10 +153,31 @@ def test_crops_have_the_sizes_that_are_asked_for():
     assert 1.25 < max(ratios) < 1.4
 
 
+def test_crops_lie_anywhere_and_are_as_often_wide_as_high():
+    y, x = np.mgrid[0:200, 0:200]
+    picture = Image.fromarray(np.stack([x, y, 0 * x], axis=-1).astype(np.uint8))
+    places, ratios = [], []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        crop = random_crop(picture, rng, smallest=0.2, size=32)[..., :2].astype(float)
+        size = np.ptp(crop, axis=(0, 1))
+        places.append(crop.min(axis=(0, 1)) / (200 - size))
+        ratios.append(size[0] / size[1])
+    assert abs(np.corrcoef(np.transpose(places))[0, 1]) < 0.2
+    assert np.mean(np.log(ratios)) == pytest.approx(0, abs=0.015)
+
+
 def test_moments_are_those_of_a_sample(images):
     exact = pixel_moments(images[:])
     np.testing.assert_allclose(pixel_moments(in_memory(images)), exact)
     assert in_memory(images[:3]).shape == (3, SIZE, SIZE, 3)
+
+
+def test_the_sample_for_moments_is_drawn_from_all_images(images, monkeypatch):
+    monkeypatch.setattr(stored, '_SAMPLE', 8)
+    drawn = in_memory(images)[:, 0, 0, 0] // 10
+    assert len(set(drawn.tolist())) == 8
+    assert drawn.max() > 10
 
 
 def test_samples_are_removed_unread(images, tmp_path):

@@ -118,6 +118,11 @@ class TestLatentClasses:
         assert len(set(zip(labels.tolist(), found.tolist(), strict=True))) == 3
         np.testing.assert_array_equal(found, scores.latent_classes(features, 3, seed=0))
 
+    def test_the_seed_chooses_the_first_means(self):
+        features = np.random.default_rng(0).normal(size=(200, 5))
+        one, other = (scores.latent_classes(features, 6, seed=seed) for seed in (0, 1))
+        assert (one != other).any()
+
     def test_takes_arrays_of_a_device_and_serves_as_a_partition(self):
         features = jnp.asarray(clusters(30)[0], jnp.float32)
         partition = scores.latent_classes(features, 3, seed=0)

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from contrastive_jax.graph.scores import boundary
 from contrastive_jax.graph.subsets import most_difficult_removed, random_subset, sas
+from contrastive_jax.randomness import Use, host_rng
 from contrastive_jax.theory import estimate
 from tests.graph import references
 
@@ -24,6 +25,13 @@ class TestMostDifficultRemoved:
         score = np.array([0.5, 0.9, 0.5, 0.1, 0.5], np.float32)
         np.testing.assert_array_equal(most_difficult_removed(score, 0.4), [0, 2, 3])
         np.testing.assert_array_equal(most_difficult_removed(np.zeros(5), 0.6), [0, 1])
+
+    def test_of_many_equal_scores_the_larger_indices_go_first(self):
+        # NumPy sorts a few numbers stably whatever it is asked for.
+        kept = most_difficult_removed(np.zeros(1000), 0.5)
+        np.testing.assert_array_equal(kept, np.arange(500))
+        kept = most_difficult_removed(np.arange(1000.0) % 2, 0.75)
+        np.testing.assert_array_equal(kept, np.arange(0, 500, 2))
 
     @pytest.mark.parametrize(
         ('n', 'ratio', 'removed'),
@@ -89,6 +97,10 @@ class TestRandomSubset:
         np.testing.assert_array_equal(kept, np.unique(kept))
         # 600 of 1,000 twice: independent ones share 360, with a standard deviation of 7.6.
         assert abs(len(np.intersect1d(kept, random_subset(1000, 0.4, seed=4))) - 360) < 40
+
+    def test_draws_from_its_own_stream(self):
+        order = host_rng(Use.RANDOM_SUBSET, 3).permutation(100)
+        np.testing.assert_array_equal(random_subset(100, 0.4, seed=3), np.sort(order[:60]))
 
     def test_larger_ratios_remove_the_same_and_more(self):
         assert set(random_subset(50, 0.5, seed=1)) < set(random_subset(50, 0.2, seed=1))

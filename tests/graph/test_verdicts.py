@@ -66,6 +66,12 @@ def test_another_class_has_to_be_as_common_as_among_its_own():
     assert label_margin(nearest, labels)[0] == 0
 
 
+def test_a_neighbour_without_a_label_speaks_for_no_class():
+    labels = np.array([0, 0, 1, 1, -1])
+    nearest = np.array([[1, 4], [0, 4], [3, 4], [2, 4], [0, 1]])
+    np.testing.assert_allclose(label_margin(nearest, labels)[:4], -0.5)
+
+
 def test_the_most_specific_reason_counts():
     n = 100
     rng = np.random.default_rng(0)

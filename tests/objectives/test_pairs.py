@@ -156,6 +156,24 @@ def test_no_gradient_flows_through_the_selection():
     assert np.all(np.asarray(quick_jit(jax.grad(thresholds))(jnp.asarray(normal(7, 10, 4)))) == 0)
 
 
+@pytest.mark.parametrize(('moved', 'high', 'low'), [('low', 0.3, 0.5), ('high', 0.2, 0.6)])
+def test_a_pair_that_misses_a_threshold_by_more_than_rounding_misses_it(moved, high, low):
+    features = normal(0, 12, 16)
+    pairs = jnp.asarray(references.difficult_pairs(features, high, low))
+
+    @quick_jit
+    def losses(features):
+        # Of 10 negatives the 4th to the 6th are selected, until a pair at a threshold misses it.
+        band = difficult_band(features, pos_high=0.3, pos_low=0.6)
+        band = band._replace(**{moved: getattr(band, moved) + 1e-5})
+        return [
+            nt_xent(features, temperature=0.5, pairs=form, remove=True)[0] for form in (pairs, band)
+        ]
+
+    expected, loss = losses(jnp.asarray(features))
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
 class TestDifferentClassShare:
     @pytest.mark.parametrize('classes', [1, 5])
     def test_equals_counting(self, classes):

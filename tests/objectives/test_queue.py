@@ -113,6 +113,16 @@ def test_nothing_flows_into_keys_and_queue():
         np.testing.assert_array_equal(gradient, 0)
 
 
+def test_no_gradient_flows_through_the_selection():
+    def thresholds(features, queue):
+        band = queue_band(features, queue, pos_high=0.25, pos_low=0.5)
+        return jnp.sum(band.high + band.low) + jnp.sum(band.features) + jnp.sum(band.queue)
+
+    features, queue = jnp.asarray(_rows(0, M, 5)), jnp.asarray(_rows(1, N, 5))
+    for gradient in jax.jit(jax.grad(thresholds, argnums=(0, 1)))(features, queue):
+        np.testing.assert_array_equal(gradient, 0)
+
+
 def test_devices_share_the_mean():
     queries, keys, queue = _rows(0, 8, 5), _rows(1, 8, 5), jnp.asarray(_rows(2, N, 5))
     one, metrics = info_nce(jnp.asarray(queries), jnp.asarray(keys), queue, temperature=0.3)
