@@ -115,6 +115,23 @@ def test_a_run_on_a_long_tail_is_measured_on_the_tail(tmp_path, monkeypatch):
     assert kept - 20 <= trained <= kept
 
 
+def test_a_run_is_measured_in_its_own_band(tmp_path, monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 1), dtype=np.uint8)
+    split = Split(images, np.arange(40, dtype=np.int32) % 2)
+    config = small_config(pairs__pos_high=0.4, pairs__pos_low=0.6)
+
+    def encode(batch):
+        return batch.reshape(len(batch), -1).astype(np.float32) + 1
+
+    dataset = Dataset(split, split, ('a', 'b'), split)
+    run = TrainedRun(config, dataset, construct(config, split), encode, None, 3)
+    monkeypatch.setattr('contrastive_jax.runs.loading.load_run', lambda workdir: run)
+    measured = measure_run(tmp_path, 40)
+    exact = theory.estimate(encode(images), pos_high=0.4, pos_low=0.6)
+    assert measured.estimates['without labels'] == exact
+    assert measured.pos_high == 0.4
+
+
 def test_the_command_prints_and_draws(tmp_path):
     numbers = {
         'num_classes': 4,

@@ -7,14 +7,19 @@ from contrastive_jax import main
 from contrastive_jax.data import sources
 from contrastive_jax.data.constructions import construct
 from contrastive_jax.errors import UserError
+from contrastive_jax.evaluation import extract_features
 from contrastive_jax.evaluation.geometry import alignment, effective_rank, uniformity
 from contrastive_jax.evaluation.knn import VotingRule, knn_predict
 from contrastive_jax.evaluation.monitor import check_monitor, make_monitor, measures, monitored
 from contrastive_jax.graph import sample_difficulty
 from contrastive_jax.graph.class_cosines import class_cosines
+from contrastive_jax.models import Moments
+from contrastive_jax.models.frozen import encoder_function
 from contrastive_jax.runs.dynamics import read_dynamics
 from contrastive_jax.training import loop
+from contrastive_jax.training.devices import AXIS, replicate
 from contrastive_jax.training.looks import no_looks
+from contrastive_jax.training.setup import set_up
 from tests.helpers import npz_changes, small_config, taken_away
 from tests.marks import in_ci
 from tests.processes import metrics
@@ -171,6 +176,25 @@ def test_without_easy_pairs_there_is_no_order(tmp_path):
 def test_a_run_without_monitor_has_no_looks(tmp_path):
     config = _config(tmp_path, monitor__every_epochs=0)
     assert make_monitor(config, *_loaded(config), tmp_path) is no_looks
+
+
+@pytest.mark.ci
+def test_a_look_measures_the_features_of_its_images(tmp_path):
+    config = _config(tmp_path, monitor__images=8)
+    loaded = _loaded(config)
+    graphdef, initial, *_ = set_up(config, Moments((0.5,), (0.25,)), 2, AXIS)
+    state = replicate(initial)
+    metrics = make_monitor(config, *loaded, tmp_path)(graphdef, state).metrics(4, state)
+    sample = monitored(config, *loaded)
+    encode = encoder_function(graphdef, initial.params, initial.stats)
+    features = {
+        name: jnp.asarray(extract_features(encode, images))
+        for name, images in sample.images.items()
+    }
+    band = {'pos_high': config.pairs.pos_high, 'pos_low': config.pairs.pos_low}
+    expected, _ = measures(features, sample.labels, **band)
+    for name, value in expected.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-3, err_msg=name)
 
 
 @pytest.mark.ci

@@ -49,11 +49,35 @@ def test_one_program_chooses_the_strength_and_makes_the_last_fit(compiled):
     assert compiled['fit'] == 2
 
 
+def test_the_last_fit_is_that_of_all_training_samples():
+    labels = np.arange(90, dtype=np.int32) % 2
+    _, held_out = hold_out(labels, 0.1)
+    axis = labels.copy()
+    # The held-out samples, and those of the test split, lie on axes of their own.
+    axis[held_out] += 2
+    train, test = (np.eye(4, dtype=np.float32)[x] for x in (axis, 2 + labels[:60]))
+    options = small_config().probe
+    assert probe((train, labels), (test, labels[:60]), num_classes=3, options=options).linear == 1
+
+
+def test_few_labels_go_with_their_own_features():
+    train, test = ((np.eye(4, dtype=np.float32)[y], y) for _, y in (_split(0, 90), _split(1, 60)))
+    measured = probe(train, test, num_classes=3, options=small_config(probe__draws=1).probe)
+    assert measured.few_label == 1
+
+
 @pytest.mark.parametrize('draws', [1, *in_ci(2)])
 def test_a_single_draw_of_few_labels_has_no_deviation(draws):
     config = small_config(probe__draws=draws).probe
     found = probe(labelled_rows(0, 90), labelled_rows(1, 60), num_classes=3, options=config)
     assert (found.few_label_std is None) == (draws == 1)
+
+
+def test_the_deviation_is_that_of_a_sample_of_draws(monkeypatch):
+    monkeypatch.setattr(linear, 'few_label_accuracies', lambda *_, **__: np.array([0.5, 0.7]))
+    options = small_config().probe
+    measured = probe(_split(0, 90), _split(1, 60), num_classes=3, options=options)
+    assert measured.few_label_std == pytest.approx(np.sqrt(0.02))
 
 
 @pytest.mark.ci

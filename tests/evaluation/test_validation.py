@@ -72,6 +72,18 @@ def test_validation_is_that_of_probes_fitted_on_the_rest():
     assert 0.5 < found.few_label < 1
 
 
+def test_held_out_samples_are_not_their_own_neighbours():
+    (features, labels), test = _split(0, 300), _split(1, 60)
+    options = small_config(probe__validation_share=0.3, probe__neighbours=1).probe
+    measured = probe((features, labels), test, num_classes=3, options=options, validate=True)
+    kept, held_out = hold_out(labels, 0.3)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    theirs = KNeighborsClassifier(1).fit(unit[kept], labels[kept])
+    accuracy = theirs.score(unit[held_out], labels[held_out])
+    assert accuracy < 0.9
+    assert measured.validation.knn == pytest.approx(accuracy)
+
+
 def test_no_test_sample_has_a_say_in_validation():
     train = _noisy(0, 120)
     options = small_config().probe
