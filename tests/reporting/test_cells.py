@@ -225,6 +225,23 @@ def test_a_cell_of_other_steps_is_compared_with_the_plain_cell_of_its_setting(tm
             assert cells[at].fields['removal.ratio'] == '0'
 
 
+def test_equal_updates_belong_to_a_treatment(tmp_path):
+    removal = {'removal__ratio': 0.2, 'removal__method': 'random', 'equal_updates': True}
+    for batch in (16, 64):
+        write_run(tmp_path / f'plain {batch}', batch_size=batch)
+        write_run(tmp_path / f'removed {batch}', batch_size=batch, **removal)
+    cells = cells_of(tmp_path)
+    for cell, at in zip(cells, statistics.find_baselines(cells, None), strict=True):
+        if cell.fields['removal.ratio'] != '0':
+            assert cells[at].fields['batch_size'] == cell.fields['batch_size']
+
+
+def test_a_cell_of_mixed_images_is_not_untreated(tmp_path):
+    for ratio in (0.0, 0.2):
+        write_run(tmp_path / str(ratio), mixed__ratio=ratio)
+    assert [statistics.is_plain(cell) for cell in cells_of(tmp_path)] == [True, False]
+
+
 def test_objectives_are_compared_with_each_other_and_temperatures_are_not(tmp_path):
     for name in ('nt_xent', 'debiased'):
         for temperature in (0.2, 0.5):

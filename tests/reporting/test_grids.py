@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from contrastive_jax import report
@@ -70,6 +71,19 @@ def test_what_differs_beyond_chance_is_said(grid):
     assert rows[0]['linear'].startswith('+20.02 [+')
 
 
+@pytest.mark.parametrize(
+    ('spread', 'said'),
+    [(0.05, 'none'), (0.035, 'none'), (0.01, 'linear +, few labels +, kNN +, 20-NN +')],
+)
+def test_chance_is_judged_over_the_whole_table(tmp_path, spread, said):
+    # Four tests with p = 0.035, 0.018 and 0.0015 each.
+    for seed, away in enumerate((-spread, 0.0, spread)):
+        write_run(tmp_path / f'plain{seed}', seed, 0.5)
+        write_run(tmp_path / f'margin{seed}', seed, 0.65 + away, **MARGIN)
+    (row,) = texts(report_of(tmp_path), 'Difference')
+    assert row['beyond chance'] == said
+
+
 def test_too_few_pairs_are_no_test(tmp_path):
     for seed in (0, 1):
         write_run(tmp_path / f'plain{seed}', seed, 0.5)
@@ -116,3 +130,10 @@ def test_every_curve_of_the_monitor_is_drawn(grid):
     assert 'Monitor: test accuracy of 20 nearest neighbours' in html
     assert '<figcaption>monitor/odd_one</figcaption>' in html
     assert 'RankMe' not in html
+
+
+def test_the_band_of_a_curve_is_one_standard_deviation(tmp_path):
+    for seed, loss in enumerate((1.0, 2.0, 6.0)):
+        write_run(tmp_path / str(seed), seed, losses=(loss,))
+    (picture,) = (x for x in pictures(cells_of(tmp_path)) if x.name == 'loss')
+    np.testing.assert_allclose(picture.curves[0].std, np.sqrt(7))

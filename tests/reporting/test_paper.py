@@ -4,10 +4,15 @@ import os
 import re
 import xml.etree.ElementTree as ElementTree
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from contrastive_jax import report
 from contrastive_jax.errors import UserError
+from contrastive_jax.reporting.paper import _draw_dots
+from contrastive_jax.reporting.pictures import Dots
+from contrastive_jax.reporting.statistics import Summary
 from tests.reporting.runs import MARGIN, write_run, write_runs
 
 EVIL = r'</text><script>a_1&$x^2$~%#{}</script>\input{/etc/passwd}'
@@ -70,6 +75,13 @@ def test_each_figure_is_there_as_svg_and_pdf(paper):
         tree = ElementTree.parse(paper / f'{stem}.svg')
         assert not [e for e in tree.iter() if e.tag.endswith('script')]
         assert (paper / f'{stem}.pdf').read_bytes().startswith(b'%PDF')
+
+
+def test_the_bar_of_a_cell_is_its_deviation():
+    axes = Figure().subplots()
+    _draw_dots(axes, Dots(0, [0, 1, 2], np.array([50.0, 60, 70]), Summary(60.0, 10.0, 3)))
+    (bar,) = axes.collections
+    np.testing.assert_allclose(bar.get_segments()[0][:, 0], [50, 70])
 
 
 @pytest.mark.ci

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from contrastive_jax.reporting import markdown, statistics
-from contrastive_jax.reporting.collect import as_text, read_run
+from contrastive_jax.reporting.collect import as_text, find_runs, read_run
 from contrastive_jax.reporting.details import rows_of_runs
 from contrastive_jax.reporting.entries import DASH
 from tests.reporting.runs import MARGIN, cells_of, fake_result, report_of, texts, write_run
@@ -94,6 +94,17 @@ def test_a_result_does_not_take_the_column_of_a_field(tmp_path):
     assert [(row['epochs'], row['result.epochs']) for row in rows] == [('2', 9.5), ('3', 9.5)]
 
 
+def test_rows_of_runs_number_the_cells_as_the_tables_do(runs):
+    everything = [read_run(path) for path in find_runs([str(runs)])]
+    rows = rows_of_runs(everything, statistics.group(everything))
+    cells = [row['cell'].partition(':')[0] for row in texts(report_of(runs), 'Test accuracy')]
+    assert cells == ['1', '2']
+    assert {row['pairs.select']: str(row['cell']) for row in rows} == {
+        'none': '1',
+        'difficult': '2',
+    }
+
+
 def test_representations_without_training_and_origins(runs):
     report = report_of(runs)
     first = texts(report, 'Without pre-training')[:2]
@@ -127,6 +138,11 @@ def test_runs_that_did_not_finish_are_shown_and_not_averaged(runs, result, statu
     assert f'; 3 {status}' in texts(report, 'Cells')[0]['seeds']
     assert texts(report, 'Test accuracy')[0]['linear'] == '60.00 ± 10.00 (3)'
     assert problem in markdown.results(report)
+
+
+def test_no_number_of_a_damaged_result_is_averaged(runs):
+    write_run(runs / 'bad', 3, result=fake_result(0.9, 3) | {'linear_accuracy': 'high'})
+    assert texts(report_of(runs), 'Test accuracy')[0]['kNN'] == '60.00 ± 10.00 (3)'
 
 
 @pytest.mark.parametrize('content', ['{', '{"epochs": 3}', '{"seed": "0"}', b'\xff', None])

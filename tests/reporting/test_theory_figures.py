@@ -43,6 +43,29 @@ def test_removal_meets_the_corollary_at_the_difficult_share():
     assert y[x == 0.2][0] == pytest.approx(bounds(EXAMPLE, 0.1, 4).removed.printed, rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ('draw', 'place'),
+    [
+        (figures.draw_against_gap, EXAMPLE.gamma - EXAMPLE.beta),
+        (figures.draw_against_difficult, EXAMPLE.difficult_per_class),
+        (figures.draw_against_removal, EXAMPLE.difficult_per_class / EXAMPLE.samples_per_class),
+    ],
+)
+def test_a_line_marks_the_model(draw, place):
+    axes = Figure().subplots()
+    draw(axes, EXAMPLE, 0.1, 4)
+    marks = [x for label, ((x, _), *_) in lines(axes).items() if label.startswith('_')]
+    assert marks == [pytest.approx(place)]
+
+
+def test_a_printed_fraction_covers_the_indices_of_its_theorem():
+    axes = Figure().subplots()
+    figures.draw_spectrum(axes, EXAMPLE)
+    ends = [drawn.get_segments()[0][:, 0].tolist() for drawn in axes.collections]
+    # Indices k + 1, from 5 to 80 and from 5 to 8.
+    assert ends == [[4.5, 80.5], [4.5, 8.5]]
+
+
 @pytest.mark.parametrize('field', [{}, {'beta': 0.0}, {'difficult_per_class': 0}])
 @pytest.mark.parametrize(('delta', 'k'), [(0.1, 4), (0.0, 1), (0.1, 79)])
 def test_page_draws_at_the_edges(field, delta, k):
