@@ -12,6 +12,7 @@ from contrastive_jax.ebt.quality import _over_batches
 from contrastive_jax.graph import scores, subsets
 from contrastive_jax.randomness import KeyTag, KeyUse, Use, device_key, host_rng, legacy_rng
 from contrastive_jax.training.task import StepContext
+from tests.helpers import small_config, state_and_step
 
 ROOT = Path(__file__).parents[1]
 SEEDS = (0, 1, 2, 13, 2**31 - 1, 2**32, 2**32 + 1)
@@ -69,6 +70,11 @@ def test_no_two_uses_share_a_key():
                 keys += [image, *(jax.random.fold_in(image, use) for use in range(5))]
     data = {tuple(np.asarray(jax.random.key_data(key)).tolist()) for key in keys}
     assert len(data) == len(keys)
+
+
+def test_a_run_does_not_draw_with_the_key_of_its_weights():
+    initial, _ = state_and_step(small_config(seed=5), mapped=False)
+    assert initial.key == device_key(KeyUse.RUN, 5)
 
 
 def test_tags_are_above_all_counters():

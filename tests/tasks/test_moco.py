@@ -5,15 +5,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from contrastive_jax.data.sources import Split
 from contrastive_jax.models import Moments
-from contrastive_jax.numerics import gather
+from contrastive_jax.numerics import gather, unit_rows
 from contrastive_jax.runs.logs import MetricsLog
 from contrastive_jax.tasks import moco
+from contrastive_jax.tasks.contrast import views_of
 from contrastive_jax.training import loop
 from contrastive_jax.training.devices import AXIS
 from contrastive_jax.training.setup import set_up
+from contrastive_jax.training.task import StepContext, task_of
 from tests.helpers import (
     random_batch,
     small_config,
@@ -140,6 +143,26 @@ def test_symmetric_asks_with_both_views():
     # 16 keys a step, or 32.
     assert np.sum(one.extra.queue.labels >= 0) == 32
     assert np.sum(both.extra.queue.labels >= 0) == 64
+
+
+def test_with_both_views_as_queries_each_meets_the_key_of_the_other():
+    config = small_config(moco__queue_size=64, moco__symmetric=True)
+    setup = set_up(config, Moments((0.5,) * 3, (0.25,) * 3), 10)
+    state, batch = setup.initial, random_batch(0, 8)
+    context = StepContext(state.key, 0, None, jnp.int32(0))
+
+    @jax.jit
+    def similarities(params, stats):
+        model = nnx.merge(setup.graphdef, params, stats, copy=True)
+        metrics = task_of(config).loss(model, state.extra, batch, context).metrics
+        views, _ = views_of(batch, context, config.augment)
+        rows = unit_rows(model(views, train=True)[1])
+        other = jnp.roll(rows, 8, axis=0)
+        return metrics['positive_similarity'], jnp.mean(jnp.sum(rows * other, axis=1))
+
+    similarity, expected = similarities(state.params, state.stats)
+    assert expected < 0.99
+    np.testing.assert_allclose(similarity, expected, rtol=1e-4)
 
 
 def test_shuffled_keys_return_to_their_queries():

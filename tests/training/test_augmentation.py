@@ -148,6 +148,12 @@ def test_a_crop_of_a_constant_image_is_constant():
     np.testing.assert_allclose(_one_operation(constant, 'crop', crop=True), 0.4, rtol=1e-4)
 
 
+def test_a_crop_does_not_overshoot():
+    image = jnp.where(IMAGE > 0.5, 1.0, 0.0)
+    views = _one_operation(image, 'crop', crop=True)
+    assert 0 <= views.min() < views.max() <= 1
+
+
 def test_a_crop_keeps_the_area_it_was_told():
     # On a ramp from left to right the spread of a view is the width of its crop.
     ramp = jnp.broadcast_to(jnp.linspace(0, 1, 32)[None, :, None], (32, 32, 3))

@@ -1,5 +1,6 @@
 import io
 import json
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -37,6 +38,19 @@ def test_the_bar_shows_the_last_loss_when_all_steps_are_written(monkeypatch):
             # As before a checkpoint.
             records.write_all()
     assert bar.postfix.startswith('epoch 2 of 2, loss 3.000, ')
+
+
+def test_the_pace_is_that_of_the_steps_of_this_process(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(recorder, 'time', SimpleNamespace(perf_counter=lambda: now[0]))
+    records = Recorder(None, 8, 2, np.full(20, 0.1, np.float32))
+    with tqdm(total=14, file=io.StringIO()) as bar:
+        # A run that goes on after step 10.
+        for step in range(11, 15):
+            now[0] += 2
+            records.add(step, {'loss': jnp.float32(1)}, bar)
+        records.write_all()
+    assert records.pairs_per_second == 4
 
 
 def test_the_learning_rate_is_that_of_the_updates_taken(tmp_path):

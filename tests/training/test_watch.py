@@ -5,14 +5,19 @@ import json
 import logging
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax import nnx
 
 from contrastive_jax import main
 from contrastive_jax.config import resolve
 from contrastive_jax.data.batches import step_indices
 from contrastive_jax.errors import UserError
 from contrastive_jax.training.devices import map_over_devices, replicate
+from contrastive_jax.training.step import init_state, train_step
+from contrastive_jax.training.task import Outcome
 from contrastive_jax.training.watch import Check, Watch
 from tests.helpers import (
     npz_changes,
@@ -65,6 +70,23 @@ def test_a_finite_update_is_not_skipped():
     # Two programs, which XLA may round differently: to the last digits, but for entries near zero.
     close = functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7)
     jax.tree.map(close, jax.device_get(plain.params), jax.device_get(watched.params))
+
+
+def test_a_gradient_that_is_not_finite_is_skipped_by_itself():
+    optimizer = optax.sgd(0.1)
+    keys = dict(zip(('model_key', 'run_key'), jax.random.split(jax.random.key(0)), strict=True))
+    graphdef, state = init_state(lambda ctx: nnx.Linear(2, 1, rngs=ctx.rngs), optimizer, **keys)
+
+    def loss(model, extra, batch, context):
+        weight = model.kernel[...]
+        # Of 0, where a square root has no slope.
+        return Outcome(jnp.sqrt(jnp.sum(weight - weight)), {}, extra)
+
+    options = {'graphdef': graphdef, 'optimizer': optimizer, 'skip_nonfinite': True}
+    after, metrics = train_step(state, None, loss=loss, **options)
+    assert metrics['loss'] == 0
+    assert int(after.skipped) == 1
+    jax.tree.map(np.testing.assert_array_equal, after.params, state.params)
 
 
 @pytest.fixture
