@@ -118,7 +118,7 @@ def test_verdicts_are_those_of_the_scores(files):
 
 
 def test_columns_of_the_dynamics_are_offered(files):
-    samples, _ = score.from_files(str(files / 'features.npy'), None)
+    samples = from_files(str(files / 'features.npy'), None)
     mean = np.where(np.arange(N) % 2, np.nan, np.arange(N) / N)
     columns = {'score': np.arange(N) / N, 'dynamics_mean': mean}
     write_scores(files / 'scores.npz', ScoreFile(columns, samples.image_checksum()))
