@@ -24,7 +24,7 @@ from benchmarks import measure
 from contrastive_jax.evaluation import linear
 from contrastive_jax.evaluation.blocks import SPREAD, Blocks, block_shape, lay_out
 from contrastive_jax.evaluation.knn import VotingRule, nearest_classes
-from contrastive_jax.evaluation.whitening import second_moment, standardise, whitening
+from contrastive_jax.evaluation.whitening import second_moment, standardise, whitening_matrix
 from contrastive_jax.randomness import Use, host_rng
 
 _CLASSES = 10
@@ -59,7 +59,7 @@ def ours(rows: np.ndarray, labels: np.ndarray, cold: bool = False) -> linear.Lin
     cut = [(rows[part], labels[part]) for part in (slice(kept), slice(kept, None))]
     parts = lay_out(cut, _CLASSES)
     moment = np.asarray(second_moment(parts))
-    whitenings = {l2: whitening(moment, l2, _CLASSES) for l2 in linear.STRENGTHS}
+    whitenings = {l2: whitening_matrix(moment, l2, _CLASSES) for l2 in linear.STRENGTHS}
     fit = partial(linear.fit, num_classes=_CLASSES)
     final = jnp.float32(_L2), whitenings[_L2]
     if cold:

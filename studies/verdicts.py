@@ -20,8 +20,8 @@ from sklearn.datasets import load_digits
 
 from contrastive_jax import graph, load_encoder
 from contrastive_jax.data.mixed import mix
-from contrastive_jax.graph.neighbours import neighbours
-from contrastive_jax.graph.verdicts import VERDICTS, verdicts
+from contrastive_jax.graph.neighbours import find_neighbours
+from contrastive_jax.graph.verdicts import VERDICTS, judge
 from contrastive_jax.randomness import Use, host_rng
 from contrastive_jax.runs.loading import load_run
 from studies.measures import held_out, spread
@@ -107,8 +107,8 @@ def measure(workdir: Path, seed: int, most: int, band: dict[str, float], outlier
     features = load_encoder(workdir)(images)
     score = np.asarray(graph.sample_difficulty(features, **band).score)
     isolation = np.asarray(graph.isolation(features))
-    near = neighbours(features, **band, count=20)
-    found = verdicts(score, isolation, near.similarity[:, 0], near.nearest, labels)
+    near = find_neighbours(features, **band, count=20)
+    found = judge(score, isolation, near.similarity[:, 0], near.nearest, labels)
     said = found.verdict
     matrix = np.zeros((len(VERDICTS), len(VERDICTS)), int)
     np.add.at(matrix, (truth, said), 1)

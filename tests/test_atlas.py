@@ -10,7 +10,7 @@ from contrastive_jax import score
 from contrastive_jax.data.score_files import ScoreFile, write_scores
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.samples import Options, from_files, from_run
-from contrastive_jax.graph.neighbours import neighbours
+from contrastive_jax.graph.neighbours import find_neighbours
 from contrastive_jax.graph.verdicts import VERDICTS
 from contrastive_jax.reporting.atlas import build
 from contrastive_jax.reporting.atlas.build import SampleFiles
@@ -199,9 +199,9 @@ def test_partners_are_those_of_the_band_that_was_scored(files):
     samples, options = from_files(str(files / 'features.npy'), None), Options()
     band = {'pos_high': 0.3, 'pos_low': 0.4}
     score.run(samples, options._replace(**band), files)
-    expected = neighbours(samples.features, **band, count=8).partners
+    expected = find_neighbours(samples.features, **band, count=8).partners
     np.testing.assert_array_equal(_of(files, scores='scores.npz').partners, expected)
-    other = neighbours(samples.features, **options.band(), count=8).partners
+    other = find_neighbours(samples.features, **options.band(), count=8).partners
     assert not np.array_equal(other[:, 0], expected[:, 0])
     words = 'band of these scores is not known'
     assert words not in ' '.join(_of(files, scores='scores.npz').notes)
@@ -216,7 +216,7 @@ def test_images_trained_on_have_their_partners_among_themselves(files):
     found = build._neighbours(samples._replace(trained=trained), options)
     everyone = build._neighbours(samples, options)
     rows = np.flatnonzero(trained)
-    own = neighbours(samples.features[trained], **options.band(), count=8).partners
+    own = find_neighbours(samples.features[trained], **options.band(), count=8).partners
     shared = own.shape[1]
     np.testing.assert_array_equal(
         found.partners[trained][:, :shared], np.where(own < 0, -1, rows[own])

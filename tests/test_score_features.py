@@ -14,7 +14,7 @@ from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.row_scores import rows_of_samples
 from contrastive_jax.evaluation.samples import Options, Samples, from_files
 from contrastive_jax.evaluation.tiles.request import Request
-from contrastive_jax.graph.neighbours import neighbours
+from contrastive_jax.graph.neighbours import find_neighbours
 from contrastive_jax.graph.verdicts import VERDICTS
 from tests.processes import command
 
@@ -173,7 +173,7 @@ def test_partners_are_named_as_the_samples_are(tmp_path):
     score.run_rows(rows_of_samples(drawn), request, tmp_path, overwrite=False)
     found = np.load(tmp_path / 'scores.npz')
     np.testing.assert_array_equal(found['index'], index)
-    partner = neighbours(features, pos_high=0.1, pos_low=0.5, count=1).partners
+    partner = find_neighbours(features, pos_high=0.1, pos_low=0.5, count=1).partners
     np.testing.assert_array_equal(found['partner'], index[partner[:, 0]])
 
 

@@ -14,7 +14,7 @@ from contrastive_jax.data.feature_files import checked_rows
 from contrastive_jax.data.feature_rows import Rows
 from contrastive_jax.runtime import distributed
 
-__all__ = ['Survey', 'collapse', 'relative_spread', 'survey', 'warn_if_collapsed']
+__all__ = ['Survey', 'collapse', 'relative_spread', 'survey_rows', 'warn_if_collapsed']
 
 # Bytes of a block while rows are surveyed.
 _BLOCK_BYTES = 2**24
@@ -40,7 +40,7 @@ class Survey(NamedTuple):
     spread: float
 
 
-def survey(
+def survey_rows(
     rows: Rows, chosen: np.ndarray, advance: Callable[[int], object] = lambda count: None
 ) -> Survey:
     """Checks every row, and takes their mean, in one pass.

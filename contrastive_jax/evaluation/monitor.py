@@ -26,7 +26,7 @@ from contrastive_jax.data.sources import Dataset, Split
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.geometry import alignment, effective_rank, uniformity
 from contrastive_jax.evaluation.knn import VotingRule, knn_predict
-from contrastive_jax.graph.class_cosines import class_cosines
+from contrastive_jax.graph.class_cosines import cosines_by_class
 from contrastive_jax.graph.difficulty import sample_difficulty
 from contrastive_jax.numerics import gather
 from contrastive_jax.randomness import KeyUse, device_key
@@ -286,7 +286,7 @@ def _similarities(
         bands = sample_difficulty(features, pos_high=pos_high, pos_low=pos_low, center=False)
         means = (jnp.mean(jnp.asarray(band)) for band in (bands.alpha, bands.beta, bands.gamma))
         return dict(zip(('alpha', 'beta', 'gamma'), means, strict=True))
-    alpha, beta, gamma, purity = class_cosines(
+    alpha, beta, gamma, purity = cosines_by_class(
         features, jnp.asarray(labels), pos_high=pos_high, pos_low=pos_low
     )
     ordered = ((beta < gamma) & (gamma < alpha)).astype(jnp.float32)

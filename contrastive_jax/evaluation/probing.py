@@ -14,7 +14,7 @@ from contrastive_jax.evaluation import linear
 from contrastive_jax.evaluation.blocks import beside, lay_out
 from contrastive_jax.evaluation.knn import VotingRule, nearest_classes
 from contrastive_jax.evaluation.validation import Validation, cross_fitted, hold_out
-from contrastive_jax.evaluation.whitening import second_moment, span, standardise, whitening
+from contrastive_jax.evaluation.whitening import second_moment, span, standardise, whitening_matrix
 
 __all__ = ['Accuracies', 'by_group', 'check_labels_per_class', 'probe']
 
@@ -84,7 +84,7 @@ def probe(
     )
     parts = lay_out([part for part in (fitted_on, checked) if len(part[1])], num_classes)
     moment = np.asarray(second_moment(parts))
-    whitenings = {l2: whitening(moment, l2, num_classes) for l2 in linear.STRENGTHS}
+    whitenings = {l2: whitening_matrix(moment, l2, num_classes) for l2 in linear.STRENGTHS}
 
     tried, fits = linear.try_strengths(parts, whitenings, checked, num_classes=num_classes)
     best = int(np.argmax(tried.sum(axis=1)))

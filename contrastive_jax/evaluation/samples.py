@@ -25,8 +25,8 @@ from contrastive_jax.graph.columns import (
 )
 from contrastive_jax.graph.density import NEAR, isolation
 from contrastive_jax.graph.dynamics import sample_dynamics
-from contrastive_jax.graph.neighbours import neighbours
-from contrastive_jax.graph.verdicts import NEIGHBOURS, label_suspects, verdicts
+from contrastive_jax.graph.neighbours import find_neighbours
+from contrastive_jax.graph.verdicts import NEIGHBOURS, judge, label_suspects
 from contrastive_jax.numerics import percentile_rank
 from contrastive_jax.runs.dynamics import read_dynamics
 from contrastive_jax.runs.names import DYNAMICS
@@ -299,13 +299,13 @@ def verdicts_of(
         return {}
     features = samples.features[rows]
     labels = None if samples.labels is None else samples.labels[rows]
-    near = neighbours(
+    near = find_neighbours(
         features,
         **options.band(),
         count=NEIGHBOURS,
         progress=partial(progress.track, name='neighbours', unit='block'),
     )
-    judged = verdicts(
+    judged = judge(
         columns['score'][rows],
         columns['isolation'][rows],
         near.similarity[:, 0],

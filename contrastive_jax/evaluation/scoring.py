@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from contrastive_jax.data.feature_rows import Rows, array_rows
-from contrastive_jax.data.survey import survey, warn_if_collapsed
+from contrastive_jax.data.survey import survey_rows, warn_if_collapsed
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.tiles.engine import Engine
 from contrastive_jax.evaluation.tiles.margins import Margins
@@ -180,7 +180,7 @@ def score_rows(
     if request.landmarks is not None:
         drawn = draw_rows(n, request.landmarks, request.seed)
     with progress.track((), 'checking', total=n, unit='samples') as bar:
-        surveyed = survey(rows, np.zeros(0, np.int64) if drawn is None else drawn, bar.update)
+        surveyed = survey_rows(rows, np.zeros(0, np.int64) if drawn is None else drawn, bar.update)
     warn_if_collapsed(surveyed.spread, rows.source)
     store = None
     if keep is not None:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from contrastive_jax.evaluation.blocks import Blocks
 
-__all__ = ['second_moment', 'span', 'standardise', 'whitening']
+__all__ = ['second_moment', 'span', 'standardise', 'whitening_matrix']
 
 _EPSILON = float(np.finfo(np.float32).eps)
 # Of the longest axis.
@@ -85,7 +85,7 @@ def second_moment(parts: Sequence[Blocks]) -> Float[Array, 'k k']:
     return reduce(jnp.add, map(products, parts)) / count
 
 
-def whitening(
+def whitening_matrix(
     moment: Float[np.ndarray, 'k k'], l2: float, num_classes: int
 ) -> Float[np.ndarray, 'k k']:
     """Matrix P with `P^T (moment / c + l2 I) P = I`, upper triangular.

@@ -23,7 +23,7 @@ from contrastive_jax.numerics import (
     percentile_rank,
 )
 
-__all__ = ['ClassCosines', 'class_cosines']
+__all__ = ['ClassCosines', 'cosines_by_class']
 
 
 class ClassCosines(NamedTuple):
@@ -44,7 +44,7 @@ class ClassCosines(NamedTuple):
 
 @partial(jax.jit, static_argnames=('pos_high', 'pos_low', 'block_size'))
 @compiler_sharded
-def class_cosines(
+def cosines_by_class(
     features: Float[Array, 'n k'],
     labels: Int[Array, ' n'],
     *,

@@ -20,7 +20,7 @@ from contrastive_jax.numerics import (
     percentile_rank,
 )
 
-__all__ = ['Neighbours', 'nearest_difficult', 'neighbours']
+__all__ = ['Neighbours', 'find_neighbours', 'nearest_difficult']
 
 # Bytes of the cosines of a block.
 _BLOCK_BYTES = 2**25
@@ -41,7 +41,7 @@ class Neighbours(NamedTuple):
     partners: Int[np.ndarray, 'n c']
 
 
-def neighbours(
+def find_neighbours(
     features: FeatureRows,
     *,
     pos_high: float,

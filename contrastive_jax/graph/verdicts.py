@@ -14,10 +14,10 @@ __all__ = [
     'NEIGHBOURS',
     'VERDICTS',
     'Verdicts',
+    'judge',
     'label_margin',
     'label_suspects',
     'robust_z',
-    'verdicts',
 ]
 
 # In rising priority: the verdict of a sample is the last one that applies.
@@ -52,7 +52,7 @@ class Verdicts(NamedTuple):
     label_z: Float[np.ndarray, ' n']
 
 
-def verdicts(
+def judge(
     score: Float[np.ndarray, ' n'],
     isolation: Float[np.ndarray, ' n'],
     similarity: Float[np.ndarray, ' n'],

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from contrastive_jax.data.stored import StoredImages
 from contrastive_jax.evaluation.samples import Options, Samples
-from contrastive_jax.graph.neighbours import neighbours
+from contrastive_jax.graph.neighbours import find_neighbours
 from contrastive_jax.graph.verdicts import VERDICTS
 from contrastive_jax.reporting.atlas.build import class_names, small
 from contrastive_jax.reporting.atlas.content import project
@@ -39,7 +39,7 @@ def view_columns(samples: Samples, options: Options, verdict: np.ndarray) -> pa.
       of at most 32 pixels.
     """
     place, _ = project(np.asarray(samples.features), 'auto', samples.seed)
-    near = neighbours(samples.features, **options.band(), count=_NEIGHBOURS)
+    near = find_neighbours(samples.features, **options.band(), count=_NEIGHBOURS)
     columns = {
         'projection_x': pa.array(place[:, 0].astype(np.float32)),
         'projection_y': pa.array(place[:, 1].astype(np.float32)),

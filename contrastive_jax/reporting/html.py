@@ -7,7 +7,7 @@ from importlib import resources
 from contrastive_jax.reporting import web
 from contrastive_jax.reporting.entries import Entry, Table, numbered_name
 from contrastive_jax.reporting.figures import bokeh_figure
-from contrastive_jax.reporting.pictures import NOTE, pictures
+from contrastive_jax.reporting.pictures import NOTE, pictures_of
 from contrastive_jax.reporting.statistics import Cell
 from contrastive_jax.reporting.style import LIGHT, dashes_of
 from contrastive_jax.reporting.tables import Report
@@ -96,7 +96,7 @@ def _swatch(cell: int | None) -> str:
 def _figures(cells: Sequence[Cell]) -> tuple[list[str], str]:
     """The scripts that draw the figures, and the figures with one legend for all of them."""
     names = [numbered_name(index, cell) for index, cell in enumerate(cells)]
-    drawn = {str(at): picture for at, picture in enumerate(pictures(cells))}
+    drawn = {str(at): picture for at, picture in enumerate(pictures_of(cells))}
     if not drawn:
         return [], ''
     scripts, places = web.embedded(

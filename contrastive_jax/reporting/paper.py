@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from contrastive_jax.reporting.entries import Entry, Table, numbered_name
-from contrastive_jax.reporting.pictures import Curve, Dots, Picture, pictures
+from contrastive_jax.reporting.pictures import Curve, Dots, Picture, pictures_of
 from contrastive_jax.reporting.statistics import Cell
 from contrastive_jax.reporting.style import DASH, FIGURE, LIGHT, dashes_of
 from contrastive_jax.reporting.tables import Report
@@ -63,7 +63,7 @@ def paper_files(report: Report, cells: Sequence[Cell]) -> dict[str, Callable[[],
     for table in (*report.results, *report.details):
         files[_free(f'table_{_plain(table.title)}', files) + '.tex'] = partial(_latex, table)
     names = [_shortened(numbered_name(index, cell)) for index, cell in enumerate(cells)]
-    for picture in pictures(cells):
+    for picture in pictures_of(cells):
         stem = _free(f'figure_{_plain(picture.name)}', files)
         for kind, date in (('svg', 'Date'), ('pdf', 'CreationDate')):
             files[f'{stem}.{kind}'] = partial(_drawn, picture, names, kind, date)

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from contrastive_jax.reporting.collect import MEASURES, MONITOR
 from contrastive_jax.reporting.statistics import Cell, Summary, by_seed, curves, summarise
 
-__all__ = ['NOTE', 'Curve', 'Dots', 'Picture', 'pictures']
+__all__ = ['NOTE', 'Curve', 'Dots', 'Picture', 'pictures_of']
 
 NOTE = (
     'Accuracies: each seed is a dot; the bar is mean ± standard deviation. Curves: mean over the '
@@ -97,7 +97,7 @@ class Picture(NamedTuple):
     curves: Sequence[Curve] = ()
 
 
-def pictures(cells: Sequence[Cell]) -> list[Picture]:
+def pictures_of(cells: Sequence[Cell]) -> list[Picture]:
     """The figures of the cells; those without any number are left out."""
     recorded = {name for cell in cells for run in cell.runs for name in run.curves}
     drawn = (*(name for name in _CURVES if name in recorded), *sorted(recorded - _CURVES.keys()))

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from contrastive_jax.data import row_files
 from contrastive_jax.data.feature_rows import array_rows, open_rows
-from contrastive_jax.data.survey import survey, warn_if_collapsed
+from contrastive_jax.data.survey import survey_rows, warn_if_collapsed
 from contrastive_jax.errors import UserError
 
 ROWS = np.random.default_rng(0).normal(size=(53, 4)) + 2
@@ -71,7 +71,7 @@ def test_every_kind_gives_the_same_rows(tmp_path, kind, dtype):
         assert [len(x) for x in blocks[:-1]] == [size] * (len(blocks) - 1)
         np.testing.assert_array_equal(np.concatenate(blocks), expected)
     np.testing.assert_array_equal(np.concatenate(list(read.blocks(5, 11, 40))), expected[11:40])
-    found = survey(read, np.array([50, 3]))
+    found = survey_rows(read, np.array([50, 3]))
     np.testing.assert_array_equal(found.chosen, rows[[50, 3]].astype(np.float32))
     np.testing.assert_allclose(
         found.origin + found.mean, rows.astype(np.float64).mean(0), rtol=1e-6
@@ -82,7 +82,7 @@ def test_bfloat16_is_read_from_safetensors(tmp_path):
     rows = np.asarray(jnp.asarray(ROWS, jnp.bfloat16))
     read = open_rows(_write(tmp_path, 'safetensors', rows))
     np.testing.assert_array_equal(np.concatenate(list(read.blocks(8))), rows.astype(np.float32))
-    survey(read, np.zeros(0, int))
+    survey_rows(read, np.zeros(0, int))
 
 
 def test_big_endian_rows_are_read(tmp_path):
@@ -101,8 +101,8 @@ def test_shards_follow_each_other_in_the_order_of_their_names(tmp_path, kind):
     np.testing.assert_array_equal(np.concatenate(list(read.blocks(8))), ROWS.astype(np.float32))
     np.testing.assert_array_equal(next(read.blocks(8, 17)), ROWS[17:25].astype(np.float32))
     assert (
-        survey(read, np.zeros(0, int)).checksum
-        == survey(array_rows(ROWS), np.zeros(0, int)).checksum
+        survey_rows(read, np.zeros(0, int)).checksum
+        == survey_rows(array_rows(ROWS), np.zeros(0, int)).checksum
         == read.checksum()
     )
 
@@ -144,13 +144,13 @@ def test_rows_that_hardly_differ_are_said(caplog):
     for scale, warned in ((1e-7, True), (1e-2, False)):
         caplog.clear()
         rows = (1 + scale * ROWS).astype(np.float32)
-        found = survey(array_rows(rows), np.zeros(0, int))
+        found = survey_rows(array_rows(rows), np.zeros(0, int))
         exact = rows.astype(np.float64)
         variance = np.mean(np.sum((exact - exact.mean(0)) ** 2, 1))
         assert found.spread == pytest.approx(variance / np.sum(exact.mean(0) ** 2), rel=1e-3)
         warn_if_collapsed(found.spread, 'rows')
         assert ('hardly differ' in caplog.text) == warned
-    single = survey(array_rows(rows[:1]), np.zeros(0, int))
+    single = survey_rows(array_rows(rows[:1]), np.zeros(0, int))
     warn_if_collapsed(single.spread, 'rows')
     assert 'hardly differ' not in caplog.text
 
@@ -216,7 +216,7 @@ def test_folders_without_shards_of_one_kind_are_refused(tmp_path):
 def test_parquet_that_holds_no_rows_is_refused(tmp_path, table, words):
     pq.write_table(table, tmp_path / 'x.parquet')
     with pytest.raises(UserError, match=words):
-        survey(open_rows(str(tmp_path / 'x.parquet')), np.zeros(0, int))
+        survey_rows(open_rows(str(tmp_path / 'x.parquet')), np.zeros(0, int))
 
 
 @pytest.mark.parametrize('method', ['is_dir', 'iterdir'])
@@ -235,7 +235,7 @@ def test_damaged_files_are_one_line(tmp_path, kind):
     data = Path(path).read_bytes()
     Path(path).write_bytes(data[: len(data) // 2])
     with pytest.raises(UserError, match=r'x.*: cannot be read') as caught:
-        survey(open_rows(path), np.zeros(0, int))
+        survey_rows(open_rows(path), np.zeros(0, int))
     assert '\n' not in str(caught.value)
 
 
@@ -249,7 +249,7 @@ def test_bad_rows_are_named_with_their_file(tmp_path, value, words):
     rows[31] = value
     np.save(tmp_path / 'b.npy', rows)
     with pytest.raises(UserError, match=rf'b\.npy: row 31 holds .*{words}'):
-        survey(open_rows(str(tmp_path)), np.zeros(0, int))
+        survey_rows(open_rows(str(tmp_path)), np.zeros(0, int))
 
 
 @pytest.mark.parametrize('change', ['longer', 'touched', 'gone'])
@@ -265,7 +265,7 @@ def test_a_file_that_changes_is_noticed(tmp_path, change):
     else:
         path.unlink()
     with pytest.raises(UserError, match=r'x\.npy: has been changed while it was read'):
-        survey(read, np.zeros(0, int))
+        survey_rows(read, np.zeros(0, int))
 
 
 def test_a_memory_map_is_read_block_by_block(tmp_path):
@@ -277,8 +277,8 @@ def test_a_memory_map_is_read_block_by_block(tmp_path):
 
 def test_small_features_are_no_collapsed_ones():
     few = np.zeros(0, int)
-    spread = survey(array_rows(ROWS.astype(np.float32)), few).spread
-    tiny = survey(array_rows(ROWS.astype(np.float32) * np.float32(1e-25)), few).spread
+    spread = survey_rows(array_rows(ROWS.astype(np.float32)), few).spread
+    tiny = survey_rows(array_rows(ROWS.astype(np.float32) * np.float32(1e-25)), few).spread
     np.testing.assert_allclose(tiny, spread, rtol=1e-4)
 
 

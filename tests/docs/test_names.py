@@ -28,3 +28,14 @@ def test_no_two_public_functions_or_classes_have_one_name():
     assert 'FIELDS' in places
     twice = {name: files for name, files in places.items() if len(files) > 1}
     assert twice.keys() - _OF_MANY == set(), twice
+
+
+def test_no_function_is_called_as_its_module():
+    # `from package.x import x` hides the module behind the function.
+    same = [
+        str(file.relative_to(PACKAGE))
+        for file in sorted(PACKAGE.rglob('*.py'))
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.name == file.stem
+    ]
+    assert same == []

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 
 from contrastive_jax.evaluation import blocks, linear
 from contrastive_jax.evaluation.blocks import lay_out
-from contrastive_jax.evaluation.whitening import second_moment, span, standardise, whitening
+from contrastive_jax.evaluation.whitening import second_moment, span, standardise, whitening_matrix
 
 
 def _classes(seed, n, k=6, c=3, noise=1.0):
@@ -25,7 +25,7 @@ def _laid_out(features, labels):
 
 def _fit(features, labels, l2):
     laid_out, moment = _laid_out(features, labels)
-    return linear.fit([laid_out], jnp.float32(l2), whitening(moment, l2, 3), num_classes=3)
+    return linear.fit([laid_out], jnp.float32(l2), whitening_matrix(moment, l2, 3), num_classes=3)
 
 
 def _loss(params, features, labels, l2):
@@ -69,7 +69,7 @@ def test_blocks_and_devices_change_no_fit(monkeypatch, spread, logits, shape):
     assert parts.labels.shape == shape
     assert len(parts.features.sharding.device_set) == shape[1]
     np.testing.assert_allclose(other, moment, rtol=1e-5, atol=1e-6)
-    white = whitening(moment, 1e-3, 3)
+    white = whitening_matrix(moment, 1e-3, 3)
     expected = linear.fit([whole], jnp.float32(1e-3), white, num_classes=3).weight
     found = linear.fit([parts], jnp.float32(1e-3), white, num_classes=3).weight
     np.testing.assert_allclose(found, expected, atol=2e-3)
@@ -84,7 +84,7 @@ def test_parts_of_any_size_lie_on_the_same_devices(monkeypatch):
     assert [part.labels.shape for part in parts] == [(1, 4, 50), (1, 4, 1)]
     moment = np.asarray(second_moment(parts))
     np.testing.assert_allclose(moment, features.T @ features / 201, rtol=1e-4, atol=1e-5)
-    found = linear.fit(parts, jnp.float32(1e-3), whitening(moment, 1e-3, 3), num_classes=3)
+    found = linear.fit(parts, jnp.float32(1e-3), whitening_matrix(moment, 1e-3, 3), num_classes=3)
     np.testing.assert_allclose(found.weight, _fit(features, labels, 1e-3).weight, atol=2e-3)
 
 
@@ -94,7 +94,7 @@ def test_a_part_that_is_not_used_is_as_if_it_were_not_there(monkeypatch, spread)
     monkeypatch.setattr(blocks, '_SPREAD_BYTES', spread)
     # Not even a NaN of it counts.
     parts = lay_out([(features, labels), (np.full((8, 6), np.nan, np.float32), labels[:8])], 3)
-    given = jnp.float32(1e-3), whitening(np.asarray(second_moment(parts[:1])), 1e-3, 3)
+    given = jnp.float32(1e-3), whitening_matrix(np.asarray(second_moment(parts[:1])), 1e-3, 3)
     fit = partial(linear.fit, num_classes=3)
     found = fit(parts, *given, used=jnp.array([True, False]))
     expected = fit(parts[:1], *given)
@@ -137,7 +137,7 @@ def test_held_out_samples_are_classified_by_probes_of_every_strength(compiled):
     theirs = [_best(*train, l2).predict(held_out[0]) == held_out[1] for l2 in linear.STRENGTHS]
     assert len({hits.sum() for hits in theirs}) > 1
     laid_out, moment = _laid_out(*train)
-    whitenings = {l2: whitening(moment, l2, 3) for l2 in linear.STRENGTHS}
+    whitenings = {l2: whitening_matrix(moment, l2, 3) for l2 in linear.STRENGTHS}
     ours, fits = linear.try_strengths([laid_out], whitenings, held_out, num_classes=3)
     assert compiled['fit'] == 1
     # A sample between two classes may go to either.
@@ -204,7 +204,7 @@ def test_few_labels_are_few_and_balanced():
 def test_more_labels_are_better():
     (features, labels), test = _classes(0, 300), _classes(1, 200)
     _, moment = _laid_out(features, labels)
-    white = whitening(moment, linear.FEW_LABEL_L2, 3)
+    white = whitening_matrix(moment, linear.FEW_LABEL_L2, 3)
     few, many = (
         linear.few_label_accuracies((features[drawn], labels[drawn]), white, test, num_classes=3)
         for drawn in (linear.draw_few_labels(labels, count, 4) for count in (2, 40))
@@ -236,7 +236,7 @@ def test_whitened_weights_have_a_curvature_of_one(l2):
     features, labels = _classes(0, 500, k=40)
     features = features * 10.0 ** -rng.integers(0, 3, 40).astype(np.float32)
     _, moment = _laid_out(features, labels)
-    white = whitening(moment, l2, 3)
+    white = whitening_matrix(moment, l2, 3)
     # A fit solves for its start with this triangle.
     np.testing.assert_array_equal(np.tril(white, -1), 0)
     curvature = white.T.astype(np.float64) @ (moment / 3 + l2 * np.eye(40)) @ white
@@ -247,7 +247,7 @@ def test_whitened_weights_have_a_curvature_of_one(l2):
 
 def test_a_moment_with_rounding_errors_is_whitened():
     moment = np.diag([1.0, -1e-4, 1e-3]).astype(np.float32)
-    white = whitening(moment, 1e-5, 2)
+    white = whitening_matrix(moment, 1e-5, 2)
     assert np.all(np.isfinite(white))
     # What the moment resolves is scaled to one all the same.
     assert white[0, 0] == pytest.approx(2**0.5, rel=1e-3)
@@ -256,7 +256,7 @@ def test_a_moment_with_rounding_errors_is_whitened():
 def test_a_warm_start_is_where_the_fit_before_ended(monkeypatch):
     features, labels = _classes(0, 200)
     laid_out, moment = _laid_out(features, labels)
-    given = jnp.float32(1e-3), whitening(moment, 1e-3, 3)
+    given = jnp.float32(1e-3), whitening_matrix(moment, 1e-3, 3)
     end = linear.fit([laid_out], *given, num_classes=3)
     monkeypatch.setattr(linear, '_MAX_STEPS', 0)
     linear.fit.clear_cache()

@@ -12,7 +12,7 @@ from contrastive_jax.evaluation.geometry import alignment, effective_rank, unifo
 from contrastive_jax.evaluation.knn import VotingRule, knn_predict
 from contrastive_jax.evaluation.monitor import check_monitor, make_monitor, measures, monitored
 from contrastive_jax.graph import sample_difficulty
-from contrastive_jax.graph.class_cosines import class_cosines
+from contrastive_jax.graph.class_cosines import cosines_by_class
 from contrastive_jax.models import Moments
 from contrastive_jax.models.frozen import encoder_function
 from contrastive_jax.runs.dynamics import read_dynamics
@@ -133,7 +133,7 @@ def test_each_entry_is_what_its_own_function_measures(voters):
         features[voters], known, features['queries'], num_classes=3, rules=(VotingRule(20),)
     )
     trained = features['trained']
-    cosines = class_cosines(trained, jnp.asarray(labels['trained']), **band)
+    cosines = cosines_by_class(trained, jnp.asarray(labels['trained']), **band)
     expected = {
         'knn': float(np.mean(predicted == truth)),
         'rank': effective_rank(trained),

@@ -4,7 +4,7 @@ import pytest
 from contrastive_jax.evaluation import blocks, by_group, linear, probe
 from contrastive_jax.evaluation.blocks import lay_out
 from contrastive_jax.evaluation.validation import hold_out
-from contrastive_jax.evaluation.whitening import second_moment, standardise, whitening
+from contrastive_jax.evaluation.whitening import second_moment, standardise, whitening_matrix
 from tests.helpers import labelled_rows, small_config
 from tests.marks import in_ci
 
@@ -26,7 +26,7 @@ def test_the_strength_is_the_one_that_held_out_samples_prefer():
     kept, checked = hold_out(labels, 0.1)
     (laid_out,) = lay_out([(x[kept], labels[kept])], 4)
     moment = np.asarray(second_moment([laid_out]))
-    whitenings = {l2: whitening(moment, l2, 4) for l2 in linear.STRENGTHS}
+    whitenings = {l2: whitening_matrix(moment, l2, 4) for l2 in linear.STRENGTHS}
     held_out = x[checked], labels[checked]
     hits, _ = linear.try_strengths([laid_out], whitenings, held_out, num_classes=4)
     assert found.l2 == linear.STRENGTHS[int(np.argmax(hits.sum(axis=1)))]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from contrastive_jax.graph import class_cosines as module
-from contrastive_jax.graph.class_cosines import class_cosines
+from contrastive_jax.graph.class_cosines import cosines_by_class
 from contrastive_jax.theory import estimate
 
 BAND = {'pos_high': 0.1, 'pos_low': 0.4}
@@ -20,7 +20,7 @@ def _clusters(n=60, k=8, classes=3, seed=0):
 
 def test_the_values_are_those_that_the_theory_estimates():
     features, labels = _clusters()
-    found = class_cosines(jnp.asarray(features), jnp.asarray(labels), **BAND)
+    found = cosines_by_class(jnp.asarray(features), jnp.asarray(labels), **BAND)
     expected = estimate(features, labels, num_bootstrap=3, **BAND)
     for name in ('alpha', 'beta', 'gamma'):
         assert float(getattr(found, name)) == pytest.approx(getattr(expected, name).value, abs=1e-5)
@@ -36,13 +36,15 @@ def test_the_purity_counts_the_pairs_of_the_band_that_differ(block_size):
         # Ranks ceil(0.1 * 59) = 6 and ceil(0.4 * 59) = 24, after the sample itself.
         band = order[order != i][6:24]
         differ, total = differ + np.sum(labels[band] != labels[i]), total + len(band)
-    found = class_cosines(jnp.asarray(features), jnp.asarray(labels), block_size=block_size, **BAND)
+    found = cosines_by_class(
+        jnp.asarray(features), jnp.asarray(labels), block_size=block_size, **BAND
+    )
     assert float(found.purity) == pytest.approx(differ / total, abs=1e-3)
 
 
 def test_of_one_class_there_is_no_other_pair():
     features, labels = _clusters(classes=1)
-    found = class_cosines(jnp.asarray(features), jnp.asarray(labels), **BAND)
+    found = cosines_by_class(jnp.asarray(features), jnp.asarray(labels), **BAND)
     assert np.isfinite(float(found.alpha))
     assert np.isnan([float(found.beta), float(found.gamma)]).all()
     assert float(found.purity) == 0
@@ -50,7 +52,7 @@ def test_of_one_class_there_is_no_other_pair():
 
 def test_more_pairs_than_an_integer_of_32_bits_holds_are_counted(monkeypatch):
     features, labels = map(jnp.asarray, _clusters(n=61))
-    expected = class_cosines(features, labels, **BAND)
+    expected = cosines_by_class(features, labels, **BAND)
 
     def many(*arguments):
         # As if each anchor had 50 million times as many pairs of each kind.
@@ -59,5 +61,5 @@ def test_more_pairs_than_an_integer_of_32_bits_holds_are_counted(monkeypatch):
 
     map_anchors = module.map_anchors
     monkeypatch.setattr(module, 'map_anchors', many)
-    found = class_cosines(features, labels, **BAND)
+    found = cosines_by_class(features, labels, **BAND)
     np.testing.assert_allclose(found, expected, rtol=1e-5)

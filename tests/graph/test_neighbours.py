@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from contrastive_jax.graph import nearest_difficult
-from contrastive_jax.graph.neighbours import neighbours
+from contrastive_jax.graph.neighbours import find_neighbours
 
 BAND = {'pos_high': 0.1, 'pos_low': 0.5}
 
@@ -12,7 +12,7 @@ def test_neighbours_are_those_of_all_cosines(center, monkeypatch):
     # Blocks that do not divide the samples.
     monkeypatch.setattr('contrastive_jax.graph.neighbours._BLOCK_BYTES', 4 * 50 * 7)
     features = np.random.default_rng(0).normal(size=(50, 6)) + 0.5
-    found = neighbours(features, **BAND, count=3, center=center)
+    found = find_neighbours(features, **BAND, count=3, center=center)
     rows = features - features.mean(axis=0) if center else features
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     cosines = rows @ rows.T
@@ -28,7 +28,7 @@ def test_neighbours_are_those_of_all_cosines(center, monkeypatch):
 
 def test_a_band_with_fewer_samples_is_padded():
     features = np.random.default_rng(0).normal(size=(4, 3))
-    found = neighbours(features, pos_high=0.3, pos_low=0.6, count=9)
+    found = find_neighbours(features, pos_high=0.3, pos_low=0.6, count=9)
     assert found.nearest.shape == (4, 3)
     assert (found.partners[:, 1:] == -1).all()
     assert (found.partners[:, 0] >= 0).all()
@@ -36,7 +36,7 @@ def test_a_band_with_fewer_samples_is_padded():
 
 def test_one_sample_has_no_neighbour():
     with pytest.raises(ValueError, match='need at least two samples'):
-        neighbours(np.ones((1, 3)), **BAND, count=1)
+        find_neighbours(np.ones((1, 3)), **BAND, count=1)
 
 
 def _reference(features, sample, high, low, center):

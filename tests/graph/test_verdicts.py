@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from contrastive_jax.graph.verdicts import VERDICTS, label_margin, robust_z, verdicts
+from contrastive_jax.graph.verdicts import VERDICTS, judge, label_margin, robust_z
 
 
 def test_the_robust_score_of_a_normal_sample_is_its_deviation():
@@ -30,7 +30,7 @@ def test_rounding_of_cosines_makes_no_outlier():
     # Mutual nearest pairs have isolation 0 but for rounding, and more than half are such pairs.
     rounding = 1e-7 * np.random.default_rng(0).normal(size=200)
     isolation = np.where(np.arange(200) < 180, rounding, 0.1).astype(np.float32)
-    found = verdicts(
+    found = judge(
         np.linspace(0, 1, 200), isolation, np.full(200, 0.5), np.zeros((200, 1), np.int64)
     )
     assert (np.abs(found.outlier_z[:180]) < 1).all()
@@ -38,7 +38,7 @@ def test_rounding_of_cosines_makes_no_outlier():
     # And one pair of opposite samples has a similarity of -1.
     with np.errstate(all='raise'):
         pair = np.zeros(2)
-        verdicts(pair, pair, np.full(2, -1.0, np.float32), np.array([[1], [0]]))
+        judge(pair, pair, np.full(2, -1.0, np.float32), np.array([[1], [0]]))
 
 
 @pytest.mark.parametrize('dtype', [np.float32, np.float64])
@@ -84,14 +84,14 @@ def test_the_most_specific_reason_counts():
     isolation[97] = 100
     similarity[[98, 99]] = 1
     labels[98] = 7
-    found = verdicts(score, isolation, similarity, nearest, labels)
+    found = judge(score, isolation, similarity, nearest, labels)
     names = [VERDICTS[code] for code in found.verdict]
     assert names[98:] == ['near-duplicate', 'near-duplicate']
     assert names[97] == 'outlier'
     assert set(names[80:97]) == {'between classes'}
     assert names[:10] == ['easy'] * 10
     assert found.label_margin[98] > 0
-    without = verdicts(score, isolation, similarity, nearest)
+    without = judge(score, isolation, similarity, nearest)
     assert np.isnan(without.label_margin).all()
     assert np.isnan(without.label_z).all()
     assert 'label suspect' not in {VERDICTS[code] for code in without.verdict}
@@ -109,7 +109,7 @@ def _said_of_labels(share_of_another_class):
     labels = truth.copy()
     labels[: n // 10] = (labels[: n // 10] + 1) % classes
     same = np.full(n, 0.5)
-    said = verdicts(same, same, same, nearest, labels)
+    said = judge(same, same, same, nearest, labels)
     return said.verdict == VERDICTS.index('label suspect'), said
 
 
@@ -130,8 +130,8 @@ def test_labels_that_are_not_known_are_judged_by_nobody():
     nearest = np.array([[1, 2], [0, 2], [0, 1], [4, 5], [3, 5], [3, 4], [0, 1]])
     labels = np.array([0, 0, 0, 1, 1, 1, -1])
     same = np.full(7, 0.5)
-    known = verdicts(same[:6], same[:6], same[:6], nearest[:6], labels[:6])
-    found = verdicts(same, same, same, nearest, labels)
+    known = judge(same[:6], same[:6], same[:6], nearest[:6], labels[:6])
+    found = judge(same, same, same, nearest, labels)
     assert np.isnan(found.label_z[6])
     np.testing.assert_array_equal(found.label_z[:6], known.label_z)
 
@@ -139,7 +139,7 @@ def test_labels_that_are_not_known_are_judged_by_nobody():
 def test_scores_that_are_equal_have_one_verdict():
     score = np.array([0.9, 0.8, 0.8, 0.8, *np.linspace(0.1, 0.5, 6)])
     flat = np.zeros(len(score))
-    found = verdicts(score, flat, flat, np.zeros((len(score), 1), int), None)
+    found = judge(score, flat, flat, np.zeros((len(score), 1), int), None)
     # Two of ten are the hardest fifth, and the second could be any of three.
     assert found.verdict.tolist() == [VERDICTS.index('between classes')] + 9 * [0]
 
@@ -147,5 +147,5 @@ def test_scores_that_are_equal_have_one_verdict():
 @pytest.mark.parametrize('n', [1, 2, 5])
 def test_few_or_equal_samples_are_easy(n):
     same = np.full(n, 0.5)
-    found = verdicts(same, same, same, np.zeros((n, 1), int), np.zeros(n, int))
+    found = judge(same, same, same, np.zeros((n, 1), int), np.zeros(n, int))
     assert (found.verdict == 0).all()

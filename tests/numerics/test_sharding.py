@@ -16,7 +16,7 @@ from contrastive_jax import objectives
 from contrastive_jax.ebt.thinking import think, thinking_loss
 from contrastive_jax.evaluation.knn import VotingRule, knn_predict
 from contrastive_jax.graph import isolation, sample_difficulty
-from contrastive_jax.graph.class_cosines import class_cosines
+from contrastive_jax.graph.class_cosines import cosines_by_class
 from contrastive_jax.objectives import (
     different_class_share,
     difficult_band,
@@ -235,9 +235,9 @@ def test_a_whole_data_set_over_devices_equals_one(function, where):
 def test_cosines_by_class_over_devices_equal_one(kind):
     features, labels = normal(0, 24, 6), np.arange(24) % 3
     options = {'pos_high': 0.1, 'pos_low': 0.5}
-    exact = class_cosines(jnp.asarray(features), jnp.asarray(labels), **options)
+    exact = cosines_by_class(jnp.asarray(features), jnp.asarray(labels), **options)
     with jax.set_mesh(mesh(kind)):
-        found = class_cosines(place(features, mesh(kind)), place(labels, mesh(kind)), **options)
+        found = cosines_by_class(place(features, mesh(kind)), place(labels, mesh(kind)), **options)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-6), found, exact)
 
 

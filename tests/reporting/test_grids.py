@@ -9,7 +9,7 @@ from contrastive_jax import report
 from contrastive_jax.errors import UserError
 from contrastive_jax.reporting.collect import read_run
 from contrastive_jax.reporting.html import report_page
-from contrastive_jax.reporting.pictures import pictures
+from contrastive_jax.reporting.pictures import pictures_of
 from contrastive_jax.reporting.statistics import curves
 from tests.reporting.runs import MARGIN, cells_of, fake_result, report_of, texts, write_run
 
@@ -124,7 +124,7 @@ def test_every_curve_of_the_monitor_is_drawn(grid):
     assert epochs == [0, 1]
     assert values.shape == (5, 2)
     # A look after the first epoch is drawn at 1, as in the atlas.
-    (picture,) = (x for x in pictures(cells) if x.name == 'monitor/knn')
+    (picture,) = (x for x in pictures_of(cells) if x.name == 'monitor/knn')
     assert picture.curves[0].epochs == [1, 2]
     html = report_page(report_of(grid), cells)
     assert 'Monitor: test accuracy of 20 nearest neighbours' in html
@@ -135,5 +135,5 @@ def test_every_curve_of_the_monitor_is_drawn(grid):
 def test_the_band_of_a_curve_is_one_standard_deviation(tmp_path):
     for seed, loss in enumerate((1.0, 2.0, 6.0)):
         write_run(tmp_path / str(seed), seed, losses=(loss,))
-    (picture,) = (x for x in pictures(cells_of(tmp_path)) if x.name == 'loss')
+    (picture,) = (x for x in pictures_of(cells_of(tmp_path)) if x.name == 'loss')
     np.testing.assert_allclose(picture.curves[0].std, np.sqrt(7))

@@ -57,7 +57,7 @@ def make_reference(
 
     Args:
       rows: features of n samples.
-      surveyed: what `survey` found, with the landmarks.
+      surveyed: what `survey_rows` found, with the landmarks.
       layout: from `plan_tiles`.
       drawn: `[r]` indices of the landmarks, or None to compare with all rows.
 

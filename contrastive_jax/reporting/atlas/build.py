@@ -30,7 +30,7 @@ from contrastive_jax.evaluation.samples import (
 )
 from contrastive_jax.graph.density import isolation
 from contrastive_jax.graph.difficulty import sample_difficulty
-from contrastive_jax.graph.neighbours import Neighbours, neighbours
+from contrastive_jax.graph.neighbours import Neighbours, find_neighbours
 from contrastive_jax.graph.verdicts import VERDICTS
 from contrastive_jax.randomness import Use, host_rng
 from contrastive_jax.reporting.atlas.content import Content, ScoreCurves, chosen_rows, project
@@ -239,11 +239,11 @@ def _neighbours(samples: Samples, options: Options) -> Neighbours:
     if len(features) < 2:
         nobody = np.full((len(features), 1), -1)
         return Neighbours(nobody, np.zeros(nobody.shape), nobody)
-    near = neighbours(features, **options.band(), count=_SHOWN)
+    near = find_neighbours(features, **options.band(), count=_SHOWN)
     if rows is None or len(rows) < 2:
         return near
     # As they are scored: images trained on have their band among themselves.
-    own = neighbours(features[rows], **options.band(), count=_SHOWN).partners
+    own = find_neighbours(features[rows], **options.band(), count=_SHOWN).partners
     partners = near.partners.copy()
     partners[rows] = -1
     partners[rows, : own.shape[1]] = np.where(own < 0, -1, rows[own])

@@ -33,7 +33,7 @@ from contrastive_jax.reporting.atlas.sprites import Sheet
 from contrastive_jax.reporting.plots import plot
 from contrastive_jax.reporting.style import BLUE, LIGHT, NEUTRAL, SCORE, pattern
 
-__all__ = ['models']
+__all__ = ['page_models']
 
 _HOVER, _ROW = 72, 28
 _SCORE = pattern(SCORE)
@@ -51,7 +51,7 @@ _GRID = """
 _MARKERS = ('circle', 'triangle', 'square', 'diamond')
 
 
-def models(content: Content, sheet: Sheet | None) -> dict[str, Any]:
+def page_models(content: Content, sheet: Sheet | None) -> dict[str, Any]:
     """The Bokeh models by the part of the page that they belong to."""
     n = len(content.index)
     per_row = sheet.columns if sheet else 1

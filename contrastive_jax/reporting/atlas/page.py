@@ -15,7 +15,7 @@ from bokeh.palettes import Viridis256
 from contrastive_jax.graph.verdicts import VERDICTS
 from contrastive_jax.reporting import web
 from contrastive_jax.reporting.atlas.content import Content
-from contrastive_jax.reporting.atlas.models import models
+from contrastive_jax.reporting.atlas.models import page_models
 from contrastive_jax.reporting.atlas.sprites import Sheet, sprite_sheet
 from contrastive_jax.reporting.entries import counted
 from contrastive_jax.reporting.style import DARK, LIGHT, NEUTRAL, SCORE, pattern
@@ -30,7 +30,7 @@ _RAMP = Viridis256[40:224]
 def atlas_page(content: Content) -> str:
     """The whole page, which shows everything that comes from a file as text."""
     sheet = None if content.images is None else sprite_sheet(content.images)
-    bokeh, places = web.embedded(models(content, sheet), ('gl', 'widgets', 'tables'))
+    bokeh, places = web.embedded(page_models(content, sheet), ('gl', 'widgets', 'tables'))
     own = resources.files(__package__)
     scripts = [*bokeh, *(own.joinpath(name).read_text(encoding='utf-8') for name in _SCRIPTS)]
     data = json.dumps(_data(content, sheet), allow_nan=False).replace('<', '\\u003c')
