@@ -61,7 +61,9 @@ def test_the_last_fit_is_that_of_all_training_samples():
 
 
 def test_few_labels_go_with_their_own_features():
-    train, test = ((np.eye(4, dtype=np.float32)[y], y) for _, y in (_split(0, 90), _split(1, 60)))
+    train, test = (
+        (np.eye(4, dtype=np.float32)[y], y) for _, y in (labelled_rows(0, 90), labelled_rows(1, 60))
+    )
     measured = probe(train, test, num_classes=3, options=small_config(probe__draws=1).probe)
     assert measured.few_label == 1
 
@@ -76,7 +78,7 @@ def test_a_single_draw_of_few_labels_has_no_deviation(draws):
 def test_the_deviation_is_that_of_a_sample_of_draws(monkeypatch):
     monkeypatch.setattr(linear, 'few_label_accuracies', lambda *_, **__: np.array([0.5, 0.7]))
     options = small_config().probe
-    measured = probe(_split(0, 90), _split(1, 60), num_classes=3, options=options)
+    measured = probe(labelled_rows(0, 90), labelled_rows(1, 60), num_classes=3, options=options)
     assert measured.few_label_std == pytest.approx(np.sqrt(0.02))
 
 

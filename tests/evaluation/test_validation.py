@@ -73,7 +73,7 @@ def test_validation_is_that_of_probes_fitted_on_the_rest():
 
 
 def test_held_out_samples_are_not_their_own_neighbours():
-    (features, labels), test = _split(0, 300), _split(1, 60)
+    (features, labels), test = _noisy(0, 300), _noisy(1, 60)
     options = small_config(probe__validation_share=0.3, probe__neighbours=1).probe
     measured = probe((features, labels), test, num_classes=3, options=options, validate=True)
     kept, held_out = hold_out(labels, 0.3)
