@@ -22,7 +22,7 @@ __all__ = ['Thought', 'think', 'thinking_loss']
 
 
 # A function from states `[b, ...]` to their energies `[b]`.
-Energy = Callable[[Float[Array, 'b *shape']], Float[Array, ' b']]
+Energy = Callable[[Float[Array, ' b *shape']], Float[Array, ' b']]
 
 
 class Thought(NamedTuple):
@@ -42,7 +42,7 @@ class Thought(NamedTuple):
 
 def think(
     energy_fn: Energy,
-    candidate: Float[Array, 'b *shape'],
+    candidate: Float[Array, ' b *shape'],
     *,
     steps: int,
     step_size: Scalar | Float[Array, ' b'],
@@ -124,7 +124,7 @@ def think(
 
 def thinking_loss(
     trajectory: Float[Array, 's b *shape'],
-    target: Float[Array, 'b *shape'],
+    target: Float[Array, ' b *shape'],
     *,
     last: int | Int[Array, ''] | None = None,
     axis_name: str | None = None,

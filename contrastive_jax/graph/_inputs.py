@@ -39,7 +39,7 @@ def _reject(bad: Bool[np.ndarray, ' n'], what: str) -> None:
         )
 
 
-def class_members(classes: Classes) -> list[Int[np.ndarray, '_']]:
+def class_members(classes: Classes) -> list[Int[np.ndarray, ' _']]:
     """Indices of the samples of each class."""
     classes = np.asarray(classes)
     return [np.flatnonzero(classes == name) for name in np.unique(classes)]

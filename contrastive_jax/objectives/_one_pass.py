@@ -112,7 +112,7 @@ def _split_by_gradient(tree: Any) -> tuple[list, list, Callable[[list, list], An
     return with_gradient, rest, join
 
 
-def _one_like(array: Float[Array, 'm *rest']) -> Float[Array, '']:
+def _one_like(array: Float[Array, ' m *rest']) -> Float[Array, '']:
     """A one that `shard_map` takes to differ between devices, if the array does.
 
     A product with it is of that kind as well. Its gradient inside is then that of one device, and
