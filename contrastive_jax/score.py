@@ -107,11 +107,12 @@ def run_rows(samples: RowSamples, request: Request, out: Path, *, overwrite: boo
       samples: the rows, the same in all processes.
       request: what to compute.
       out: folder to write to.
-      overwrite: whether unfinished tiles of another scoring may be deleted.
+      overwrite: whether to replace the files of an earlier scoring, and its unfinished tiles.
 
     Raises:
-      UserError: see `score_rows`.
+      UserError: a folder that cannot be written to or holds an earlier scoring; see `score_rows`.
     """
+    distributed.by_writer(lambda: check_out(out, names=SCORE_FILES, overwrite=overwrite))
     rows, labels = samples.rows, samples.labels
     progress.say(f'scores: {len(rows)} {rows.source}')
     try:

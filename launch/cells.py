@@ -147,11 +147,11 @@ def unused(cells: Mapping[str, Mapping[str, Any]], extra: Mapping[str, Any]) -> 
 def of_cell(cell: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
     """The extra fields without the strengths that the arm of a cell does not use."""
     arm = cell.get('arm')
-    # `_values` refuses an arm that there is not.
+    # `planning` refuses an arm that there is not.
     if arm not in tuple(ARMS) or 'arm' in extra:
         return dict(extra)
-    unused = set(STRENGTH_FIELDS) - ARMS[arm][1]
-    return {path: value for path, value in extra.items() if path not in unused}
+    others = set(STRENGTH_FIELDS) - ARMS[arm][1]
+    return {path: value for path, value in extra.items() if path not in others}
 
 
 def check_arm(

@@ -81,7 +81,7 @@ class Display:
         """Counts a run that has ended, and prints its line."""
         del self._states[run.folder]
         if done:
-            makes = [str(path) for path in run.makes]
+            makes = [str(path.relative_to(run.folder)) for path in run.makes]
             self._states[run.folder] = state_of(run.folder, run.title, makes)
         self._bar.update()
         if self._terminal:

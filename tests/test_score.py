@@ -94,6 +94,8 @@ def test_all_files_of_a_run_have_the_checksum_of_its_images(workdir, out, tmp_pa
     samples, _ = from_run(workdir)
     request = Request(0.2, 0.6, columns=('score', 'isolation'))
     score.run_rows(rows_of_samples(samples), request, tmp_path, overwrite=False)
+    with pytest.raises(UserError, match=r'scores\.npz.* already; replace them with --overwrite'):
+        score.run_rows(rows_of_samples(samples), request, tmp_path)
     summary = json.loads((tmp_path / 'scores.json').read_text())
     expected = array_checksum(samples.images)
     assert summary['checksum'] == expected == str(np.load(out / 'scores.npz')['checksum'])

@@ -17,6 +17,7 @@ from contrastive_jax.runtime.files import listed, printable, read_text
 __all__ = [
     'Files',
     'FolderPart',
+    'check_spelling',
     'label_tests',
     'labelled',
     'lacking_classes',
@@ -124,7 +125,6 @@ def label_tests(part: FolderPart, classes: tuple[str, ...], where: str) -> Files
     if not known and (part.path / _TABLE).is_file():
         return _by_table(part, classes, where)
     unknown = [name for name in full if name not in known]
-    _check_spelling(part, unknown, classes, where)
     if not known or unknown:
         problem = f'has the class {printable(unknown[0])!r}' if unknown else 'has no classes'
         raise UserError(
@@ -135,23 +135,27 @@ def label_tests(part: FolderPart, classes: tuple[str, ...], where: str) -> Files
     return _by_folder(full, classes)
 
 
-def _check_spelling(
-    part: FolderPart, unknown: list[str], classes: tuple[str, ...], where: str
-) -> None:
+def check_spelling(part: FolderPart, classes: tuple[str, ...], where: str) -> None:
     """Refuses a class that looks like one of the training split, with what makes them equal.
 
     macOS may store an accent as a character of its own, and its file systems ignore case.
+
+    Raises:
+      UserError: a class with images that differs in case or Unicode form alone.
     """
     spellings = {_folded(name): name for name in classes}
-    for name in unknown:
+    for name in (name for name, paths in part.classes.items() if paths and name not in classes):
         if wanted := spellings.get(_folded(name)):
             form = len({unicodedata.normalize('NFC', text) for text in (name, wanted)}) == 1
             case = name.casefold() == wanted.casefold()
             what = 'Unicode form' if form else 'case' if case else 'Unicode form and case'
             old, new = (ascii(str(part.path / text)) for text in (name, wanted))
+            cure = f'in Python, os.rename({old}, {new}) makes them equal'
+            if wanted in part.classes:
+                cure = f'move the images of {old} into {new}'
             raise UserError(
                 f'{where}: {printable(part.path.name)} has {name!a} and train has {wanted!a}; '
-                f'these differ in {what} alone; in Python, os.rename({old}, {new}) makes them equal'
+                f'these differ in {what} alone; {cure}'
             )
 
 

@@ -16,6 +16,8 @@ from contrastive_jax.runtime.files import printable
 
 __all__ = ['load_folder']
 
+_ARCHIVES = ('.zip', '.tar', '.tgz', '.gz', '.bz2', '.xz', '.7z', '.rar')
+
 
 def load_folder(config) -> Dataset:
     """The images below a folder, in memory or left on disk.
@@ -34,8 +36,10 @@ def load_folder(config) -> Dataset:
     where = f'config.data.data_dir={config.data_dir!r}'
     root = Path(config.data_dir or '')
     if root.is_file():
-        npz = root.suffix.lower() == '.npz'
-        cure = 'set config.data.name=npz' if npz else 'unpack it, and give the folder'
+        suffix = root.suffix.lower()
+        cure = 'set config.data.name=npz' if suffix == '.npz' else 'give the folder that it is in'
+        if suffix in _ARCHIVES:
+            cure = 'unpack it, and give the folder'
         raise UserError(f'{where}: is a file; {cure}')
     if config.data_dir is None or not root.is_dir():
         raise UserError(

@@ -144,9 +144,12 @@ def _with_tests(
 ) -> Layout:
     """The layout of a training split with one or two splits to test on."""
     train_files, classes = class_folders.labelled(train, where)
-    for part in tests if classes else ():
-        check_not_doubled(part, where)
     test = _choose(tests, classes)
+    # The first may have been passed over for its spelling alone.
+    for part in (tests[0], test) if classes else ():
+        class_folders.check_spelling(part, classes, where)
+    if classes:
+        check_not_doubled(test, where)
     test_files = class_folders.label_tests(test, classes, where)
     unused = {
         **unused,

@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from contrastive_jax.graph._inputs import FeatureRows, check_features
-from contrastive_jax.numerics import cosines, count_true, gather, unit_rows
+from contrastive_jax.numerics import check_not_masked, cosines, count_true, gather, unit_rows
 
 __all__ = ['GraphAnchors', 'as_checked', 'chosen_mean', 'masked_mean', 'sample_anchors']
 
@@ -42,8 +42,9 @@ def as_checked(features: FeatureRows, axis_name: str | None) -> tuple[Float[Arra
     """Features as float32, and the number of rows of all devices.
 
     Raises:
-      ValueError: unless traced, a row that is zero or not finite, no rows.
+      ValueError: a masked array; unless traced, a row that is zero or not finite, no rows.
     """
+    check_not_masked('features', features)
     # On the host, because JAX has no arrays of another byte order, as files may hold.
     if isinstance(features, np.ndarray):
         features = features.astype(np.float32, copy=False)

@@ -183,7 +183,7 @@ def check_positive(**values: Scalar) -> None:
         known = known_number(name, value)
         # Processors may take a smaller number for zero.
         if known is not None and not np.finfo(np.float32).tiny <= known < math.inf:
-            raise ValueError(f'{name}={value}: must be above 0, and finite, in float32')
+            raise ValueError(f'{name}={value}: must be above 0, and finite, as float32')
 
 
 def check_not_negative(**values: Scalar) -> None:
@@ -194,7 +194,7 @@ def check_not_negative(**values: Scalar) -> None:
     for name, value in values.items():
         known = known_number(name, value)
         if known is not None and not 0 <= known < math.inf:
-            raise ValueError(f'{name}={value}: must be at least 0, and finite, in float32')
+            raise ValueError(f'{name}={value}: must be at least 0, and finite, as float32')
 
 
 def known_number(name: str, value: Scalar) -> float | None:

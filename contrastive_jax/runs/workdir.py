@@ -221,6 +221,6 @@ def _locked_file(workdir: Path) -> TextIO:
             f'--workdir={workdir}: {holder} is training here; wait for it, or choose another folder'
         )
     if held is None:
-        logging.warning('%s: cannot be locked on this file system; start one run only', workdir)
+        logging.warning('%s: cannot be locked; start one run only', workdir)
     _check_own(file, workdir)
     return file

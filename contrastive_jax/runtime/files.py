@@ -197,6 +197,7 @@ def read_text(path: Path) -> str:
 
     Bytes that are not UTF-8 become surrogates, as in file names.
     """
+    refuse_pipe(path, str(path))
     data = path.read_bytes()
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode('utf-16', 'replace')

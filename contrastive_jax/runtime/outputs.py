@@ -82,7 +82,7 @@ def _check_folder(
         raise UserError(f'{where}: {", ".join(folders)} in it is a folder; give another --{flag}')
     if taken and not overwrite:
         more = len(taken) - _NAMED
-        held = ', '.join(taken[:_NAMED]) + (f' and {more} more files' if more > 0 else '')
+        held = ', '.join(taken[:_NAMED]) + (f' and {more} more' if more > 0 else '')
         raise UserError(
             f'{where}: holds {held} already; replace them with --overwrite, or give another '
             f'--{flag}'

@@ -461,6 +461,20 @@ def test_a_split_by_another_name_or_twice_is_told_what_to_move(tmp_path, folders
         _find(tmp_path)
 
 
+def test_tests_are_not_passed_over_for_their_spelling(tmp_path):
+    _fill_all(tmp_path, 'train/a', 'train/b', 'test/A', 'test/b', 'val/a', 'val/b')
+    with pytest.raises(UserError, match='differ in case alone'):
+        _find(tmp_path)
+    _fill_all(tmp_path, 'test/a')
+    with pytest.raises(UserError, match=r'alone; move the images of \S+/A. into \S+/a'):
+        _find(tmp_path)
+
+
+def test_a_split_that_is_not_used_may_be_as_it_is(tmp_path):
+    _fill_all(tmp_path, 'train/a', 'train/b', 'test/a', 'test/b', 'val/val/a', 'val/val/b')
+    assert 'from test/; not used: 6 images in val/' in _find(tmp_path).summary
+
+
 def test_images_without_classes_may_lie_in_a_folder_of_the_name_of_their_split(tmp_path):
     _fill_all(tmp_path, 'train/train', 'test/test')
     assert _find(tmp_path).summary.startswith('no classes, 3 images from train/, 3 from test/')

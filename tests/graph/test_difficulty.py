@@ -234,6 +234,12 @@ class TestEdges:
 
 
 class TestErrors:
+    @pytest.mark.usefixtures('unchecked_types')
+    def test_masked_features(self):
+        masked = np.ma.masked_array(features_of(9), mask=features_of(9) > 1)
+        with pytest.raises(ValueError, match='masked'):
+            sample_difficulty(masked, pos_high=0.1, pos_low=0.2)
+
     @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf, 1e31])
     def test_names_the_row_that_is_not_finite(self, value):
         features = features_of(9)

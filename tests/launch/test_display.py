@@ -3,6 +3,9 @@
 import io
 import json
 import sys
+from pathlib import Path
+
+import pytest
 
 from launch.display import Display
 from launch.planning import Run
@@ -28,10 +31,15 @@ def _run(folder, name):
     return Run((name,), 0, run, (), (run / 'result.json',), None)
 
 
-def test_the_time_left_is_that_of_status_also_after_a_resume(tmp_path, monkeypatch):
+@pytest.mark.parametrize('folder', ['', 'runs'])
+def test_the_time_left_is_that_of_status_also_after_a_resume(tmp_path, monkeypatch, folder):
     """Runs that were done before have ended in an instant, and took their time all the same."""
     screen = _screen(monkeypatch)
-    runs = [_run(tmp_path, name) for name in 'abcd']
+    monkeypatch.chdir(tmp_path)
+    # As in the README, --runs may be relative.
+    root = Path(folder) if folder else tmp_path
+    root.mkdir(exist_ok=True)
+    runs = [_run(root, name) for name in 'abcd']
     for run in runs[:2]:
         run.folder.mkdir()
         (run.folder / 'result.json').write_text(json.dumps({'seconds': 100.0}))

@@ -251,7 +251,7 @@ def test_no_kind_of_number_hides_a_negative_temperature(kind):
     'number', [{'temperature': 1e-39}, {'temperature_scale': 1e39}, {'margin': 1e39}]
 )
 def test_a_number_that_float32_does_not_hold_is_refused(number):
-    with pytest.raises(ValueError, match=f'{next(iter(number))}=.* finite, in float32'):
+    with pytest.raises(ValueError, match=f'{next(iter(number))}=.* finite, as float32'):
         nt_xent(jnp.ones((4, 2)), **({'temperature': 0.5} | number))
 
 

@@ -7,7 +7,7 @@ from contrastive_jax.data.feature_rows import open_rows
 from contrastive_jax.data.score_files import read_scores
 from contrastive_jax.errors import UserError
 from contrastive_jax.models.portable import read_portable
-from contrastive_jax.runtime.files import read_arrays, read_json, write_json, write_whole
+from contrastive_jax.runtime.files import read_arrays, read_json, read_text, write_json, write_whole
 
 
 def test_of_writers_at_once_each_leaves_a_whole_file(tmp_path):
@@ -64,6 +64,7 @@ def test_what_killed_writers_left_is_removed_after_a_day(tmp_path):
     [
         read_arrays,
         read_portable,
+        read_text,
         lambda path: open_rows(str(path)),
         lambda path: open_rows(str(path.parent)),
         lambda path: read_scores(str(path), n=1, checksum='', where='--scores'),

@@ -25,7 +25,7 @@ def test_of_many_files_that_are_there_three_are_named(tmp_path):
     names = [f'{number}.pdf' for number in range(39)]
     for name in names:
         (tmp_path / name).touch()
-    with pytest.raises(UserError, match=r'holds 0\.pdf, 1\.pdf, 2\.pdf and 36 more files already;'):
+    with pytest.raises(UserError, match=r'holds 0\.pdf, 1\.pdf, 2\.pdf and 36 more already;'):
         check_out(tmp_path, names=names, flag='paper')
 
 
