@@ -92,6 +92,8 @@ def run_all(runs: Sequence[Run], folder: Path, options: Mapping[str, str]) -> li
     with on_stop(lambda _: stopping.append(True)):
         outcomes, jobs = _submit_all(runs, folder / 'slurm', options, stopping)
         waiting = [run for run in runs if run.folder in jobs]
+        if waiting:
+            print_line(f'waits for {len(waiting)} jobs of Slurm: {_numbers(waiting, jobs)}')
         with tqdm(total=len(waiting), unit='run', disable=None) as progress:
             while waiting and not stopping:
                 ended = _ended(waiting)
@@ -104,12 +106,15 @@ def run_all(runs: Sequence[Run], folder: Path, options: Mapping[str, str]) -> li
                 if waiting:
                     _sleep(stopping)
     if waiting:
-        numbers = ' '.join(jobs[run.folder] for run in waiting)
         print_line(
             f'{len(waiting)} jobs go on in the queue; the same command waits for them again. '
-            f'To cancel them: scancel {numbers}'
+            f'To cancel them: scancel {_numbers(waiting, jobs)}'
         )
     return [*outcomes, *(Outcome(run, 'is in the queue', stopped=True) for run in waiting)]
+
+
+def _numbers(runs: Sequence[Run], jobs: Mapping[Path, str]) -> str:
+    return ' '.join(jobs[run.folder] for run in runs)
 
 
 def _ended(waiting: Sequence[Run]) -> list[Run]:

@@ -170,11 +170,12 @@ def test_a_grid_goes_on_over_time_limits(environ, digits, tmp_path):
     """Of its minute each job has a third to save in, and Slurm looks every half a minute."""
     runs = tmp_path / 'runs'
     streams = {'stderr': subprocess.PIPE, 'timeout': 1500}
-    done = _sweep(subprocess.run, environ, digits, runs, 'time=1,cpus_per_task=1', **streams)
+    options = 'time=1,cpus_per_task=1', '--', '--config.epochs=250'
+    done = _sweep(subprocess.run, environ, digits, runs, *options, **streams)
     assert done.returncode == 0, done.stdout + done.stderr
     assert '2 of 2 runs are done' in done.stdout
     for workdir in (path.parent for path in runs.glob('*/result.json')):
-        assert _steps(workdir) == list(range(1, 100 * 21 + 1))
+        assert _steps(workdir) == list(range(1, 250 * 21 + 1))
         log = workdir.with_suffix('.log').read_text()
         assert log.count('told to stop; saved at step') >= 2
         assert log.count('goes on after step') >= 2
@@ -204,6 +205,8 @@ def test_a_cancelled_job_does_not_come_back(environ, digits, tmp_path):
     assert sorted(out.partition('scancel ')[2].splitlines()[0].split()) == jobs
     # The same command waits for them again, and says what became of them.
     sweep = start()
+    waits, numbers = next(sweep.stdout).split(': ')
+    assert (waits, sorted(numbers.split())) == ('waits for 2 jobs of Slurm', jobs)
     subprocess.run(['scancel', *jobs], env=environ, check=True)
     out, _ = sweep.communicate(timeout=100)
     assert sweep.returncode == 1, out
