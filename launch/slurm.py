@@ -5,6 +5,7 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -93,7 +94,8 @@ def run_all(runs: Sequence[Run], folder: Path, options: Mapping[str, str]) -> li
         outcomes, jobs = _submit_all(runs, folder / 'slurm', options, stopping)
         waiting = [run for run in runs if run.folder in jobs]
         if waiting:
-            print_line(f'waits for {len(waiting)} jobs of Slurm: {_numbers(waiting, jobs)}')
+            line = f'waits for {len(waiting)} jobs of Slurm: {_numbers(waiting, jobs)}'
+            print_line(line, sys.stderr)
         with tqdm(total=len(waiting), unit='run', disable=None) as progress:
             while waiting and not stopping:
                 ended = _ended(waiting)
