@@ -20,10 +20,8 @@ from contrastive_jax.data.feature_rows import open_rows
 from contrastive_jax.data.score_files import ScoreFile
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation.row_scores import (
-    SCORE_FILES,
     RowSamples,
     rows_of_samples,
-    save_scores,
     scored_file,
     why_tiles,
 )
@@ -36,6 +34,7 @@ from contrastive_jax.evaluation.samples import (
     score,
     tiles_of,
 )
+from contrastive_jax.evaluation.score_folder import SCORE_FILES, save_scores
 from contrastive_jax.evaluation.scoring import score_rows
 from contrastive_jax.evaluation.tiles.request import COLUMNS, Request, check_columns, check_request
 from contrastive_jax.evaluation.tiles.store import TILES

@@ -1,42 +1,26 @@
-"""Rows of features that are scored in tiles, and the files that a scoring writes.
+"""Rows of features that are scored in tiles, with what is known of their samples.
 
 Axes: n samples.
 """
 
-from collections.abc import Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from contrastive_jax.data.feature_files import as_given
 from contrastive_jax.data.feature_rows import Rows, array_rows
-from contrastive_jax.data.score_files import ScoreFile, write_scores
+from contrastive_jax.data.score_files import ScoreFile
 from contrastive_jax.evaluation.samples import Samples
 from contrastive_jax.evaluation.scoring import Scoring
 from contrastive_jax.evaluation.tiles.request import Request
-from contrastive_jax.evaluation.tiles.store import TileStore
 from contrastive_jax.runtime import memory
-from contrastive_jax.runtime.files import write_json
-from contrastive_jax.runtime.outputs import make_folder
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = [
-    'SCORE_FILES',
     'RowSamples',
     'rows_of_samples',
-    'save_scores',
     'scored_file',
     'why_tiles',
 ]
-
-# What a scoring writes; the pictures come from one in memory alone.
-SCORE_FILES = (
-    *(f'scores.{kind}' for kind in ('npz', 'csv', 'parquet', 'json')),
-    *(f'scores_{name}.png' for name in ('histogram', 'gallery', 'classes')),
-)
 
 
 class RowSamples(NamedTuple):
@@ -89,23 +73,3 @@ def scored_file(samples: RowSamples, request: Request, scoring: Scoring) -> Scor
     if samples.labels is not None:
         columns['label'] = as_given(samples.labels, samples.classes)
     return samples.place._replace(columns=columns, landmarks=request.landmarks)
-
-
-def save_scores(
-    out: Path, summary: dict, file: ScoreFile, tiles: Iterable[Path], more: 'pa.Table | None' = None
-) -> None:
-    """Writes scores and their summary in place of those of an earlier scoring.
-
-    Args:
-      out: folder to write to.
-      summary: what `scores.json` holds.
-      file: the scores.
-      tiles: folders of finished tiles, which are not needed any more.
-      more: further columns of `scores.parquet`.
-    """
-    # Not all of them are written, and what an earlier scoring left would show other scores.
-    make_folder(out, SCORE_FILES)
-    write_json(out / 'scores.json', summary)
-    write_scores(out / 'scores.npz', file, more)
-    for finished in tiles:
-        TileStore(finished).remove()

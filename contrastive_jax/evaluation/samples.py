@@ -184,11 +184,12 @@ def from_files(features: str, labels: str | None) -> Samples:
     Raises:
       UserError: files that cannot be read or do not fit together.
     """
+    rows = open_rows(features)
     return Samples(
-        *read_features(features, labels),
+        *read_features(rows, labels),
         images=None,
         source=f'rows of {features}',
-        features_checksum=open_rows(features).checksum(),
+        features_checksum=rows.checksum(),
     )
 
 

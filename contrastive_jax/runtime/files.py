@@ -212,11 +212,11 @@ def printable(text: object) -> str:
     return _UNPRINTABLE.sub(_escaped, str(text))
 
 
-def listed(names: Iterable[str], end: str = '') -> str:
+def listed(names: Iterable[str], end: str = '', *, most: int = _MOST_NAMES) -> str:
     """The first few names, and the number of the others."""
     names = [printable(name) + end for name in names]
-    more = len(names) - _MOST_NAMES
-    return ', '.join(names[:_MOST_NAMES]) + (f' and {more} more' if more > 0 else '')
+    more = len(names) - most
+    return ', '.join(names[:most]) + (f' and {more} more' if more > 0 else '')
 
 
 def _escaped(match: re.Match) -> str:

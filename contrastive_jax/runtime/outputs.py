@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from contrastive_jax.errors import UserError
+from contrastive_jax.runtime.files import listed
 
 __all__ = ['check_out', 'make_folder', 'picture_suffixes']
 
@@ -81,11 +82,9 @@ def _check_folder(
     if folders:
         raise UserError(f'{where}: {", ".join(folders)} in it is a folder; give another --{flag}')
     if taken and not overwrite:
-        more = len(taken) - _NAMED
-        held = ', '.join(taken[:_NAMED]) + (f' and {more} more' if more > 0 else '')
         raise UserError(
-            f'{where}: holds {held} already; replace them with --overwrite, or give another '
-            f'--{flag}'
+            f'{where}: holds {listed(taken, most=_NAMED)} already; replace them with --overwrite, '
+            f'or give another --{flag}'
         )
 
 

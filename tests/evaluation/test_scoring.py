@@ -1,4 +1,4 @@
-"""Difficulty of any number of samples: the same numbers in tiles, by blocks and after a stop."""
+"""Difficulty of any number of samples: the same numbers in tiles and by blocks."""
 
 import os
 import subprocess
@@ -15,32 +15,18 @@ from contrastive_jax.data.feature_rows import array_rows, open_rows
 from contrastive_jax.errors import UserError
 from contrastive_jax.evaluation import samples
 from contrastive_jax.evaluation.scoring import score_rows
-from contrastive_jax.evaluation.tiles import engine, plan, store
-from contrastive_jax.evaluation.tiles.margins import Margins
+from contrastive_jax.evaluation.tiles import store
 from contrastive_jax.evaluation.tiles.plan import TileLayout, cost_text, plan_tiles
-from contrastive_jax.evaluation.tiles.request import COLUMNS, Request
+from contrastive_jax.evaluation.tiles.request import Request
 from contrastive_jax.graph import columns as graph_columns
 from contrastive_jax.graph.verdicts import VERDICTS
 from contrastive_jax.runtime import distributed
+from tests.evaluation.scored import ALL, FEATURES, LABELS, K, N
 from tests.marks import in_ci
 
-N, K = 211, 6
 ROOT = Path(__file__).parents[2]
-RNG = np.random.default_rng(0)
-LABELS = RNG.integers(5, size=N)
-FEATURES = (RNG.normal(size=(5, K))[LABELS] + RNG.normal(size=(N, K))).astype(np.float32)
 EXACT = graph.sample_difficulty(FEATURES, pos_high=0.1, pos_low=0.5)
 ISOLATION = graph.isolation(FEATURES)
-ALL = Request(columns=COLUMNS)
-
-
-@pytest.fixture
-def small_tiles(monkeypatch):
-    """Tiles of a few anchors, blocks of a few rows, and a device that holds only these."""
-    monkeypatch.setattr(plan, '_TILE_FLOPS', 2 * N * K * 4)
-    monkeypatch.setattr(plan, '_LEAST_ANCHORS', 2)
-    monkeypatch.setattr(plan, '_BLOCK_BYTES', 4 * K * 50)
-    monkeypatch.setattr(plan, 'default_block', lambda n: 4)
 
 
 def _check_all(columns):
@@ -131,46 +117,6 @@ def test_more_tiles_compile_no_more_programs(small_tiles, compiled):
     few = compiled.total()
     score_rows(array_rows(FEATURES), Request())
     assert 0 < compiled.total() - few <= few
-
-
-@pytest.mark.parametrize('request_', [ALL, ALL._replace(landmarks=50)], ids=['exact', 'landmarks'])
-def test_finished_tiles_are_kept_and_give_the_same_bits(
-    small_tiles, tmp_path, request_, monkeypatch
-):
-    whole = score_rows(array_rows(FEATURES), request_, LABELS).columns
-    keep = tmp_path / 'tiles'
-    score_rows(array_rows(FEATURES), request_, LABELS, keep=keep)
-    parts = sorted(keep.glob('score-*.npz'))
-    assert len(parts) > 2
-    # As if it had been stopped: one is missing, and one is damaged.
-    parts[0].unlink()
-    parts[-1].write_bytes(parts[-1].read_bytes()[:100])
-    before = parts[1].stat().st_mtime_ns
-    again = score_rows(array_rows(FEATURES), request_, LABELS, keep=keep).columns
-    assert again.keys() == whole.keys()
-    for name, values in whole.items():
-        np.testing.assert_array_equal(again[name], values)
-    assert parts[1].stat().st_mtime_ns == before
-
-
-def test_tiles_of_another_scoring_are_refused(small_tiles, tmp_path):
-    request = Request()
-    score_rows(array_rows(FEATURES), request, keep=tmp_path / 'tiles')
-    for rows, other, words in (
-        (FEATURES, request._replace(pos_high=0.2), 'pos_high differ'),
-        (FEATURES, request._replace(landmarks=9), 'landmarks differ'),
-        (FEATURES[::-1], request, 'checksum differ'),
-    ):
-        with pytest.raises(UserError, match=f'unfinished tiles of another scoring .*{words}'):
-            score_rows(array_rows(rows), other, keep=tmp_path / 'tiles')
-    found = score_rows(
-        array_rows(FEATURES),
-        request._replace(pos_high=0.2),
-        keep=tmp_path / 'tiles',
-        overwrite=True,
-    )
-    expected = graph.sample_difficulty(FEATURES, pos_high=0.2, pos_low=0.5)
-    np.testing.assert_allclose(found.columns['score'], expected.score, atol=2e-6)
 
 
 @pytest.mark.parametrize(
@@ -283,18 +229,6 @@ def test_the_classes_of_the_margin_are_part_of_the_memory_and_of_the_cost():
     assert slow.endswith('about 16 min by a short trial')
 
 
-def test_margins_are_kept_as_tiles_and_belong_to_their_labels(small_tiles, tmp_path, monkeypatch):
-    request = Request(columns=('supervised_margin',))
-    complete = score_rows(array_rows(FEATURES), request, LABELS, keep=tmp_path / 'tiles').columns
-    parts = sorted((tmp_path / 'tiles').glob('margin-*.npz'))
-    assert len(parts) > 2
-    monkeypatch.setattr(Margins, '_class_sums', lambda _: pytest.fail('computed again'))
-    again = score_rows(array_rows(FEATURES), request, LABELS, keep=tmp_path / 'tiles').columns
-    np.testing.assert_array_equal(again['supervised_margin'], complete['supervised_margin'])
-    with pytest.raises(UserError, match=r'another scoring .*labels differ'):
-        score_rows(array_rows(FEATURES), request, LABELS[::-1], keep=tmp_path / 'tiles')
-
-
 @pytest.mark.parametrize('landmarks', [None, 4096])
 @pytest.mark.parametrize('n', [10, 10**3, 10**6])
 def test_layouts_keep_to_the_memory(n, landmarks):
@@ -331,49 +265,6 @@ def test_the_cost_is_said_before(capsys):
     assert short.endswith('trial; an exact score would take less than ten minutes')
     exact = cost_text(10**4, 512, layout, seconds=1.0, **options | {'landmarks': None})
     assert exact.endswith('by a short trial')
-
-
-_STOP = """
-import os, pathlib, sys
-import numpy as np
-from contrastive_jax.evaluation.scoring import score_rows
-from contrastive_jax.evaluation.tiles import plan, store
-from contrastive_jax.evaluation.tiles.request import Request
-plan._TILE_FLOPS = 2 * 211 * 6 * 4
-plan.default_block = lambda n: 4
-write = store.TileStore.write
-def dying(self, *arguments):
-    write(self, *arguments)
-    os._exit(9)
-store.TileStore.write = dying
-from contrastive_jax.data.feature_rows import open_rows
-keep = pathlib.Path(sys.argv[2])
-score_rows(open_rows(sys.argv[1]), Request(), keep=keep)
-"""
-
-
-@pytest.mark.ci
-def test_a_killed_scoring_goes_on_where_it_was(small_tiles, tmp_path, monkeypatch):
-    np.save(tmp_path / 'x.npy', FEATURES)
-    keep = tmp_path / 'tiles'
-    environ = os.environ | {'PYTHONPATH': str(ROOT)}
-    for finished in (1, 2):
-        done = subprocess.run(
-            [sys.executable, '-c', _STOP, str(tmp_path / 'x.npy'), str(keep)],
-            env=environ,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 9, done.stderr
-        assert len(list(keep.glob('score-*.npz'))) == finished
-    whole, shares = score_rows(array_rows(FEATURES), Request()).columns, []
-    monkeypatch.setattr(engine, 'cost_text', lambda *_, left, **__: shares.append(left) or '')
-    resumed = score_rows(open_rows(str(tmp_path / 'x.npy')), Request(), keep=keep).columns
-    for name, values in whole.items():
-        np.testing.assert_array_equal(resumed[name], values)
-    # Two tiles had been finished, and the densities before them where isolation is computed.
-    tiles, stages = len(list(keep.glob('score-*.npz'))), 1 + ('isolation' in whole)
-    assert shares == [pytest.approx((tiles - 2) / (stages * tiles))]
 
 
 _MEMORY = """
@@ -443,26 +334,6 @@ def test_many_samples_in_memory_have_the_same_scores_and_say_what_they_cost(
     assert [path.name for path in tmp_path.iterdir()] == [f'tiles.{N}']
 
 
-def test_a_folder_of_somebody_else_is_no_folder_of_tiles(tmp_path):
-    (tmp_path / 'tiles').mkdir()
-    (tmp_path / 'tiles' / 'precious.txt').write_text('mine')
-    with pytest.raises(UserError, match=r"holds 'precious\.txt', which no scoring has written"):
-        score_rows(array_rows(FEATURES), Request(), keep=tmp_path / 'tiles', overwrite=True)
-    store.TileStore(tmp_path / 'tiles').remove()
-    assert (tmp_path / 'tiles' / 'precious.txt').read_text() == 'mine'
-    # What is left where deleting was stopped is deleted.
-    (tmp_path / 'tiles' / 'precious.txt').rename(tmp_path / 'tiles' / 'score-000000000000.npz')
-    (tmp_path / 'tiles' / 'manifest.json.0123abcd.part').touch()
-    (tmp_path / 'tiles' / '.DS_Store').touch()
-    (tmp_path / 'tiles' / '.git').mkdir()
-    with pytest.raises(UserError, match=r"holds '\.git', which no scoring has written"):
-        score_rows(array_rows(FEATURES), Request(), keep=tmp_path / 'tiles')
-    (tmp_path / 'tiles' / '.git').rmdir()
-    score_rows(array_rows(FEATURES), Request(), keep=tmp_path / 'tiles')
-    store.TileStore(tmp_path / 'tiles').remove()
-    assert not (tmp_path / 'tiles').exists()
-
-
 @pytest.mark.parametrize('n', [60, 100])
 def test_among_few_samples_without_outliers_hardly_any_is_called_one(n):
     """By one neighbour, nearly half of them would be."""
@@ -489,31 +360,3 @@ def test_a_process_without_rows_gathers_as_the_others_do(monkeypatch):
 def test_a_band_without_an_upper_end_says_nothing_of_the_classes():
     found = graph_columns.score_columns(FEATURES, pos_high=0.0, pos_low=0.5)
     assert len(np.unique(found['latent_class'])) == 10
-
-
-def test_a_folder_that_another_process_scores_into_is_left_alone(tmp_path):
-    folder = tmp_path / 'tiles'
-    own = store.TileStore(folder)
-    own.open({'scoring': 1}, {}, overwrite=False)
-    code = f"""
-from pathlib import Path
-from contrastive_jax.errors import UserError
-from contrastive_jax.evaluation.tiles.store import TileStore
-other = TileStore(Path({str(folder)!r}))
-other.remove()
-try:
-    other.open({{'scoring': 2}}, {{}}, overwrite=True)
-except UserError as error:
-    print(error)
-"""
-
-    def said_by_another() -> str:
-        command = [sys.executable, '-c', code]
-        return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-
-    assert 'another process is scoring into it; wait for it' in said_by_another()
-    assert (folder / 'manifest.json').exists()
-    own.release()
-    assert said_by_another() == ''
-    own.remove()
-    assert not folder.exists()
